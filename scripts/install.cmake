@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+# What `make install` puts where: command, library, headers, pkg-config file, CMake package.
+include(CMakePackageConfigHelpers)
+if(TARGET cohort)
+    install(TARGETS cohort RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+set_target_properties(cohort_shared PROPERTIES EXPORT_NAME cohort)
+install(TARGETS cohort_shared EXPORT cohort LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY include/cohort DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT cohort NAMESPACE cohort:: FILE cohort-config.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cohort)
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/cohort-config-version.cmake
+                                 COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/cohort-config-version.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cohort)
+configure_file(scripts/cohort.pc.in cohort.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/cohort.pc
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

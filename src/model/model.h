@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model/model.h - one rank's part of a language model: shard, cache, forward pass.
+ *
+ *   open (config.json, plan of the shard) -> load (weights) -> kv_create -> forward*
+ *
+ * A rank holds layers [first, last) of its pipeline stage and, of each, the heads, columns
+ * and vocabulary rows of its place in the tensor-parallel group.  forward() receives the
+ * previous stage's activations, meets its tp peers in all-reduces and sends on, so that
+ * callers see one call whatever the layout.
+ *
+ * Ownership: the groups are the caller's and outlive the model.
+ * Threads:   a model belongs to one thread.
+ * Errors:    COHORT_E_INVALID names file and field; errors of peers pass through.
+ */
+#ifndef COHORT_MODEL_MODEL_H
+#define COHORT_MODEL_MODEL_H
+
+#include "cohort/collective.h"
+#include "model/backend.h"
+#include "model/model_config.h"
+
+typedef struct cohort_model cohort_model;
+
+typedef struct cohort_model_options {
+    const char *model_dir;
+    bool dummy_weights;   /* --load-format dummy: seeded values instead of files */
+    uint64_t seed;        /* of the dummy weights */
+    const char *dtype;    /* "auto" (the checkpoint's), "float32", "bfloat16", "float16" */
+    int32_t max_model_len;          /* 0: the config's */
+    int32_t max_num_batched_tokens; /* rows of a step at most */
+    int32_t max_num_seqs;
+    int32_t block_size;
+    int32_t tp_rank, tp_size, pp_rank, pp_size;
+    const char *layer_partition;    /* "7,8,8,7" or NULL: even */
+    cohort_group *tp_group, *pp_group; /* may be NULL where the size is 1 */
+    const int32_t *cpus; /* threads of this rank; see cohort_backend_options */
+    int32_t n_threads;
+    const char *isa; /* see cohort_backend_options */
+} cohort_model_options;
+
+/* done_bytes of total_bytes of this rank's shard; phase text as vLLM prints it is the
+ * caller's business. */
+typedef void (*cohort_load_progress)(void *user_data, int32_t shard, int32_t n_shards,
+                                     size_t done_bytes, size_t total_bytes);
+
+typedef struct cohort_batch {
+    const int32_t *token_ids; /* n_rows */
+    int32_t n_rows;
+    const cohort_sequence *sequences; /* rows of sequences follow one another */
+    const int32_t *n_logit_rows;      /* per sequence: its last so many rows give logits */
+    int32_t n_sequences;
+    int64_t deadline_ns; /* for what peers owe us */
+} cohort_batch;
+
+/* Called on the output rank (tp rank 0 of the last stage) for rows in order, some rows at a
+ * time: logits[n_rows][vocab_size] of rows [row_begin, ...) of the concatenated logit rows.
+ * The callee may change them in place. */
+typedef cohort_status (*cohort_logits_sink)(void *user_data, int32_t row_begin,
+                                            int32_t n_rows, float *logits,
+                                            int32_t vocab_size);
+
+cohort_status cohort_model_open(const cohort_model_options *options,
+                                cohort_model **out_model);
+const cohort_model_config *cohort_model_config_of(const cohort_model *model);
+cohort_status cohort_model_load(cohort_model *model, cohort_load_progress progress,
+                                void *user_data);
+size_t cohort_model_weight_bytes(const cohort_model *model);
+size_t cohort_model_kv_block_bytes(const cohort_model *model); /* on this rank */
+cohort_status cohort_model_kv_create(cohort_model *model, int64_t n_blocks);
+const char *cohort_model_isa(const cohort_model *model);
+bool cohort_model_is_output_rank(const cohort_model *model);
+cohort_status cohort_model_forward(cohort_model *model, const cohort_batch *batch,
+                                   cohort_logits_sink sink, void *user_data);
+void cohort_model_close(cohort_model *model);
+
+#endif /* COHORT_MODEL_MODEL_H */

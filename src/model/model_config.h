@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model/model_config.h - config.json and generation_config.json as plain values.
+ *
+ * Both spellings are read: transformers 4 (rope_theta, rope_scaling, torch_dtype) and 5
+ * (rope_parameters, dtype).  What would change results and is not implemented is refused by
+ * name.  Plain data; no ownership, no threads.
+ */
+#ifndef COHORT_MODEL_MODEL_CONFIG_H
+#define COHORT_MODEL_MODEL_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cohort/collective.h"
+#include "cohort/status.h"
+
+typedef enum cohort_architecture {
+    COHORT_ARCH_LLAMA,
+    COHORT_ARCH_MISTRAL,
+    COHORT_ARCH_QWEN2,
+    COHORT_ARCH_QWEN3,
+    COHORT_ARCH_QWEN3_MOE,
+    COHORT_ARCH_OPT
+} cohort_architecture;
+
+typedef enum cohort_rope_type {
+    COHORT_ROPE_NONE, /* OPT: learned positions */
+    COHORT_ROPE_DEFAULT,
+    COHORT_ROPE_LINEAR,
+    COHORT_ROPE_LLAMA3,
+    COHORT_ROPE_YARN
+} cohort_rope_type;
+
+typedef struct cohort_rope {
+    cohort_rope_type type;
+    double theta;
+    double factor;
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;              /* yarn */
+    double attention_factor;                  /* yarn; 0: from factor */
+    int32_t original_max_position_embeddings;
+} cohort_rope;
+
+enum { COHORT_MAX_EOS = 8 };
+
+typedef struct cohort_model_config {
+    cohort_architecture architecture;
+    char architecture_name[64]; /* "LlamaForCausalLM" */
+    cohort_dtype dtype;         /* of the checkpoint */
+    int32_t vocab_size, hidden_size, intermediate_size;
+    int32_t n_layers, n_heads, n_kv_heads, head_dim;
+    int32_t max_position_embeddings;
+    int32_t sliding_window; /* 0: none */
+    float norm_eps;
+    bool tie_word_embeddings, attention_bias, attention_out_bias, mlp_bias, qk_norm;
+    cohort_rope rope;
+    /* Qwen3-MoE */
+    int32_t n_experts, n_experts_per_token, moe_intermediate_size, decoder_sparse_step;
+    bool norm_topk_prob;
+    uint64_t dense_layers[4]; /* bit l: layer l has a plain MLP (mlp_only_layers) */
+    int32_t bos_token_id;     /* -1: none */
+    int32_t eos_token_ids[COHORT_MAX_EOS];
+    int32_t n_eos;
+} cohort_model_config;
+
+/* generation_config.json's sampling defaults; NAN or -1 where the file says nothing. */
+typedef struct cohort_generation_defaults {
+    float temperature, top_p, min_p, repetition_penalty;
+    int32_t top_k, max_new_tokens;
+} cohort_generation_defaults;
+
+cohort_status cohort_model_config_read(const char *model_dir,
+                                       cohort_model_config *out_config,
+                                       cohort_generation_defaults *out_defaults);
+/* The same from memory: generation may be NULL.  name is used in messages. */
+cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
+                                        const char *generation, size_t generation_bytes,
+                                        const char *name, cohort_model_config *out_config,
+                                        cohort_generation_defaults *out_defaults);
+
+#endif /* COHORT_MODEL_MODEL_CONFIG_H */

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* text/tokenizer.h - tokenizer.json, both directions.
+ *
+ * Byte-level BPE (GPT-2 and its heirs) and SentencePiece-style BPE with byte fallback, as
+ * the `tokenizers` library runs them.  What a file asks for and we do not have is refused
+ * by name when it is opened, never approximated.
+ *
+ * Ownership: results are allocated with malloc; the caller frees them.
+ * Threads:   a tokenizer is immutable after open: any number of threads; a detokenizer
+ *            belongs to one.
+ * Errors:    COHORT_E_INVALID names the file, the component and the type.
+ */
+#ifndef COHORT_TEXT_TOKENIZER_H
+#define COHORT_TEXT_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cohort/status.h"
+
+typedef struct cohort_tokenizer cohort_tokenizer;
+
+cohort_status cohort_tokenizer_open(const char *model_dir,
+                                    cohort_tokenizer **out_tokenizer);
+/* The same from memory; name is used in messages. */
+cohort_status cohort_tokenizer_parse(const char *json, size_t size_bytes, const char *name,
+                                     cohort_tokenizer **out_tokenizer);
+void cohort_tokenizer_close(cohort_tokenizer *tokenizer);
+
+/* One more than the largest id. */
+int32_t cohort_tokenizer_vocab_size(const cohort_tokenizer *tokenizer);
+/* -1 where the token is unknown. */
+int32_t cohort_tokenizer_find(const cohort_tokenizer *tokenizer, const char *token);
+
+/* text need not be valid UTF-8 (invalid bytes become U+FFFD, as a client's JSON would).
+ * special: let the post-processor add its tokens (<s> and the like). */
+cohort_status cohort_tokenizer_encode(const cohort_tokenizer *tokenizer, const char *text,
+                                      size_t size_bytes, bool special, int32_t **out_ids,
+                                      size_t *out_count);
+cohort_status cohort_tokenizer_decode(const cohort_tokenizer *tokenizer,
+                                      const int32_t *ids, size_t count, bool skip_special,
+                                      char **out_text, size_t *out_size_bytes);
+
+/* Incremental decoding: what each further token adds to the text.  Never half a character:
+ * bytes that may still become one are held back until they do or cannot. */
+typedef struct cohort_detokenizer cohort_detokenizer;
+
+/* prompt: the last tokens before the output, so that its first word is spaced right. */
+cohort_status cohort_detokenizer_create(const cohort_tokenizer *tokenizer,
+                                        const int32_t *prompt, size_t count,
+                                        bool skip_special,
+                                        cohort_detokenizer **out_detokenizer);
+/* out_text is owned by the detokenizer and valid until its next call. */
+cohort_status cohort_detokenizer_append(cohort_detokenizer *detokenizer, int32_t id,
+                                        const char **out_text, size_t *out_size_bytes);
+/* What was held back, as U+FFFD where it never became a character. */
+cohort_status cohort_detokenizer_finish(cohort_detokenizer *detokenizer,
+                                        const char **out_text, size_t *out_size_bytes);
+void cohort_detokenizer_destroy(cohort_detokenizer *detokenizer);
+
+#endif /* COHORT_TEXT_TOKENIZER_H */

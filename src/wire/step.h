@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* wire/step.h - what a scheduling step says, and what comes back.
+ *
+ * A step names requests by slot, an index below max_num_seqs that the scheduler hands out.
+ * Every worker keeps, per slot, the token history and the block table; a step carries what
+ * is new to them: whole requests once, then tokens and blocks as they are added.  All ranks
+ * receive all of it; only the output rank samples and answers.
+ *
+ * Layout: little-endian, 8-byte aligned sections behind a fixed header with magic, version
+ * and bounded counts.  A decoded view points into the message and lives as long as it.
+ * Threads: none of its own.   Errors: COHORT_E_PROTOCOL names the field.
+ */
+#ifndef COHORT_WIRE_STEP_H
+#define COHORT_WIRE_STEP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cohort/status.h"
+
+enum {
+    COHORT_MAX_LOGPROBS = 128,    /* per position, the sampled token's own not counted */
+    COHORT_MAX_LOGIT_BIAS = 300,  /* pairs per request */
+    COHORT_MAX_STOP_TOKENS = 128, /* per request */
+};
+
+typedef struct cohort_token_bias {
+    int32_t token_id;
+    float bias;
+} cohort_token_bias;
+
+/* vLLM's SamplingParams, as far as a worker needs them.  Stop strings, max_tokens and n are
+ * the engine's business. */
+typedef struct cohort_sampling_params {
+    float temperature; /* 0: greedy */
+    float top_p;       /* 1: off */
+    float min_p;       /* 0: off */
+    int32_t top_k;     /* 0 or -1: off */
+    float repetition_penalty;
+    float presence_penalty;
+    float frequency_penalty; /* 1, 0, 0: off */
+    int32_t min_tokens;      /* stop tokens are masked until so many are generated */
+    uint64_t seed;           /* the engine draws one where the user gave none */
+    int32_t n_logprobs;      /* -1: none; 0: the sampled token's only */
+    int32_t n_prompt_logprobs;
+    uint32_t n_bias;
+    uint32_t n_stop_tokens;
+    const cohort_token_bias *bias;
+    const int32_t *stop_tokens; /* for min_tokens: eos and stop_token_ids */
+} cohort_sampling_params;
+
+typedef struct cohort_step_request {
+    uint64_t request_id;
+    uint32_t slot;
+    uint32_t n_prompt_tokens; /* of the tokens below; the rest was generated earlier */
+    uint32_t n_tokens;
+    const int32_t *tokens;
+    cohort_sampling_params sampling;
+} cohort_step_request;
+
+enum { COHORT_ENTRY_SAMPLE = 1 }; /* the chunk ends the known tokens: sample the next */
+
+typedef struct cohort_step_entry {
+    uint32_t slot;
+    uint32_t flags;
+    uint32_t n_computed_tokens;  /* in the KV cache before this step */
+    uint32_t n_scheduled_tokens; /* computed by this step */
+    uint32_t n_new_tokens;       /* appended to the slot's history first */
+    uint32_t n_new_blocks;       /* appended to the slot's block table first */
+    const int32_t *new_tokens;
+    const int32_t *new_blocks;
+} cohort_step_entry;
+
+typedef struct cohort_step {
+    uint32_t n_finished; /* slots to forget, before anything else */
+    uint32_t n_requests;
+    uint32_t n_entries;
+    const uint32_t *finished;
+    const cohort_step_request *requests;
+    const cohort_step_entry *entries;
+} cohort_step;
+
+typedef struct cohort_token_logprob {
+    int32_t token_id;
+    float logprob;
+    int32_t rank; /* 1: the likeliest */
+} cohort_token_logprob;
+
+/* Logprobs of one position: the actual token first, then the n likeliest in order. */
+typedef struct cohort_position_logprobs {
+    uint32_t position; /* of the token within the request, prompt and output together */
+    uint32_t n;        /* entries, 1 + top */
+    const cohort_token_logprob *entries;
+} cohort_position_logprobs;
+
+typedef struct cohort_step_result {
+    uint64_t request_id;
+    uint32_t slot;
+    int32_t token_id;     /* -1: nothing was sampled, a middle chunk of a prompt */
+    uint32_t n_positions; /* prompt logprobs of this chunk, then the sampled token's */
+    const cohort_position_logprobs *positions;
+} cohort_step_result;
+
+typedef struct cohort_step_output {
+    uint32_t n_results; /* one per entry of the step, in its order */
+    const cohort_step_result *results;
+} cohort_step_output;
+
+/* Views that decode fills; grown as needed and reused, freed by _deinit.  Zero-initialise. */
+typedef struct cohort_step_view {
+    cohort_step step;
+    void *storage;
+    size_t storage_bytes;
+} cohort_step_view;
+
+typedef struct cohort_step_output_view {
+    cohort_step_output output;
+    void *storage;
+    size_t storage_bytes;
+} cohort_step_output_view;
+
+size_t cohort_step_encoded_bytes(const cohort_step *step);
+/* Writes exactly cohort_step_encoded_bytes(step) to an 8-byte aligned buffer. */
+void cohort_step_encode(const cohort_step *step, void *out_bytes);
+/* bytes must be 8-byte aligned and outlive the view. */
+cohort_status cohort_step_decode(const void *bytes, size_t size_bytes,
+                                 cohort_step_view *out_view);
+void cohort_step_view_deinit(cohort_step_view *view);
+
+size_t cohort_step_output_encoded_bytes(const cohort_step_output *output);
+void cohort_step_output_encode(const cohort_step_output *output, void *out_bytes);
+cohort_status cohort_step_output_decode(const void *bytes, size_t size_bytes,
+                                        cohort_step_output_view *out_view);
+void cohort_step_output_view_deinit(cohort_step_output_view *view);
+
+#endif /* COHORT_WIRE_STEP_H */
