@@ -22,7 +22,8 @@ typedef enum cohort_log_level {
 } cohort_log_level;
 
 /* line is NUL-terminated, without a newline, valid during the call. */
-typedef void (*cohort_log_sink)(void *user_data, cohort_log_level level, const char *line);
+typedef void (*cohort_log_sink)(void *user_data, cohort_log_level level,
+                                const char *line);
 
 void cohort_log_set_sink(cohort_log_sink sink, cohort_log_level least, void *user_data);
 /* A ready sink: one write(2) per line to standard error. */

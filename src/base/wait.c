@@ -26,7 +26,8 @@ enum { POLLS_PER_CLOCK_READ = 8 };
 
 bool cohort_wait_spin(cohort_wait *wait) {
     if (wait->spin_ns <= 0) return false;
-    /* The first polls cost nothing but a pause: most of what we wait for is on its way. */
+    /* The first polls cost nothing but a pause: most of what we wait for is on its way.
+     */
     if (wait->polls < 32) {
         wait->polls++;
         __builtin_ia32_pause();

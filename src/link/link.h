@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* link/link.h - an authenticated stream between two processes of one run.
  *
- * A listener binds port 0 (and an abstract unix socket), keeps it, and publishes an address
- * that also holds its secret.  Whoever connects proves the secret and the same build
- * before anything else is parsed, and says what it comes for in a hello.  On one host a
- * link is a unix socket and can carry file descriptors; elsewhere it is TCP.
+ * A listener binds port 0 (and an abstract unix socket), keeps it, and publishes an
+ * address that also holds its secret.  Whoever connects proves the secret and the same
+ * build before anything else is parsed, and says what it comes for in a hello.  On one
+ * host a link is a unix socket and can carry file descriptors; elsewhere it is TCP.
  *
  *   listener: open, address --> (travels privately) --> connect(address, hello)
  *   listener: accept --> link + hello
  *
  * Ownership: a listener and a link own their sockets; close accepts NULL.
  * Threads:   one thread at a time each; cohort_link_shutdown from any thread.
- * Errors:    COHORT_E_TIMEOUT, COHORT_E_PROTOCOL (a stranger, another build), COHORT_E_PEER_DIED
- *            (end of stream), COHORT_E_IO.
+ * Errors:    COHORT_E_TIMEOUT, COHORT_E_PROTOCOL (a stranger, another build),
+ * COHORT_E_PEER_DIED (end of stream), COHORT_E_IO.
  */
 #ifndef COHORT_LINK_H
 #define COHORT_LINK_H
@@ -44,10 +44,11 @@ enum { COHORT_LINK_QUEUE = 1, COHORT_LINK_MESH = 2, COHORT_LINK_CONTROL = 3 };
 cohort_status cohort_listener_open(const char *tcp_host, cohort_listener **out_listener);
 void cohort_listener_address(const cohort_listener *listener,
                              cohort_link_address *out_address);
-/* Next peer that proved itself; strangers are dropped without a word, and a slow one does not
- * keep the others waiting. */
+/* Next peer that proved itself; strangers are dropped without a word, and a slow one does
+ * not keep the others waiting. */
 cohort_status cohort_listener_accept(cohort_listener *listener, int64_t deadline_ns,
-                                     cohort_link_hello *out_hello, cohort_link **out_link);
+                                     cohort_link_hello *out_hello,
+                                     cohort_link **out_link);
 void cohort_listener_close(cohort_listener *listener);
 
 typedef enum cohort_link_kind { COHORT_LINK_UNIX, COHORT_LINK_TCP } cohort_link_kind;
@@ -55,7 +56,8 @@ typedef enum cohort_link_kind { COHORT_LINK_UNIX, COHORT_LINK_TCP } cohort_link_
 /* True where the address is of this host and its unix socket can be reached from here. */
 bool cohort_link_is_local(const cohort_link_address *address);
 /* "host:port" or "[v6]:port" or "unix"; for messages. */
-void cohort_link_describe(const cohort_link_address *address, char *out_text, size_t size);
+void cohort_link_describe(const cohort_link_address *address, char *out_text,
+                          size_t size);
 
 /* Over the unix socket where the address is local and tcp_only is false, else TCP. */
 cohort_status cohort_link_connect(const cohort_link_address *address, bool tcp_only,
@@ -75,8 +77,9 @@ cohort_status cohort_link_recv(cohort_link *link, void *bytes, size_t size_bytes
 /* One length-prefixed message; a longer one than capacity is COHORT_E_PROTOCOL. */
 cohort_status cohort_link_send_frame(cohort_link *link, const void *bytes,
                                      size_t size_bytes, int64_t deadline_ns);
-cohort_status cohort_link_recv_frame(cohort_link *link, void *bytes, size_t capacity_bytes,
-                                     size_t *out_size_bytes, int64_t deadline_ns);
+cohort_status cohort_link_recv_frame(cohort_link *link, void *bytes,
+                                     size_t capacity_bytes, size_t *out_size_bytes,
+                                     int64_t deadline_ns);
 /* File descriptors, at most 8, with one byte of data; unix links only. */
 cohort_status cohort_link_send_fds(cohort_link *link, const int *fds, int count,
                                    int64_t deadline_ns);

@@ -3,10 +3,10 @@
  *
  *   open (config.json, plan of the shard) -> load (weights) -> kv_create -> forward*
  *
- * A rank holds layers [first, last) of its pipeline stage and, of each, the heads, columns
- * and vocabulary rows of its place in the tensor-parallel group.  forward() receives the
- * previous stage's activations, meets its tp peers in all-reduces and sends on, so that
- * callers see one call whatever the layout.
+ * A rank holds layers [first, last) of its pipeline stage and, of each, the heads,
+ * columns and vocabulary rows of its place in the tensor-parallel group.  forward()
+ * receives the previous stage's activations, meets its tp peers in all-reduces and sends
+ * on, so that callers see one call whatever the layout.
  *
  * Ownership: the groups are the caller's and outlive the model.
  * Threads:   a model belongs to one thread.
@@ -23,15 +23,15 @@ typedef struct cohort_model cohort_model;
 
 typedef struct cohort_model_options {
     const char *model_dir;
-    bool dummy_weights;   /* --load-format dummy: seeded values instead of files */
-    uint64_t seed;        /* of the dummy weights */
-    const char *dtype;    /* "auto" (the checkpoint's), "float32", "bfloat16", "float16" */
+    bool dummy_weights; /* --load-format dummy: seeded values instead of files */
+    uint64_t seed;      /* of the dummy weights */
+    const char *dtype;  /* "auto" (the checkpoint's), "float32", "bfloat16", "float16" */
     int32_t max_model_len;          /* 0: the config's */
     int32_t max_num_batched_tokens; /* rows of a step at most */
     int32_t max_num_seqs;
     int32_t block_size;
     int32_t tp_rank, tp_size, pp_rank, pp_size;
-    const char *layer_partition;    /* "7,8,8,7" or NULL: even */
+    const char *layer_partition;       /* "7,8,8,7" or NULL: even */
     cohort_group *tp_group, *pp_group; /* may be NULL where the size is 1 */
     const int32_t *cpus; /* threads of this rank; see cohort_backend_options */
     int32_t n_threads;
@@ -47,14 +47,14 @@ typedef struct cohort_batch {
     const int32_t *token_ids; /* n_rows */
     int32_t n_rows;
     const cohort_sequence *sequences; /* rows of sequences follow one another */
-    const int32_t *n_logit_rows;      /* per sequence: its last so many rows give logits */
+    const int32_t *n_logit_rows; /* per sequence: its last so many rows give logits */
     int32_t n_sequences;
     int64_t deadline_ns; /* for what peers owe us */
 } cohort_batch;
 
-/* Called on the output rank (tp rank 0 of the last stage) for rows in order, some rows at a
- * time: logits[n_rows][vocab_size] of rows [row_begin, ...) of the concatenated logit rows.
- * The callee may change them in place. */
+/* Called on the output rank (tp rank 0 of the last stage) for rows in order, some rows at
+ * a time: logits[n_rows][vocab_size] of rows [row_begin, ...) of the concatenated logit
+ * rows. The callee may change them in place. */
 typedef cohort_status (*cohort_logits_sink)(void *user_data, int32_t row_begin,
                                             int32_t n_rows, float *logits,
                                             int32_t vocab_size);

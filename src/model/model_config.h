@@ -2,8 +2,8 @@
 /* model/model_config.h - config.json and generation_config.json as plain values.
  *
  * Both spellings are read: transformers 4 (rope_theta, rope_scaling, torch_dtype) and 5
- * (rope_parameters, dtype).  What would change results and is not implemented is refused by
- * name.  Plain data; no ownership, no threads.
+ * (rope_parameters, dtype).  What would change results and is not implemented is refused
+ * by name.  Plain data; no ownership, no threads.
  */
 #ifndef COHORT_MODEL_MODEL_CONFIG_H
 #define COHORT_MODEL_MODEL_CONFIG_H

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* model/sample.h - from a row of logits to a token, with vLLM's meaning of every parameter.
+/* model/sample.h - from a row of logits to a token, with vLLM's meaning of every
+ * parameter.
  *
- * Order: logprobs are taken from the raw logits (log-softmax before any processing, vLLM's
- * logprobs_mode=raw_logprobs); then min_tokens mask, logit bias, penalties, temperature,
- * min-p, top-k, top-p, draw.  The draw is a function of (seed, position) alone, so neither
- * batching nor rank layout changes it.
- * Threads: a sampler belongs to one thread.
+ * Order: logprobs are taken from the raw logits (log-softmax before any processing,
+ * vLLM's logprobs_mode=raw_logprobs); then min_tokens mask, logit bias, penalties,
+ * temperature, min-p, top-k, top-p, draw.  The draw is a function of (seed, position)
+ * alone, so neither batching nor rank layout changes it. Threads: a sampler belongs to
+ * one thread.
  */
 #ifndef COHORT_MODEL_SAMPLE_H
 #define COHORT_MODEL_SAMPLE_H
@@ -23,7 +24,8 @@ int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *par
                       const int32_t *tokens, int32_t n_tokens, int32_t n_prompt_tokens,
                       float *logits, cohort_token_logprob *out_logprobs);
 
-/* Logprob of a given token and of the n likeliest: 1 + n entries.  Logits are not changed. */
+/* Logprob of a given token and of the n likeliest: 1 + n entries.  Logits are not
+ * changed. */
 void cohort_sampler_logprobs(cohort_sampler *sampler, const float *logits,
                              int32_t token_id, int32_t n,
                              cohort_token_logprob *out_logprobs);

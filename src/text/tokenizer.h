@@ -24,8 +24,8 @@ typedef struct cohort_tokenizer cohort_tokenizer;
 cohort_status cohort_tokenizer_open(const char *model_dir,
                                     cohort_tokenizer **out_tokenizer);
 /* The same from memory; name is used in messages. */
-cohort_status cohort_tokenizer_parse(const char *json, size_t size_bytes, const char *name,
-                                     cohort_tokenizer **out_tokenizer);
+cohort_status cohort_tokenizer_parse(const char *json, size_t size_bytes,
+                                     const char *name, cohort_tokenizer **out_tokenizer);
 void cohort_tokenizer_close(cohort_tokenizer *tokenizer);
 
 /* One more than the largest id. */
@@ -42,8 +42,8 @@ cohort_status cohort_tokenizer_decode(const cohort_tokenizer *tokenizer,
                                       const int32_t *ids, size_t count, bool skip_special,
                                       char **out_text, size_t *out_size_bytes);
 
-/* Incremental decoding: what each further token adds to the text.  Never half a character:
- * bytes that may still become one are held back until they do or cannot. */
+/* Incremental decoding: what each further token adds to the text.  Never half a
+ * character: bytes that may still become one are held back until they do or cannot. */
 typedef struct cohort_detokenizer cohort_detokenizer;
 
 /* prompt: the last tokens before the output, so that its first word is spaced right. */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* wire/step.h - what a scheduling step says, and what comes back.
  *
- * A step names requests by slot, an index below max_num_seqs that the scheduler hands out.
- * Every worker keeps, per slot, the token history and the block table; a step carries what
- * is new to them: whole requests once, then tokens and blocks as they are added.  All ranks
- * receive all of it; only the output rank samples and answers.
+ * A step names requests by slot, an index below max_num_seqs that the scheduler hands
+ * out. Every worker keeps, per slot, the token history and the block table; a step
+ * carries what is new to them: whole requests once, then tokens and blocks as they are
+ * added.  All ranks receive all of it; only the output rank samples and answers.
  *
- * Layout: little-endian, 8-byte aligned sections behind a fixed header with magic, version
- * and bounded counts.  A decoded view points into the message and lives as long as it.
- * Threads: none of its own.   Errors: COHORT_E_PROTOCOL names the field.
+ * Layout: little-endian, 8-byte aligned sections behind a fixed header with magic,
+ * version and bounded counts.  A decoded view points into the message and lives as long
+ * as it. Threads: none of its own.   Errors: COHORT_E_PROTOCOL names the field.
  */
 #ifndef COHORT_WIRE_STEP_H
 #define COHORT_WIRE_STEP_H
@@ -29,8 +29,8 @@ typedef struct cohort_token_bias {
     float bias;
 } cohort_token_bias;
 
-/* vLLM's SamplingParams, as far as a worker needs them.  Stop strings, max_tokens and n are
- * the engine's business. */
+/* vLLM's SamplingParams, as far as a worker needs them.  Stop strings, max_tokens and n
+ * are the engine's business. */
 typedef struct cohort_sampling_params {
     float temperature; /* 0: greedy */
     float top_p;       /* 1: off */
@@ -106,7 +106,8 @@ typedef struct cohort_step_output {
     const cohort_step_result *results;
 } cohort_step_output;
 
-/* Views that decode fills; grown as needed and reused, freed by _deinit.  Zero-initialise. */
+/* Views that decode fills; grown as needed and reused, freed by _deinit. Zero-initialise.
+ */
 typedef struct cohort_step_view {
     cohort_step step;
     void *storage;

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "link/link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "cohort/clock.h"
+#include "link/link_internal.h"
+
+/* Design notes.
+ *
+ * Sockets are non-blocking; every wait is a poll() up to an absolute deadline.  A link
+ * keeps no buffer of its own, so what the kernel acknowledges is all there is to lose:
+ * a dead peer shows as end of stream after its last byte.
+ *
+ * A timeout before the first byte leaves a link usable (callers poll that way); one in
+ * the middle of a transfer does not, because nobody could find the next boundary. */
+
+int cohort_poll_timeout_ms(int64_t deadline_ns) {
+    if (deadline_ns == COHORT_NEVER) return -1;
+    int64_t left_ns = deadline_ns - cohort_clock_ns();
+    if (left_ns <= 0) return 0;
+    int64_t left_ms =
+        (left_ns + 999999) / 1000000; /* up: never wake before the deadline */
+    return left_ms > INT32_MAX ? INT32_MAX : (int)left_ms;
+}
+
+cohort_status cohort_link_adopt(int fd, cohort_link **out_link) {
+    return cohort_link_wrap(fd, COHORT_LINK_UNIX, out_link);
+}
+
+cohort_status cohort_link_wrap(int fd, cohort_link_kind kind, cohort_link **out_link) {
+    cohort_link *link = calloc(1, sizeof *link);
+    if (!link) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a link");
+    cohort_status status = cohort_socket_prepare(fd, kind == COHORT_LINK_TCP);
+    if (status < 0) {
+        free(link);
+        return status;
+    }
+    link->fd = fd;
+    link->kind = kind;
+    *out_link = link;
+    return COHORT_OK;
+}
+
+cohort_link_kind cohort_link_kind_of(const cohort_link *link) { return link->kind; }
+
+int cohort_link_fd(const cohort_link *link) { return link->fd; }
+
+static cohort_status wait_for(const cohort_link *link, short events,
+                              int64_t deadline_ns) {
+    struct pollfd poll_fd = {.fd = link->fd, .events = events};
+    for (;;) {
+        int ready = poll(&poll_fd, 1, cohort_poll_timeout_ms(deadline_ns));
+        if (ready > 0) return COHORT_OK;
+        if (ready < 0 && errno != EINTR) return COHORT_FAIL_SYS(errno, "poll");
+        if (cohort_clock_ns() >= deadline_ns)
+            return COHORT_FAIL(COHORT_E_TIMEOUT, "the peer's link stayed silent");
+    }
+}
+
+static bool means_death(int err) {
+    return err == ECONNRESET || err == EPIPE || err == ENOTCONN || err == ETIMEDOUT;
+}
+
+cohort_status cohort_link_send(cohort_link *link, const void *bytes, size_t size_bytes,
+                               int64_t deadline_ns) {
+    const uint8_t *next = bytes;
+    while (size_bytes) {
+        ssize_t sent = send(link->fd, next, size_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent > 0) {
+            next += sent;
+            size_bytes -= (size_t)sent;
+        } else if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            COHORT_TRY(wait_for(link, POLLOUT, deadline_ns));
+        } else if (sent < 0 && means_death(errno)) {
+            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
+        } else if (sent < 0 && errno != EINTR) {
+            return COHORT_FAIL_SYS(errno, "send");
+        }
+    }
+    return COHORT_OK;
+}
+
+cohort_status cohort_link_recv(cohort_link *link, void *bytes, size_t size_bytes,
+                               int64_t deadline_ns) {
+    uint8_t *next = bytes;
+    while (size_bytes) {
+        ssize_t got = recv(link->fd, next, size_bytes, MSG_DONTWAIT);
+        if (got > 0) {
+            next += got;
+            size_bytes -= (size_t)got;
+        } else if (got == 0 || means_death(errno)) {
+            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            COHORT_TRY(wait_for(link, POLLIN, deadline_ns));
+        } else if (errno != EINTR) {
+            return COHORT_FAIL_SYS(errno, "recv");
+        }
+    }
+    return COHORT_OK;
+}
+
+cohort_status cohort_link_send_frame(cohort_link *link, const void *bytes,
+                                     size_t size_bytes, int64_t deadline_ns) {
+    if (size_bytes > UINT32_MAX)
+        return COHORT_FAIL(COHORT_E_INVALID, "a frame of %zu bytes", size_bytes);
+    uint32_t length = (uint32_t)size_bytes;
+    COHORT_TRY(cohort_link_send(link, &length, sizeof length, deadline_ns));
+    return cohort_link_send(link, bytes, size_bytes, deadline_ns);
+}
+
+cohort_status cohort_link_recv_frame(cohort_link *link, void *bytes,
+                                     size_t capacity_bytes, size_t *out_size_bytes,
+                                     int64_t deadline_ns) {
+    uint32_t length;
+    COHORT_TRY(cohort_link_recv(link, &length, sizeof length, deadline_ns));
+    if (length > capacity_bytes)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a frame of %u bytes where %zu are allowed",
+                           length, capacity_bytes);
+    COHORT_TRY(cohort_link_recv(link, bytes, length, deadline_ns));
+    *out_size_bytes = length;
+    return COHORT_OK;
+}
+
+enum { MAX_FDS = 8 };
+
+typedef union fd_control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int) * MAX_FDS)];
+} fd_control;
+
+cohort_status cohort_link_send_fds(cohort_link *link, const int *fds, int count,
+                                   int64_t deadline_ns) {
+    if (link->kind != COHORT_LINK_UNIX || count < 1 || count > MAX_FDS)
+        return COHORT_FAIL(COHORT_E_INVALID, "%d descriptors cannot be sent here", count);
+    fd_control control = {0};
+    char byte = 'F';
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)count)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)count);
+    memcpy(CMSG_DATA(header), fds, sizeof(int) * (size_t)count);
+    for (;;) {
+        if (sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1)
+            return COHORT_OK;
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            COHORT_TRY(wait_for(link, POLLOUT, deadline_ns));
+        else if (means_death(errno))
+            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
+        else if (errno != EINTR)
+            return COHORT_FAIL_SYS(errno, "sendmsg with %d descriptors", count);
+    }
+}
+
+/* Takes all descriptors out of a message; closes them unless there are exactly count. */
+static bool take_fds(struct msghdr *message, int *out_fds, int count) {
+    int taken[MAX_FDS];
+    int n = 0;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+         header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+        int here = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        for (int i = 0; i < here && n < MAX_FDS; i++, n++)
+            memcpy(&taken[n], CMSG_DATA(header) + sizeof(int) * (size_t)i, sizeof(int));
+    }
+    if (n == count && !(message->msg_flags & MSG_CTRUNC)) {
+        memcpy(out_fds, taken, sizeof(int) * (size_t)n);
+        return true;
+    }
+    for (int i = 0; i < n; i++)
+        close(taken[i]);
+    return false;
+}
+
+cohort_status cohort_link_recv_fds(cohort_link *link, int *out_fds, int count,
+                                   int64_t deadline_ns) {
+    for (;;) {
+        fd_control control = {0};
+        char byte = 0;
+        struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+        struct msghdr message = {.msg_iov = &iov,
+                                 .msg_iovlen = 1,
+                                 .msg_control = &control,
+                                 .msg_controllen = sizeof control};
+        ssize_t got = recvmsg(link->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (got == 1) {
+            if (take_fds(&message, out_fds, count) && byte == 'F') return COHORT_OK;
+            return COHORT_FAIL(COHORT_E_PROTOCOL, "the peer did not send %d descriptors",
+                               count);
+        }
+        if (got == 0 || means_death(errno))
+            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            COHORT_TRY(wait_for(link, POLLIN, deadline_ns));
+        else if (errno != EINTR)
+            return COHORT_FAIL_SYS(errno, "recvmsg");
+    }
+}
+
+bool cohort_link_peer_gone(cohort_link *link) {
+    char byte;
+    ssize_t got = recv(link->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got > 0) return false;
+    return got == 0 || means_death(errno);
+}
+
+void cohort_link_shutdown(cohort_link *link) { shutdown(link->fd, SHUT_RDWR); }
+
+void cohort_link_close(cohort_link *link) {
+    if (!link) return;
+    close(link->fd);
+    free(link);
+}

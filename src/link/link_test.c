@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "link/link.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cohort/clock.h"
+#include "link/link_internal.h"
+
+enum { PATIENCE_MS = 20000 };
+
+typedef struct dialer {
+    cohort_link_address address;
+    bool tcp_only;
+    cohort_status status;
+    cohort_error error;
+    cohort_link *link;
+} dialer;
+
+static void *dial_main(void *argument) {
+    dialer *self = argument;
+    cohort_link_hello hello = {.purpose = COHORT_LINK_QUEUE, .rank = 7, .epoch = 3};
+    self->status = cohort_link_connect(&self->address, self->tcp_only, &hello,
+                                       cohort_deadline_ms(PATIENCE_MS), &self->link);
+    self->error = *cohort_last_error();
+    return NULL;
+}
+
+static cohort_listener *open_listener(const char *host,
+                                      cohort_link_address *out_address) {
+    cohort_listener *listener = NULL;
+    assert_int_equal(cohort_listener_open(host, &listener), COHORT_OK);
+    cohort_listener_address(listener, out_address);
+    return listener;
+}
+
+static void connect_pair(const char *host, bool tcp_only, cohort_link **out_a,
+                         cohort_link **out_b) {
+    dialer self = {.tcp_only = tcp_only};
+    cohort_listener *listener = open_listener(host, &self.address);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, dial_main, &self), 0);
+    cohort_link_hello hello = {0};
+    assert_int_equal(
+        cohort_listener_accept(listener, cohort_deadline_ms(PATIENCE_MS), &hello, out_a),
+        COHORT_OK);
+    pthread_join(thread, NULL);
+    assert_int_equal(self.status, COHORT_OK);
+    assert_int_equal(hello.purpose, COHORT_LINK_QUEUE);
+    assert_int_equal(hello.rank, 7);
+    assert_int_equal(hello.epoch, 3);
+    cohort_listener_close(listener);
+    *out_b = self.link;
+}
+
+static void exchange(const char *host, bool tcp_only, cohort_link_kind kind) {
+    cohort_link *a, *b;
+    connect_pair(host, tcp_only, &a, &b);
+    assert_int_equal(cohort_link_kind_of(a), kind);
+    assert_int_equal(cohort_link_kind_of(b), kind);
+    char text[16];
+    size_t size = 0;
+    int64_t deadline_ns = cohort_deadline_ms(PATIENCE_MS);
+    assert_int_equal(cohort_link_send_frame(a, "hello", 6, deadline_ns), COHORT_OK);
+    assert_int_equal(cohort_link_recv_frame(b, text, sizeof text, &size, deadline_ns),
+                     COHORT_OK);
+    assert_int_equal(size, 6);
+    assert_string_equal(text, "hello");
+    assert_int_equal(cohort_link_recv(b, text, 1, cohort_deadline_ms(1)),
+                     COHORT_E_TIMEOUT);
+    assert_int_equal(cohort_link_send_frame(a, "a frame too long", 17, deadline_ns), 0);
+    assert_int_equal(cohort_link_recv_frame(b, text, sizeof text, &size, deadline_ns),
+                     COHORT_E_PROTOCOL);
+    assert_false(cohort_link_peer_gone(a));
+    cohort_link_close(b);
+    assert_int_equal(cohort_link_recv(a, text, 1, deadline_ns), COHORT_E_PEER_DIED);
+    assert_true(cohort_link_peer_gone(a));
+    cohort_link_close(a);
+}
+
+static void unix_link_carries_frames(void **state) {
+    (void)state;
+    exchange("127.0.0.1", false, COHORT_LINK_UNIX);
+}
+
+static void tcp_link_carries_frames(void **state) {
+    (void)state;
+    exchange("127.0.0.1", true, COHORT_LINK_TCP);
+}
+
+static void r41_ipv6_link_carries_frames(void **state) {
+    (void)state;
+    cohort_listener *probe = NULL;
+    if (cohort_listener_open("::1", &probe) < 0) skip(); /* a host without IPv6 */
+    cohort_link_address address;
+    char text[64];
+    cohort_listener_address(probe, &address);
+    cohort_link_describe(&address, text, sizeof text);
+    assert_int_equal(strncmp(text, "[::1]:", 6), 0);
+    cohort_listener_close(probe);
+    exchange("::1", true, COHORT_LINK_TCP);
+}
+
+static void descriptors_travel(void **state) {
+    (void)state;
+    cohort_link *a, *b;
+    connect_pair(NULL, false, &a, &b);
+    int fds[2] = {memfd_create("one", MFD_CLOEXEC), memfd_create("two", MFD_CLOEXEC)};
+    int got[2] = {-1, -1};
+    assert_int_equal(pwrite(fds[1], "x", 1, 0), 1);
+    int64_t deadline_ns = cohort_deadline_ms(PATIENCE_MS);
+    assert_int_equal(cohort_link_send_fds(a, fds, 2, deadline_ns), COHORT_OK);
+    assert_int_equal(cohort_link_recv_fds(b, got, 2, deadline_ns), COHORT_OK);
+    char byte = 0;
+    assert_int_equal(pread(got[1], &byte, 1, 0), 1);
+    assert_int_equal(byte, 'x');
+    for (int i = 0; i < 2; i++) {
+        close(fds[i]);
+        close(got[i]);
+    }
+    cohort_link_close(a);
+    cohort_link_close(b);
+}
+
+/* The address with one byte changed at the place of what. */
+static cohort_status connect_changed(size_t offset, uint8_t flip, bool tcp_only) {
+    dialer self = {.tcp_only = tcp_only};
+    cohort_listener *listener = open_listener("127.0.0.1", &self.address);
+    self.address.bytes[offset] ^= flip;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, dial_main, &self), 0);
+    cohort_link_hello hello;
+    cohort_link *link = NULL;
+    assert_int_equal(
+        cohort_listener_accept(listener, cohort_deadline_ms(300), &hello, &link),
+        COHORT_E_TIMEOUT);
+    cohort_listener_close(listener);
+    pthread_join(thread, NULL);
+    assert_null(self.link);
+    return self.status;
+}
+
+static void wrong_secret_is_refused(void **state) {
+    (void)state;
+    size_t at = offsetof(cohort_address, secret) + 5;
+    assert_true(connect_changed(at, 1, true) < 0);
+    assert_true(connect_changed(at, 1, false) < 0);
+}
+
+static void other_build_is_refused_and_told(void **state) {
+    (void)state;
+    uint8_t secret[COHORT_SECRET_BYTES] = {1, 2, 3};
+    cohort_challenge challenge;
+    cohort_claim claim;
+    cohort_verdict verdict;
+    cohort_link_hello hello = {.purpose = COHORT_LINK_QUEUE};
+    bool welcome = true;
+    assert_int_equal(cohort_challenge_make(&challenge), COHORT_OK);
+    assert_int_equal(cohort_claim_make(secret, &challenge, &hello, &claim), COHORT_OK);
+    assert_int_equal(cohort_claim_judge(secret, &challenge, &claim, &verdict, &welcome),
+                     COHORT_OK);
+    assert_true(welcome);
+    assert_int_equal(cohort_verdict_check(secret, &challenge, &claim, &verdict),
+                     COHORT_OK);
+    /* A verdict that says "other build" must be signed to be believed. */
+    verdict.status = COHORT_VERDICT_OTHER_BUILD;
+    assert_int_equal(cohort_verdict_check(secret, &challenge, &claim, &verdict),
+                     COHORT_E_PROTOCOL);
+    assert_non_null(strstr(cohort_last_error()->message, "secret"));
+    claim.build[0] ^= 1; /* the mac covers it */
+    assert_int_equal(cohort_claim_judge(secret, &challenge, &claim, &verdict, &welcome),
+                     COHORT_E_PROTOCOL);
+}
+
+static void silent_stranger_keeps_nobody_waiting(void **state) {
+    (void)state;
+    dialer self = {.tcp_only = true};
+    cohort_listener *listener = open_listener("127.0.0.1", &self.address);
+    cohort_address address;
+    assert_int_equal(cohort_address_read(&self.address, &address), COHORT_OK);
+    struct sockaddr_storage to;
+    socklen_t length = cohort_address_tcp(&address, &to);
+    int strangers[100];
+    for (int i = 0; i < 100; i++) {
+        strangers[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(connect(strangers[i], (struct sockaddr *)&to, length), 0);
+        if (i % 2) assert_int_equal(send(strangers[i], "GET / HTTP/1.1\r\n", 16, 0), 16);
+    }
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, dial_main, &self), 0);
+    cohort_link_hello hello;
+    cohort_link *link = NULL;
+    assert_int_equal(
+        cohort_listener_accept(listener, cohort_deadline_ms(PATIENCE_MS), &hello, &link),
+        COHORT_OK);
+    pthread_join(thread, NULL);
+    assert_int_equal(self.status, COHORT_OK);
+    for (int i = 0; i < 100; i++)
+        close(strangers[i]);
+    cohort_link_close(link);
+    cohort_link_close(self.link);
+    cohort_listener_close(listener);
+}
+
+static void foreign_address_bytes_are_refused(void **state) {
+    (void)state;
+    dialer self = {0};
+    memset(self.address.bytes, 0xa5, sizeof self.address.bytes);
+    dial_main(&self);
+    assert_int_equal(self.status, COHORT_E_PROTOCOL);
+    assert_false(cohort_link_is_local(&self.address));
+}
+
+static void unknown_listen_host_is_named(void **state) {
+    (void)state;
+    cohort_listener *listener = NULL;
+    assert_int_equal(cohort_listener_open("203.0.113.77", &listener), COHORT_E_IO);
+    assert_non_null(strstr(cohort_last_error()->message, "203.0.113.77"));
+    assert_null(listener);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unix_link_carries_frames),
+        cmocka_unit_test(tcp_link_carries_frames),
+        cmocka_unit_test(r41_ipv6_link_carries_frames),
+        cmocka_unit_test(descriptors_travel),
+        cmocka_unit_test(wrong_secret_is_refused),
+        cmocka_unit_test(other_build_is_refused_and_told),
+        cmocka_unit_test(silent_stranger_keeps_nobody_waiting),
+        cmocka_unit_test(foreign_address_bytes_are_refused),
+        cmocka_unit_test(unknown_listen_host_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
