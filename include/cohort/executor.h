@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cohort/executor.h - start workers, call them all, and know at once when one fails.
+ *
+ * An executor owns tp * pp ranks; rank r is tp rank r % tp of pipeline stage r / tp.
+ * Whether they are threads of this process ("uni") or processes ("mp") is its secret.
+ *
+ *   start -> (collective_rpc | execute_model -> future)* -> shutdown -> destroy
+ *
+ * A call is broadcast to every rank; replies come back in the order of the calls.  One
+ * failed rank fails the executor: all futures, pending and later, complete with that
+ * rank's own error, and only shutdown and destroy are left to do.
+ *
+ * Ownership: futures are the caller's to destroy, before the executor; replies belong to
+ * their future.  Strings and payloads handed in are copied.
+ * Threads:   every call from any thread, destroy excepted; one thread waits on a future.
+ * Errors:    the rank that failed is in cohort_error.rank.  A timeout consumes nothing.
+ */
+#ifndef COHORT_EXECUTOR_H
+#define COHORT_EXECUTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cohort/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cohort_executor cohort_executor;
+typedef struct cohort_future cohort_future;
+typedef struct cohort_worker_ops
+    cohort_worker_ops; /* what a worker runs: worker/worker.h */
+
+enum {
+    COHORT_MAX_WORLD_SIZE = 1024,
+    COHORT_MAX_PENDING_CALLS = 64, /* futures not yet complete; a further call waits */
+    COHORT_ALL_RANKS = -1
+};
+
+/* Timeouts are durations; 0 or less: never. */
+typedef struct cohort_executor_options {
+    const char *backend; /* "uni": threads of this process; "mp": processes */
+    int32_t tp;
+    int32_t pp;
+    bool async_scheduling; /* one more step in flight, where pp > 1 */
+
+    /* "key=value" strings that every worker's open() receives, NULL-terminated; NULL:
+     * none. */
+    const char *const *config;
+    /* mp: the program that is run as `PROGRAM worker --control-fd 3`.  NULL:
+     * $COHORT_WORKER, else this executable where it is called cohort, else the cohort
+     * beside this executable, else the one in PATH. */
+    const char *worker_command;
+    const cohort_worker_ops *worker_ops; /* uni; NULL: the model runner */
+    const char *instance; /* names the counters file; NULL: drawn from pid and chance */
+
+    int64_t connect_timeout_ns; /* place, configure and connect together */
+    int64_t load_timeout_ns;
+    int64_t execute_timeout_ns;  /* a rank busy for so long without progress is hung */
+    int64_t hang_timeout_ns;     /* a rank without a heartbeat for so long is hung */
+    int64_t shutdown_timeout_ns; /* all of shutdown: asking, SIGTERM, SIGKILL, reaping */
+
+    size_t max_step_bytes;  /* longest step or RPC payload */
+    size_t max_reply_bytes; /* longest reply of a rank */
+
+    /* Loading, as each rank counts it; called on a thread of the executor. */
+    void (*on_progress)(void *user_data, int32_t rank, uint64_t done, uint64_t total);
+    void *user_data;
+} cohort_executor_options;
+
+/* mp, tp 1, pp 1, and the documented timeouts and sizes. */
+COHORT_API cohort_executor_options cohort_executor_defaults(void);
+
+/* Returns when every rank has loaded; on an error nothing is left: no process, socket
+ * or file. */
+COHORT_API cohort_status cohort_executor_start(const cohort_executor_options *options,
+                                               cohort_executor **out_executor);
+
+typedef struct cohort_rpc {
+    const char
+        *method; /* of the worker's table; noop, echo and check_health always are */
+    const void *payload;
+    size_t size_bytes;
+    int32_t reply_rank; /* the only rank to reply, or COHORT_ALL_RANKS */
+} cohort_rpc;
+
+/* Calls the method on every rank and waits for the replies.  out_future: the completed
+ * future, for its replies; NULL if nobody looks at them.  A rank that refuses the call
+ * (COHORT_E_INVALID) fails the call, any other error of a rank fails the executor. */
+COHORT_API cohort_status cohort_collective_rpc(cohort_executor *executor,
+                                               const cohort_rpc *rpc, int64_t deadline_ns,
+                                               cohort_future **out_future);
+/* Without waiting for the replies; the deadline is for sending. */
+COHORT_API cohort_status cohort_collective_rpc_begin(cohort_executor *executor,
+                                                     const cohort_rpc *rpc,
+                                                     int64_t deadline_ns,
+                                                     cohort_future **out_future);
+
+/* Sends one step to every rank; the future's only reply is the output rank's.
+ * COHORT_PENDING, and nothing sent, while cohort_executor_max_in_flight steps are under
+ * way. */
+COHORT_API cohort_status cohort_execute_model(cohort_executor *executor, const void *step,
+                                              size_t size_bytes,
+                                              cohort_future **out_future);
+
+/* OK: complete.  COHORT_E_TIMEOUT: not yet; the text says which ranks are awaited and
+ * what they do.  Otherwise the error the call ended with.  Older futures complete
+ * first. */
+COHORT_API cohort_status cohort_future_wait(cohort_future *future, int64_t deadline_ns);
+/* The same without waiting: COHORT_PENDING instead of a timeout. */
+COHORT_API cohort_status cohort_future_poll(cohort_future *future);
+/* 0 before completion and after an error.  Replies are in rank order. */
+COHORT_API int32_t cohort_future_reply_count(const cohort_future *future);
+/* The bytes are 8-byte aligned and live as long as the future. */
+COHORT_API void cohort_future_reply(const cohort_future *future, int32_t index,
+                                    int32_t *out_rank, const void **out_bytes,
+                                    size_t *out_size_bytes);
+/* Accepts NULL.  A pending call is not undone: its replies are dropped as they come. */
+COHORT_API void cohort_future_destroy(cohort_future *future);
+
+/* An RPC round over all ranks. */
+COHORT_API cohort_status cohort_executor_check_health(cohort_executor *executor,
+                                                      int64_t deadline_ns);
+/* COHORT_OK while healthy; else the failure's code, and the failure in out_error. */
+COHORT_API cohort_status cohort_executor_failure(cohort_executor *executor,
+                                                 cohort_error *out_error);
+
+/* Called once, on a thread of the executor; at once, on the calling thread, where the
+ * executor has already failed.  Not called by an orderly shutdown.  The callback may call
+ * the executor, shutdown too, but not destroy. */
+typedef void (*cohort_failure_callback)(void *user_data, const cohort_error *error);
+COHORT_API void cohort_executor_register_failure_callback(
+    cohort_executor *executor, cohort_failure_callback callback, void *user_data);
+
+/* Ends all ranks: asks, then SIGTERM, then SIGKILL, all within shutdown_timeout_ns, and
+ * returns when none is left.  Pending futures end with COHORT_E_CLOSED.  Idempotent;
+ * from the failure callback it asks only and returns COHORT_PENDING. */
+COHORT_API cohort_status cohort_executor_shutdown(cohort_executor *executor);
+/* Shuts down first where nobody did.  Accepts NULL. */
+COHORT_API void cohort_executor_destroy(cohort_executor *executor);
+
+typedef struct cohort_rank_info {
+    int32_t rank;
+    int32_t tp_rank;
+    int32_t pp_rank;
+    int32_t pid;           /* uni: this process */
+    const char *backend;   /* "uni" or "mp"; static text, as the following */
+    const char *transport; /* of the queues: "shared memory" or "tcp" */
+    const char *phase;     /* "idle", "execute", ..., "dead" */
+    uint64_t call;         /* number of the call it is at, or was last */
+} cohort_rank_info;
+
+typedef struct cohort_executor_phases {
+    int64_t place_ns; /* durations */
+    int64_t configure_ns;
+    int64_t connect_ns;
+    int64_t load_ns;
+    int64_t total_ns; /* from start to ready */
+} cohort_executor_phases;
+
+COHORT_API int32_t cohort_executor_world_size(const cohort_executor *executor);
+COHORT_API int32_t cohort_executor_output_rank(const cohort_executor *executor);
+/* pp, and one more with async_scheduling where pp > 1. */
+COHORT_API int32_t cohort_executor_max_in_flight(const cohort_executor *executor);
+COHORT_API void cohort_executor_describe_rank(const cohort_executor *executor,
+                                              int32_t rank, cohort_rank_info *out_info);
+COHORT_API void cohort_executor_get_phases(const cohort_executor *executor,
+                                           cohort_executor_phases *out_phases);
+/* The file that `cohort stat` reads. */
+COHORT_API const char *cohort_executor_counters_path(const cohort_executor *executor);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* COHORT_EXECUTOR_H */

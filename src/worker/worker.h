@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* worker/worker.h - one rank: joins the world, loads, and carries out calls in order.
+ *
+ * The loop is the same for a thread (uni) and a process (mp); what it runs is a table of
+ * operations, the model runner in earnest and something light in tests.
+ *
+ *   control link:    hello, configure, publish, table, load, ready; errors; stop
+ *   broadcast queue: calls from the driver      response queue: replies to it
+ *
+ * A second thread, the watcher, listens to the control link all the time: it notices the
+ * driver's death and poison while the first is stuck, and keeps the heartbeat.
+ *
+ * Ownership: see each operation.
+ * Threads:   all operations run on one thread, in order.
+ * Errors:    an operation's error is reported to the driver at once, with its text; after
+ * it the rank does no more work.
+ */
+#ifndef COHORT_WORKER_H
+#define COHORT_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cohort/collective.h"
+#include "cohort/executor.h"
+#include "cohort/status.h"
+
+typedef struct cohort_worker cohort_worker;
+
+/* Where a rank stands; everything in it outlives the operations' context. */
+typedef struct cohort_worker_info {
+    int32_t rank;
+    int32_t world_size;
+    int32_t tp;
+    int32_t pp;
+    int32_t tp_rank;    /* rank % tp */
+    int32_t pp_rank;    /* rank / tp */
+    int32_t local_rank; /* among the ranks of this host */
+    int32_t local_world_size;
+    bool is_output_rank; /* (pp - 1) * tp: its replies to steps are the ones used */
+    uint64_t epoch;
+    const char *const *config; /* "key=value", NULL-terminated */
+    cohort_group *world_group; /* all ranks */
+    cohort_group *tp_group;    /* ranks of this pipeline stage, in tp rank order */
+    cohort_group *pp_group;    /* ranks with this tp rank, in stage order */
+    cohort_worker *worker;     /* for the calls below */
+} cohort_worker_info;
+
+/* Where an operation writes its reply: at bytes, 8-byte aligned, up to capacity_bytes;
+ * size_bytes is 0 at first. */
+typedef struct cohort_worker_reply {
+    uint8_t *bytes;
+    size_t capacity_bytes;
+    size_t size_bytes;
+} cohort_worker_reply;
+
+/* COHORT_E_INVALID: the call is refused and nothing was done; it fails the caller's call
+ * only.  Any other error fails the rank and with it the executor. */
+typedef cohort_status (*cohort_worker_call)(void *context, const void *payload,
+                                            size_t size_bytes,
+                                            cohort_worker_reply *reply);
+
+typedef struct cohort_worker_method {
+    const char *name; /* up to 63 characters */
+    cohort_worker_call call;
+} cohort_worker_method;
+
+struct cohort_worker_ops {
+    /* After the ranks are connected, before load: no weights yet. */
+    cohort_status (*open)(const cohort_worker_info *info, void **out_context);
+    /* May take long: reports itself with cohort_worker_progress. */
+    cohort_status (*load)(void *context);
+    /* One step, on every rank; 8-byte aligned.  Only the output rank's reply is sent. */
+    cohort_worker_call execute;
+    /* What cohort_collective_rpc can reach besides noop, echo and check_health: this
+     * table and nothing else.  Ends with a NULL name; may be NULL. */
+    const cohort_worker_method *methods;
+    /* Accepts NULL and what a failed open left in out_context. */
+    void (*close)(void *context);
+};
+
+/* The model runner (worker/runner.c). */
+const cohort_worker_ops *cohort_model_worker_ops(void);
+
+/* "I am alive, and this far": for load and long steps.  A few nanoseconds. */
+void cohort_worker_progress(cohort_worker *worker, uint64_t done, uint64_t total);
+/* Before and after waiting for another rank: world rank, or COHORT_RANK_LOCAL for nobody.
+ * A hang is then blamed on the one that all wait for. */
+void cohort_worker_waits_for(cohort_worker *worker, int32_t rank);
+/* Adds to this rank's token count in the counters file. */
+void cohort_worker_count_tokens(cohort_worker *worker, uint64_t tokens);
+/* Value of "key=value" in the configuration, or NULL. */
+const char *cohort_worker_config(const cohort_worker_info *info, const char *key);
+
+typedef struct cohort_worker_options {
+    int control_fd; /* one end of a socketpair; the worker's from here on */
+    const cohort_worker_ops *ops;
+    /* The driver is gone, on the watcher thread: a process ends itself here.  NULL: the
+     * loop is poisoned and returns. */
+    void (*driver_gone)(void);
+} cohort_worker_options;
+
+/* The whole life of a rank; returns when the driver asked it to stop or it has failed. */
+cohort_status cohort_worker_run(const cohort_worker_options *options);
+
+#endif /* COHORT_WORKER_H */

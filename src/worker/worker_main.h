@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* worker/worker_main.h - a rank that is a process of its own: `cohort worker`. */
+#ifndef COHORT_WORKER_MAIN_H
+#define COHORT_WORKER_MAIN_H
+
+#include "worker/worker.h"
+
+/* control_fd: the end of a socketpair that the driver kept the other end of.  Runs until
+ * the driver says stop, or is gone; returns the process's exit status. */
+int cohort_worker_main(int control_fd, const cohort_worker_ops *ops);
+
+#endif /* COHORT_WORKER_MAIN_H */
