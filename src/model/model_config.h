@@ -38,11 +38,17 @@ typedef struct cohort_rope {
     double factor;
     double low_freq_factor, high_freq_factor; /* llama3 */
     double beta_fast, beta_slow;              /* yarn */
-    double attention_factor;                  /* yarn; 0: from factor */
+    double attention_factor;                  /* yarn; cos and sin are multiplied by it */
+    bool truncate; /* yarn: the ramp's ends are whole numbers */
     int32_t original_max_position_embeddings;
 } cohort_rope;
 
-enum { COHORT_MAX_EOS = 8 };
+enum {
+    COHORT_MAX_EOS = 8,
+    COHORT_MAX_LAYERS = 256,
+    COHORT_MAX_EXPERTS = 1024,
+    COHORT_MAX_HEADS = 1024,
+};
 
 typedef struct cohort_model_config {
     cohort_architecture architecture;
@@ -52,13 +58,18 @@ typedef struct cohort_model_config {
     int32_t n_layers, n_heads, n_kv_heads, head_dim;
     int32_t max_position_embeddings;
     int32_t sliding_window; /* 0: none */
+    uint64_t
+        full_layers[4]; /* bit l: layer l sees everything all the same (layer_types) */
     float norm_eps;
     bool tie_word_embeddings, attention_bias, attention_out_bias, mlp_bias, qk_norm;
+    bool norm_after,
+        final_norm; /* OPT: norms follow the residual sum; one after the last */
     cohort_rope rope;
     /* Qwen3-MoE */
     int32_t n_experts, n_experts_per_token, moe_intermediate_size, decoder_sparse_step;
     bool norm_topk_prob;
-    uint64_t dense_layers[4]; /* bit l: layer l has a plain MLP (mlp_only_layers) */
+    uint64_t dense_layers[4]; /* bit l: layer l has a plain MLP (by mlp_only_layers or
+                                 decoder_sparse_step) */
     int32_t bos_token_id;     /* -1: none */
     int32_t eos_token_ids[COHORT_MAX_EOS];
     int32_t n_eos;
@@ -78,5 +89,15 @@ cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
                                         const char *generation, size_t generation_bytes,
                                         const char *name, cohort_model_config *out_config,
                                         cohort_generation_defaults *out_defaults);
+
+/* Tokens that the model's positions reach, as vLLM derives max_model_len from the config.
+ */
+int32_t cohort_model_config_max_len(const cohort_model_config *config);
+/* "float32", "bfloat16", "float16"; false where the name is none of these. */
+bool cohort_dtype_parse(const char *name, cohort_dtype *out_dtype);
+
+static inline bool cohort_layer_bit(const uint64_t bits[4], int32_t layer) {
+    return bits[layer / 64] >> (layer % 64) & 1;
+}
 
 #endif /* COHORT_MODEL_MODEL_CONFIG_H */
