@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front door; the work is done by cmake --preset, ctest and the scripts.
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+
+.PHONY: all setup test asan tsan fuzz fmt clean
+all: build-release
+
+setup:
+	@scripts/setup.sh
+
+build-%: setup
+	@cmake --preset $* >/dev/null
+	@cmake --build build/$* -j$(JOBS)
+
+test: build-release ## every test of the short tier
+	ctest --test-dir build/release --output-on-failure -j$(JOBS)
+
+asan: build-dev ## the same tests under ASan and UBSan
+	ctest --test-dir build/dev --output-on-failure -j$(JOBS)
+
+tsan: build-tsan ## the same tests under TSan
+	ctest --test-dir build/tsan --output-on-failure -j$(JOBS)
+
+fuzz: build-fuzz ## every fuzz target for FUZZ_SECONDS
+	@scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+fmt:
+	clang-format -i $$(git ls-files '*.[ch]')
+
+clean:
+	rm -rf build
