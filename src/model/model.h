@@ -67,6 +67,7 @@ cohort_status cohort_model_load(cohort_model *model, cohort_load_progress progre
 size_t cohort_model_weight_bytes(const cohort_model *model);
 size_t cohort_model_kv_block_bytes(const cohort_model *model); /* on this rank */
 cohort_status cohort_model_kv_create(cohort_model *model, int64_t n_blocks);
+int32_t cohort_model_max_len(const cohort_model *model); /* max_model_len, resolved */
 const char *cohort_model_isa(const cohort_model *model);
 bool cohort_model_is_output_rank(const cohort_model *model);
 cohort_status cohort_model_forward(cohort_model *model, const cohort_batch *batch,

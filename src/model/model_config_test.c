@@ -15,7 +15,8 @@
 static cohort_model_config config;
 static cohort_generation_defaults defaults;
 
-/* A config.json of the given architecture with a few fields more, which come first and win. */
+/* A config.json of the given architecture with a few fields more, which come first and
+ * win. */
 static cohort_status parse(const char *architecture, const char *more) {
     char text[4096];
     snprintf(

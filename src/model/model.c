@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "model/model_internal.h"
+#include "model/rope.h"
+#include "model/safetensors.h" /* cohort_dtype_bytes */
+
+/* Design notes.
+ *
+ * --dtype decides how weights are stored and with them how exact a step is: bfloat16 lets
+ * the backend round the inputs of matrix products to bf16 and keeps keys and values in
+ * bf16.  float16 and float32 compute in f32 throughout and keep the cache in f32: a bf16
+ * cache would lose three bits that float16 has. */
+
+static cohort_status check_options(const cohort_model_options *options) {
+    const struct {
+        const char *name;
+        int32_t value;
+    } positive[] = {{"max_num_batched_tokens", options->max_num_batched_tokens},
+                    {"max_num_seqs", options->max_num_seqs},
+                    {"block_size", options->block_size}};
+    for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
+        if (positive[i].value < 1 || positive[i].value > 1 << 20)
+            return COHORT_FAIL(COHORT_E_INVALID, "%s is %d, must be from 1 to %d",
+                               positive[i].name, positive[i].value, 1 << 20);
+    if (options->tp_size > 1 &&
+        (!options->tp_group || cohort_group_size(options->tp_group) != options->tp_size ||
+         cohort_group_rank(options->tp_group) != options->tp_rank))
+        return COHORT_FAIL(COHORT_E_INVALID, "the tp group is not that of rank %d of %d",
+                           options->tp_rank, options->tp_size);
+    if (options->pp_size > 1 &&
+        (!options->pp_group || cohort_group_size(options->pp_group) != options->pp_size ||
+         cohort_group_rank(options->pp_group) != options->pp_rank))
+        return COHORT_FAIL(COHORT_E_INVALID, "the pp group is not that of rank %d of %d",
+                           options->pp_rank, options->pp_size);
+    return COHORT_OK;
+}
+
+static cohort_status choose_dtype(cohort_model *model, const char *name) {
+    model->dtype = model->config.dtype;
+    if (name && strcmp(name, "auto") != 0 && !cohort_dtype_parse(name, &model->dtype))
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "dtype %.40s is not supported (auto, float32, bfloat16 and "
+                           "float16 are)",
+                           name);
+    model->kv_dtype = model->dtype == COHORT_BF16 ? COHORT_BF16 : COHORT_F32;
+    return COHORT_OK;
+}
+
+static cohort_status choose_length(cohort_model *model, int32_t asked) {
+    int32_t longest = cohort_model_config_max_len(&model->config);
+    if (asked < 0 || asked > longest)
+        return COHORT_FAIL(
+            COHORT_E_INVALID,
+            "max_model_len %d is more than the model's %d positions; use at "
+            "most that",
+            asked, longest);
+    model->max_model_len = asked ? asked : longest;
+    return COHORT_OK;
+}
+
+static cohort_status open_backend(cohort_model *model) {
+    const cohort_model_options *options = &model->options;
+    model->ops = cohort_backend_cpu();
+    return model->ops->create(
+        &(cohort_backend_options){.cpus = options->cpus,
+                                  .n_threads = options->n_threads,
+                                  .bf16_activations = model->dtype == COHORT_BF16,
+                                  .isa = options->isa},
+        &model->backend);
+}
+
+/* A rank may gather only what its peers give: all of them are planned. */
+static cohort_status plan_shards(cohort_model *model,
+                                 const cohort_model_options *options) {
+    COHORT_TRY(cohort_shard_plan(&model->config, options->tp_rank, options->tp_size,
+                                 options->pp_rank, options->pp_size,
+                                 options->layer_partition, &model->shard));
+    model->logit_bytes = calloc((size_t)options->tp_size, sizeof *model->logit_bytes);
+    if (!model->logit_bytes) return COHORT_FAIL(COHORT_E_NOMEM, "table of ranks");
+    for (int32_t i = 0; i < options->tp_size; i++) {
+        cohort_shard peer;
+        COHORT_TRY(cohort_shard_plan(&model->config, i, options->tp_size,
+                                     options->pp_rank, options->pp_size,
+                                     options->layer_partition, &peer));
+        model->logit_bytes[i] = (size_t)cohort_span_size(peer.vocab) * sizeof(float);
+    }
+    return COHORT_OK;
+}
+
+static cohort_status open_model(cohort_model *model,
+                                const cohort_model_options *options) {
+    cohort_generation_defaults defaults;
+    COHORT_TRY(check_options(options));
+    COHORT_TRY(cohort_model_config_read(options->model_dir, &model->config, &defaults));
+    COHORT_TRY(plan_shards(model, options));
+    COHORT_TRY(choose_dtype(model, options->dtype));
+    COHORT_TRY(choose_length(model, options->max_model_len));
+    model->model_dir = strdup(options->model_dir);
+    model->layers =
+        calloc((size_t)cohort_span_size(model->shard.layers), sizeof *model->layers);
+    if (!model->model_dir || !model->layers)
+        return COHORT_FAIL(COHORT_E_NOMEM, "opening %s", options->model_dir);
+    COHORT_TRY(open_backend(model));
+    model->options.model_dir = NULL; /* the caller's texts may go away */
+    model->options.dtype = model->options.layer_partition = model->options.isa = NULL;
+    model->options.cpus = NULL;
+    return COHORT_OK;
+}
+
+cohort_status cohort_model_open(const cohort_model_options *options,
+                                cohort_model **out_model) {
+    *out_model = NULL;
+    cohort_model *model = calloc(1, sizeof *model);
+    if (!model) return COHORT_FAIL(COHORT_E_NOMEM, "opening %s", options->model_dir);
+    model->options = *options;
+    cohort_status status = open_model(model, options);
+    if (status < 0) {
+        cohort_model_close(model);
+        return status;
+    }
+    *out_model = model;
+    return COHORT_OK;
+}
+
+/* ---- scratch ----------------------------------------------------------------------- */
+
+static int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
+
+static int64_t qkv_width(const cohort_model *model) {
+    return (int64_t)model->config.head_dim *
+           (cohort_span_size(model->shard.heads) +
+            2 * cohort_span_size(model->shard.kv_heads));
+}
+
+static cohort_status alloc(cohort_model *model, int64_t rows, int64_t columns,
+                           float **out) {
+    COHORT_TRY_WHILE(model->ops->alloc(model->backend, (size_t)(rows * columns), out),
+                     "making room for activations of %lld x %lld", (long long)rows,
+                     (long long)columns);
+    return COHORT_OK;
+}
+
+static cohort_status make_head_scratch(cohort_model *model) {
+    const cohort_model_options *options = &model->options;
+    if (!model->shard.last_stage) return COHORT_OK;
+    COHORT_TRY(alloc(model, COHORT_LOGIT_ROWS, cohort_span_size(model->shard.vocab),
+                     &model->logits));
+    if (options->tp_size > 1 && options->tp_rank == 0)
+        COHORT_TRY(alloc(model, 1, model->config.vocab_size, &model->logit_row));
+    return COHORT_OK;
+}
+
+static cohort_status make_scratch(cohort_model *model) {
+    const cohort_model_config *config = &model->config;
+    int64_t rows = model->options.max_num_batched_tokens;
+    int64_t mlp_rows = rows < COHORT_MLP_ROWS ? rows : COHORT_MLP_ROWS;
+    int32_t mlp = cohort_span_size(model->shard.mlp);
+    int64_t top_k = most(config->n_experts_per_token, 1);
+    COHORT_TRY(alloc(model, rows, config->hidden_size, &model->hidden));
+    COHORT_TRY(alloc(model, rows, config->hidden_size, &model->normed));
+    COHORT_TRY(alloc(model, rows, qkv_width(model), &model->qkv));
+    COHORT_TRY(alloc(model, rows,
+                     (int64_t)config->head_dim * cohort_span_size(model->shard.heads),
+                     &model->attended));
+    COHORT_TRY(alloc(model, mlp_rows, most(2 * mlp, config->n_experts), &model->wide));
+    COHORT_TRY(alloc(model, mlp_rows, mlp, &model->narrow));
+    if (config->n_experts)
+        COHORT_TRY(alloc(model, rows, config->hidden_size, &model->expert_sum));
+    COHORT_TRY(alloc(model, mlp_rows, top_k, &model->route_ids));
+    COHORT_TRY(alloc(model, mlp_rows, top_k, &model->route_weights));
+    COHORT_TRY(make_head_scratch(model));
+    model->ids = malloc((size_t)rows * sizeof *model->ids);
+    if (!model->ids) return COHORT_FAIL(COHORT_E_NOMEM, "token ids of a step");
+    if (config->rope.type == COHORT_ROPE_NONE) return COHORT_OK;
+    COHORT_TRY(alloc(model, model->max_model_len, config->head_dim / 2, &model->cos));
+    COHORT_TRY(alloc(model, model->max_model_len, config->head_dim / 2, &model->sin));
+    cohort_rope_tables(&config->rope, config->head_dim, model->max_model_len, model->cos,
+                       model->sin);
+    return COHORT_OK;
+}
+
+cohort_status cohort_model_load(cohort_model *model, cohort_load_progress progress,
+                                void *user_data) {
+    if (model->loaded)
+        return COHORT_FAIL(COHORT_E_INVALID, "the model is loaded already");
+    COHORT_TRY_WHILE(cohort_model_weights_load(model, progress, user_data), "loading %s",
+                     model->model_dir);
+    model->loaded = true;
+    return make_scratch(model);
+}
+
+/* ---- cache, questions, end --------------------------------------------------------- */
+
+size_t cohort_model_kv_block_bytes(const cohort_model *model) {
+    return (size_t)2 * (size_t)cohort_span_size(model->shard.layers) *
+           (size_t)model->options.block_size *
+           (size_t)cohort_span_size(model->shard.kv_heads) *
+           (size_t)model->config.head_dim * cohort_dtype_bytes(model->kv_dtype);
+}
+
+cohort_status cohort_model_kv_create(cohort_model *model, int64_t n_blocks) {
+    if (model->kv) return COHORT_FAIL(COHORT_E_INVALID, "the KV cache is there already");
+    if (n_blocks < 1 || n_blocks > INT32_MAX)
+        return COHORT_FAIL(COHORT_E_INVALID, "a KV cache of %lld blocks cannot be",
+                           (long long)n_blocks);
+    COHORT_TRY_WHILE(
+        model->ops->kv_create(model->backend, cohort_span_size(model->shard.layers),
+                              n_blocks, model->options.block_size,
+                              cohort_span_size(model->shard.kv_heads),
+                              model->config.head_dim, model->kv_dtype, &model->kv),
+        "making room for %lld KV blocks of %zu bytes", (long long)n_blocks,
+        cohort_model_kv_block_bytes(model));
+    model->n_blocks = n_blocks;
+    return COHORT_OK;
+}
+
+const cohort_model_config *cohort_model_config_of(const cohort_model *model) {
+    return &model->config;
+}
+
+size_t cohort_model_weight_bytes(const cohort_model *model) {
+    return model->weight_bytes;
+}
+
+int32_t cohort_model_max_len(const cohort_model *model) { return model->max_model_len; }
+
+const char *cohort_model_isa(const cohort_model *model) {
+    return model->ops->isa(model->backend);
+}
+
+bool cohort_model_is_output_rank(const cohort_model *model) {
+    return model->shard.last_stage && model->options.tp_rank == 0;
+}
+
+void cohort_model_close(cohort_model *model) {
+    if (!model) return;
+    if (model->backend) {
+        float *scratch[] = {model->hidden,     model->normed,    model->qkv,
+                            model->attended,   model->wide,      model->narrow,
+                            model->expert_sum, model->route_ids, model->route_weights,
+                            model->logits,     model->logit_row, model->cos,
+                            model->sin};
+        if (model->kv) model->ops->kv_destroy(model->kv);
+        for (size_t i = 0; i < sizeof scratch / sizeof *scratch; i++)
+            if (scratch[i]) model->ops->free(model->backend, scratch[i]);
+        cohort_model_weights_destroy(model);
+        model->ops->destroy(model->backend);
+    }
+    free(model->ids);
+    free(model->logit_bytes);
+    free(model->layers);
+    free(model->model_dir);
+    free(model);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model/model_internal.h - what model.c, weights.c and forward.c share; private to them.
+ */
+#ifndef COHORT_MODEL_MODEL_INTERNAL_H
+#define COHORT_MODEL_MODEL_INTERNAL_H
+
+#include "model/model.h"
+#include "model/shard.h"
+
+enum {
+    COHORT_MLP_ROWS = 512,   /* rows that an MLP takes at a time: bounds its scratch */
+    COHORT_LOGIT_ROWS = 64,  /* rows of logits at a time */
+    COHORT_OPT_POSITIONS = 2 /* OPT's position table begins with two rows for padding */
+};
+
+/* Everything is this rank's shard; what an architecture lacks is NULL. */
+typedef struct cohort_model_layer {
+    cohort_linear *qkv, *out;
+    cohort_linear *gate_up, *down; /* a plain MLP; OPT's fc1 and fc2 */
+    cohort_linear *router;
+    cohort_linear **expert_gate_up, **expert_down; /* n_experts each */
+    float *attention_norm, *attention_norm_bias;
+    float *mlp_norm, *mlp_norm_bias;
+    float *qkv_bias, *gate_up_bias;
+    float *out_bias, *down_bias; /* of sums over ranks: on tp rank 0 alone */
+    float *q_norm, *k_norm;
+} cohort_model_layer;
+
+struct cohort_model {
+    cohort_model_options options; /* pointers in it: groups only */
+    char *model_dir;
+    cohort_model_config config;
+    cohort_shard shard;
+    cohort_dtype dtype, kv_dtype; /* of weights and cache on this rank */
+    int32_t max_model_len;
+    bool loaded;
+
+    const cohort_backend_ops *ops;
+    cohort_backend *backend;
+    cohort_model_layer *layers; /* of shard.layers */
+    cohort_linear *embedding, *positions;
+    cohort_linear *head; /* may be embedding itself */
+    float *final_norm, *final_norm_bias;
+    size_t weight_bytes;
+
+    cohort_kv *kv;
+    int64_t n_blocks;
+
+    /* Scratch of a step.  R rows: max_num_batched_tokens. */
+    float *hidden, *normed;           /* [R, hidden_size] */
+    float *qkv, *attended;            /* [R, heads of this rank] */
+    float *wide, *narrow;             /* [COHORT_MLP_ROWS, MLP columns of this rank] */
+    float *expert_sum;                /* [R, hidden_size], with experts only */
+    float *route_ids, *route_weights; /* [COHORT_MLP_ROWS, n_experts_per_token] */
+    float *logits;                    /* [COHORT_LOGIT_ROWS, vocabulary of this rank] */
+    float *logit_row;                 /* [vocab_size], where a row is put together */
+    size_t *logit_bytes;              /* what each tp rank gives to a row of logits */
+    float *cos, *sin;                 /* [max_model_len, head_dim / 2] */
+    int32_t *ids;                     /* [R] */
+};
+
+/* weights.c; a load that fails leaves no weights behind. */
+cohort_status cohort_model_weights_load(cohort_model *model,
+                                        cohort_load_progress progress, void *user_data);
+void cohort_model_weights_destroy(cohort_model *model);
+
+#endif /* COHORT_MODEL_MODEL_INTERNAL_H */

@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/random.h"
+#include "model/model_internal.h"
+#include "model/safetensors.h"
+
+/* Design notes.
+ *
+ * Loading is a list of parts: "rows r and columns c of tensor T become rows from d on of
+ * this matrix".  The list is made first, by architecture, and checked as a whole, so that
+ * a missing tensor is reported before gigabytes were read; then it is sorted by place in
+ * the files and carried out, which reads every file once, forwards.  The backend packs
+ * straight out of the mapping: nothing but the packed weights is held, and pages that
+ * were packed are given back as we go.
+ *
+ * Dummy weights take the same road, with the generator instead of a file.  A value
+ * depends on seed, tensor name and place in the whole tensor alone: every layout of ranks
+ * computes the same model. */
+
+enum {
+    SLAB_BYTES = 16 << 20, /* between two reports of progress, and released pages */
+    AHEAD_BYTES = 64 << 20,
+    NAME_BYTES = 96,
+};
+
+struct part {
+    char name[NAME_BYTES];
+    cohort_linear *linear; /* or: */
+    float *floats;
+    int64_t to;                /* first row of the destination */
+    int64_t n_rows, n_columns; /* of the whole tensor; a vector has 0 columns */
+    cohort_span rows, columns; /* what is taken of it */
+    const cohort_tensor *tensor;
+};
+
+struct loader {
+    cohort_model *model;
+    cohort_safetensors *checkpoint; /* NULL: dummy weights */
+    struct part *parts;
+    size_t n_parts, capacity;
+    size_t done_bytes, total_bytes;
+    int32_t n_files, files_done;
+    cohort_load_progress progress;
+    void *user_data;
+};
+
+/* ---- making the list --------------------------------------------------------------- */
+
+static cohort_span whole(int32_t n) { return (cohort_span){0, n}; }
+
+static cohort_span times(cohort_span span, int32_t factor) {
+    return (cohort_span){span.begin * factor, span.end * factor};
+}
+
+COHORT_PRINTF(3, 4)
+static cohort_status add(struct loader *loader, struct part part, const char *format,
+                         ...) {
+    if (loader->n_parts == loader->capacity) {
+        size_t capacity = loader->capacity ? 2 * loader->capacity : 256;
+        struct part *grown = realloc(loader->parts, capacity * sizeof *grown);
+        if (!grown) return COHORT_FAIL(COHORT_E_NOMEM, "list of %zu weights", capacity);
+        loader->parts = grown;
+        loader->capacity = capacity;
+    }
+    va_list args;
+    va_start(args, format);
+    vsnprintf(part.name, sizeof part.name, format, args);
+    va_end(args);
+    loader->parts[loader->n_parts++] = part;
+    return COHORT_OK;
+}
+
+static cohort_status new_linear(struct loader *loader, int64_t n_out, int64_t n_in,
+                                cohort_linear **out) {
+    cohort_model *model = loader->model;
+    COHORT_TRY_WHILE(
+        model->ops->linear_create(model->backend, n_out, n_in, model->dtype, out),
+        "making room for a matrix of %lld x %lld", (long long)n_out, (long long)n_in);
+    model->weight_bytes += model->ops->linear_bytes(*out);
+    return COHORT_OK;
+}
+
+static cohort_status new_floats(struct loader *loader, int64_t n, float **out) {
+    cohort_model *model = loader->model;
+    COHORT_TRY(model->ops->alloc(model->backend, (size_t)n, out));
+    model->weight_bytes += (size_t)n * sizeof(float);
+    return COHORT_OK;
+}
+
+/* A vector of n values that every rank holds. */
+#define ADD_VECTOR(loader, out, n, ...)                                                  \
+    do {                                                                                 \
+        COHORT_TRY(new_floats((loader), (n), (out)));                                    \
+        COHORT_TRY(add((loader),                                                         \
+                       (struct part){.floats = *(out), .n_rows = (n), .rows = whole(n)}, \
+                       __VA_ARGS__));                                                    \
+    } while (0)
+
+static const char *prefix_of(const cohort_model *model) {
+    return model->config.architecture == COHORT_ARCH_OPT ? "model.decoder" : "model";
+}
+
+/* The fused query, key and value rows of this rank's heads. */
+static cohort_status list_qkv(struct loader *loader, int32_t index,
+                              cohort_model_layer *layer) {
+    const cohort_model *model = loader->model;
+    const cohort_model_config *config = &model->config;
+    int32_t dim = config->head_dim;
+    const struct {
+        const char *name;
+        cohort_span rows;
+        int32_t n_rows;
+    } projections[] = {
+        {"q", times(model->shard.heads, dim), config->n_heads * dim},
+        {"k", times(model->shard.kv_heads, dim), config->n_kv_heads * dim},
+        {"v", times(model->shard.kv_heads, dim), config->n_kv_heads * dim},
+    };
+    int64_t n_out = 0;
+    for (int i = 0; i < 3; i++)
+        n_out += cohort_span_size(projections[i].rows);
+    COHORT_TRY(new_linear(loader, n_out, config->hidden_size, &layer->qkv));
+    if (config->attention_bias) COHORT_TRY(new_floats(loader, n_out, &layer->qkv_bias));
+    int64_t to = 0;
+    for (int i = 0; i < 3; i++) {
+        struct part part = {.linear = layer->qkv,
+                            .to = to,
+                            .n_rows = projections[i].n_rows,
+                            .n_columns = config->hidden_size,
+                            .rows = projections[i].rows,
+                            .columns = whole(config->hidden_size)};
+        COHORT_TRY(add(loader, part, "%s.layers.%d.self_attn.%s_proj.weight",
+                       prefix_of(model), index, projections[i].name));
+        part.linear = NULL;
+        part.floats = layer->qkv_bias;
+        part.n_columns = 0;
+        if (config->attention_bias)
+            COHORT_TRY(add(loader, part, "%s.layers.%d.self_attn.%s_proj.bias",
+                           prefix_of(model), index, projections[i].name));
+        to += cohort_span_size(projections[i].rows);
+    }
+    return COHORT_OK;
+}
+
+static cohort_status list_attention(struct loader *loader, int32_t index,
+                                    cohort_model_layer *layer) {
+    const cohort_model *model = loader->model;
+    const cohort_model_config *config = &model->config;
+    bool opt = config->architecture == COHORT_ARCH_OPT;
+    const char *prefix = prefix_of(model), *out_name = opt ? "out_proj" : "o_proj";
+    int32_t dim = config->head_dim;
+    COHORT_TRY(list_qkv(loader, index, layer));
+    cohort_span columns = times(model->shard.heads, dim);
+    COHORT_TRY(
+        new_linear(loader, config->hidden_size, cohort_span_size(columns), &layer->out));
+    struct part part = {.linear = layer->out,
+                        .n_rows = config->hidden_size,
+                        .n_columns = config->n_heads * dim,
+                        .rows = whole(config->hidden_size),
+                        .columns = columns};
+    COHORT_TRY(
+        add(loader, part, "%s.layers.%d.self_attn.%s.weight", prefix, index, out_name));
+    if (config->attention_out_bias && model->options.tp_rank == 0)
+        ADD_VECTOR(loader, &layer->out_bias, config->hidden_size,
+                   "%s.layers.%d.self_attn.%s.bias", prefix, index, out_name);
+    if (!config->qk_norm) return COHORT_OK;
+    ADD_VECTOR(loader, &layer->q_norm, dim, "%s.layers.%d.self_attn.q_norm.weight",
+               prefix, index);
+    ADD_VECTOR(loader, &layer->k_norm, dim, "%s.layers.%d.self_attn.k_norm.weight",
+               prefix, index);
+    return COHORT_OK;
+}
+
+/* gate and up (or fc1 alone) one below the other, and down: an MLP, or one expert. */
+static cohort_status list_gated(struct loader *loader, const char *base,
+                                cohort_span inner, int32_t n_inner,
+                                const char *const names[3], cohort_linear **gate_up,
+                                cohort_linear **down) {
+    int32_t hidden = loader->model->config.hidden_size;
+    int32_t width = cohort_span_size(inner);
+    int32_t n_up = names[1] ? 2 : 1;
+    COHORT_TRY(new_linear(loader, (int64_t)width * n_up, hidden, gate_up));
+    COHORT_TRY(new_linear(loader, hidden, width, down));
+    struct part part = {.linear = *gate_up,
+                        .n_rows = n_inner,
+                        .n_columns = hidden,
+                        .rows = inner,
+                        .columns = whole(hidden)};
+    for (int32_t i = 0; i < n_up; i++, part.to += width)
+        COHORT_TRY(add(loader, part, "%s.%s.weight", base, names[i]));
+    part = (struct part){.linear = *down,
+                         .n_rows = hidden,
+                         .n_columns = n_inner,
+                         .rows = whole(hidden),
+                         .columns = inner};
+    return add(loader, part, "%s.%s.weight", base, names[2]);
+}
+
+static const char *const gated_names[3] = {"gate_proj", "up_proj", "down_proj"};
+static const char *const opt_names[3] = {"fc1", NULL, "fc2"};
+
+static cohort_status list_mlp(struct loader *loader, int32_t index,
+                              cohort_model_layer *layer) {
+    const cohort_model *model = loader->model;
+    const cohort_model_config *config = &model->config;
+    bool opt = config->architecture == COHORT_ARCH_OPT;
+    const char *const *names = opt ? opt_names : gated_names;
+    char base[NAME_BYTES];
+    snprintf(base, sizeof base, "%s.layers.%d%s", prefix_of(model), index,
+             opt ? "" : ".mlp");
+    cohort_span inner = model->shard.mlp;
+    COHORT_TRY(list_gated(loader, base, inner, config->intermediate_size, names,
+                          &layer->gate_up, &layer->down));
+    if (!config->mlp_bias) return COHORT_OK;
+    int32_t width = cohort_span_size(inner), n_up = names[1] ? 2 : 1;
+    COHORT_TRY(new_floats(loader, (int64_t)width * n_up, &layer->gate_up_bias));
+    struct part part = {.floats = layer->gate_up_bias,
+                        .n_rows = config->intermediate_size,
+                        .rows = inner};
+    for (int32_t i = 0; i < n_up; i++, part.to += width)
+        COHORT_TRY(add(loader, part, "%s.%s.bias", base, names[i]));
+    if (model->options.tp_rank == 0)
+        ADD_VECTOR(loader, &layer->down_bias, config->hidden_size, "%s.%s.bias", base,
+                   names[2]);
+    return COHORT_OK;
+}
+
+static cohort_status list_experts(struct loader *loader, int32_t index,
+                                  cohort_model_layer *layer) {
+    const cohort_model_config *config = &loader->model->config;
+    int32_t n = config->n_experts, hidden = config->hidden_size;
+    layer->expert_gate_up = calloc((size_t)n, sizeof *layer->expert_gate_up);
+    layer->expert_down = calloc((size_t)n, sizeof *layer->expert_down);
+    if (!layer->expert_gate_up || !layer->expert_down)
+        return COHORT_FAIL(COHORT_E_NOMEM, "table of %d experts", n);
+    COHORT_TRY(new_linear(loader, n, hidden, &layer->router));
+    struct part part = {.linear = layer->router,
+                        .n_rows = n,
+                        .n_columns = hidden,
+                        .rows = whole(n),
+                        .columns = whole(hidden)};
+    COHORT_TRY(add(loader, part, "model.layers.%d.mlp.gate.weight", index));
+    for (int32_t e = 0; e < n; e++) {
+        char base[NAME_BYTES];
+        snprintf(base, sizeof base, "model.layers.%d.mlp.experts.%d", index, e);
+        COHORT_TRY(list_gated(loader, base, loader->model->shard.experts_mlp,
+                              config->moe_intermediate_size, gated_names,
+                              &layer->expert_gate_up[e], &layer->expert_down[e]));
+    }
+    return COHORT_OK;
+}
+
+static cohort_status list_layer(struct loader *loader, int32_t index,
+                                cohort_model_layer *layer) {
+    const cohort_model_config *config = &loader->model->config;
+    const char *prefix = prefix_of(loader->model);
+    bool opt = config->architecture == COHORT_ARCH_OPT;
+    const char *names[2] = {opt ? "self_attn_layer_norm" : "input_layernorm",
+                            opt ? "final_layer_norm" : "post_attention_layernorm"};
+    float **norms[2] = {&layer->attention_norm, &layer->mlp_norm};
+    float **biases[2] = {&layer->attention_norm_bias, &layer->mlp_norm_bias};
+    for (int i = 0; i < 2; i++) {
+        ADD_VECTOR(loader, norms[i], config->hidden_size, "%s.layers.%d.%s.weight",
+                   prefix, index, names[i]);
+        if (opt)
+            ADD_VECTOR(loader, biases[i], config->hidden_size, "%s.layers.%d.%s.bias",
+                       prefix, index, names[i]);
+    }
+    COHORT_TRY(list_attention(loader, index, layer));
+    if (config->n_experts && !cohort_layer_bit(config->dense_layers, index))
+        return list_experts(loader, index, layer);
+    return list_mlp(loader, index, layer);
+}
+
+static cohort_status list_vocabulary(struct loader *loader, const char *name,
+                                     cohort_linear **out) {
+    const cohort_model *model = loader->model;
+    int32_t hidden = model->config.hidden_size;
+    cohort_span rows = model->shard.vocab;
+    COHORT_TRY(new_linear(loader, cohort_span_size(rows), hidden, out));
+    struct part part = {.linear = *out,
+                        .n_rows = model->config.vocab_size,
+                        .n_columns = hidden,
+                        .rows = rows,
+                        .columns = whole(hidden)};
+    return add(loader, part, "%s", name);
+}
+
+static cohort_status list_positions(struct loader *loader) {
+    cohort_model *model = loader->model;
+    int32_t n = model->config.max_position_embeddings + COHORT_OPT_POSITIONS;
+    int32_t hidden = model->config.hidden_size;
+    COHORT_TRY(new_linear(loader, n, hidden, &model->positions));
+    struct part part = {.linear = model->positions,
+                        .n_rows = n,
+                        .n_columns = hidden,
+                        .rows = whole(n),
+                        .columns = whole(hidden)};
+    return add(loader, part, "model.decoder.embed_positions.weight");
+}
+
+static cohort_status list_all(struct loader *loader) {
+    cohort_model *model = loader->model;
+    const cohort_model_config *config = &model->config;
+    bool opt = config->architecture == COHORT_ARCH_OPT;
+    char embedding[NAME_BYTES];
+    snprintf(embedding, sizeof embedding, "%s.embed_tokens.weight", prefix_of(model));
+    if (model->shard.first_stage) {
+        COHORT_TRY(list_vocabulary(loader, embedding, &model->embedding));
+        if (opt) COHORT_TRY(list_positions(loader));
+    }
+    for (int32_t i = model->shard.layers.begin; i < model->shard.layers.end; i++)
+        COHORT_TRY(list_layer(loader, i, &model->layers[i - model->shard.layers.begin]));
+    if (!model->shard.last_stage) return COHORT_OK;
+    const char *norm = opt ? "model.decoder.final_layer_norm" : "model.norm";
+    if (config->final_norm)
+        ADD_VECTOR(loader, &model->final_norm, config->hidden_size, "%s.weight", norm);
+    if (config->final_norm && opt)
+        ADD_VECTOR(loader, &model->final_norm_bias, config->hidden_size, "%s.bias", norm);
+    if (config->tie_word_embeddings && model->embedding) {
+        model->head = model->embedding;
+        return COHORT_OK;
+    }
+    return list_vocabulary(
+        loader, config->tie_word_embeddings ? embedding : "lm_head.weight", &model->head);
+}
+
+/* ---- checking it against the checkpoint -------------------------------------------- */
+
+static size_t part_elements(const struct part *part) {
+    size_t columns = part->n_columns ? (size_t)cohort_span_size(part->columns) : 1;
+    return (size_t)cohort_span_size(part->rows) * columns;
+}
+
+static cohort_status find_tensor(const struct loader *loader, struct part *part) {
+    const char *name = part->name;
+    const cohort_tensor *tensor = cohort_safetensors_find(loader->checkpoint, name);
+    /* Checkpoints of the bare model, without its head, lack the prefix. */
+    if (!tensor && strncmp(name, "model.", 6) == 0)
+        tensor = cohort_safetensors_find(loader->checkpoint, name + 6);
+    if (!tensor)
+        return COHORT_FAIL(COHORT_E_INVALID, "%s: no file has tensor %s",
+                           loader->model->model_dir, name);
+    const char *file = cohort_safetensors_file_name(loader->checkpoint, tensor->file);
+    if (!tensor->readable)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "%s: tensor %s is %s; float32, bfloat16 and float16 are read",
+                           file, name, tensor->type);
+    int32_t n_dims = part->n_columns ? 2 : 1;
+    if (tensor->n_dims != n_dims || tensor->shape[0] != part->n_rows ||
+        (n_dims == 2 && tensor->shape[1] != part->n_columns))
+        return COHORT_FAIL(
+            COHORT_E_INVALID,
+            "%s: tensor %s has %d sizes, [%lld, %lld]; config.json makes it "
+            "[%lld, %lld]",
+            file, name, tensor->n_dims,
+            (long long)(tensor->n_dims > 0 ? tensor->shape[0] : 0),
+            (long long)(tensor->n_dims > 1 ? tensor->shape[1] : 0),
+            (long long)part->n_rows, (long long)part->n_columns);
+    part->tensor = tensor;
+    return COHORT_OK;
+}
+
+static int by_place(const void *left, const void *right) {
+    const struct part *a = left, *b = right;
+    if (a->tensor->file != b->tensor->file)
+        return a->tensor->file < b->tensor->file ? -1 : 1;
+    if (a->tensor->begin != b->tensor->begin)
+        return a->tensor->begin < b->tensor->begin ? -1 : 1;
+    return 0;
+}
+
+static cohort_status check_parts(struct loader *loader) {
+    for (size_t i = 0; i < loader->n_parts; i++) {
+        struct part *part = &loader->parts[i];
+        if (loader->checkpoint) COHORT_TRY(find_tensor(loader, part));
+        loader->total_bytes +=
+            part_elements(part) *
+            cohort_dtype_bytes(part->tensor ? part->tensor->dtype : loader->model->dtype);
+    }
+    loader->n_files = 1;
+    if (!loader->checkpoint) return COHORT_OK;
+    qsort(loader->parts, loader->n_parts, sizeof *loader->parts, by_place);
+    for (size_t i = 1; i < loader->n_parts; i++)
+        loader->n_files +=
+            loader->parts[i].tensor->file != loader->parts[i - 1].tensor->file;
+    return COHORT_OK;
+}
+
+/* ---- carrying it out --------------------------------------------------------------- */
+
+static float half_to_float(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7fffU;
+    float value;
+    if (magnitude >= 0x7c00) { /* infinity and NaN */
+        uint32_t bits = sign | 0x7f800000 | (magnitude & 0x3ff) << 13;
+        memcpy(&value, &bits, sizeof value);
+        return value;
+    }
+    /* The exponent's bias differs by 112; a product with 2^112 gets subnormals right too.
+     */
+    uint32_t bits = magnitude << 13;
+    memcpy(&value, &bits, sizeof value);
+    value *= 0x1p112F;
+    return sign ? -value : value;
+}
+
+static float element(const void *data, cohort_dtype dtype, size_t i) {
+    uint16_t half;
+    float value;
+    if (dtype == COHORT_F32) {
+        memcpy(&value, (const char *)data + 4 * i, sizeof value);
+        return value;
+    }
+    memcpy(&half, (const char *)data + 2 * i, sizeof half);
+    if (dtype == COHORT_F16) return half_to_float(half);
+    uint32_t bits = (uint32_t)half << 16;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static void report(struct loader *loader) {
+    if (loader->progress)
+        loader->progress(loader->user_data, loader->files_done, loader->n_files,
+                         loader->done_bytes, loader->total_bytes);
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static void load_part(struct loader *loader, const struct part *part) {
+    const cohort_tensor *tensor = part->tensor;
+    const char *data = cohort_tensor_data(loader->checkpoint, tensor);
+    size_t size = cohort_dtype_bytes(tensor->dtype);
+    if (part->floats) {
+        for (int32_t i = part->rows.begin; i < part->rows.end; i++)
+            part->floats[part->to + i - part->rows.begin] =
+                element(data, tensor->dtype, (size_t)i);
+        loader->done_bytes += part_elements(part) * size;
+        return;
+    }
+    int64_t row_bytes = part->n_columns * (int64_t)size;
+    int64_t slab = row_bytes < SLAB_BYTES ? SLAB_BYTES / row_bytes : 1;
+    for (int64_t row = part->rows.begin; row < part->rows.end; row += slab) {
+        int64_t n = least(slab, part->rows.end - row);
+        loader->model->ops->linear_set(part->linear, part->to + row - part->rows.begin, n,
+                                       data + row * row_bytes +
+                                           part->columns.begin * (int64_t)size,
+                                       tensor->dtype, part->n_columns);
+        uint64_t begin = tensor->begin + (uint64_t)(row * row_bytes);
+        cohort_safetensors_release(loader->checkpoint, tensor->file, begin,
+                                   begin + (uint64_t)(n * row_bytes));
+        loader->done_bytes += (size_t)n * (size_t)cohort_span_size(part->columns) * size;
+        report(loader);
+    }
+}
+
+/* Asks for the parts after i, as far as AHEAD_BYTES reach; *ahead is the first that was
+ * not asked for. */
+static void prefetch(const struct loader *loader, size_t i, size_t *ahead) {
+    uint64_t bytes = 0;
+    if (*ahead < i) *ahead = i;
+    for (size_t k = i; k < loader->n_parts && bytes < AHEAD_BYTES; k++) {
+        const struct part *part = &loader->parts[k];
+        uint64_t row_bytes = (part->n_columns ? (uint64_t)part->n_columns : 1) *
+                             cohort_dtype_bytes(part->tensor->dtype);
+        uint64_t begin = part->tensor->begin + (uint64_t)part->rows.begin * row_bytes;
+        uint64_t end = part->tensor->begin + (uint64_t)part->rows.end * row_bytes;
+        bytes += end - begin;
+        if (k < *ahead) continue;
+        cohort_safetensors_prefetch(loader->checkpoint, part->tensor->file, begin, end);
+        *ahead = k + 1;
+    }
+}
+
+static void load_files(struct loader *loader) {
+    size_t ahead = 0;
+    for (size_t i = 0; i < loader->n_parts; i++) {
+        prefetch(loader, i, &ahead);
+        load_part(loader, &loader->parts[i]);
+        if (i + 1 == loader->n_parts ||
+            loader->parts[i + 1].tensor->file != loader->parts[i].tensor->file) {
+            loader->files_done++;
+            report(loader);
+        }
+    }
+}
+
+/* ---- dummy weights ----------------------------------------------------------------- */
+
+/* About a normal distribution of sigma 0.02: four 16-bit uniforms of one draw added up
+ * (variance 4 / 12). */
+static float dummy_value(uint64_t stream, uint64_t index) {
+    uint64_t bits = cohort_random_u64(stream, index);
+    int32_t sum = (int32_t)((bits & 0xffff) + (bits >> 16 & 0xffff) +
+                            (bits >> 32 & 0xffff) + (bits >> 48));
+    return (float)(sum - 2 * 65535) * (0.02F * 1.7320508F / 65536.0F);
+}
+
+static bool is_norm(const char *name) {
+    return strstr(name, "norm.weight") != NULL; /* layer_norm, layernorm, q_norm, norm */
+}
+
+static cohort_status make_part(struct loader *loader, const struct part *part,
+                               float *slab_floats) {
+    uint64_t stream = cohort_random_stream(loader->model->options.seed, part->name);
+    if (part->floats) {
+        for (int32_t i = part->rows.begin; i < part->rows.end; i++)
+            part->floats[part->to + i - part->rows.begin] =
+                is_norm(part->name) ? 1 : dummy_value(stream, (uint64_t)i);
+        return COHORT_OK;
+    }
+    int64_t width = cohort_span_size(part->columns);
+    int64_t slab = SLAB_BYTES / (int64_t)sizeof(float) / width;
+    for (int64_t row = part->rows.begin; row < part->rows.end; row += slab) {
+        int64_t n = least(slab, part->rows.end - row);
+        for (int64_t r = 0; r < n; r++) {
+            uint64_t first =
+                (uint64_t)((row + r) * part->n_columns + part->columns.begin);
+            for (int64_t c = 0; c < width; c++)
+                slab_floats[r * width + c] = dummy_value(stream, first + (uint64_t)c);
+        }
+        loader->model->ops->linear_set(part->linear, part->to + row - part->rows.begin, n,
+                                       slab_floats, COHORT_F32, width);
+        loader->done_bytes +=
+            (size_t)(n * width) * cohort_dtype_bytes(loader->model->dtype);
+        report(loader);
+    }
+    return COHORT_OK;
+}
+
+static cohort_status make_dummies(struct loader *loader) {
+    float *slab = malloc(SLAB_BYTES); /* the widest row is 1 << 20 floats: 4 MiB */
+    if (!slab) return COHORT_FAIL(COHORT_E_NOMEM, "buffer for dummy weights");
+    cohort_status status = COHORT_OK;
+    for (size_t i = 0; status >= 0 && i < loader->n_parts; i++)
+        status = make_part(loader, &loader->parts[i], slab);
+    free(slab);
+    loader->done_bytes = loader->total_bytes;
+    loader->files_done = 1;
+    report(loader);
+    return status;
+}
+
+static cohort_status run_loader(struct loader *loader) {
+    if (!loader->model->options.dummy_weights)
+        COHORT_TRY(
+            cohort_safetensors_open(loader->model->model_dir, &loader->checkpoint));
+    COHORT_TRY(list_all(loader));
+    COHORT_TRY(check_parts(loader));
+    if (!loader->checkpoint) return make_dummies(loader);
+    load_files(loader);
+    return COHORT_OK;
+}
+
+cohort_status cohort_model_weights_load(cohort_model *model,
+                                        cohort_load_progress progress, void *user_data) {
+    struct loader loader = {.model = model, .progress = progress, .user_data = user_data};
+    cohort_status status = run_loader(&loader);
+    cohort_safetensors_close(loader.checkpoint);
+    free(loader.parts);
+    if (status < 0) cohort_model_weights_destroy(model);
+    return status;
+}
+
+static void destroy_layer(cohort_model *model, cohort_model_layer *layer) {
+    const cohort_backend_ops *ops = model->ops;
+    cohort_linear *linears[] = {layer->qkv, layer->out, layer->gate_up, layer->down,
+                                layer->router};
+    float *vectors[] = {layer->attention_norm, layer->attention_norm_bias,
+                        layer->mlp_norm,       layer->mlp_norm_bias,
+                        layer->qkv_bias,       layer->gate_up_bias,
+                        layer->out_bias,       layer->down_bias,
+                        layer->q_norm,         layer->k_norm};
+    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++)
+        if (linears[i]) ops->linear_destroy(linears[i]);
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+        if (vectors[i]) ops->free(model->backend, vectors[i]);
+    for (int32_t e = 0; e < model->config.n_experts; e++) {
+        if (layer->expert_gate_up && layer->expert_gate_up[e])
+            ops->linear_destroy(layer->expert_gate_up[e]);
+        if (layer->expert_down && layer->expert_down[e])
+            ops->linear_destroy(layer->expert_down[e]);
+    }
+    free(layer->expert_gate_up);
+    free(layer->expert_down);
+    *layer = (cohort_model_layer){0};
+}
+
+void cohort_model_weights_destroy(cohort_model *model) {
+    for (int32_t i = 0; model->layers && i < cohort_span_size(model->shard.layers); i++)
+        destroy_layer(model, &model->layers[i]);
+    if (model->head && model->head != model->embedding)
+        model->ops->linear_destroy(model->head);
+    if (model->embedding) model->ops->linear_destroy(model->embedding);
+    if (model->positions) model->ops->linear_destroy(model->positions);
+    if (model->final_norm) model->ops->free(model->backend, model->final_norm);
+    if (model->final_norm_bias) model->ops->free(model->backend, model->final_norm_bias);
+    model->head = model->embedding = model->positions = NULL;
+    model->final_norm = model->final_norm_bias = NULL;
+    model->weight_bytes = 0;
+}
