@@ -23,7 +23,8 @@
  * computes the same model. */
 
 enum {
-    SLAB_BYTES = 16 << 20, /* between two reports of progress, and released pages */
+    SLAB_BYTES = 16 << 20, /* between two reports and releases; the widest row is 4 MiB */
+    DUMMY_BYTES = 1 << 20,
     AHEAD_BYTES = 64 << 20,
     NAME_BYTES = 96,
 };
@@ -45,6 +46,7 @@ struct loader {
     size_t n_parts, capacity;
     size_t done_bytes, total_bytes;
     int32_t n_files, files_done;
+    void *slab; /* SLAB_BYTES; for dummy values, and for files that align nothing */
     cohort_load_progress progress;
     void *user_data;
 };
@@ -446,9 +448,11 @@ static void load_part(struct loader *loader, const struct part *part) {
     int64_t slab = row_bytes < SLAB_BYTES ? SLAB_BYTES / row_bytes : 1;
     for (int64_t row = part->rows.begin; row < part->rows.end; row += slab) {
         int64_t n = least(slab, part->rows.end - row);
+        const char *rows = data + row * row_bytes;
+        if (tensor->begin % size)
+            rows = memcpy(loader->slab, rows, (size_t)(n * row_bytes));
         loader->model->ops->linear_set(part->linear, part->to + row - part->rows.begin, n,
-                                       data + row * row_bytes +
-                                           part->columns.begin * (int64_t)size,
+                                       rows + part->columns.begin * (int64_t)size,
                                        tensor->dtype, part->n_columns);
         uint64_t begin = tensor->begin + (uint64_t)(row * row_bytes);
         cohort_safetensors_release(loader->checkpoint, tensor->file, begin,
@@ -504,17 +508,18 @@ static bool is_norm(const char *name) {
     return strstr(name, "norm.weight") != NULL; /* layer_norm, layernorm, q_norm, norm */
 }
 
-static cohort_status make_part(struct loader *loader, const struct part *part,
-                               float *slab_floats) {
+static void make_part(struct loader *loader, const struct part *part) {
+    float *slab_floats = loader->slab;
     uint64_t stream = cohort_random_stream(loader->model->options.seed, part->name);
     if (part->floats) {
         for (int32_t i = part->rows.begin; i < part->rows.end; i++)
             part->floats[part->to + i - part->rows.begin] =
                 is_norm(part->name) ? 1 : dummy_value(stream, (uint64_t)i);
-        return COHORT_OK;
+        return;
     }
     int64_t width = cohort_span_size(part->columns);
-    int64_t slab = SLAB_BYTES / (int64_t)sizeof(float) / width;
+    /* What is made at a time should still be in the cache when it is packed. */
+    int64_t slab = DUMMY_BYTES / (int64_t)sizeof(float) / width + 1;
     for (int64_t row = part->rows.begin; row < part->rows.end; row += slab) {
         int64_t n = least(slab, part->rows.end - row);
         for (int64_t r = 0; r < n; r++) {
@@ -529,20 +534,27 @@ static cohort_status make_part(struct loader *loader, const struct part *part,
             (size_t)(n * width) * cohort_dtype_bytes(loader->model->dtype);
         report(loader);
     }
-    return COHORT_OK;
 }
 
-static cohort_status make_dummies(struct loader *loader) {
-    float *slab = malloc(SLAB_BYTES); /* the widest row is 1 << 20 floats: 4 MiB */
-    if (!slab) return COHORT_FAIL(COHORT_E_NOMEM, "buffer for dummy weights");
-    cohort_status status = COHORT_OK;
-    for (size_t i = 0; status >= 0 && i < loader->n_parts; i++)
-        status = make_part(loader, &loader->parts[i], slab);
-    free(slab);
+static void make_dummies(struct loader *loader) {
+    for (size_t i = 0; i < loader->n_parts; i++)
+        make_part(loader, &loader->parts[i]);
     loader->done_bytes = loader->total_bytes;
     loader->files_done = 1;
     report(loader);
-    return status;
+}
+
+/* The format does not promise that a tensor's bytes are aligned; its library does it. */
+static cohort_status make_slab(struct loader *loader) {
+    bool needed = !loader->checkpoint;
+    for (size_t i = 0; i < loader->n_parts && !needed; i++) {
+        const cohort_tensor *tensor = loader->parts[i].tensor;
+        needed = tensor->begin % cohort_dtype_bytes(tensor->dtype) != 0;
+    }
+    if (needed) loader->slab = malloc(SLAB_BYTES);
+    if (needed && !loader->slab)
+        return COHORT_FAIL(COHORT_E_NOMEM, "buffer of %d bytes for loading", SLAB_BYTES);
+    return COHORT_OK;
 }
 
 static cohort_status run_loader(struct loader *loader) {
@@ -551,8 +563,11 @@ static cohort_status run_loader(struct loader *loader) {
             cohort_safetensors_open(loader->model->model_dir, &loader->checkpoint));
     COHORT_TRY(list_all(loader));
     COHORT_TRY(check_parts(loader));
-    if (!loader->checkpoint) return make_dummies(loader);
-    load_files(loader);
+    COHORT_TRY(make_slab(loader));
+    if (loader->checkpoint)
+        load_files(loader);
+    else
+        make_dummies(loader);
     return COHORT_OK;
 }
 
@@ -561,6 +576,7 @@ cohort_status cohort_model_weights_load(cohort_model *model,
     struct loader loader = {.model = model, .progress = progress, .user_data = user_data};
     cohort_status status = run_loader(&loader);
     cohort_safetensors_close(loader.checkpoint);
+    free(loader.slab);
     free(loader.parts);
     if (status < 0) cohort_model_weights_destroy(model);
     return status;
