@@ -35,7 +35,7 @@ typedef struct cohort_worker_ops
 
 enum {
     COHORT_MAX_WORLD_SIZE = 1024,
-    COHORT_MAX_PENDING_CALLS = 64, /* futures not yet complete; a further call waits */
+    COHORT_MAX_PENDING_CALLS = 32, /* futures not yet complete; a further call waits */
     COHORT_ALL_RANKS = -1
 };
 

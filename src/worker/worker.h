@@ -24,6 +24,7 @@
 
 #include "cohort/collective.h"
 #include "cohort/executor.h"
+#include "cohort/queue.h"
 #include "cohort/status.h"
 
 typedef struct cohort_worker cohort_worker;
@@ -55,8 +56,9 @@ typedef struct cohort_worker_reply {
     size_t size_bytes;
 } cohort_worker_reply;
 
-/* COHORT_E_INVALID: the call is refused and nothing was done; it fails the caller's call
- * only.  Any other error fails the rank and with it the executor. */
+/* From a method, COHORT_E_INVALID means that the call is refused and nothing was done: it
+ * fails the caller's call only.  Any other error, and every error of execute, fails the
+ * rank and with it the executor. */
 typedef cohort_status (*cohort_worker_call)(void *context, const void *payload,
                                             size_t size_bytes,
                                             cohort_worker_reply *reply);
@@ -92,6 +94,11 @@ void cohort_worker_waits_for(cohort_worker *worker, int32_t rank);
 void cohort_worker_count_tokens(cohort_worker *worker, uint64_t tokens);
 /* Value of "key=value" in the configuration, or NULL. */
 const char *cohort_worker_config(const cohort_worker_info *info, const char *key);
+
+/* One rule sizes every queue of a run, the driver's and the workers' (R22). */
+cohort_queue_options cohort_worker_queue_options(const char *name,
+                                                 size_t max_message_bytes,
+                                                 int32_t reader_count);
 
 typedef struct cohort_worker_options {
     int control_fd; /* one end of a socketpair; the worker's from here on */

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/counters.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char home[] = "/tmp/cohort-counters-test-XXXXXX";
+
+static cohort_counters *create(const char *instance) {
+    cohort_counters_options options = {
+        .instance = instance, .backend = "mp", .tp = 2, .pp = 1, .n_rows = 2};
+    cohort_counters *counters = NULL;
+    assert_int_equal(cohort_counters_create(&options, &counters), COHORT_OK);
+    return counters;
+}
+
+static void count_file(void *user_data, const char *path) {
+    (void)path;
+    ++*(int *)user_data;
+}
+
+static int count_files(void) {
+    int n = 0;
+    assert_int_equal(cohort_counters_list(count_file, &n), COHORT_OK);
+    return n;
+}
+
+static void reader_sees_what_the_writer_counts(void **state) {
+    (void)state;
+    cohort_counters *writer = create("one");
+    cohort_counters *worker = NULL;
+    cohort_counters *reader = NULL;
+    assert_int_equal(cohort_counters_map(dup(cohort_counters_fd(writer)), &worker),
+                     COHORT_OK);
+    assert_int_equal(cohort_counters_open(cohort_counters_path(writer), &reader),
+                     COHORT_OK);
+    cohort_counters_row *row = cohort_counters_row_of(worker, 1);
+    atomic_store(&row->tokens, 77);
+    cohort_counters_row_error(row, "the first");
+    cohort_counters_row_error(row, "the second");
+    const cohort_counters_row *seen = cohort_counters_row_of(reader, 1);
+    assert_int_equal(atomic_load(&seen->tokens), 77);
+    assert_int_equal(atomic_load(&seen->errors), 2);
+    assert_string_equal(seen->text, "the first");
+    assert_int_equal(atomic_load(&seen->rank), 1);
+    assert_null(cohort_counters_row_of(reader, 2));
+    assert_null(cohort_counters_row_of(reader, -1));
+    assert_string_equal(cohort_counters_header_of(reader)->instance, "one");
+    assert_true(cohort_counters_is_alive(cohort_counters_header_of(reader)));
+    cohort_counters_close(worker);
+    assert_int_equal(count_files(), 1);
+    cohort_counters_close(writer);
+    assert_int_equal(count_files(), 0);
+    cohort_counters_close(reader);
+}
+
+static void folder_and_file_are_the_users_alone(void **state) {
+    (void)state;
+    struct stat found;
+    char folder[512];
+    cohort_counters *counters = create(NULL);
+    assert_int_equal(cohort_counters_folder(folder, sizeof folder), COHORT_OK);
+    assert_int_equal(stat(folder, &found), 0);
+    assert_int_equal(found.st_mode & 0777, 0700);
+    assert_int_equal(stat(cohort_counters_path(counters), &found), 0);
+    assert_int_equal(found.st_mode & 0777, 0600);
+    cohort_counters_close(counters);
+    assert_int_equal(chmod(folder, 0777), 0);
+    assert_int_equal(cohort_counters_folder(folder, sizeof folder), COHORT_E_INVALID);
+    assert_int_equal(chmod(folder, 0700), 0);
+}
+
+static void running_instance_keeps_its_name(void **state) {
+    (void)state;
+    cohort_counters *first = create("same");
+    cohort_counters *second = NULL;
+    cohort_counters_options options = {
+        .instance = "same", .backend = "uni", .tp = 1, .pp = 1, .n_rows = 1};
+    assert_int_equal(cohort_counters_create(&options, &second), COHORT_E_INVALID);
+    assert_non_null(strstr(cohort_last_error()->message, "same"));
+    assert_null(second);
+    cohort_counters_close(first);
+    cohort_counters_close(create("same"));
+}
+
+static void bad_names_are_refused(void **state) {
+    (void)state;
+    const char *const names[] = {"",
+                                 ".",
+                                 "../x",
+                                 "a/b",
+                                 "-x",
+                                 "a b",
+                                 "a123456789012345678901234567890123456789012345678"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        cohort_counters *counters = NULL;
+        cohort_counters_options options = {
+            .instance = names[i], .backend = "mp", .tp = 1, .pp = 1, .n_rows = 1};
+        assert_int_equal(cohort_counters_create(&options, &counters), COHORT_E_INVALID);
+    }
+    assert_int_equal(count_files(), 0);
+}
+
+/* r35: what a killed driver left is readable, known to be dead, and swept. */
+static void r35_files_of_a_killed_driver_are_swept(void **state) {
+    (void)state;
+    int ready[2];
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (!pid) {
+        cohort_counters_options options = {
+            .instance = "crashed", .backend = "mp", .tp = 1, .pp = 1, .n_rows = 1};
+        cohort_counters *counters = NULL;
+        if (cohort_counters_create(&options, &counters) < 0) _exit(1);
+        if (write(ready[1], "x", 1) != 1) _exit(1);
+        pause();
+        _exit(0);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(cohort_counters_sweep(), 0); /* it lives */
+    assert_int_equal(count_files(), 1);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    char path[600];
+    char folder[512];
+    assert_int_equal(cohort_counters_folder(folder, sizeof folder), COHORT_OK);
+    snprintf(path, sizeof path, "%s/crashed.stat", folder);
+    cohort_counters *reader = NULL;
+    assert_int_equal(cohort_counters_open(path, &reader), COHORT_OK);
+    assert_false(cohort_counters_is_alive(cohort_counters_header_of(reader)));
+    cohort_counters_close(reader);
+    snprintf(path, sizeof path, "%s/%d-1-00000000.new", folder, (int)pid);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    cohort_counters_close(create("next")); /* a start sweeps by itself */
+    assert_int_equal(count_files(), 0);
+    assert_int_equal(access(path, F_OK), -1);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+static void foreign_files_are_refused(void **state) {
+    (void)state;
+    char path[64];
+    uint8_t bytes[2048];
+    memset(bytes, 0xff, sizeof bytes);
+    snprintf(path, sizeof path, "%s/x.stat", home);
+    for (size_t size = 0; size <= sizeof bytes; size += 256) {
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        assert_int_equal(fwrite(bytes, 1, size, file), size);
+        assert_int_equal(fclose(file), 0);
+        cohort_counters *counters = NULL;
+        assert_int_equal(cohort_counters_open(path, &counters), COHORT_E_PROTOCOL);
+        assert_null(counters);
+    }
+    unlink(path);
+}
+
+static int enter_home(void **state) {
+    (void)state;
+    return !mkdtemp(home) || setenv("XDG_RUNTIME_DIR", home, 1);
+}
+
+static int leave_home(void **state) {
+    (void)state;
+    char folder[64];
+    snprintf(folder, sizeof folder, "%s/cohort", home);
+    return rmdir(folder) || rmdir(home); /* fails where a file was left */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reader_sees_what_the_writer_counts),
+        cmocka_unit_test(folder_and_file_are_the_users_alone),
+        cmocka_unit_test(running_instance_keeps_its_name),
+        cmocka_unit_test(bad_names_are_refused),
+        cmocka_unit_test(r35_files_of_a_killed_driver_are_swept),
+        cmocka_unit_test(foreign_files_are_refused),
+    };
+    return cmocka_run_group_tests(tests, enter_home, leave_home);
+}

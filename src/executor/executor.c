@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cohort/executor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "base/log.h"
+#include "cohort/clock.h"
+#include "executor/executor_internal.h"
+#include "worker/worker.h"
+
+/* Design notes.
+ *
+ * The starting thread does little: it makes the counters file, the broadcast queue and
+ * the monitor thread, and then waits.  The monitor places the ranks and takes them from
+ * phase to phase (monitor.c), so a death in any phase is noticed by the same few lines as
+ * one in a step.  Only the queues' blocking handshakes are done here, while the monitor
+ * watches.
+ *
+ * Whatever goes wrong at start-up goes through the same unwinding as an orderly end:
+ * shutdown, then destroy, both of which accept a half-made executor.
+ *
+ * Queues are closed in destroy, which no call may run beside; shutdown only interrupts
+ * them (vLLM's monitor closes them under a running collective_rpc, R29). */
+
+#define SECOND INT64_C(1000000000)
+
+cohort_executor_options cohort_executor_defaults(void) {
+    return (cohort_executor_options){.backend = "mp",
+                                     .tp = 1,
+                                     .pp = 1,
+                                     .connect_timeout_ns = 30 * SECOND,
+                                     .load_timeout_ns = 600 * SECOND,
+                                     .execute_timeout_ns = 300 * SECOND,
+                                     .hang_timeout_ns = 10 * SECOND,
+                                     .shutdown_timeout_ns = 5 * SECOND,
+                                     .max_step_bytes = 64 << 20,
+                                     .max_reply_bytes = 64 << 20};
+}
+
+/* ---- checks and copies -------------------------------------------------------- */
+
+static cohort_status check_sizes(const cohort_executor_options *options) {
+    if (options->tp < 1 || options->pp < 1 || options->tp > COHORT_MAX_WORLD_SIZE ||
+        options->pp > COHORT_MAX_WORLD_SIZE ||
+        options->tp * options->pp > COHORT_MAX_WORLD_SIZE)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "tp %d and pp %d: at least 1 each, at most "
+                           "%d ranks",
+                           options->tp, options->pp, COHORT_MAX_WORLD_SIZE);
+    if (!options->max_step_bytes || !options->max_reply_bytes ||
+        options->max_step_bytes > UINT32_MAX / 2 ||
+        options->max_reply_bytes > UINT32_MAX / 2)
+        return COHORT_FAIL(COHORT_E_INVALID, "max_step_bytes and max_reply_bytes lie "
+                                             "between 1 and 2 GiB");
+    return COHORT_OK;
+}
+
+static cohort_status check_config(const char *const *config) {
+    size_t n = 0;
+    size_t bytes = 0;
+    for (; config && config[n]; n++) {
+        if (!strchr(config[n], '='))
+            return COHORT_FAIL(COHORT_E_INVALID, "worker option '%.80s' is no key=value",
+                               config[n]);
+        bytes += strlen(config[n]) + 1;
+    }
+    if (n > COHORT_CONFIG_MAX_PAIRS || bytes > COHORT_CONTROL_MAX_BYTES / 2)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "%zu worker options of %zu bytes; at most %d", n, bytes,
+                           COHORT_CONFIG_MAX_PAIRS);
+    return COHORT_OK;
+}
+
+static const char *copy_string(const char *text, bool *out_of_memory) {
+    if (!text) return NULL;
+    char *copy = strdup(text);
+    if (!copy) *out_of_memory = true;
+    return copy;
+}
+
+static cohort_status copy_options(cohort_executor *executor,
+                                  const cohort_executor_options *options) {
+    bool is_short = false;
+    size_t n = 0;
+    executor->options = *options;
+    executor->options.backend = executor->launcher->name;
+    executor->options.worker_command = copy_string(options->worker_command, &is_short);
+    executor->options.instance = copy_string(options->instance, &is_short);
+    while (options->config && options->config[n])
+        n++;
+    const char **config = calloc(n + 1, sizeof *config);
+    executor->options.config = config;
+    for (size_t i = 0; config && i < n; i++)
+        config[i] = copy_string(options->config[i], &is_short);
+    if (is_short || !config)
+        return COHORT_FAIL(COHORT_E_NOMEM, "copying the executor's options");
+    return COHORT_OK;
+}
+
+static void free_options(cohort_executor_options *options) {
+    for (size_t i = 0; options->config && options->config[i]; i++)
+        free((void *)(uintptr_t)options->config[i]);
+    free((void *)(uintptr_t)options->config);
+    free((void *)(uintptr_t)options->worker_command);
+    free((void *)(uintptr_t)options->instance);
+}
+
+static cohort_status choose_launcher(const cohort_executor_options *options,
+                                     const cohort_launcher **out_launcher) {
+    const char *backend = options->backend ? options->backend : "mp";
+    if (!strcmp(backend, "uni"))
+        *out_launcher = &cohort_uni_launcher;
+    else if (!strcmp(backend, "mp"))
+        *out_launcher = &cohort_mp_launcher;
+    else
+        return COHORT_FAIL(COHORT_E_INVALID, "executor backend '%.40s': use uni or mp",
+                           backend);
+    if (*out_launcher == &cohort_uni_launcher && !options->worker_ops)
+        return COHORT_FAIL(COHORT_E_INVALID, "the uni backend needs worker_ops");
+    return COHORT_OK;
+}
+
+/* ---- making it ---------------------------------------------------------------- */
+
+static void init_sync(cohort_executor *executor) {
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&executor->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&executor->lock, NULL);
+    pthread_mutex_init(&executor->send_lock, NULL);
+    executor->epoll_fd = -1;
+    executor->wake_fd = -1;
+}
+
+static cohort_status make_ranks(cohort_executor *executor) {
+    const cohort_executor_options *options = &executor->options;
+    executor->world_size = options->tp * options->pp;
+    executor->output_rank = (options->pp - 1) * options->tp;
+    executor->max_in_flight =
+        options->pp + (options->async_scheduling && options->pp > 1 ? 1 : 0);
+    if (executor->max_in_flight > COHORT_MAX_PENDING_CALLS - 1)
+        executor->max_in_flight = COHORT_MAX_PENDING_CALLS - 1;
+    executor->epoch = 1;
+    executor->ranks = calloc((size_t)executor->world_size, sizeof *executor->ranks);
+    if (!executor->ranks) return COHORT_FAIL(COHORT_E_NOMEM, "allocating ranks");
+    cohort_counters_options counters_options = {.instance = options->instance,
+                                                .backend = options->backend,
+                                                .tp = options->tp,
+                                                .pp = options->pp,
+                                                .n_rows = executor->world_size};
+    COHORT_TRY(cohort_counters_create(&counters_options, &executor->counters));
+    cohort_counters_header *header = cohort_counters_header_of(executor->counters);
+    atomic_store_explicit(&header->epoch, executor->epoch, memory_order_relaxed);
+    for (int32_t i = 0; i < executor->world_size; i++)
+        executor->ranks[i].row = cohort_counters_row_of(executor->counters, i);
+    return COHORT_OK;
+}
+
+static cohort_status make_broadcast(cohort_executor *executor) {
+    cohort_queue_options options = cohort_worker_queue_options(
+        "broadcast", executor->options.max_step_bytes, executor->world_size);
+    executor->one_slot_bytes = options.chunk_bytes;
+    executor->scratch = malloc(options.max_message_bytes);
+    if (!executor->scratch)
+        return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for calls",
+                           options.max_message_bytes);
+    return cohort_queue_create(&options, &executor->broadcast);
+}
+
+/* The driver's ends of the queues, while the ranks do theirs. */
+static cohort_status link_queues(cohort_executor *executor, int64_t deadline_ns) {
+    COHORT_TRY_WHILE(cohort_queue_wait_ready(executor->broadcast, deadline_ns),
+                     "connecting the broadcast queue");
+    for (int32_t i = 0; i < executor->world_size; i++) {
+        cohort_queue *queue = NULL;
+        COHORT_TRY_WHILE(
+            cohort_queue_attach(&executor->ranks[i].publish.response_queue, 0, &queue),
+            "attaching to the response queue of rank %d", i);
+        pthread_mutex_lock(&executor->lock);
+        executor->ranks[i].response = queue;
+        bool is_failed = executor->is_failed;
+        pthread_mutex_unlock(&executor->lock);
+        if (is_failed)
+            return COHORT_FAIL(COHORT_E_CANCELLED, "the executor failed meanwhile");
+        COHORT_TRY_WHILE(cohort_queue_wait_ready(queue, deadline_ns),
+                         "connecting the response queue of rank %d", i);
+    }
+    return COHORT_OK;
+}
+
+/* Until state, a failure or shutdown. */
+static cohort_status await_state(cohort_executor *executor, executor_state state) {
+    pthread_mutex_lock(&executor->lock);
+    while (!executor->is_failed && executor->state < state)
+        pthread_cond_wait(&executor->changed, &executor->lock);
+    cohort_status status =
+        executor->is_failed ? cohort_fail_adopt(&executor->failure) : COHORT_OK;
+    pthread_mutex_unlock(&executor->lock);
+    return status;
+}
+
+static cohort_status bring_up(cohort_executor *executor) {
+    int64_t timeout_ns = executor->options.connect_timeout_ns;
+    executor->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (executor->wake_fd < 0) return COHORT_FAIL_SYS(errno, "eventfd");
+    COHORT_TRY(make_ranks(executor));
+    COHORT_TRY(make_broadcast(executor));
+    COHORT_TRY(executor_monitor_start(executor));
+    COHORT_TRY(await_state(executor, EXECUTOR_CONNECT));
+    if (link_queues(executor,
+                    timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER) < 0) {
+        /* The rank's own story, if there is one, is better than ours: it gets a moment
+         * to arrive. */
+        struct timespec moment = {.tv_nsec = 400000000};
+        if (cohort_executor_failure(executor, NULL) >= 0) {
+            cohort_error error = *cohort_last_error();
+            nanosleep(&moment, NULL);
+            executor_fail(executor, &error);
+        }
+        return await_state(executor, EXECUTOR_READY);
+    }
+    pthread_mutex_lock(&executor->lock);
+    executor->is_linked = true;
+    pthread_mutex_unlock(&executor->lock);
+    executor_wake_monitor(executor);
+    return await_state(executor, EXECUTOR_READY);
+}
+
+cohort_status cohort_executor_start(const cohort_executor_options *options,
+                                    cohort_executor **out_executor) {
+    const cohort_launcher *launcher = NULL;
+    *out_executor = NULL;
+    COHORT_TRY(check_sizes(options));
+    COHORT_TRY(check_config(options->config));
+    COHORT_TRY(choose_launcher(options, &launcher));
+    cohort_executor *executor = calloc(1, sizeof *executor);
+    if (!executor) return COHORT_FAIL(COHORT_E_NOMEM, "allocating an executor");
+    init_sync(executor);
+    executor->launcher = launcher;
+    executor->started_ns = cohort_clock_ns();
+    cohort_status status = copy_options(executor, options);
+    if (status >= 0) status = bring_up(executor);
+    if (status >= 0) {
+        *out_executor = executor;
+        return COHORT_OK;
+    }
+    cohort_error error = *cohort_last_error();
+    cohort_executor_destroy(executor);
+    return cohort_fail_adopt(&error);
+}
+
+/* ---- failure ------------------------------------------------------------------ */
+
+void executor_wake_monitor(cohort_executor *executor) {
+    uint64_t one = 1;
+    /* Full only if it was written 2^64 - 2 times: the monitor is awake then. */
+    ssize_t ignored = write(executor->wake_fd, &one, sizeof one);
+    (void)ignored;
+}
+
+/* With lock held. */
+static void interrupt_queues(cohort_executor *executor) {
+    if (executor->broadcast) cohort_queue_interrupt(executor->broadcast);
+    for (int32_t i = 0; i < executor->world_size; i++)
+        if (executor->ranks[i].response)
+            cohort_queue_interrupt(executor->ranks[i].response);
+}
+
+void executor_set_state(cohort_executor *executor, executor_state state) {
+    executor->state = state;
+    atomic_store_explicit(&cohort_counters_header_of(executor->counters)->state,
+                          (uint32_t)state, memory_order_relaxed);
+    if (state == EXECUTOR_STOPPING) interrupt_queues(executor);
+    pthread_cond_broadcast(&executor->changed);
+}
+
+void executor_fail(cohort_executor *executor, const cohort_error *error) {
+    pthread_mutex_lock(&executor->lock);
+    bool is_first = !executor->is_failed && executor->state < EXECUTOR_STOPPING;
+    if (is_first) {
+        cohort_counters_header *header = cohort_counters_header_of(executor->counters);
+        executor->is_failed = true;
+        executor->failure = *error;
+        memcpy(header->text, error->message, sizeof header->text);
+        atomic_store_explicit(&header->failed, 1, memory_order_release);
+        interrupt_queues(executor);
+        pthread_cond_broadcast(&executor->changed);
+    }
+    pthread_mutex_unlock(&executor->lock);
+    if (!is_first) return;
+    cohort_log(COHORT_LOG_ERROR, "executor", error->rank,
+               "event=failed code=%s text=\"%s\"",
+               cohort_status_name((cohort_status)error->code), error->message);
+    executor_wake_monitor(executor);
+}
+
+void executor_fail_last(cohort_executor *executor, int32_t rank) {
+    cohort_error error = *cohort_last_error();
+    if (error.rank == COHORT_RANK_LOCAL) error.rank = rank;
+    executor_fail(executor, &error);
+}
+
+cohort_status cohort_executor_failure(cohort_executor *executor,
+                                      cohort_error *out_error) {
+    pthread_mutex_lock(&executor->lock);
+    cohort_status status =
+        executor->is_failed ? (cohort_status)executor->failure.code : COHORT_OK;
+    if (status < 0 && out_error) *out_error = executor->failure;
+    pthread_mutex_unlock(&executor->lock);
+    return status;
+}
+
+/* Registered between a death and its notice, it is called by whoever comes second: the
+ * flag and the callback are under one lock (vLLM's are not, R29). */
+void cohort_executor_register_failure_callback(cohort_executor *executor,
+                                               cohort_failure_callback callback,
+                                               void *user_data) {
+    pthread_mutex_lock(&executor->lock);
+    executor->callback = callback;
+    executor->callback_data = user_data;
+    bool is_late = executor->is_failed && !executor->is_told;
+    cohort_error error = executor->failure;
+    if (is_late) executor->is_told = true;
+    pthread_mutex_unlock(&executor->lock);
+    if (is_late && callback) callback(user_data, &error);
+}
+
+cohort_status cohort_executor_check_health(cohort_executor *executor,
+                                           int64_t deadline_ns) {
+    cohort_rpc rpc = {.method = "check_health", .reply_rank = COHORT_ALL_RANKS};
+    return cohort_collective_rpc(executor, &rpc, deadline_ns, NULL);
+}
+
+/* ---- ending it ---------------------------------------------------------------- */
+
+cohort_status cohort_executor_shutdown(cohort_executor *executor) {
+    if (!executor->has_monitor) return COHORT_OK;
+    bool is_monitor = pthread_equal(pthread_self(), executor->monitor);
+    pthread_mutex_lock(&executor->lock);
+    if (executor->state < EXECUTOR_STOPPING) {
+        executor_set_state(executor, EXECUTOR_STOPPING);
+        executor_wake_monitor(executor);
+    }
+    if (is_monitor) { /* the failure callback: never wait for oneself (R19) */
+        pthread_mutex_unlock(&executor->lock);
+        return COHORT_PENDING;
+    }
+    while (executor->state < EXECUTOR_CLOSED)
+        pthread_cond_wait(&executor->changed, &executor->lock);
+    bool is_joiner = !executor->is_joined;
+    executor->is_joined = true;
+    cohort_status status = executor->shutdown_status;
+    cohort_error error = executor->shutdown_error;
+    pthread_mutex_unlock(&executor->lock);
+    if (is_joiner) pthread_join(executor->monitor, NULL);
+    return status < 0 ? cohort_fail_adopt(&error) : COHORT_OK;
+}
+
+void cohort_executor_destroy(cohort_executor *executor) {
+    if (!executor) return;
+    /* A thread of uni that never came back still uses all of it: then it stays. */
+    if (cohort_executor_shutdown(executor) < 0 &&
+        executor->launcher == &cohort_uni_launcher)
+        return;
+    executor_free_futures(executor);
+    for (int32_t i = 0; executor->ranks && i < executor->world_size; i++) {
+        cohort_queue_close(executor->ranks[i].response);
+        cohort_link_close(executor->ranks[i].control);
+    }
+    cohort_queue_close(executor->broadcast);
+    cohort_counters_close(executor->counters);
+    if (executor->epoll_fd >= 0) close(executor->epoll_fd);
+    if (executor->wake_fd >= 0) close(executor->wake_fd);
+    pthread_cond_destroy(&executor->changed);
+    pthread_mutex_destroy(&executor->send_lock);
+    pthread_mutex_destroy(&executor->lock);
+    free_options(&executor->options);
+    free(executor->scratch);
+    free(executor->ranks);
+    free(executor);
+}
+
+/* ---- looking at it ------------------------------------------------------------ */
+
+int32_t cohort_executor_world_size(const cohort_executor *executor) {
+    return executor->world_size;
+}
+
+int32_t cohort_executor_output_rank(const cohort_executor *executor) {
+    return executor->output_rank;
+}
+
+int32_t cohort_executor_max_in_flight(const cohort_executor *executor) {
+    return executor->max_in_flight;
+}
+
+void cohort_executor_describe_rank(const cohort_executor *executor, int32_t rank,
+                                   cohort_rank_info *out_info) {
+    cohort_counters_row *row = executor->ranks[rank].row;
+    uint32_t phase = atomic_load_explicit(&row->phase, memory_order_acquire);
+    *out_info = (cohort_rank_info){
+        .rank = rank,
+        .tp_rank = rank % executor->options.tp,
+        .pp_rank = rank / executor->options.tp,
+        .pid = executor->ranks[rank].launch.pid,
+        .backend = executor->launcher->name,
+        .transport = cohort_queue_transport(executor->broadcast, rank),
+        .phase = cohort_rank_phase_name(phase),
+        .call = atomic_load_explicit(&row->call, memory_order_relaxed)};
+}
+
+void cohort_executor_get_phases(const cohort_executor *executor,
+                                cohort_executor_phases *out_phases) {
+    *out_phases = executor->phases;
+}
+
+const char *cohort_executor_counters_path(const cohort_executor *executor) {
+    return cohort_counters_path(executor->counters);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* executor/executor_internal.h - the one object that executor.c, calls.c and monitor.c
+ * share; nobody else includes this.
+ *
+ * Three locks, taken in this order: send_lock (one call is sent at a time), lock (what
+ * callers and monitor share), and the monitor's own state, which needs none.
+ */
+#ifndef COHORT_EXECUTOR_INTERNAL_H
+#define COHORT_EXECUTOR_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/counters.h"
+#include "cohort/executor.h"
+#include "cohort/queue.h"
+#include "executor/launcher.h"
+#include "executor/verdict.h"
+#include "link/link.h"
+#include "wire/frame.h"
+
+/* What the executor is doing; the counters file shows it. */
+typedef enum executor_state {
+    EXECUTOR_PLACE,
+    EXECUTOR_CONFIGURE,
+    EXECUTOR_CONNECT,
+    EXECUTOR_LOAD,
+    EXECUTOR_READY,
+    EXECUTOR_STOPPING,
+    EXECUTOR_CLOSED
+} executor_state;
+
+typedef struct executor_rank {
+    cohort_launch launch;
+    cohort_link *control; /* monitor thread's */
+    cohort_counters_row *row;
+    cohort_queue *response; /* set under lock; read by the pumping thread */
+    cohort_frame_publish publish;
+    executor_state reached; /* the phase that it has finished, plus one */
+    bool is_started;
+    bool has_ended;
+    bool has_reported; /* an error of its own */
+    bool has_link;     /* control is watched by epoll */
+    uint64_t progress;
+    int64_t progress_ns;
+    uint64_t reported_done; /* to on_progress */
+} executor_rank;
+
+typedef struct reply_buffer {
+    uint8_t *bytes;
+    size_t size_bytes;
+    size_t capacity_bytes;
+} reply_buffer;
+
+struct cohort_future {
+    cohort_executor *executor;
+    cohort_future *next; /* in the queue of pending calls, or the pool */
+    uint64_t call;
+    int64_t sent_ns;
+    char method[COHORT_METHOD_CHARS + 1];
+    int32_t first_rank, end_rank; /* the ranks that reply */
+    int32_t next_rank;            /* all before it have replied */
+    bool is_step;
+    bool is_done;
+    bool is_abandoned; /* destroyed by its owner: recycled when complete */
+    cohort_status status;
+    cohort_error error;
+    reply_buffer *replies; /* world_size */
+};
+
+struct cohort_executor {
+    cohort_executor_options options; /* strings and config are copies */
+    int32_t world_size;
+    int32_t output_rank;
+    int32_t max_in_flight;
+    uint64_t epoch;
+    const cohort_launcher *launcher;
+    cohort_counters *counters;
+    executor_rank *ranks;
+    cohort_queue *broadcast;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* state, failure, pumping, the monitor's end */
+    executor_state state;
+    bool is_linked; /* the starting thread has its ends of all queues */
+    bool is_failed;
+    cohort_error failure;
+    cohort_failure_callback callback;
+    void *callback_data;
+    bool is_told; /* the callback was or is being called */
+    cohort_status shutdown_status;
+    cohort_error shutdown_error;
+
+    pthread_mutex_t send_lock;
+    size_t one_slot_bytes;
+    uint8_t *scratch; /* frames that do not fit a slot; under send_lock */
+    uint64_t last_call;
+
+    /* Pending calls, oldest first, under lock.  Whoever waits and finds nobody pumping
+     * reads the response queues for all. */
+    cohort_future *head, *tail, *pool;
+    int32_t n_pending, n_steps, n_waiting;
+    bool is_pumping;
+
+    /* The monitor's. */
+    pthread_t monitor;
+    bool has_monitor, is_joined;
+    int epoll_fd, wake_fd;
+    int64_t started_ns, phase_ns, tick_ns, resumed_ns;
+    cohort_executor_phases phases;
+    bool has_suspect; /* an error that may be another rank's death */
+    cohort_error suspect;
+    int64_t suspect_until_ns;
+    bool is_poison_sent;
+    int32_t stop_stage;
+    int64_t stop_ns;
+};
+
+/* Fails the executor, once: wakes everybody.  From any thread; the monitor does the rest.
+ */
+void executor_fail(cohort_executor *executor, const cohort_error *error);
+/* The same for the calling thread's last error; rank where that has none. */
+void executor_fail_last(cohort_executor *executor, int32_t rank);
+void executor_wake_monitor(cohort_executor *executor);
+
+/* monitor.c */
+cohort_status executor_monitor_start(cohort_executor *executor);
+void executor_fill_views(cohort_executor *executor, cohort_rank_view *views);
+/* With lock held. */
+void executor_set_state(cohort_executor *executor, executor_state state);
+
+/* calls.c */
+void executor_refuse(cohort_executor *executor, uint64_t call, const cohort_error *error);
+void executor_free_futures(cohort_executor *executor);
+
+#endif /* COHORT_EXECUTOR_INTERNAL_H */

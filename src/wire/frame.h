@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* wire/frame.h - what driver and workers say to each other.
+ *
+ * Every message is one frame: a fixed header, then a body that its kind defines.  Calls
+ * and replies travel through the queues, the rest over a rank's control link.
+ *
+ *   0 magic  4 version  6 kind  8 epoch  16 call  24 rank  28 status  32 body  36 method
+ *   40 reserved  | body
+ *
+ * Little-endian, 8-byte aligned, lengths bounded.  An epoch numbers a configuration of
+ * the world: a frame of another epoch is late or foreign, and refused.  A decoded frame
+ * points into the message and lives as long as it.
+ *
+ * Threads: none of its own.   Errors: COHORT_E_PROTOCOL names the field.
+ */
+#ifndef COHORT_WIRE_FRAME_H
+#define COHORT_WIRE_FRAME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/build_id.h"
+#include "cohort/collective.h"
+#include "cohort/queue.h"
+#include "cohort/status.h"
+
+enum {
+    COHORT_FRAME_VERSION = 1,
+    COHORT_FRAME_HEADER_BYTES = 48,
+    COHORT_METHOD_CHARS = 63,
+    COHORT_CONTROL_MAX_BYTES = 1024 * 1024, /* longest frame on a control link */
+    COHORT_CONFIG_MAX_PAIRS = 256,
+};
+
+/* X(name, value, text): direction and body in the comments. */
+#define COHORT_FRAME_KIND_MAP(X)                                                      \
+    X(COHORT_FRAME_RPC, 1, "rpc")             /* to all: method name, then payload */ \
+    X(COHORT_FRAME_EXECUTE, 2, "execute")     /* to all: a step */                    \
+    X(COHORT_FRAME_REPLY, 3, "reply")         /* to driver: bytes, or an error */     \
+    X(COHORT_FRAME_HELLO, 4, "hello")         /* to driver: cohort_frame_hello */     \
+    X(COHORT_FRAME_CONFIGURE, 5, "configure") /* to worker: cohort_frame_configure */ \
+    X(COHORT_FRAME_PUBLISH, 6, "publish")     /* to driver: cohort_frame_publish */   \
+    X(COHORT_FRAME_TABLE, 7, "table")         /* to worker: handles */                \
+    X(COHORT_FRAME_CONNECTED, 8, "connected") /* to driver: nothing */                \
+    X(COHORT_FRAME_LOAD, 9, "load")           /* to worker: nothing */                \
+    X(COHORT_FRAME_READY, 10, "ready")        /* to driver: nothing */                \
+    X(COHORT_FRAME_ERROR, 11, "error")        /* to driver: method, cohort_error */   \
+    X(COHORT_FRAME_POISON, 12, "poison")      /* to worker: cohort_error */           \
+    X(COHORT_FRAME_STOP, 13, "stop")          /* to worker: nothing */                \
+    X(COHORT_FRAME_BYE, 14, "bye")            /* to driver: nothing */                \
+    X(COHORT_FRAME_REFUSED, 15, "refused")    /* to driver: method, cohort_error */
+
+typedef enum cohort_frame_kind {
+#define X(name, value, text) name = (value),
+    COHORT_FRAME_KIND_MAP(X)
+#undef X
+} cohort_frame_kind;
+
+enum { COHORT_FRAME_LAST_KIND = COHORT_FRAME_REFUSED };
+
+typedef struct cohort_frame {
+    uint32_t kind; /* cohort_frame_kind */
+    int32_t
+        rank; /* RPC: the only rank to reply, or -1; else the sender's or receiver's */
+    uint64_t epoch;
+    uint64_t call;      /* number of the call; 0 where there is none */
+    int32_t status;     /* REPLY, ERROR: a cohort_status */
+    const char *method; /* RPC, ERROR; NUL-terminated, else "" */
+    const void *body;   /* without the method; 8-byte aligned if the message is */
+    size_t body_bytes;
+} cohort_frame;
+
+/* Bytes before the body: header and padded method name. */
+size_t cohort_frame_prefix_bytes(const char *method);
+/* Writes the prefix for frame->body_bytes of body, which the caller puts behind it.
+ * The method is at most COHORT_METHOD_CHARS long. */
+void cohort_frame_encode_prefix(const cohort_frame *frame, void *out_bytes);
+/* The whole frame, its body copied; returns its size.  out_bytes holds prefix and body.
+ */
+size_t cohort_frame_encode(const cohort_frame *frame, void *out_bytes);
+cohort_status cohort_frame_decode(const void *bytes, size_t size_bytes,
+                                  cohort_frame *out_frame);
+const char *cohort_frame_kind_name(uint32_t kind);
+
+/* Bodies.  Each is a fixed struct in the message, or starts with one. */
+typedef struct cohort_frame_hello {
+    char build_id[40]; /* COHORT_BUILD_ID_CHARS and NULs */
+    int32_t pid;
+    uint32_t reserved;
+} cohort_frame_hello;
+
+typedef struct cohort_frame_configure {
+    int32_t rank, tp, pp;
+    int32_t local_rank, local_world_size;
+    uint32_t n_config;
+    int64_t connect_timeout_ns; /* 0: never */
+    int64_t heartbeat_ns;
+    uint64_t max_step_bytes;
+    uint64_t max_reply_bytes;
+} cohort_frame_configure; /* then n_config NUL-terminated strings */
+
+typedef struct cohort_frame_publish {
+    cohort_mesh_handle mesh;
+    cohort_queue_handle response_queue;
+} cohort_frame_publish;
+
+typedef struct cohort_frame_table {
+    uint32_t world_size;
+    uint32_t reserved;
+    cohort_queue_handle broadcast_queue;
+} cohort_frame_table; /* then world_size mesh handles */
+
+_Static_assert(sizeof(cohort_frame_hello) == 48 && sizeof(cohort_frame_configure) == 56 &&
+                   sizeof(cohort_error) == 252,
+               "on the wire");
+
+/* Each checks the body's size and every field, and copies the fixed part. */
+cohort_status cohort_frame_read_hello(const cohort_frame *frame,
+                                      cohort_frame_hello *out_hello);
+/* out_config[COHORT_CONFIG_MAX_PAIRS + 1]: the strings, NULL-terminated. */
+cohort_status cohort_frame_read_configure(const cohort_frame *frame,
+                                          cohort_frame_configure *out_configure,
+                                          const char **out_config);
+cohort_status cohort_frame_read_publish(const cohort_frame *frame,
+                                        cohort_frame_publish *out_publish);
+/* out_meshes: world_size handles in the message. */
+cohort_status cohort_frame_read_table(const cohort_frame *frame,
+                                      cohort_frame_table *out_table,
+                                      const cohort_mesh_handle **out_meshes);
+/* ERROR, REFUSED, POISON, and REPLY with a negative status. */
+cohort_status cohort_frame_read_error(const cohort_frame *frame, cohort_error *out_error);
+
+#endif /* COHORT_WIRE_FRAME_H */

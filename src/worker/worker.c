@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/counters.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "cohort/clock.h"
+#include "cohort/queue.h"
+#include "link/link.h"
+#include "wire/frame.h"
+
+/* Design notes.
+ *
+ * Two threads.  The main one lives the phases and then the calls.  The watcher owns the
+ * receiving side of the control link from the first moment: it hands phase frames to the
+ * main thread through a mailbox of one, and acts on stop, poison and end of stream
+ * itself, because the main thread may be stuck in a load, a kernel or a collective
+ * (vLLM's watcher cannot help there, R32).  Sending on the link is under a lock.
+ *
+ * What if the driver dies here?  Its end of the socketpair closes, the watcher ends the
+ * process; a stopped process cannot, and has PR_SET_PDEATHSIG for that (worker_main.c).
+ * What if this rank dies?  The driver sees it by itself; the row in the counters file
+ * stays as a last word.
+ *
+ * Stop and poison are flags plus an interrupt of whatever the main thread waits for.  The
+ * idle wait is sliced, so that an interrupt that came between look and wait costs a slice
+ * and never more (R26).
+ *
+ * An error is reported once, the first one; what follows from poison is not news. */
+
+enum {
+    IDLE_SLICE_MS = 1000,
+    SEND_TIMEOUT_MS = 10000,
+    DEFAULT_HEARTBEAT_MS = 250,
+};
+
+struct cohort_worker {
+    const cohort_worker_options *options;
+    cohort_link *control;
+    pthread_mutex_t send_lock;
+    pthread_t watcher;
+    int wake_fd;
+    bool has_watcher;
+
+    pthread_mutex_t lock; /* the mailbox, the poison, and the pointers that the watcher
+                             interrupts */
+    pthread_cond_t changed;
+    uint8_t *mail; /* NULL: empty */
+    size_t mail_bytes;
+    int counters_fd;
+    bool is_stopping;
+    bool is_poisoned;
+    cohort_error poison;
+    cohort_mesh *mesh;
+    cohort_queue *broadcast;
+    cohort_queue *response;
+
+    _Atomic int64_t heartbeat_ns; /* interval */
+    cohort_counters *counters;
+    cohort_counters_row *_Atomic row; /* spare_row until the counters are mapped */
+    cohort_counters_row spare_row;
+
+    cohort_worker_info info;
+    uint8_t *configure; /* the frame that info.config points into */
+    const char *config[COHORT_CONFIG_MAX_PAIRS + 1];
+    cohort_frame_configure settings;
+    void *context;
+    uint8_t *reply;                      /* prefix and reply */
+    char doing[COHORT_METHOD_CHARS + 1]; /* phase or method, for errors */
+    uint64_t call;
+};
+
+/* ---- the row ------------------------------------------------------------------ */
+
+static cohort_counters_row *row_of(cohort_worker *worker) {
+    return atomic_load_explicit(&worker->row, memory_order_acquire);
+}
+
+static void beat(cohort_worker *worker) {
+    atomic_store_explicit(&row_of(worker)->heartbeat_ns, cohort_clock_ns(),
+                          memory_order_relaxed);
+}
+
+static void set_phase(cohort_worker *worker, cohort_rank_phase phase, uint64_t call) {
+    cohort_counters_row *row = row_of(worker);
+    atomic_store_explicit(&row->call, call, memory_order_relaxed);
+    atomic_store_explicit(&row->phase_ns, cohort_clock_ns(), memory_order_relaxed);
+    /* Release: who reads the phase (the monitor, acquire) reads its call and time too. */
+    atomic_store_explicit(&row->phase, phase, memory_order_release);
+}
+
+static void add(_Atomic uint64_t *counter, uint64_t amount) {
+    /* One writer: no need for a locked instruction. */
+    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, now + amount, memory_order_relaxed);
+}
+
+void cohort_worker_progress(cohort_worker *worker, uint64_t done, uint64_t total) {
+    cohort_counters_row *row = row_of(worker);
+    atomic_store_explicit(&row->done, done, memory_order_relaxed);
+    atomic_store_explicit(&row->total, total, memory_order_relaxed);
+    add(&row->progress, 1);
+}
+
+void cohort_worker_waits_for(cohort_worker *worker, int32_t rank) {
+    atomic_store_explicit(&row_of(worker)->waits_for, rank, memory_order_relaxed);
+}
+
+void cohort_worker_count_tokens(cohort_worker *worker, uint64_t tokens) {
+    add(&row_of(worker)->tokens, tokens);
+}
+
+const char *cohort_worker_config(const cohort_worker_info *info, const char *key) {
+    size_t length = strlen(key);
+    for (const char *const *pair = info->config; pair && *pair; pair++)
+        if (!strncmp(*pair, key, length) && (*pair)[length] == '=')
+            return *pair + length + 1;
+    return NULL;
+}
+
+/* ---- the control link --------------------------------------------------------- */
+
+static cohort_status send_control(cohort_worker *worker, cohort_frame frame) {
+    uint8_t bytes[COHORT_FRAME_HEADER_BYTES + COHORT_METHOD_CHARS + 1 +
+                  sizeof(cohort_frame_publish)];
+    frame.rank = worker->info.rank;
+    frame.epoch = worker->info.epoch;
+    size_t size_bytes = cohort_frame_encode(&frame, bytes);
+    pthread_mutex_lock(&worker->send_lock);
+    cohort_status status = cohort_link_send_frame(worker->control, bytes, size_bytes,
+                                                  cohort_deadline_ms(SEND_TIMEOUT_MS));
+    pthread_mutex_unlock(&worker->send_lock);
+    return status;
+}
+
+static void send_error(cohort_worker *worker, cohort_frame_kind kind) {
+    cohort_error error = *cohort_last_error();
+    if (error.rank == COHORT_RANK_LOCAL) error.rank = worker->info.rank;
+    cohort_counters_row_error(row_of(worker), error.message);
+    cohort_log(COHORT_LOG_ERROR, "worker", worker->info.rank,
+               "event=%s method=%s call=%llu text=\"%s\"", cohort_frame_kind_name(kind),
+               worker->doing, (unsigned long long)worker->call, error.message);
+    send_control(worker, (cohort_frame){.kind = kind,
+                                        .call = worker->call,
+                                        .status = error.code,
+                                        .method = worker->doing,
+                                        .body = &error,
+                                        .body_bytes = sizeof error});
+}
+
+/* Both with worker->lock held. */
+static void interrupt_waits(cohort_worker *worker) {
+    if (worker->broadcast) cohort_queue_interrupt(worker->broadcast);
+    if (worker->response) cohort_queue_interrupt(worker->response);
+    pthread_cond_broadcast(&worker->changed);
+}
+
+static void poison(cohort_worker *worker, const cohort_error *error) {
+    if (worker->is_poisoned) return;
+    worker->is_poisoned = true;
+    worker->poison = *error;
+    if (worker->mesh) cohort_mesh_poison(worker->mesh, error);
+    interrupt_waits(worker);
+}
+
+static void poison_locked(cohort_worker *worker, const cohort_error *error) {
+    pthread_mutex_lock(&worker->lock);
+    poison(worker, error);
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static void deliver(cohort_worker *worker, const void *bytes, size_t size_bytes,
+                    int counters_fd) {
+    uint8_t *copy = malloc(size_bytes);
+    pthread_mutex_lock(&worker->lock);
+    if (copy && !worker->mail) {
+        memcpy(copy, bytes, size_bytes);
+        worker->mail = copy;
+        worker->mail_bytes = size_bytes;
+        if (counters_fd >= 0) worker->counters_fd = counters_fd;
+        pthread_cond_broadcast(&worker->changed);
+    } else {
+        COHORT_FAIL(COHORT_E_PROTOCOL, "the driver sent a phase before its time");
+        poison(worker, cohort_last_error());
+        free(copy);
+        if (counters_fd >= 0) close(counters_fd);
+    }
+    pthread_mutex_unlock(&worker->lock);
+}
+
+/* One frame from the driver; an error means that the link is of no more use. */
+static cohort_status take_control(cohort_worker *worker, uint8_t *buffer) {
+    size_t size_bytes = 0;
+    cohort_frame frame;
+    cohort_error error;
+    COHORT_TRY(cohort_link_recv_frame(worker->control, buffer, COHORT_CONTROL_MAX_BYTES,
+                                      &size_bytes, cohort_deadline_ms(SEND_TIMEOUT_MS)));
+    COHORT_TRY(cohort_frame_decode(buffer, size_bytes, &frame));
+    switch (frame.kind) {
+    case COHORT_FRAME_CONFIGURE: {
+        int fd = -1;
+        COHORT_TRY(cohort_link_recv_fds(worker->control, &fd, 1,
+                                        cohort_deadline_ms(SEND_TIMEOUT_MS)));
+        deliver(worker, buffer, size_bytes, fd);
+        return COHORT_OK;
+    }
+    case COHORT_FRAME_TABLE:
+    case COHORT_FRAME_LOAD: deliver(worker, buffer, size_bytes, -1); return COHORT_OK;
+    case COHORT_FRAME_STOP:
+        pthread_mutex_lock(&worker->lock);
+        worker->is_stopping = true;
+        interrupt_waits(worker);
+        pthread_mutex_unlock(&worker->lock);
+        return COHORT_OK;
+    case COHORT_FRAME_POISON:
+        COHORT_TRY(cohort_frame_read_error(&frame, &error));
+        poison_locked(worker, &error);
+        return COHORT_OK;
+    default:
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a %s frame from the driver",
+                           cohort_frame_kind_name(frame.kind));
+    }
+}
+
+static void *watcher_main(void *argument) {
+    cohort_worker *worker = argument;
+    uint8_t *buffer = malloc(COHORT_CONTROL_MAX_BYTES);
+    cohort_status status =
+        buffer ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "allocating a control frame");
+    while (status >= 0) {
+        struct pollfd fds[2] = {{.fd = cohort_link_fd(worker->control), .events = POLLIN},
+                                {.fd = worker->wake_fd, .events = POLLIN}};
+        int64_t interval_ns =
+            atomic_load_explicit(&worker->heartbeat_ns, memory_order_relaxed);
+        int ready = poll(fds, 2, (int)(interval_ns / 1000000));
+        beat(worker);
+        if (ready > 0 && fds[1].revents) break;
+        if (ready > 0 && fds[0].revents) status = take_control(worker, buffer);
+    }
+    free(buffer);
+    if (status < 0) {
+        bool is_gone = status == COHORT_E_PEER_DIED || status == COHORT_E_IO;
+        if (is_gone && worker->options->driver_gone) worker->options->driver_gone();
+        cohort_fail_while(status, "listening to the driver");
+        poison_locked(worker, cohort_last_error());
+    }
+    return NULL;
+}
+
+static cohort_status check_poison(cohort_worker *worker) {
+    pthread_mutex_lock(&worker->lock);
+    cohort_status status =
+        worker->is_poisoned ? cohort_fail_adopt(&worker->poison) : COHORT_OK;
+    pthread_mutex_unlock(&worker->lock);
+    return status;
+}
+
+static bool is_stopping(cohort_worker *worker) {
+    pthread_mutex_lock(&worker->lock);
+    bool result = worker->is_stopping;
+    pthread_mutex_unlock(&worker->lock);
+    return result;
+}
+
+/* Waits for the next phase frame: COHORT_E_CLOSED when the driver says stop instead.  The
+ * caller frees *out_bytes, which the frame points into. */
+static cohort_status await_phase(cohort_worker *worker, cohort_frame_kind kind,
+                                 uint8_t **out_bytes, cohort_frame *out_frame) {
+    pthread_mutex_lock(&worker->lock);
+    while (!worker->mail && !worker->is_stopping && !worker->is_poisoned)
+        pthread_cond_wait(&worker->changed, &worker->lock);
+    uint8_t *mail = worker->mail;
+    size_t mail_bytes = worker->mail_bytes;
+    worker->mail = NULL;
+    pthread_mutex_unlock(&worker->lock);
+    *out_bytes = mail;
+    if (!mail) {
+        COHORT_TRY(check_poison(worker));
+        return COHORT_FAIL(COHORT_E_CLOSED, "stopped by the driver");
+    }
+    COHORT_TRY(cohort_frame_decode(mail, mail_bytes, out_frame));
+    if (out_frame->kind != kind)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a %s frame where %s was due",
+                           cohort_frame_kind_name(out_frame->kind),
+                           cohort_frame_kind_name(kind));
+    return COHORT_OK;
+}
+
+static void set_doing(cohort_worker *worker, const char *what, uint64_t call) {
+    snprintf(worker->doing, sizeof worker->doing, "%s", what);
+    worker->call = call;
+}
+
+/* ---- joining the world -------------------------------------------------------- */
+
+static cohort_status say_hello(cohort_worker *worker) {
+    cohort_frame_hello hello = {.pid = (int32_t)getpid()};
+    snprintf(hello.build_id, sizeof hello.build_id, "%s", cohort_build_id());
+    return send_control(worker, (cohort_frame){.kind = COHORT_FRAME_HELLO,
+                                               .body = &hello,
+                                               .body_bytes = sizeof hello});
+}
+
+static cohort_status map_counters(cohort_worker *worker) {
+    cohort_status status = cohort_counters_map(worker->counters_fd, &worker->counters);
+    close(worker->counters_fd);
+    worker->counters_fd = -1;
+    COHORT_TRY(status);
+    cohort_counters_row *row =
+        cohort_counters_row_of(worker->counters, worker->info.rank);
+    if (!row)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "the counters have no row for rank %d",
+                           worker->info.rank);
+    atomic_store_explicit(&row->pid, (int32_t)getpid(), memory_order_relaxed);
+    /* Release: the watcher's acquire in row_of() sees the mapping. */
+    atomic_store_explicit(&worker->row, row, memory_order_release);
+    beat(worker);
+    return COHORT_OK;
+}
+
+static void fill_info(cohort_worker *worker, const cohort_frame *frame) {
+    const cohort_frame_configure *settings = &worker->settings;
+    worker->info = (cohort_worker_info){
+        .rank = settings->rank,
+        .world_size = settings->tp * settings->pp,
+        .tp = settings->tp,
+        .pp = settings->pp,
+        .tp_rank = settings->rank % settings->tp,
+        .pp_rank = settings->rank / settings->tp,
+        .local_rank = settings->local_rank,
+        .local_world_size = settings->local_world_size,
+        .is_output_rank = settings->rank == (settings->pp - 1) * settings->tp,
+        .epoch = frame->epoch,
+        .config = worker->config,
+        .worker = worker};
+    atomic_store_explicit(&worker->heartbeat_ns, settings->heartbeat_ns,
+                          memory_order_relaxed);
+}
+
+/* As many slots as calls can be pending: a one-slot message never waits for a worker that
+ * itself waits for the driver to take its replies. */
+cohort_queue_options cohort_worker_queue_options(const char *name,
+                                                 size_t max_message_bytes,
+                                                 int32_t reader_count) {
+    enum { MIN_CHUNK_BYTES = 4096, MAX_CHUNK_BYTES = 32768 };
+    size_t longest =
+        max_message_bytes + COHORT_FRAME_HEADER_BYTES + COHORT_METHOD_CHARS + 1;
+    uint32_t chunk_bytes = MIN_CHUNK_BYTES;
+    while (chunk_bytes < MAX_CHUNK_BYTES && chunk_bytes < longest)
+        chunk_bytes *= 2;
+    return (cohort_queue_options){.reader_count = reader_count,
+                                  .local_reader_count = reader_count,
+                                  .chunk_bytes = chunk_bytes,
+                                  .chunk_count = COHORT_MAX_PENDING_CALLS,
+                                  .max_message_bytes = longest,
+                                  .spin_ns = -1,
+                                  .name = name};
+}
+
+static cohort_status open_ends(cohort_worker *worker, cohort_frame_publish *out_publish) {
+    cohort_mesh_options mesh_options = {
+        .rank = worker->info.rank, .world_size = worker->info.world_size, .spin_ns = -1};
+    char name[32];
+    snprintf(name, sizeof name, "response of rank %d", worker->info.rank);
+    cohort_queue_options queue_options =
+        cohort_worker_queue_options(name, worker->settings.max_reply_bytes, 1);
+    cohort_mesh *mesh = NULL;
+    cohort_queue *response = NULL;
+    COHORT_TRY(cohort_mesh_open(&mesh_options, &mesh));
+    pthread_mutex_lock(&worker->lock);
+    worker->mesh = mesh;
+    pthread_mutex_unlock(&worker->lock);
+    COHORT_TRY(cohort_queue_create(&queue_options, &response));
+    pthread_mutex_lock(&worker->lock);
+    worker->response = response;
+    pthread_mutex_unlock(&worker->lock);
+    COHORT_TRY(cohort_mesh_export(mesh, &out_publish->mesh));
+    return cohort_queue_export(response, &out_publish->response_queue);
+}
+
+static cohort_status configure(cohort_worker *worker) {
+    cohort_frame frame;
+    cohort_frame_publish publish = {0};
+    COHORT_TRY(await_phase(worker, COHORT_FRAME_CONFIGURE, &worker->configure, &frame));
+    COHORT_TRY(cohort_frame_read_configure(&frame, &worker->settings, worker->config));
+    fill_info(worker, &frame);
+    COHORT_TRY(map_counters(worker));
+    set_phase(worker, COHORT_RANK_CONFIGURE, 0);
+    size_t reply_bytes = COHORT_FRAME_HEADER_BYTES + worker->settings.max_reply_bytes;
+    worker->reply = malloc(reply_bytes);
+    if (!worker->reply)
+        return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for replies",
+                           reply_bytes);
+    COHORT_TRY(open_ends(worker, &publish));
+    return send_control(worker, (cohort_frame){.kind = COHORT_FRAME_PUBLISH,
+                                               .body = &publish,
+                                               .body_bytes = sizeof publish});
+}
+
+static cohort_status open_groups(cohort_worker *worker) {
+    int32_t ranks[COHORT_MAX_WORLD_SIZE];
+    cohort_worker_info *info = &worker->info;
+    for (int32_t i = 0; i < info->world_size; i++)
+        ranks[i] = i;
+    COHORT_TRY(
+        cohort_group_open(worker->mesh, ranks, info->world_size, &info->world_group));
+    for (int32_t i = 0; i < info->tp; i++)
+        ranks[i] = info->pp_rank * info->tp + i;
+    COHORT_TRY(cohort_group_open(worker->mesh, ranks, info->tp, &info->tp_group));
+    for (int32_t i = 0; i < info->pp; i++)
+        ranks[i] = i * info->tp + info->tp_rank;
+    return cohort_group_open(worker->mesh, ranks, info->pp, &info->pp_group);
+}
+
+static cohort_status join(cohort_worker *worker, const cohort_frame *frame) {
+    cohort_frame_table table;
+    const cohort_mesh_handle *meshes = NULL;
+    cohort_queue *broadcast = NULL;
+    int64_t deadline_ns = worker->settings.connect_timeout_ns
+                              ? cohort_clock_ns() + worker->settings.connect_timeout_ns
+                              : COHORT_NEVER;
+    COHORT_TRY(cohort_frame_read_table(frame, &table, &meshes));
+    if (table.world_size != (uint32_t)worker->info.world_size)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a table of %u ranks in a world of %d",
+                           table.world_size, worker->info.world_size);
+    COHORT_TRY(
+        cohort_queue_attach(&table.broadcast_queue, worker->info.rank, &broadcast));
+    pthread_mutex_lock(&worker->lock);
+    worker->broadcast = broadcast;
+    pthread_mutex_unlock(&worker->lock);
+    COHORT_TRY(cohort_mesh_connect(worker->mesh, meshes, deadline_ns));
+    COHORT_TRY(open_groups(worker));
+    COHORT_TRY(cohort_queue_wait_ready(broadcast, deadline_ns));
+    return cohort_queue_wait_ready(worker->response, deadline_ns);
+}
+
+static cohort_status connect_all(cohort_worker *worker) {
+    uint8_t *bytes = NULL;
+    cohort_frame frame;
+    cohort_status status = await_phase(worker, COHORT_FRAME_TABLE, &bytes, &frame);
+    if (status >= 0) {
+        set_phase(worker, COHORT_RANK_CONNECT, 0);
+        status = join(worker, &frame);
+    }
+    free(bytes);
+    COHORT_TRY(status);
+    return send_control(worker, (cohort_frame){.kind = COHORT_FRAME_CONNECTED});
+}
+
+static cohort_status load(cohort_worker *worker) {
+    uint8_t *bytes = NULL;
+    cohort_frame frame;
+    cohort_status status = await_phase(worker, COHORT_FRAME_LOAD, &bytes, &frame);
+    free(bytes);
+    COHORT_TRY(status);
+    set_phase(worker, COHORT_RANK_LOAD, 0);
+    COHORT_TRY(worker->options->ops->open(&worker->info, &worker->context));
+    COHORT_TRY(worker->options->ops->load(worker->context));
+    set_phase(worker, COHORT_RANK_IDLE, 0);
+    return send_control(worker, (cohort_frame){.kind = COHORT_FRAME_READY});
+}
+
+/* ---- calls -------------------------------------------------------------------- */
+
+static cohort_status call_noop(void *context, const void *payload, size_t size_bytes,
+                               cohort_worker_reply *reply) {
+    (void)context;
+    (void)payload;
+    (void)size_bytes;
+    (void)reply;
+    return COHORT_OK;
+}
+
+static cohort_status call_echo(void *context, const void *payload, size_t size_bytes,
+                               cohort_worker_reply *reply) {
+    (void)context;
+    if (size_bytes > reply->capacity_bytes)
+        return COHORT_FAIL(COHORT_E_INVALID, "%zu bytes do not fit a reply of %zu",
+                           size_bytes, reply->capacity_bytes);
+    if (size_bytes) memcpy(reply->bytes, payload, size_bytes);
+    reply->size_bytes = size_bytes;
+    return COHORT_OK;
+}
+
+/* To be answered at all is the health. */
+static const cohort_worker_method built_in[] = {
+    {"noop", call_noop}, {"echo", call_echo}, {"check_health", call_noop}, {NULL, NULL}};
+
+/* What a driver can make a worker do is in two tables and nowhere else (R43). */
+static cohort_worker_call find_method(const cohort_worker_method *methods,
+                                      const char *name) {
+    for (; methods && methods->name; methods++)
+        if (!strcmp(methods->name, name)) return methods->call;
+    return NULL;
+}
+
+static cohort_status run_call(cohort_worker *worker, const cohort_frame *frame,
+                              cohort_worker_reply *reply) {
+    if (frame->kind == COHORT_FRAME_EXECUTE)
+        return worker->options->ops->execute(worker->context, frame->body,
+                                             frame->body_bytes, reply);
+    cohort_worker_call call = find_method(built_in, frame->method);
+    if (!call) call = find_method(worker->options->ops->methods, frame->method);
+    if (!call)
+        return COHORT_FAIL(COHORT_E_INVALID, "no method '%s' in this worker's table",
+                           frame->method);
+    return call(worker->context, frame->body, frame->body_bytes, reply);
+}
+
+static cohort_status send_reply(cohort_worker *worker, const cohort_frame *call,
+                                cohort_status status, size_t size_bytes) {
+    uint8_t *body = worker->reply + COHORT_FRAME_HEADER_BYTES;
+    if (status < 0) {
+        cohort_error error = *cohort_last_error();
+        if (error.rank == COHORT_RANK_LOCAL) error.rank = worker->info.rank;
+        memcpy(body, &error, sizeof error);
+        size_bytes = sizeof error;
+    }
+    cohort_frame frame = {.kind = COHORT_FRAME_REPLY,
+                          .rank = worker->info.rank,
+                          .epoch = worker->info.epoch,
+                          .call = call->call,
+                          .status = status,
+                          .body_bytes = size_bytes};
+    cohort_frame_encode_prefix(&frame, worker->reply);
+    add(&row_of(worker)->bytes_out, size_bytes);
+    return cohort_queue_write(worker->response, worker->reply,
+                              COHORT_FRAME_HEADER_BYTES + size_bytes, COHORT_NEVER);
+}
+
+static bool is_replying(const cohort_worker *worker, const cohort_frame *frame) {
+    if (frame->kind == COHORT_FRAME_EXECUTE) return worker->info.is_output_rank;
+    return frame->rank == COHORT_ALL_RANKS || frame->rank == worker->info.rank;
+}
+
+/* One call from first to last; an error is the end of this rank. */
+static cohort_status serve(cohort_worker *worker, const cohort_frame *frame) {
+    bool is_step = frame->kind == COHORT_FRAME_EXECUTE;
+    cohort_counters_row *row = row_of(worker);
+    cohort_worker_reply reply = {.bytes = worker->reply + COHORT_FRAME_HEADER_BYTES,
+                                 .capacity_bytes = worker->settings.max_reply_bytes};
+    set_doing(worker, is_step ? "execute" : frame->method, frame->call);
+    set_phase(worker, is_step ? COHORT_RANK_EXECUTE : COHORT_RANK_RPC, frame->call);
+    add(is_step ? &row->steps : &row->rpcs, 1);
+    add(&row->bytes_in, frame->body_bytes);
+    cohort_status status = run_call(worker, frame, &reply);
+    if (status < 0 && (is_step || status != COHORT_E_INVALID)) return status;
+    if (status < 0 && !is_replying(worker, frame)) {
+        send_error(worker, COHORT_FRAME_REFUSED);
+        return COHORT_OK;
+    }
+    if (reply.size_bytes > reply.capacity_bytes)
+        return COHORT_FAIL(COHORT_E_INVALID, "a reply of %zu bytes where %zu are allowed",
+                           reply.size_bytes, reply.capacity_bytes);
+    if (!is_replying(worker, frame)) return COHORT_OK;
+    set_phase(worker, COHORT_RANK_REPLY, frame->call);
+    return send_reply(worker, frame, status, reply.size_bytes);
+}
+
+/* COHORT_PENDING: the frame is none of ours and was dropped. */
+static cohort_status accept_frame(cohort_worker *worker, const void *bytes,
+                                  size_t size_bytes, cohort_frame *out_frame) {
+    COHORT_TRY(cohort_frame_decode(bytes, size_bytes, out_frame));
+    if (out_frame->epoch < worker->info.epoch) {
+        cohort_counters_row_error(row_of(worker), "a late call of an older epoch");
+        return COHORT_PENDING;
+    }
+    if (out_frame->epoch != worker->info.epoch)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a call of epoch %llu in epoch %llu",
+                           (unsigned long long)out_frame->epoch,
+                           (unsigned long long)worker->info.epoch);
+    if (out_frame->kind != COHORT_FRAME_RPC && out_frame->kind != COHORT_FRAME_EXECUTE)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a %s frame in the broadcast queue",
+                           cohort_frame_kind_name(out_frame->kind));
+    return COHORT_OK;
+}
+
+static cohort_status serve_all(cohort_worker *worker) {
+    for (;;) {
+        const void *bytes = NULL;
+        size_t size_bytes = 0;
+        cohort_frame frame;
+        if (is_stopping(worker)) return COHORT_OK;
+        COHORT_TRY(check_poison(worker));
+        cohort_status status = cohort_queue_read_begin(
+            worker->broadcast, cohort_deadline_ms(IDLE_SLICE_MS), &bytes, &size_bytes);
+        if (status == COHORT_E_TIMEOUT || status == COHORT_E_CANCELLED) continue;
+        COHORT_TRY(status);
+        status = accept_frame(worker, bytes, size_bytes, &frame);
+        if (status == COHORT_OK) status = serve(worker, &frame);
+        cohort_queue_read_end(worker->broadcast);
+        COHORT_TRY(status);
+        set_phase(worker, COHORT_RANK_IDLE, frame.call);
+    }
+}
+
+/* ---- life --------------------------------------------------------------------- */
+
+static cohort_status live(cohort_worker *worker) {
+    set_doing(worker, "start", 0);
+    COHORT_TRY(say_hello(worker));
+    set_doing(worker, "configure", 0);
+    COHORT_TRY(configure(worker));
+    set_doing(worker, "connect", 0);
+    COHORT_TRY(connect_all(worker));
+    set_doing(worker, "load", 0);
+    COHORT_TRY(load(worker));
+    return serve_all(worker);
+}
+
+static cohort_status start(cohort_worker *worker) {
+    COHORT_TRY(cohort_link_adopt(worker->options->control_fd, &worker->control));
+    worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (worker->wake_fd < 0) return COHORT_FAIL_SYS(errno, "eventfd");
+    int err = pthread_create(&worker->watcher, NULL, watcher_main, worker);
+    if (err) return COHORT_FAIL_SYS(err, "starting the watcher thread");
+    worker->has_watcher = true;
+    return COHORT_OK;
+}
+
+/* The watcher must not meet what is being closed: it works on the pointers under the
+ * lock. */
+static void leave_world(cohort_worker *worker) {
+    if (worker->options->ops->close) worker->options->ops->close(worker->context);
+    pthread_mutex_lock(&worker->lock);
+    cohort_mesh *mesh = worker->mesh;
+    cohort_queue *broadcast = worker->broadcast;
+    cohort_queue *response = worker->response;
+    worker->mesh = NULL;
+    worker->broadcast = NULL;
+    worker->response = NULL;
+    pthread_mutex_unlock(&worker->lock);
+    cohort_queue_close(response);
+    cohort_queue_close(broadcast);
+    cohort_mesh_close(mesh);
+}
+
+static void destroy(cohort_worker *worker) {
+    uint64_t one = 1;
+    if (worker->has_watcher) {
+        if (write(worker->wake_fd, &one, sizeof one) < 0) abort(); /* an eventfd at 0 */
+        pthread_join(worker->watcher, NULL);
+    }
+    if (worker->wake_fd >= 0) close(worker->wake_fd);
+    if (worker->counters_fd >= 0) close(worker->counters_fd);
+    if (worker->control)
+        cohort_link_close(worker->control);
+    else
+        close(worker->options->control_fd);
+    cohort_counters_close(worker->counters);
+    pthread_cond_destroy(&worker->changed);
+    pthread_mutex_destroy(&worker->send_lock);
+    pthread_mutex_destroy(&worker->lock);
+    free(worker->mail);
+    free(worker->configure);
+    free(worker->reply);
+    free(worker);
+}
+
+cohort_status cohort_worker_run(const cohort_worker_options *options) {
+    cohort_worker *worker = calloc(1, sizeof *worker);
+    if (!worker) {
+        close(options->control_fd);
+        return COHORT_FAIL(COHORT_E_NOMEM, "allocating a worker");
+    }
+    worker->options = options;
+    worker->wake_fd = -1;
+    worker->counters_fd = -1;
+    atomic_init(&worker->heartbeat_ns, DEFAULT_HEARTBEAT_MS * INT64_C(1000000));
+    atomic_init(&worker->row, &worker->spare_row);
+    pthread_mutex_init(&worker->lock, NULL);
+    pthread_mutex_init(&worker->send_lock, NULL);
+    pthread_cond_init(&worker->changed, NULL);
+    cohort_status status = start(worker);
+    if (status >= 0) status = live(worker);
+    if (status < 0 && is_stopping(worker)) status = COHORT_OK;
+    if (status < 0 && worker->control && check_poison(worker) >= 0)
+        send_error(worker, COHORT_FRAME_ERROR);
+    set_phase(worker, status < 0 ? COHORT_RANK_FAILED : COHORT_RANK_STOP, worker->call);
+    cohort_error error = *cohort_last_error();
+    leave_world(worker);
+    if (status >= 0) send_control(worker, (cohort_frame){.kind = COHORT_FRAME_BYE});
+    destroy(worker);
+    return status < 0 ? cohort_fail_adopt(&error) : COHORT_OK;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/worker_main.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+enum { EXIT_DRIVER_GONE = 70 };
+
+/* On the watcher thread, while the main thread may be anywhere: nothing is unwound, the
+ * kernel takes everything back (R32). */
+static void end_process(void) { _exit(EXIT_DRIVER_GONE); }
+
+int cohort_worker_main(int control_fd, const cohort_worker_ops *ops) {
+    /* A stopped process cannot read its link: this ends it all the same when the driver's
+     * thread that spawned it is gone, which lives as long as the executor. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN);
+    const char *level_name = getenv("COHORT_LOGGING_LEVEL");
+    cohort_log_level level;
+    if (level_name && cohort_log_level_parse(level_name, &level))
+        cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
+    const cohort_worker_options options = {
+        .control_fd = control_fd, .ops = ops, .driver_gone = end_process};
+    return cohort_worker_run(&options) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
