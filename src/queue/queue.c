@@ -53,8 +53,8 @@ static cohort_status ticket_check(const cohort_ticket *ticket) {
     COHORT_TRY(cohort_ring_shape_check(&ticket->shape));
     uint64_t slots_bytes =
         (uint64_t)ticket->shape.chunk_bytes * ticket->shape.chunk_count;
-    if (slots_bytes > UINT64_C(1) << 36)
-        return COHORT_FAIL(COHORT_E_INVALID, "a ring of %llu bytes; 64 GiB are the limit",
+    if (slots_bytes > UINT64_C(1) << 32)
+        return COHORT_FAIL(COHORT_E_INVALID, "a ring of %llu bytes; 4 GiB are the limit",
                            (unsigned long long)slots_bytes);
     if (ticket->local_reader_count < 0 ||
         (uint32_t)ticket->local_reader_count > ticket->shape.reader_count)

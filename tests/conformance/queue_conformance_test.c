@@ -446,9 +446,9 @@ static void model_write(model *m, table *at, uint64_t number, size_t size_bytes,
                         uint64_t count) {
     uint64_t needed = size_bytes ? (size_bytes + 127) / 128 : 1;
     uint64_t room = model_free(m, at->over, count);
-    /* Over TCP acks may lag: write only what surely fits, and wait for it. */
+    /* Over TCP acks may lag by half the ring: write what surely fits, and wait for it. */
     bool exact = at->over->local == at->over->readers;
-    if (!exact && needed > room / 2) return;
+    if (!exact && needed + count / 2 > room) return;
     cohort_status status = table_write(at, number, size_bytes, exact ? 0 : patience());
     assert_int_equal(status, needed <= room ? COHORT_OK : COHORT_E_TIMEOUT);
     uint64_t used = needed <= room ? needed : room;
