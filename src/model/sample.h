@@ -19,7 +19,8 @@ cohort_status cohort_sampler_create(int32_t vocab_size, cohort_sampler **out_sam
 void cohort_sampler_destroy(cohort_sampler *sampler);
 
 /* logits[vocab_size] may be changed.  tokens: the history, n_prompt_tokens of it prompt.
- * out_logprobs (1 + n_logprobs entries) is filled where params->n_logprobs >= 0. */
+ * out_logprobs (1 + n_logprobs entries) is filled where params->n_logprobs >= 0.
+ * Returns -1 where the logits are no numbers: the model computed nonsense. */
 int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *params,
                       const int32_t *tokens, int32_t n_tokens, int32_t n_prompt_tokens,
                       float *logits, cohort_token_logprob *out_logprobs);
