@@ -337,7 +337,6 @@ static void reader_killed_holding_a_slot_is_named_and_dropped(void **state) {
     const transport *over = *state;
     table at;
     uint64_t number = 0;
-    if (!over->processes) return; /* a thread cannot be killed */
     table_set(&at, over, 128, 2, 0);
     for (; number < 2; number++)
         assert_int_equal(table_write(&at, number, 40, patience()), COHORT_OK);
@@ -363,7 +362,6 @@ static void reader_killed_holding_a_slot_is_named_and_dropped(void **state) {
 /* The test as reader, the agent as writer. */
 static void killed_writer_is_seen_after_its_last_message(void **state) {
     const transport *over = *state;
-    if (!over->processes) return;
     agent writer;
     agent_start(&writer, true);
     agent_order create = {.verb = AGENT_CREATE,
@@ -497,11 +495,15 @@ static const struct CMUnitTest SUITE[] = {
     cmocka_unit_test(reader_sees_close_after_last_message),
     cmocka_unit_test(waiting_reader_sees_close),
     cmocka_unit_test(reader_that_leaves_is_named_and_the_rest_goes_on),
-    cmocka_unit_test(reader_killed_holding_a_slot_is_named_and_dropped),
-    cmocka_unit_test(killed_writer_is_seen_after_its_last_message),
     cmocka_unit_test(random_schedules_agree_with_a_model),
 };
-enum { TESTS = sizeof SUITE / sizeof *SUITE };
+
+/* A thread cannot be killed. */
+static const struct CMUnitTest KILLS[] = {
+    cmocka_unit_test(reader_killed_holding_a_slot_is_named_and_dropped),
+    cmocka_unit_test(killed_writer_is_seen_after_its_last_message),
+};
+enum { TESTS = sizeof SUITE / sizeof *SUITE, DEATHS = sizeof KILLS / sizeof *KILLS };
 
 static bool has_ipv6(void) {
     cohort_listener *probe = NULL;
@@ -510,20 +512,29 @@ static bool has_ipv6(void) {
     return can;
 }
 
+static size_t add_rows(const struct CMUnitTest *tests, size_t n_tests, size_t rows,
+                       bool processes_only, struct CMUnitTest *out_all, size_t n) {
+    static char names[ROWS * (TESTS + DEATHS)][128];
+    for (size_t i = 0; i < n_tests * rows; i++) {
+        const transport *over = &TRANSPORTS[i % rows];
+        if (processes_only && !over->processes) continue;
+        out_all[n] = tests[i / rows];
+        out_all[n].initial_state = (void *)over;
+        snprintf(names[n], sizeof names[n], "%s [%s]", tests[i / rows].name, over->name);
+        out_all[n].name = names[n];
+        n++;
+    }
+    return n;
+}
+
 int main(int argc, char **argv) {
-    static struct CMUnitTest all[ROWS * TESTS];
-    static char names[ROWS * TESTS][128];
+    static struct CMUnitTest all[ROWS * (TESTS + DEATHS)];
     int exit_code;
     if (agent_main(argc, argv, &exit_code)) return exit_code;
     size_t rows = ROWS - !has_ipv6();
     if (rows < ROWS) print_message("no IPv6 on this host: its row is left out\n");
-    for (size_t i = 0; i < rows * TESTS; i++) {
-        all[i] = SUITE[i / rows];
-        all[i].initial_state = (void *)&TRANSPORTS[i % rows];
-        snprintf(names[i], sizeof names[i], "%s [%s]", SUITE[i / rows].name,
-                 TRANSPORTS[i % rows].name);
-        all[i].name = names[i];
-    }
+    size_t n = add_rows(SUITE, TESTS, rows, false, all, 0);
+    n = add_rows(KILLS, DEATHS, rows, true, all, n);
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    return _cmocka_run_group_tests("queue", all, rows * TESTS, NULL, NULL);
+    return _cmocka_run_group_tests("queue", all, n, NULL, NULL);
 }
