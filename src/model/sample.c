@@ -564,3 +564,11 @@ int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *par
         cohort_sampler_logprobs(sampler, logits, token, params->n_logprobs, out_logprobs);
     return token;
 }
+
+cohort_sampling_params cohort_sampling_defaults(void) {
+    return (cohort_sampling_params){.temperature = 1,
+                                    .top_p = 1,
+                                    .repetition_penalty = 1,
+                                    .n_logprobs = -1,
+                                    .n_prompt_logprobs = -1};
+}

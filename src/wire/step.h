@@ -16,38 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cohort/sampling.h"
 #include "cohort/status.h"
-
-enum {
-    COHORT_MAX_LOGPROBS = 128,    /* per position, the sampled token's own not counted */
-    COHORT_MAX_LOGIT_BIAS = 300,  /* pairs per request */
-    COHORT_MAX_STOP_TOKENS = 128, /* per request */
-};
-
-typedef struct cohort_token_bias {
-    int32_t token_id;
-    float bias;
-} cohort_token_bias;
-
-/* vLLM's SamplingParams, as far as a worker needs them.  Stop strings, max_tokens and n
- * are the engine's business. */
-typedef struct cohort_sampling_params {
-    float temperature; /* 0: greedy */
-    float top_p;       /* 1: off */
-    float min_p;       /* 0: off */
-    int32_t top_k;     /* 0 or -1: off */
-    float repetition_penalty;
-    float presence_penalty;
-    float frequency_penalty; /* 1, 0, 0: off */
-    int32_t min_tokens;      /* stop tokens are masked until so many are generated */
-    uint64_t seed;           /* the engine draws one where the user gave none */
-    int32_t n_logprobs;      /* -1: none; 0: the sampled token's only */
-    int32_t n_prompt_logprobs;
-    uint32_t n_bias;
-    uint32_t n_stop_tokens;
-    const cohort_token_bias *bias;
-    const int32_t *stop_tokens; /* for min_tokens: eos and stop_token_ids */
-} cohort_sampling_params;
 
 typedef struct cohort_step_request {
     uint64_t request_id;
@@ -79,19 +49,6 @@ typedef struct cohort_step {
     const cohort_step_request *requests;
     const cohort_step_entry *entries;
 } cohort_step;
-
-typedef struct cohort_token_logprob {
-    int32_t token_id;
-    float logprob;
-    int32_t rank; /* 1: the likeliest */
-} cohort_token_logprob;
-
-/* Logprobs of one position: the actual token first, then the n likeliest in order. */
-typedef struct cohort_position_logprobs {
-    uint32_t position; /* of the token within the request, prompt and output together */
-    uint32_t n;        /* entries, 1 + top */
-    const cohort_token_logprob *entries;
-} cohort_position_logprobs;
 
 typedef struct cohort_step_result {
     uint64_t request_id;

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cohort/engine.h - prompts in, text out: requests over a model that an executor runs.
+ *
+ *   start -> (submit | cancel | step -> outputs)* -> destroy
+ *
+ * Requests are served together: each step computes what the scheduler picks of all of
+ * them, prompts in chunks.  What a request answers depends on its own parameters and seed
+ * alone, never on what runs beside it or on how many ranks there are (up to the rounding
+ * of logits).
+ *
+ * Ownership: what is handed in is copied; outputs are the engine's until the next step.
+ * Threads:   an engine belongs to one thread.
+ * Errors:    a request that cannot be is refused by submit, with the numbers; a failed
+ *            rank fails every step from then on, with that rank's error.
+ */
+#ifndef COHORT_ENGINE_H
+#define COHORT_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cohort/executor.h"
+#include "cohort/sampling.h"
+#include "cohort/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cohort_engine cohort_engine;
+
+/* vLLM's engine arguments; what is 0 or NULL is chosen by the engine. */
+typedef struct cohort_engine_options {
+    cohort_executor_options executor; /* its config is the engine's to fill */
+    const char *model;                /* a Hugging Face directory */
+    const char *dtype;                /* "auto", "float32", "bfloat16", "float16" */
+    const char *load_format;          /* "auto", "safetensors", "dummy" */
+    uint64_t seed;                    /* of dummy weights and of requests without one */
+    int32_t max_model_len;
+    int32_t max_num_seqs;
+    int32_t max_num_batched_tokens;
+    int32_t block_size;            /* tokens of a KV block; 16 */
+    int64_t kv_cache_memory_bytes; /* of each rank */
+    int64_t num_blocks;            /* of the cache, whatever memory there is */
+    const char *layer_partition;   /* "7,8,8,7": layers of each pipeline stage */
+    const char *cpu_threads_bind;  /* as VLLM_CPU_OMP_THREADS_BIND; "auto" */
+    const char *isa;               /* "portable", "avx2", ...; NULL: the best there is */
+    bool skip_tokenizer_init;      /* token ids in, token ids out, no text */
+    bool ignore_generation_config; /* request defaults without the model's own */
+} cohort_engine_options;
+
+COHORT_API cohort_engine_options cohort_engine_defaults(void);
+
+/* Returns when all ranks have loaded and the KV cache is there; on an error nothing is
+ * left. */
+COHORT_API cohort_status cohort_engine_start(const cohort_engine_options *options,
+                                             cohort_engine **out_engine);
+
+typedef struct cohort_engine_info {
+    int32_t max_model_len;
+    int32_t max_num_seqs;
+    int32_t max_num_batched_tokens;
+    int32_t block_size;
+    int64_t num_blocks;
+    int64_t kv_block_bytes; /* of all ranks together */
+    int64_t weight_bytes;   /* of all ranks together */
+    int32_t vocab_size;
+    int32_t eos_token_id; /* -1: none */
+    const char *architecture;
+    const char *isa; /* of rank 0 */
+    int64_t open_ns; /* durations: config and tokenizer, */
+    int64_t executor_ns;
+    int64_t kv_cache_ns;
+} cohort_engine_info;
+
+COHORT_API void cohort_engine_describe(const cohort_engine *engine,
+                                       cohort_engine_info *out_info);
+/* For health, phases and failure; the engine's own. */
+COHORT_API cohort_executor *cohort_engine_executor(cohort_engine *engine);
+
+typedef struct cohort_request_id {
+    uint64_t value;
+} cohort_request_id;
+
+typedef struct cohort_request {
+    /* The prompt as token ids; where they are NULL, as text, which gets the special
+     * tokens that the tokenizer puts around it. */
+    const int32_t *prompt_token_ids;
+    size_t n_prompt_token_ids;
+    const char *prompt;
+    size_t prompt_bytes;
+
+    cohort_sampling_params sampling;
+    bool has_seed;      /* sampling.seed is meant; else one is drawn from the engine's */
+    int32_t n;          /* completions */
+    int32_t max_tokens; /* 0: as many as max_model_len leaves */
+    const char *const *stop; /* strings that end the text */
+    uint32_t n_stop;
+    bool include_stop_str_in_output;
+    bool ignore_eos;
+    bool skip_special_tokens;
+    bool detokenize; /* false: no text, and no stop strings */
+} cohort_request;
+
+enum {
+    COHORT_MAX_STOP_STRINGS = 64,
+    COHORT_MAX_STOP_STRING_BYTES = 1024,
+    COHORT_MAX_COMPLETIONS = 1024 /* n of a request */
+};
+
+/* n 1, max_tokens 16, text wanted; sampling as generation_config.json has it. */
+COHORT_API cohort_request cohort_engine_request_defaults(const cohort_engine *engine);
+
+/* Queues a request.  COHORT_E_INVALID names the field and the numbers; nothing is queued
+ * then. */
+COHORT_API cohort_status cohort_engine_submit(cohort_engine *engine,
+                                              const cohort_request *request,
+                                              cohort_request_id *out_id);
+/* Its completions end with COHORT_FINISH_ABORT in the next step.  Unknown and ended ids
+ * are ignored. */
+COHORT_API void cohort_engine_cancel(cohort_engine *engine, cohort_request_id id);
+
+typedef enum cohort_finish_reason {
+    COHORT_FINISH_NONE, /* goes on */
+    COHORT_FINISH_STOP, /* eos, a stop token or a stop string */
+    COHORT_FINISH_LENGTH,
+    COHORT_FINISH_ABORT
+} cohort_finish_reason;
+
+/* "stop", "length", "abort"; NULL for none. */
+COHORT_API const char *cohort_finish_reason_name(cohort_finish_reason reason);
+
+/* What a step added to one completion. */
+typedef struct cohort_completion {
+    cohort_request_id request_id;
+    int32_t index; /* of the completion: 0 to n - 1 */
+    const int32_t *token_ids;
+    int32_t n_token_ids;
+    /* Whole characters; what may become a stop string is held back until it cannot. */
+    const char *text;
+    size_t text_bytes;
+    const cohort_position_logprobs *logprobs; /* one a token, where asked for */
+    /* Of prompt tokens 1 and up, where asked for: with the first token of completion 0 */
+    const cohort_position_logprobs *prompt_logprobs;
+    int32_t n_prompt_logprobs;
+    cohort_finish_reason finish_reason;
+    int32_t stop_token_id;           /* that ended it, eos excepted; -1 */
+    const char *stop_string;         /* that ended it; NULL */
+    const int32_t *prompt_token_ids; /* of the request */
+    int32_t n_prompt_token_ids;
+    int32_t n_generated; /* tokens of this completion so far */
+} cohort_completion;
+
+typedef struct cohort_engine_outputs {
+    const cohort_completion *completions; /* in the order of the requests */
+    size_t n_completions;
+    int32_t n_running, n_waiting; /* completions left */
+} cohort_engine_outputs;
+
+/* Keeps the ranks busy and returns what the oldest step under way gave.  COHORT_PENDING:
+ * nothing is left to do; COHORT_E_TIMEOUT: the deadline passed, call again. */
+COHORT_API cohort_status cohort_engine_step(cohort_engine *engine, int64_t deadline_ns,
+                                            cohort_engine_outputs *out_outputs);
+COHORT_API bool cohort_engine_has_unfinished(const cohort_engine *engine);
+
+/* Token ids of a text and back; COHORT_E_INVALID without a tokenizer.  The caller frees
+ * what is returned. */
+COHORT_API cohort_status cohort_engine_tokenize(const cohort_engine *engine,
+                                                const char *text, size_t text_bytes,
+                                                bool special, int32_t **out_ids,
+                                                size_t *out_count);
+COHORT_API cohort_status cohort_engine_detokenize(const cohort_engine *engine,
+                                                  const int32_t *ids, size_t count,
+                                                  bool skip_special, char **out_text,
+                                                  size_t *out_text_bytes);
+
+/* Shuts the executor down.  Accepts NULL. */
+COHORT_API void cohort_engine_destroy(cohort_engine *engine);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* COHORT_ENGINE_H */
