@@ -18,6 +18,7 @@
 #ifndef COHORT_COLLECTIVE_H
 #define COHORT_COLLECTIVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,7 @@ typedef struct cohort_mesh_options {
     int32_t world_size;
     const char *listen_host; /* address for ranks on other hosts; copied; NULL: this host
                                 only */
+    bool tcp_only;           /* no shared memory, even on one host */
     int64_t spin_ns;         /* polling before sleeping; negative: the default */
 } cohort_mesh_options;
 
@@ -63,6 +65,8 @@ COHORT_API cohort_status cohort_mesh_connect(cohort_mesh *mesh,
                                              int64_t deadline_ns);
 /* From any thread: every call on this mesh, now and later, returns this error. */
 COHORT_API void cohort_mesh_poison(cohort_mesh *mesh, const cohort_error *error);
+/* From any thread: the world rank that this rank sleeps for, or COHORT_RANK_LOCAL. */
+COHORT_API int32_t cohort_mesh_waiting_on(const cohort_mesh *mesh);
 /* Closes its groups too.  Accepts NULL. */
 COHORT_API void cohort_mesh_close(cohort_mesh *mesh);
 
