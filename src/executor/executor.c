@@ -31,6 +31,8 @@
 
 #define SECOND INT64_C(1000000000)
 
+enum { VERDICT_WAIT_MS = 2000 };
+
 cohort_executor_options cohort_executor_defaults(void) {
     return (cohort_executor_options){.backend = "mp",
                                      .tp = 1,
@@ -208,6 +210,18 @@ static cohort_status await_state(cohort_executor *executor, executor_state state
     return status;
 }
 
+/* A queue broke: the monitor gets a moment to find out whose death that was. */
+static void await_failure(cohort_executor *executor) {
+    int64_t until_ns = cohort_deadline_ms(VERDICT_WAIT_MS);
+    struct timespec until = {.tv_sec = until_ns / 1000000000,
+                             .tv_nsec = until_ns % 1000000000};
+    pthread_mutex_lock(&executor->lock);
+    while (!executor->is_failed && executor->state < EXECUTOR_STOPPING &&
+           cohort_clock_ns() < until_ns)
+        pthread_cond_timedwait(&executor->changed, &executor->lock, &until);
+    pthread_mutex_unlock(&executor->lock);
+}
+
 static cohort_status bring_up(cohort_executor *executor) {
     int64_t timeout_ns = executor->options.connect_timeout_ns;
     executor->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -216,16 +230,11 @@ static cohort_status bring_up(cohort_executor *executor) {
     COHORT_TRY(make_broadcast(executor));
     COHORT_TRY(executor_monitor_start(executor));
     COHORT_TRY(await_state(executor, EXECUTOR_CONNECT));
-    if (link_queues(executor,
-                    timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER) < 0) {
-        /* The rank's own story, if there is one, is better than ours: it gets a moment
-         * to arrive. */
-        struct timespec moment = {.tv_nsec = 400000000};
-        if (cohort_executor_failure(executor, NULL) >= 0) {
-            cohort_error error = *cohort_last_error();
-            nanosleep(&moment, NULL);
-            executor_fail(executor, &error);
-        }
+    int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
+    if (link_queues(executor, deadline_ns) < 0) {
+        cohort_error error = *cohort_last_error();
+        await_failure(executor);
+        executor_fail(executor, &error); /* no effect where it has failed */
         return await_state(executor, EXECUTOR_READY);
     }
     pthread_mutex_lock(&executor->lock);

@@ -138,9 +138,11 @@ static void mp_signal(cohort_launch *launch, int signal_number) {
 static void mp_reap(cohort_launch *launch, cohort_ending *out_ending) {
     siginfo_t info = {0};
     *out_ending = (cohort_ending){0};
-    kill(-(pid_t)launch->pid, SIGKILL); /* its children, if it had any */
-    /* An application that ignores SIGCHLD has the kernel reap: then nothing is known. */
-    if (!waitid((idtype_t)P_PIDFD, (id_t)launch->exit_fd, &info, WEXITED)) {
+    /* An application that ignores SIGCHLD has the kernel reap: then nothing is known, and
+     * the pid may be somebody else's by now. */
+    if (!waitid((idtype_t)P_PIDFD, (id_t)launch->exit_fd, &info, WEXITED | WNOWAIT)) {
+        kill(-(pid_t)launch->pid, SIGKILL); /* its children, if it had any */
+        waitid((idtype_t)P_PIDFD, (id_t)launch->exit_fd, &info, WEXITED);
         out_ending->is_known = true;
         if (info.si_code == CLD_EXITED)
             out_ending->status = info.si_status;

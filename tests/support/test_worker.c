@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test_worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "cohort/clock.h"
+#include "link/link.h"
+#include "wire/frame.h"
+#include "worker/worker_main.h"
+
+typedef struct test_context {
+    cohort_worker_info info;
+} test_context;
+
+static void sleep_ms(long ms) {
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+static cohort_status do_fault(const cohort_worker_info *info, const char *what) {
+    if (!strcmp(what, "error"))
+        return COHORT_FAIL(COHORT_E_DEVICE, "planted error of rank %d", info->rank);
+    if (!strcmp(what, "exit")) exit(3);
+    if (!strcmp(what, "kill")) raise(SIGKILL);
+    if (!strcmp(what, "stop")) raise(SIGSTOP);
+    if (!strcmp(what, "children") && !fork()) {
+        sleep_ms(600000);
+        _exit(0);
+    }
+    /* It ends one day, so that a broken test leaves nothing behind. */
+    const char *spin_ms = cohort_worker_config(info, "spin_ms");
+    if (!strcmp(what, "spin")) sleep_ms(spin_ms ? atol(spin_ms) : 60000);
+    return COHORT_OK;
+}
+
+static cohort_status fault(const cohort_worker_info *info, const char *where) {
+    const char *planted = cohort_worker_config(info, "fault");
+    const char *pause = cohort_worker_config(info, "pause_ms");
+    char at[16] = "";
+    char what[16] = "";
+    int rank = -1;
+    if (pause && strcmp(where, "execute") != 0) sleep_ms(atol(pause));
+    if (!planted || sscanf(planted, "%15[a-z]:%d:%15[a-z]", at, &rank, what) != 3 ||
+        rank != info->rank || strcmp(at, where) != 0)
+        return COHORT_OK;
+    return do_fault(info, what);
+}
+
+static cohort_status test_open(const cohort_worker_info *info, void **out_context) {
+    test_context *self = calloc(1, sizeof *self);
+    if (!self) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a test context");
+    self->info = *info;
+    *out_context = self;
+    return fault(info, "open");
+}
+
+static cohort_status test_load(void *context) {
+    test_context *self = context;
+    cohort_worker_progress(self->info.worker, 1, 2);
+    COHORT_TRY(fault(&self->info, "load"));
+    cohort_worker_progress(self->info.worker, 2, 2);
+    return COHORT_OK;
+}
+
+static cohort_status test_execute(void *context, const void *step, size_t size_bytes,
+                                  cohort_worker_reply *reply) {
+    test_context *self = context;
+    int32_t rank = self->info.rank;
+    COHORT_TRY(fault(&self->info, "execute"));
+    if (cohort_worker_config(&self->info, "barrier")) {
+        cohort_worker_waits_for(self->info.worker, (rank + 1) % self->info.world_size);
+        COHORT_TRY(cohort_barrier(self->info.world_group, cohort_deadline_ms(60000)));
+        cohort_worker_waits_for(self->info.worker, COHORT_RANK_LOCAL);
+    }
+    memcpy(reply->bytes, &rank, sizeof rank);
+    if (size_bytes) memcpy(reply->bytes + sizeof rank, step, size_bytes);
+    reply->size_bytes = sizeof rank + size_bytes;
+    return COHORT_OK;
+}
+
+static cohort_status call_where(void *context, const void *payload, size_t size_bytes,
+                                cohort_worker_reply *reply) {
+    (void)payload;
+    (void)size_bytes;
+    const cohort_worker_info *info = &((test_context *)context)->info;
+    test_where where = {.rank = info->rank,
+                        .world_size = info->world_size,
+                        .tp_rank = info->tp_rank,
+                        .pp_rank = info->pp_rank,
+                        .pid = (int32_t)getpid(),
+                        .is_output_rank = info->is_output_rank};
+    memcpy(reply->bytes, &where, sizeof where);
+    reply->size_bytes = sizeof where;
+    return COHORT_OK;
+}
+
+static int32_t number_of(const void *payload, size_t size_bytes) {
+    int32_t number = -1;
+    if (size_bytes == sizeof number) memcpy(&number, payload, sizeof number);
+    return number;
+}
+
+/* payload: the rank that fails. */
+static cohort_status call_fail(void *context, const void *payload, size_t size_bytes,
+                               cohort_worker_reply *reply) {
+    (void)reply;
+    const cohort_worker_info *info = &((test_context *)context)->info;
+    if (number_of(payload, size_bytes) != info->rank) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_DEVICE, "planted error of rank %d", info->rank);
+}
+
+/* payload: the rank that refuses. */
+static cohort_status call_refuse(void *context, const void *payload, size_t size_bytes,
+                                 cohort_worker_reply *reply) {
+    (void)reply;
+    const cohort_worker_info *info = &((test_context *)context)->info;
+    if (number_of(payload, size_bytes) != info->rank) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_INVALID, "rank %d will not", info->rank);
+}
+
+/* payload: milliseconds. */
+static cohort_status call_sleep(void *context, const void *payload, size_t size_bytes,
+                                cohort_worker_reply *reply) {
+    (void)context;
+    (void)reply;
+    sleep_ms(number_of(payload, size_bytes));
+    return COHORT_OK;
+}
+
+/* payload: bytes of the reply. */
+static cohort_status call_fill(void *context, const void *payload, size_t size_bytes,
+                               cohort_worker_reply *reply) {
+    int32_t n = number_of(payload, size_bytes);
+    const cohort_worker_info *info = &((test_context *)context)->info;
+    if (n < 0 || (size_t)n > reply->capacity_bytes)
+        return COHORT_FAIL(COHORT_E_INVALID, "a reply of %d bytes", n);
+    memset(reply->bytes, 'a' + info->rank, (size_t)n);
+    reply->size_bytes = (size_t)n;
+    return COHORT_OK;
+}
+
+/* payload: a key, NUL-terminated. */
+static cohort_status call_config(void *context, const void *payload, size_t size_bytes,
+                                 cohort_worker_reply *reply) {
+    const cohort_worker_info *info = &((test_context *)context)->info;
+    const char *key = payload;
+    if (!size_bytes || key[size_bytes - 1])
+        return COHORT_FAIL(COHORT_E_INVALID, "no key");
+    const char *value = cohort_worker_config(info, key);
+    if (!value) return COHORT_FAIL(COHORT_E_INVALID, "no value of %s", key);
+    reply->size_bytes = strlen(value);
+    memcpy(reply->bytes, value, reply->size_bytes);
+    return COHORT_OK;
+}
+
+static void test_close(void *context) {
+    test_context *self = context;
+    if (self) fault(&self->info, "close");
+    free(self);
+}
+
+const cohort_worker_ops *test_worker_ops(void) {
+    static const cohort_worker_method methods[] = {
+        {"where", call_where}, {"fail", call_fail}, {"refuse", call_refuse},
+        {"sleep", call_sleep}, {"fill", call_fill}, {"config", call_config},
+        {NULL, NULL}};
+    static const cohort_worker_ops ops = {.open = test_open,
+                                          .load = test_load,
+                                          .execute = test_execute,
+                                          .methods = methods,
+                                          .close = test_close};
+    return &ops;
+}
+
+bool test_worker_is_asked(int argc, char **argv) {
+    return argc == 4 && !strcmp(argv[1], "worker") && !strcmp(argv[2], "--control-fd");
+}
+
+/* Says hello as the worker of another build would, and waits for the answer. */
+static int say_foreign_hello(int control_fd) {
+    uint8_t bytes[256];
+    size_t size_bytes = 0;
+    cohort_link *link = NULL;
+    cohort_frame_hello hello = {.build_id = "0123456789abcdef", .pid = (int32_t)getpid()};
+    cohort_frame frame = {.kind = COHORT_FRAME_HELLO,
+                          .method = "",
+                          .body = &hello,
+                          .body_bytes = sizeof hello};
+    size_bytes = cohort_frame_encode(&frame, bytes);
+    if (cohort_link_adopt(control_fd, &link) < 0 ||
+        cohort_link_send_frame(link, bytes, size_bytes, COHORT_NEVER) < 0)
+        return 1;
+    while (cohort_link_recv_frame(link, bytes, sizeof bytes, &size_bytes, COHORT_NEVER) >=
+           0)
+        ;
+    return 0;
+}
+
+int test_worker_main(char **argv) {
+    if (getenv("TEST_WORKER_FOREIGN")) return say_foreign_hello(atoi(argv[3]));
+    return cohort_worker_main(atoi(argv[3]), test_worker_ops());
+}
