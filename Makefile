@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 
-.PHONY: all setup test asan tsan fuzz fmt clean
+.PHONY: all setup test asan tsan fuzz model fmt clean
 all: build-release
 
 setup:
@@ -24,6 +24,9 @@ tsan: build-tsan ## the same tests under TSan
 
 fuzz: build-fuzz ## every fuzz target for FUZZ_SECONDS
 	@scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+model: ## the spin model of the ring, with and without each memory order
+	@scripts/model.sh build/model
 
 fmt:
 	clang-format -i $$(git ls-files '*.[ch]')

@@ -20,6 +20,7 @@
  *   E  cohort_event_signal: seq_cst fence between A (or C) and the load of sleepers.
  *   F  cohort_event_prepare: seq_cst fence between the count of sleepers and the last
  *      look.  Without E or F both sides may read the old value, and a wake-up is lost.
+ *      (The model has E1 and F1 for data, E2 and F2 for space.)
  *   closed is released after the last publish and acquired before the last look, so that
  *   CLOSED comes after the last message.
  *
