@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/scheduler.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+
+#undef NDEBUG /* bugs are asserted in every build; a step costs milliseconds */
+#include <assert.h>
+
+/* Design notes.
+ *
+ * Both lists are in order of arrival, so that a request that was preempted, or waited
+ * longer, comes first wherever it stands.
+ *
+ * Nothing here can wait for ever: the oldest request may take the blocks of all others
+ * that no step holds, and a cache holds at least one whole sequence.  A request that a
+ * step holds is never preempted, because that step reads its blocks; it comes back, and
+ * then it can be.
+ *
+ * A request is admitted when the blocks for all that is known of it are free, although
+ * they are taken chunk by chunk: otherwise a long prompt would be half computed and then
+ * preempted.
+ *
+ * vLLM puts all requests into one step, and with pp stages, of which each waits for the
+ * one before, takes turns.  Here a step gets a pp-th of the sequences, and of waiting
+ * prompts a chunk that leaves work for the other stages. */
+
+struct list {
+    cohort_scheduler_request *first, *last;
+    int32_t n;
+};
+
+struct step {
+    cohort_schedule_entry *entries; /* max_num_seqs */
+    int32_t n_entries;
+    int32_t n_tokens;
+};
+
+struct cohort_scheduler {
+    cohort_scheduler_limits limits;
+    int32_t blocks_per_slot;
+    cohort_blocks blocks;
+    struct list waiting, running;
+    uint64_t last_arrival;
+
+    int32_t *tables;     /* max_num_seqs * blocks_per_slot */
+    int32_t *free_slots; /* a stack */
+    int32_t n_free_slots;
+    uint32_t *finished, *told; /* slots to forget: collected, and handed out last */
+    int32_t n_finished;
+
+    struct step *steps; /* a ring of max_in_flight + 1: the one completed last, too */
+    int32_t first_step, n_steps;
+};
+
+/* ---- lists ------------------------------------------------------------------------- */
+
+static void list_insert(struct list *list, cohort_scheduler_request *request) {
+    cohort_scheduler_request *before = list->last;
+    while (before && before->arrival > request->arrival)
+        before = before->previous;
+    request->previous = before;
+    request->next = before ? before->next : list->first;
+    *(request->next ? &request->next->previous : &list->last) = request;
+    *(before ? &before->next : &list->first) = request;
+    list->n++;
+}
+
+static void list_remove(struct list *list, cohort_scheduler_request *request) {
+    *(request->next ? &request->next->previous : &list->last) = request->previous;
+    *(request->previous ? &request->previous->next : &list->first) = request->next;
+    request->previous = request->next = NULL;
+    list->n--;
+}
+
+/* ---- creation ---------------------------------------------------------------------- */
+
+static cohort_status check_limits(const cohort_scheduler_limits *limits) {
+    const struct {
+        const char *name;
+        int32_t value;
+    } positive[] = {{"max_num_seqs", limits->max_num_seqs},
+                    {"max_num_batched_tokens", limits->max_num_batched_tokens},
+                    {"max_model_len", limits->max_model_len},
+                    {"block_size", limits->block_size},
+                    {"pp_size", limits->pp_size},
+                    {"max_in_flight", limits->max_in_flight}};
+    for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
+        if (positive[i].value < 1)
+            return COHORT_FAIL(COHORT_E_INVALID, "%s is %d, must be at least 1",
+                               positive[i].name, positive[i].value);
+    int64_t needed =
+        ((int64_t)limits->max_model_len + limits->block_size - 1) / limits->block_size;
+    if (limits->n_blocks < needed)
+        return COHORT_FAIL(
+            COHORT_E_INVALID,
+            "a cache of %d blocks of %d tokens does not hold max_model_len "
+            "%d; it takes %lld",
+            limits->n_blocks, limits->block_size, limits->max_model_len,
+            (long long)needed);
+    return COHORT_OK;
+}
+
+static cohort_status allocate(cohort_scheduler *scheduler) {
+    const cohort_scheduler_limits *limits = &scheduler->limits;
+    size_t slots = (size_t)limits->max_num_seqs;
+    size_t steps = (size_t)limits->max_in_flight + 1;
+    scheduler->tables =
+        calloc(slots * (size_t)scheduler->blocks_per_slot, sizeof *scheduler->tables);
+    scheduler->free_slots = calloc(slots, sizeof *scheduler->free_slots);
+    scheduler->finished = calloc(slots, sizeof *scheduler->finished);
+    scheduler->told = calloc(slots, sizeof *scheduler->told);
+    scheduler->steps = calloc(steps, sizeof *scheduler->steps);
+    if (!scheduler->tables || !scheduler->free_slots || !scheduler->finished ||
+        !scheduler->told || !scheduler->steps)
+        return COHORT_FAIL(COHORT_E_NOMEM, "a scheduler of %zu sequences", slots);
+    for (size_t i = 0; i < steps; i++) {
+        struct step *step = &scheduler->steps[i];
+        step->entries = calloc(slots, sizeof *step->entries);
+        if (!step->entries)
+            return COHORT_FAIL(COHORT_E_NOMEM, "a scheduler of %zu sequences", slots);
+    }
+    for (int32_t slot = limits->max_num_seqs; slot-- > 0;)
+        scheduler->free_slots[scheduler->n_free_slots++] = slot;
+    return cohort_blocks_init(&scheduler->blocks, limits->n_blocks);
+}
+
+cohort_status cohort_scheduler_create(const cohort_scheduler_limits *limits,
+                                      cohort_scheduler **out_scheduler) {
+    *out_scheduler = NULL;
+    COHORT_TRY(check_limits(limits));
+    cohort_scheduler *scheduler = calloc(1, sizeof *scheduler);
+    if (!scheduler) return COHORT_FAIL(COHORT_E_NOMEM, "a scheduler");
+    scheduler->limits = *limits;
+    scheduler->blocks_per_slot =
+        (int32_t)(((int64_t)limits->max_model_len + limits->block_size - 1) /
+                  limits->block_size);
+    cohort_status status = allocate(scheduler);
+    if (status < 0) {
+        cohort_scheduler_destroy(scheduler);
+        return status;
+    }
+    *out_scheduler = scheduler;
+    return COHORT_OK;
+}
+
+void cohort_scheduler_destroy(cohort_scheduler *scheduler) {
+    if (!scheduler) return;
+    for (int32_t i = 0; scheduler->steps && i <= scheduler->limits.max_in_flight; i++)
+        free(scheduler->steps[i].entries);
+    cohort_blocks_deinit(&scheduler->blocks);
+    free(scheduler->tables);
+    free(scheduler->free_slots);
+    free(scheduler->finished);
+    free(scheduler->told);
+    free(scheduler->steps);
+    free(scheduler);
+}
+
+/* ---- slots and blocks -------------------------------------------------------------- */
+
+static int32_t *table_of(const cohort_scheduler *scheduler, int32_t slot) {
+    return scheduler->tables + (size_t)slot * (size_t)scheduler->blocks_per_slot;
+}
+
+static int32_t blocks_for(const cohort_scheduler *scheduler, int32_t n_tokens) {
+    int32_t block_size = scheduler->limits.block_size;
+    return n_tokens / block_size + (n_tokens % block_size != 0);
+}
+
+/* Slot and blocks back; the ranks hear of it with the next step. */
+static void release(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
+    assert(request->slot >= 0 && request->n_in_flight == 0);
+    cohort_blocks_give_back(&scheduler->blocks, request->slot, request->n_blocks,
+                            table_of(scheduler, request->slot));
+    scheduler->free_slots[scheduler->n_free_slots++] = request->slot;
+    if (request->n_sent > 0)
+        scheduler->finished[scheduler->n_finished++] = (uint32_t)request->slot;
+    request->slot = -1;
+    request->n_blocks = request->n_scheduled = request->n_sent = 0;
+}
+
+static void preempt(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
+    list_remove(&scheduler->running, request);
+    request->is_running = false;
+    release(scheduler, request);
+    request->n_preemptions++;
+    request->is_queued = true;
+    list_insert(&scheduler->waiting, request);
+}
+
+/* The latest one after request that no step holds, or NULL. */
+static cohort_scheduler_request *victim_for(const cohort_scheduler *scheduler,
+                                            const cohort_scheduler_request *request) {
+    cohort_scheduler_request *victim = scheduler->running.last;
+    while (victim != request && victim->n_in_flight > 0)
+        victim = victim->previous;
+    return victim == request ? NULL : victim;
+}
+
+/* Blocks for n_tokens in all; sets *out_preempted where later requests gave way. */
+static bool reserve(cohort_scheduler *scheduler, cohort_scheduler_request *request,
+                    int32_t n_tokens, bool *out_preempted) {
+    int32_t missing = blocks_for(scheduler, n_tokens) - request->n_blocks;
+    if (missing <= 0) return true;
+    while (missing > scheduler->blocks.n_free) {
+        cohort_scheduler_request *victim = victim_for(scheduler, request);
+        if (!victim) return false;
+        preempt(scheduler, victim);
+        *out_preempted = true;
+    }
+    assert(request->n_blocks + missing <= scheduler->blocks_per_slot);
+    cohort_blocks_take(&scheduler->blocks, request->slot, missing,
+                       table_of(scheduler, request->slot) + request->n_blocks);
+    request->n_blocks += missing;
+    return true;
+}
+
+/* ---- a step ------------------------------------------------------------------------ */
+
+/* Sequences that a step may have: a pp-th of what can run, so that pp steps have some. */
+static int32_t sequence_limit(const cohort_scheduler *scheduler) {
+    int32_t pp = scheduler->limits.pp_size;
+    int32_t admissible = scheduler->waiting.n < scheduler->n_free_slots
+                             ? scheduler->waiting.n
+                             : scheduler->n_free_slots;
+    int32_t active = scheduler->running.n + admissible;
+    if (scheduler->limits.max_in_flight == 1 || pp == 1)
+        return scheduler->limits.max_num_seqs;
+    return active / pp + (active % pp != 0);
+}
+
+/* Tokens that a step may have: with stages to fill, a part of all that is pending, but
+ * one for every sequence. */
+static int32_t token_limit(const cohort_scheduler *scheduler, int32_t max_sequences) {
+    int64_t most = scheduler->limits.max_num_batched_tokens;
+    if (scheduler->limits.max_in_flight == 1 || scheduler->limits.pp_size == 1)
+        return (int32_t)most;
+    int64_t parts =
+        (int64_t)COHORT_SCHEDULER_CHUNKS_PER_STAGE * scheduler->limits.pp_size;
+    int64_t pending = 0;
+    for (const cohort_scheduler_request *request = scheduler->running.first; request;
+         request = request->next)
+        pending += request->n_tokens - request->n_scheduled;
+    for (const cohort_scheduler_request *request = scheduler->waiting.first;
+         request && pending < most * parts; request = request->next)
+        pending += request->n_tokens;
+    int64_t share = (pending + parts - 1) / parts;
+    if (share < COHORT_SCHEDULER_MIN_CHUNK_TOKENS)
+        share = COHORT_SCHEDULER_MIN_CHUNK_TOKENS;
+    if (share < max_sequences) share = max_sequences;
+    return (int32_t)(share < most ? share : most);
+}
+
+static void enter(struct step *step, cohort_scheduler *scheduler,
+                  cohort_scheduler_request *request, int32_t n_tokens,
+                  int32_t n_old_blocks) {
+    bool is_new = request->n_sent == 0;
+    step->entries[step->n_entries++] = (cohort_schedule_entry){
+        .request = request,
+        .is_new = is_new,
+        .samples = request->n_scheduled + n_tokens == request->n_tokens,
+        .n_computed_tokens = request->n_scheduled,
+        .n_scheduled_tokens = n_tokens,
+        .n_new_tokens = is_new ? 0 : request->n_tokens - request->n_sent,
+        .n_new_blocks = request->n_blocks - n_old_blocks,
+        .new_blocks = table_of(scheduler, request->slot) + n_old_blocks,
+    };
+    step->n_tokens += n_tokens;
+    request->n_scheduled += n_tokens;
+    request->n_sent = request->n_tokens;
+    request->n_in_flight++;
+}
+
+/* Requests that run, in order of arrival.  Returns whether some had to give way. */
+static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
+                             int32_t max_sequences, int32_t max_tokens) {
+    bool preempted = false;
+    for (cohort_scheduler_request *request = scheduler->running.first;
+         request && step->n_entries < max_sequences && step->n_tokens < max_tokens;
+         request = request->next) {
+        int32_t n_tokens = request->n_tokens - request->n_scheduled;
+        if (n_tokens == 0) continue; /* its last token is on the way */
+        if (n_tokens > max_tokens - step->n_tokens)
+            n_tokens = max_tokens - step->n_tokens;
+        int32_t n_old_blocks = request->n_blocks;
+        /* Later ones must not take what this one waits for. */
+        if (!reserve(scheduler, request, request->n_scheduled + n_tokens, &preempted))
+            return true;
+        enter(step, scheduler, request, n_tokens, n_old_blocks);
+    }
+    return preempted;
+}
+
+static void admit_waiting(cohort_scheduler *scheduler, struct step *step,
+                          int32_t max_sequences, int32_t max_tokens) {
+    cohort_scheduler_request *request;
+    while ((request = scheduler->waiting.first) && scheduler->n_free_slots > 0 &&
+           step->n_entries < max_sequences && step->n_tokens < max_tokens &&
+           blocks_for(scheduler, request->n_tokens) <= scheduler->blocks.n_free) {
+        list_remove(&scheduler->waiting, request);
+        request->is_queued = false;
+        request->is_running = true;
+        list_insert(&scheduler->running, request);
+        request->slot = scheduler->free_slots[--scheduler->n_free_slots];
+        int32_t n_tokens = request->n_tokens;
+        if (n_tokens > max_tokens - step->n_tokens)
+            n_tokens = max_tokens - step->n_tokens;
+        bool preempted = false,
+             reserved = reserve(scheduler, request, n_tokens, &preempted);
+        assert(reserved && !preempted);
+        enter(step, scheduler, request, n_tokens, 0);
+    }
+}
+
+bool cohort_scheduler_next(cohort_scheduler *scheduler, cohort_schedule *out_schedule) {
+    *out_schedule = (cohort_schedule){0};
+    int32_t ring = scheduler->limits.max_in_flight + 1;
+    if (scheduler->n_steps == scheduler->limits.max_in_flight) return false;
+    struct step *step =
+        &scheduler->steps[(scheduler->first_step + scheduler->n_steps) % ring];
+    step->n_entries = step->n_tokens = 0;
+    int32_t max_sequences = sequence_limit(scheduler);
+    int32_t max_tokens = token_limit(scheduler, max_sequences);
+    if (!schedule_running(scheduler, step, max_sequences, max_tokens))
+        admit_waiting(scheduler, step, max_sequences, max_tokens);
+    if (step->n_entries == 0) return false;
+    scheduler->n_steps++;
+    memcpy(scheduler->told, scheduler->finished,
+           (size_t)scheduler->n_finished * sizeof *scheduler->told);
+    *out_schedule = (cohort_schedule){.entries = step->entries,
+                                      .n_entries = step->n_entries,
+                                      .finished = scheduler->told,
+                                      .n_finished = scheduler->n_finished,
+                                      .n_tokens = step->n_tokens};
+    scheduler->n_finished = 0;
+    return true;
+}
+
+/* ---- events ------------------------------------------------------------------------ */
+
+void cohort_scheduler_add(cohort_scheduler *scheduler,
+                          cohort_scheduler_request *request) {
+    assert(request->n_tokens > 0 && request->n_tokens <= scheduler->limits.max_model_len);
+    int32_t n_tokens = request->n_tokens;
+    *request = (cohort_scheduler_request){.n_tokens = n_tokens,
+                                          .arrival = ++scheduler->last_arrival,
+                                          .slot = -1,
+                                          .is_queued = true};
+    list_insert(&scheduler->waiting, request);
+}
+
+void cohort_scheduler_complete(cohort_scheduler *scheduler,
+                               cohort_schedule *out_schedule) {
+    assert(scheduler->n_steps > 0);
+    struct step *step = &scheduler->steps[scheduler->first_step];
+    scheduler->first_step =
+        (scheduler->first_step + 1) % (scheduler->limits.max_in_flight + 1);
+    scheduler->n_steps--;
+    for (int32_t i = 0; i < step->n_entries; i++) {
+        cohort_scheduler_request *request = step->entries[i].request;
+        request->n_in_flight--;
+        if (request->is_finished && request->n_in_flight == 0)
+            release(scheduler, request);
+    }
+    *out_schedule = (cohort_schedule){.entries = step->entries,
+                                      .n_entries = step->n_entries,
+                                      .n_tokens = step->n_tokens};
+}
+
+void cohort_scheduler_append(cohort_scheduler *scheduler,
+                             cohort_scheduler_request *request) {
+    assert(request->is_running && request->n_in_flight == 0 &&
+           request->n_scheduled == request->n_tokens &&
+           request->n_tokens < scheduler->limits.max_model_len);
+    request->n_tokens++;
+}
+
+void cohort_scheduler_finish(cohort_scheduler *scheduler,
+                             cohort_scheduler_request *request) {
+    if (request->is_finished) return;
+    request->is_finished = true;
+    if (request->is_queued) list_remove(&scheduler->waiting, request);
+    if (request->is_running) list_remove(&scheduler->running, request);
+    request->is_queued = request->is_running = false;
+    if (request->slot >= 0 && request->n_in_flight == 0) release(scheduler, request);
+}
+
+int32_t cohort_scheduler_n_running(const cohort_scheduler *scheduler) {
+    return scheduler->running.n;
+}
+
+int32_t cohort_scheduler_n_waiting(const cohort_scheduler *scheduler) {
+    return scheduler->waiting.n;
+}
+
+int32_t cohort_scheduler_n_in_flight(const cohort_scheduler *scheduler) {
+    return scheduler->n_steps;
+}
+
+const cohort_blocks *cohort_scheduler_blocks(const cohort_scheduler *scheduler) {
+    return &scheduler->blocks;
+}
+
+const int32_t *cohort_scheduler_block_table(const cohort_scheduler *scheduler,
+                                            const cohort_scheduler_request *request) {
+    return table_of(scheduler, request->slot);
+}

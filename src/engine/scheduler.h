@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/scheduler.h - which tokens of which requests the next step computes.
+ *
+ *   add -> waiting -> (next: admitted) running -> finish
+ *             ^------- preempted ---------'        (blocks gone, computed anew later)
+ *
+ * Pure: events in (add, complete, append, finish), a step out (next); no clock, no I/O,
+ * and token counts only, never tokens.  First come, first served: requests run in the
+ * order of their arrival, and the latest gives way where blocks run out.
+ *
+ * A request may be in several steps under way at once only with consecutive parts of what
+ * is known of it, that is its prompt: ranks carry steps out in order.  With pp stages the
+ * sequences and prompt tokens are dealt out over pp steps and more, so that all stages
+ * have work; one stage gets all in one step.
+ *
+ * Ownership: requests are the caller's, at a fixed place from add until they are finished
+ *            and no step holds them.  A schedule is valid until the next call.
+ * Threads:   belongs to one thread.
+ */
+#ifndef COHORT_ENGINE_SCHEDULER_H
+#define COHORT_ENGINE_SCHEDULER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cohort/status.h"
+#include "engine/blocks.h"
+
+enum {
+    /* A prompt is not cut finer for the pipeline's sake: below some 128 rows reading the
+     * weights costs more than the stages gain by overlapping. */
+    COHORT_SCHEDULER_MIN_CHUNK_TOKENS = 128,
+    /* Chunks per stage: a pipeline is empty for (pp - 1) chunks of all. */
+    COHORT_SCHEDULER_CHUNKS_PER_STAGE = 4,
+};
+
+typedef struct cohort_scheduler_limits {
+    int32_t max_num_seqs;
+    int32_t max_num_batched_tokens;
+    int32_t max_model_len;
+    int32_t block_size;
+    int32_t n_blocks; /* enough for one sequence of max_model_len */
+    int32_t pp_size;
+    int32_t max_in_flight;
+} cohort_scheduler_limits;
+
+typedef struct cohort_scheduler_request {
+    int32_t n_tokens; /* known: prompt and generated; the caller sets it before add */
+
+    /* The scheduler's. */
+    uint64_t arrival;
+    int32_t n_scheduled; /* tokens in the cache, or under way to it */
+    int32_t n_sent;      /* tokens that the ranks know; 0: not even the request */
+    int32_t n_blocks;
+    int32_t slot;        /* -1: none; among the ranks, the request's name */
+    int32_t n_in_flight; /* steps under way that hold it */
+    int32_t n_preemptions;
+    bool is_queued, is_running, is_finished;
+    struct cohort_scheduler_request *previous, *next;
+} cohort_scheduler_request;
+
+typedef struct cohort_schedule_entry {
+    cohort_scheduler_request *request;
+    bool is_new;  /* the ranks don't know it: send the request and all of its tokens */
+    bool samples; /* ends the known tokens: a token comes back */
+    int32_t n_computed_tokens;
+    int32_t n_scheduled_tokens;
+    int32_t n_new_tokens; /* the last of the known ones, that the ranks don't know yet */
+    int32_t n_new_blocks;
+    const int32_t *new_blocks;
+} cohort_schedule_entry;
+
+typedef struct cohort_schedule {
+    const cohort_schedule_entry *entries;
+    int32_t n_entries;
+    const uint32_t *finished; /* slots that the ranks forget first */
+    int32_t n_finished;
+    int32_t n_tokens;
+} cohort_schedule;
+
+typedef struct cohort_scheduler cohort_scheduler;
+
+cohort_status cohort_scheduler_create(const cohort_scheduler_limits *limits,
+                                      cohort_scheduler **out_scheduler);
+void cohort_scheduler_destroy(cohort_scheduler *scheduler);
+
+void cohort_scheduler_add(cohort_scheduler *scheduler, cohort_scheduler_request *request);
+/* False: there is nothing to do until a step completes or a request is added. */
+bool cohort_scheduler_next(cohort_scheduler *scheduler, cohort_schedule *out_schedule);
+/* The oldest step under way came back.  Its entries are valid until the next call; every
+ * one that samples must be answered by append or finish, unless it is finished. */
+void cohort_scheduler_complete(cohort_scheduler *scheduler,
+                               cohort_schedule *out_schedule);
+/* The step that completed gave the request one more token. */
+void cohort_scheduler_append(cohort_scheduler *scheduler,
+                             cohort_scheduler_request *request);
+/* At any time.  Slot and blocks are free once no step under way holds the request. */
+void cohort_scheduler_finish(cohort_scheduler *scheduler,
+                             cohort_scheduler_request *request);
+
+int32_t cohort_scheduler_n_running(const cohort_scheduler *scheduler);
+int32_t cohort_scheduler_n_waiting(const cohort_scheduler *scheduler);
+int32_t cohort_scheduler_n_in_flight(const cohort_scheduler *scheduler); /* steps */
+/* For tests and metrics. */
+const cohort_blocks *cohort_scheduler_blocks(const cohort_scheduler *scheduler);
+const int32_t *cohort_scheduler_block_table(const cohort_scheduler *scheduler,
+                                            const cohort_scheduler_request *request);
+
+#endif /* COHORT_ENGINE_SCHEDULER_H */
