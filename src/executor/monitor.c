@@ -182,7 +182,10 @@ static void judge_error(cohort_executor *executor, int32_t rank,
     snprintf(error.message + used, sizeof error.message - (size_t)used, "%s",
              reported->message);
     if (error.rank < 0 || error.rank >= executor->world_size) error.rank = rank;
-    if (error.code != COHORT_E_PEER_DIED && error.code != COHORT_E_CLOSED) {
+    /* "Connection refused" and the like, too, where the error is about somebody else. */
+    bool is_about_peer = error.rank != rank || error.code == COHORT_E_PEER_DIED ||
+                         error.code == COHORT_E_CLOSED;
+    if (!is_about_peer) {
         executor_fail(executor, &error);
     } else if (!executor->has_suspect) {
         executor->has_suspect = true;
