@@ -46,7 +46,8 @@ cohort_status cohort_tokenizer_decode(const cohort_tokenizer *tokenizer,
  * character: bytes that may still become one are held back until they do or cannot. */
 typedef struct cohort_detokenizer cohort_detokenizer;
 
-/* prompt: the last tokens before the output, so that its first word is spaced right. */
+/* prompt: the tokens before the output, or none: only at the very beginning of a text is
+ * a leading space dropped. */
 cohort_status cohort_detokenizer_create(const cohort_tokenizer *tokenizer,
                                         const int32_t *prompt, size_t count,
                                         bool skip_special,
