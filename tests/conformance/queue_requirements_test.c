@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -143,6 +144,55 @@ static void r36_failure_to_attach_is_loud(void **state) {
     }
 }
 
+typedef struct host {
+    cohort_queue *writer;
+    cohort_status status;
+} host;
+
+static void *host_main(void *argument) {
+    host *self = argument;
+    self->status = cohort_queue_wait_ready(self->writer, patience());
+    return NULL;
+}
+
+static void seat_agent(table *at, int32_t reader) {
+    agent *self = &at->readers[reader];
+    agent_start(self, true);
+    agent_order attach = {.verb = AGENT_ATTACH, .count = reader, .handle = at->handle};
+    assert_int_equal(agent_do(self, &attach).status, COHORT_OK);
+    agent_tell(self, &(agent_order){.verb = AGENT_WAIT_READY,
+                                    .count = reader,
+                                    .timeout_ms = PATIENCE_MS});
+}
+
+/* Dies while the others are awaited; another process takes its seat. */
+static void r38_reader_that_dies_before_ready_can_be_replaced(void **state) {
+    (void)state;
+    const transport *all[] = {&SHM, &TCP};
+    for (size_t i = 0; i < 2; i++) {
+        table at;
+        table_create(&at, all[i], 4096, 4, 0);
+        host self = {.writer = at.writer};
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, host_main, &self), 0);
+        seat_agent(&at, 0);
+        struct timespec pause = {.tv_nsec = 30000000}; /* admitted or not: both must do */
+        nanosleep(&pause, NULL);
+        agent_kill(&at.readers[0]);
+        seat_agent(&at, 1);
+        nanosleep(&pause, NULL);
+        seat_agent(&at, 0);
+        pthread_join(thread, NULL);
+        assert_int_equal(self.status, COHORT_OK);
+        for (int32_t k = 0; k < 2; k++)
+            assert_int_equal(agent_hear(&at.readers[k]).status, COHORT_OK);
+        assert_int_equal(table_write(&at, 3, 9, patience()), COHORT_OK);
+        for (int32_t k = 0; k < 2; k++)
+            table_take(&at, k, 1, 3);
+        table_clear(&at);
+    }
+}
+
 static void r40_only_the_given_address_is_bound(void **state) {
     (void)state;
     table at;
@@ -202,17 +252,6 @@ static size_t hear_out(int fd, void *bytes, size_t capacity) {
            (n = recv(fd, (uint8_t *)bytes + got, capacity - got, 0)) > 0)
         got += (size_t)n;
     return got;
-}
-
-typedef struct host {
-    cohort_queue *writer;
-    cohort_status status;
-} host;
-
-static void *host_main(void *argument) {
-    host *self = argument;
-    self->status = cohort_queue_wait_ready(self->writer, patience());
-    return NULL;
 }
 
 /* The claim of a process that knows the secret but was built from other sources. */
@@ -292,14 +331,8 @@ static void r43_strangers_are_refused_and_readers_served(void **state) {
         cohort_link_close(link);
 
         table seated = at; /* the writer already waits, in its thread */
-        for (int32_t i = 0; i < over->readers; i++) {
-            agent_start(&seated.readers[i], true);
-            agent_order attach = {.verb = AGENT_ATTACH, .count = i, .handle = at.handle};
-            assert_int_equal(agent_do(&seated.readers[i], &attach).status, COHORT_OK);
-            agent_tell(&seated.readers[i], &(agent_order){.verb = AGENT_WAIT_READY,
-                                                          .count = i,
-                                                          .timeout_ms = PATIENCE_MS});
-        }
+        for (int32_t i = 0; i < over->readers; i++)
+            seat_agent(&seated, i);
         pthread_join(thread, NULL);
         assert_int_equal(self.status, COHORT_OK);
         for (int32_t i = 0; i < over->readers; i++)
@@ -321,6 +354,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(r34_shape_that_cannot_be_is_refused_by_its_number),
         cmocka_unit_test(r35_nothing_is_left_behind),
         cmocka_unit_test(r36_failure_to_attach_is_loud),
+        cmocka_unit_test(r38_reader_that_dies_before_ready_can_be_replaced),
         cmocka_unit_test(r40_only_the_given_address_is_bound),
         cmocka_unit_test(r41_ipv6_address_travels_in_the_handle),
         cmocka_unit_test(r43_strangers_are_refused_and_readers_served),
