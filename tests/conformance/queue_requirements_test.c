@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -13,8 +14,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,6 +56,65 @@ static cohort_address address_of(const cohort_queue_handle *handle) {
     assert_int_equal(cohort_address_read(&ticket.address, &address), COHORT_OK);
     return address;
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/* The writer's process: from the first write on the kernel kills it for any system call
+ * but read, write and exit. */
+static void write_without_system_calls(int fd, int32_t count) {
+    cohort_queue *writer = NULL;
+    cohort_queue_handle handle;
+    cohort_queue_options options = {.reader_count = 1,
+                                    .local_reader_count = 1,
+                                    .chunk_bytes = 1024,
+                                    .chunk_count = 512,
+                                    .spin_ns = INT64_C(60000000000)};
+    uint8_t bytes[1000] = {0};
+    char go;
+    if (cohort_queue_create(&options, &writer) < 0 ||
+        cohort_queue_export(writer, &handle) < 0 ||
+        write(fd, &handle, sizeof handle) != (ssize_t)sizeof handle ||
+        cohort_queue_wait_ready(writer, patience()) < 0 || read(fd, &go, 1) != 1 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT))
+        _exit(1);
+    for (int32_t i = 0; i < count; i++) {
+        memcpy(bytes, &i, sizeof i);
+        if (cohort_queue_write(writer, bytes, sizeof bytes, COHORT_NEVER) < 0)
+            syscall(SYS_exit, 2);
+    }
+    syscall(SYS_exit, 0);
+}
+
+static void r28_writer_makes_no_system_call_while_readers_are_awake(void **state) {
+    (void)state;
+    enum { COUNT = 400 };
+    int fds[2];
+    cohort_queue_handle handle;
+    cohort_queue *reader = NULL;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) write_without_system_calls(fds[1], COUNT);
+    assert_true(pid > 0);
+    close(fds[1]);
+    assert_int_equal(recv(fds[0], &handle, sizeof handle, MSG_WAITALL), sizeof handle);
+    assert_int_equal(cohort_queue_attach(&handle, 0, &reader), COHORT_OK);
+    assert_int_equal(cohort_queue_wait_ready(reader, patience()), COHORT_OK);
+    assert_int_equal(write(fds[0], "g", 1), 1);
+    for (int32_t i = 0; i < COUNT; i++) {
+        const void *payload;
+        size_t size_bytes;
+        assert_int_equal(
+            cohort_queue_read_begin(reader, patience(), &payload, &size_bytes),
+            COHORT_OK);
+        assert_memory_equal(payload, &i, sizeof i);
+        cohort_queue_read_end(reader);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    cohort_queue_close(reader);
+    close(fds[0]);
+}
+#endif
 
 static void r34_ring_memory_is_reserved_when_it_is_made(void **state) {
     (void)state;
@@ -350,6 +413,9 @@ static void r43_strangers_are_refused_and_readers_served(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(r28_writer_makes_no_system_call_while_readers_are_awake),
+#endif
         cmocka_unit_test(r34_ring_memory_is_reserved_when_it_is_made),
         cmocka_unit_test(r34_shape_that_cannot_be_is_refused_by_its_number),
         cmocka_unit_test(r35_nothing_is_left_behind),
