@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/runner.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/log.h"
+#include "cohort/clock.h"
+#include "model/model.h"
+#include "model/sample.h"
+#include "wire/step.h"
+#include "worker/threads.h"
+#include "worker/worker.h"
+
+/* Design notes.
+ *
+ * Every rank keeps, per slot, the token history and the block table that the steps tell
+ * of; the output rank samples with them as the model hands it logits, row by row, so that
+ * no more than a few rows of logits are ever held.
+ *
+ * A step is checked before it touches anything that a wrong one could break: it comes
+ * from a driver of the same build, so what is wrong with it is a bug, and the rank fails
+ * (COHORT_E_PROTOCOL) rather than compute with half of it.
+ *
+ * Nothing is allocated in a step, except that a slot's history and the results grow until
+ * they are as long as they get. */
+
+struct slot {
+    bool is_used;
+    uint64_t request_id;
+    int32_t n_prompt_tokens, n_tokens, n_blocks;
+    int32_t *tokens;
+    int32_t capacity_tokens;
+    cohort_sampling_params sampling; /* points to the arrays below */
+    cohort_token_bias bias[COHORT_MAX_LOGIT_BIAS];
+    int32_t stop_tokens[COHORT_MAX_STOP_TOKENS];
+};
+
+struct runner {
+    const cohort_worker_info *info;
+    cohort_model *model;
+    cohort_sampler *sampler; /* of the output rank */
+    int32_t max_num_seqs, max_num_batched_tokens, max_model_len, block_size, vocab_size;
+    int32_t blocks_per_slot;
+    uint64_t kv_cache_memory_bytes; /* 0: decide here */
+    int64_t execute_timeout_ms;
+
+    struct slot *slots;
+    int32_t *block_tables; /* max_num_seqs * blocks_per_slot */
+
+    /* The step under way. */
+    cohort_step_view view;
+    int32_t *token_ids; /* max_num_batched_tokens */
+    cohort_sequence *sequences;
+    int32_t *n_logit_rows;
+    cohort_step_result *results;
+    cohort_position_logprobs *positions;
+    cohort_token_logprob *logprobs;
+    size_t n_positions, positions_capacity, n_logprobs, logprobs_capacity;
+    uint32_t sink_entry; /* whose logits come next, */
+    int32_t sink_row;    /* and its how-manieth row of logits */
+};
+
+/* ---- opening ----------------------------------------------------------------------- */
+
+static cohort_status config_int(const cohort_worker_info *info, const char *key,
+                                int64_t least, int64_t most, int64_t fallback,
+                                int64_t *out_value) {
+    const char *text = cohort_worker_config(info, key);
+    *out_value = fallback;
+    if (!text || !*text) return COHORT_OK;
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno || *end || value < least || value > most)
+        return COHORT_FAIL(COHORT_E_INVALID, "%s is '%.40s', must be from %lld to %lld",
+                           key, text, (long long)least, (long long)most);
+    *out_value = value;
+    return COHORT_OK;
+}
+
+static cohort_status config_int32(const cohort_worker_info *info, const char *key,
+                                  int32_t least, int32_t fallback, int32_t *out_value) {
+    int64_t value;
+    COHORT_TRY(config_int(info, key, least, INT32_MAX, fallback, &value));
+    *out_value = (int32_t)value;
+    return COHORT_OK;
+}
+
+static cohort_status config_seed(const cohort_worker_info *info, uint64_t *out_seed) {
+    const char *text = cohort_worker_config(info, "seed");
+    char *end;
+    errno = 0;
+    *out_seed = text ? strtoull(text, &end, 10) : 0;
+    if (text && (errno || *end || !*text))
+        return COHORT_FAIL(COHORT_E_INVALID, "seed is '%.40s', must be a number", text);
+    return COHORT_OK;
+}
+
+static cohort_status open_model(struct runner *runner, const cohort_worker_info *info) {
+    const char *format = cohort_worker_config(info, "load_format");
+    bool is_dummy = format && !strcmp(format, "dummy");
+    if (format && *format && !is_dummy && strcmp(format, "auto") != 0 &&
+        strcmp(format, "safetensors") != 0)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "load_format %.40s is not supported (auto, safetensors and "
+                           "dummy are)",
+                           format);
+    cohort_cpu_list available, cpus;
+    cohort_threads_available(&available);
+    COHORT_TRY(cohort_threads_place(cohort_worker_config(info, "cpu_threads_bind"),
+                                    &available, info->local_rank, info->local_world_size,
+                                    &cpus));
+    cohort_model_options options = {
+        .model_dir = cohort_worker_config(info, "model"),
+        .dummy_weights = is_dummy,
+        .dtype = cohort_worker_config(info, "dtype"),
+        .max_num_batched_tokens = runner->max_num_batched_tokens,
+        .max_num_seqs = runner->max_num_seqs,
+        .block_size = runner->block_size,
+        .tp_rank = info->tp_rank,
+        .tp_size = info->tp,
+        .pp_rank = info->pp_rank,
+        .pp_size = info->pp,
+        .layer_partition = cohort_worker_config(info, "layer_partition"),
+        .tp_group = info->tp_group,
+        .pp_group = info->pp_group,
+        .cpus = cpus.cpus,
+        .n_threads = cpus.n,
+        .isa = cohort_worker_config(info, "isa"),
+    };
+    if (!options.model_dir)
+        return COHORT_FAIL(COHORT_E_INVALID, "no model in the worker's configuration");
+    COHORT_TRY(config_seed(info, &options.seed));
+    COHORT_TRY(config_int32(info, "max_model_len", 0, 0, &options.max_model_len));
+    COHORT_TRY(cohort_model_open(&options, &runner->model));
+    runner->max_model_len = cohort_model_max_len(runner->model);
+    runner->vocab_size = cohort_model_config_of(runner->model)->vocab_size;
+    cohort_log(COHORT_LOG_INFO, "worker", info->rank,
+               "event=model_opened threads=%d isa=%s", cpus.n,
+               cohort_model_isa(runner->model));
+    return COHORT_OK;
+}
+
+static cohort_status allocate(struct runner *runner) {
+    size_t slots = (size_t)runner->max_num_seqs;
+    runner->blocks_per_slot =
+        (runner->max_model_len + runner->block_size - 1) / runner->block_size;
+    runner->slots = calloc(slots, sizeof *runner->slots);
+    runner->block_tables =
+        calloc(slots * (size_t)runner->blocks_per_slot, sizeof *runner->block_tables);
+    runner->token_ids =
+        calloc((size_t)runner->max_num_batched_tokens, sizeof *runner->token_ids);
+    runner->sequences = calloc(slots, sizeof *runner->sequences);
+    runner->n_logit_rows = calloc(slots, sizeof *runner->n_logit_rows);
+    runner->results = calloc(slots, sizeof *runner->results);
+    if (!runner->slots || !runner->block_tables || !runner->token_ids ||
+        !runner->sequences || !runner->n_logit_rows || !runner->results)
+        return COHORT_FAIL(COHORT_E_NOMEM, "state of %zu sequences", slots);
+    return COHORT_OK;
+}
+
+static cohort_status runner_open(const cohort_worker_info *info, void **out_context) {
+    struct runner *runner = calloc(1, sizeof *runner);
+    *out_context = runner; /* close takes it from any point on */
+    if (!runner) return COHORT_FAIL(COHORT_E_NOMEM, "a model runner");
+    runner->info = info;
+    int64_t memory_bytes;
+    COHORT_TRY(config_int32(info, "max_num_seqs", 1, 256, &runner->max_num_seqs));
+    COHORT_TRY(config_int32(info, "max_num_batched_tokens", 1, 2048,
+                            &runner->max_num_batched_tokens));
+    COHORT_TRY(config_int32(info, "block_size", 1, 16, &runner->block_size));
+    COHORT_TRY(config_int(info, "kv_cache_memory_bytes", 0, INT64_MAX, 0, &memory_bytes));
+    COHORT_TRY(config_int(info, "execute_timeout_ms", 0, INT64_MAX / 2000000, 300000,
+                          &runner->execute_timeout_ms));
+    runner->kv_cache_memory_bytes = (uint64_t)memory_bytes;
+    COHORT_TRY(open_model(runner, info));
+    return allocate(runner);
+}
+
+static void runner_close(void *context) {
+    struct runner *runner = context;
+    if (!runner) return;
+    for (int32_t i = 0; runner->slots && i < runner->max_num_seqs; i++)
+        free(runner->slots[i].tokens);
+    free(runner->slots);
+    free(runner->block_tables);
+    free(runner->token_ids);
+    free(runner->sequences);
+    free(runner->n_logit_rows);
+    free(runner->results);
+    free(runner->positions);
+    free(runner->logprobs);
+    cohort_step_view_deinit(&runner->view);
+    cohort_sampler_destroy(runner->sampler);
+    cohort_model_close(runner->model);
+    free(runner);
+}
+
+/* Shards are what vLLM's progress bar counts; each call is a sign of life besides. */
+static void loading(void *user_data, int32_t shard, int32_t n_shards, size_t done_bytes,
+                    size_t total_bytes) {
+    struct runner *runner = user_data;
+    (void)done_bytes;
+    (void)total_bytes;
+    cohort_worker_progress(runner->info->worker, (uint64_t)shard, (uint64_t)n_shards);
+}
+
+static cohort_status runner_load(void *context) {
+    struct runner *runner = context;
+    COHORT_TRY(cohort_model_load(runner->model, loading, runner));
+    if (cohort_model_is_output_rank(runner->model))
+        COHORT_TRY(cohort_sampler_create(runner->vocab_size, &runner->sampler));
+    cohort_log(COHORT_LOG_INFO, "worker", runner->info->rank,
+               "event=model_loaded weight_bytes=%zu",
+               cohort_model_weight_bytes(runner->model));
+    return COHORT_OK;
+}
+
+/* ---- the KV cache ------------------------------------------------------------------ */
+
+/* What the kernel thinks it can hand out without swapping. */
+static uint64_t host_available_bytes(void) {
+    unsigned long long kib = 0;
+    char line[128];
+    FILE *file = fopen("/proc/meminfo", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
+    if (file) fclose(file);
+    return kib * 1024;
+}
+
+/* Half of what is free, shared among the ranks of the host, and never more than vLLM's
+ * CPU backend takes by default. */
+static uint64_t cache_bytes(const struct runner *runner) {
+    const uint64_t most = UINT64_C(4) << 30;
+    if (runner->kv_cache_memory_bytes) return runner->kv_cache_memory_bytes;
+    uint64_t share =
+        host_available_bytes() / 2 / (uint64_t)runner->info->local_world_size;
+    return share < most ? share : most;
+}
+
+static cohort_status determine_available_memory(void *context, const void *payload,
+                                                size_t size_bytes,
+                                                cohort_worker_reply *reply) {
+    struct runner *runner = context;
+    (void)payload;
+    (void)size_bytes;
+    cohort_runner_memory memory = {
+        .available_bytes = cache_bytes(runner),
+        .block_bytes = cohort_model_kv_block_bytes(runner->model),
+        .weight_bytes = cohort_model_weight_bytes(runner->model),
+        .max_model_len = runner->max_model_len,
+        .vocab_size = runner->vocab_size,
+    };
+    snprintf(memory.isa, sizeof memory.isa, "%s", cohort_model_isa(runner->model));
+    if (reply->capacity_bytes < sizeof memory)
+        return COHORT_FAIL(COHORT_E_INVALID, "replies of %zu bytes hold no memory report",
+                           reply->capacity_bytes);
+    memcpy(reply->bytes, &memory, sizeof memory);
+    reply->size_bytes = sizeof memory;
+    return COHORT_OK;
+}
+
+static cohort_status initialize_from_config(void *context, const void *payload,
+                                            size_t size_bytes,
+                                            cohort_worker_reply *reply) {
+    struct runner *runner = context;
+    cohort_runner_cache cache;
+    (void)reply;
+    if (size_bytes != sizeof cache)
+        return COHORT_FAIL(COHORT_E_INVALID, "%zu bytes are no cache configuration",
+                           size_bytes);
+    memcpy(&cache, payload, sizeof cache);
+    if (cache.n_blocks < 1 || cache.n_blocks > INT32_MAX)
+        return COHORT_FAIL(COHORT_E_INVALID, "a KV cache of %llu blocks cannot be",
+                           (unsigned long long)cache.n_blocks);
+    return cohort_model_kv_create(runner->model, (int64_t)cache.n_blocks);
+}
+
+/* ---- taking a step in -------------------------------------------------------------- */
+
+/* NULL, with an error, where the step is wrong about the slot. */
+static struct slot *slot_of(struct runner *runner, uint32_t index, bool is_used) {
+    if (index >= (uint32_t)runner->max_num_seqs) {
+        COHORT_FAIL(COHORT_E_PROTOCOL, "slot %u of a step is none of %d", index,
+                    runner->max_num_seqs);
+        return NULL;
+    }
+    if (runner->slots[index].is_used == is_used) return &runner->slots[index];
+    COHORT_FAIL(COHORT_E_PROTOCOL, "slot %u of a step is %s", index,
+                is_used ? "not in use" : "in use already");
+    return NULL;
+}
+
+static cohort_status append_tokens(const struct runner *runner, struct slot *slot,
+                                   const int32_t *tokens, uint32_t n_tokens) {
+    if (n_tokens > (uint32_t)(runner->max_model_len - slot->n_tokens))
+        return COHORT_FAIL(COHORT_E_PROTOCOL,
+                           "%u tokens after %d of request %llu exceed max_model_len %d",
+                           n_tokens, slot->n_tokens, (unsigned long long)slot->request_id,
+                           runner->max_model_len);
+    for (uint32_t i = 0; i < n_tokens; i++)
+        if (tokens[i] < 0 || tokens[i] >= runner->vocab_size)
+            return COHORT_FAIL(COHORT_E_PROTOCOL,
+                               "token %d of request %llu is outside the vocabulary of %d",
+                               tokens[i], (unsigned long long)slot->request_id,
+                               runner->vocab_size);
+    int32_t needed = slot->n_tokens + (int32_t)n_tokens;
+    if (needed > slot->capacity_tokens) {
+        int64_t grown = (int64_t)needed + needed / 2 + 64;
+        if (grown > runner->max_model_len) grown = runner->max_model_len;
+        int32_t *larger = realloc(slot->tokens, (size_t)grown * sizeof *larger);
+        if (!larger) return COHORT_FAIL(COHORT_E_NOMEM, "a history of %d tokens", needed);
+        slot->tokens = larger;
+        slot->capacity_tokens = (int32_t)grown;
+    }
+    if (n_tokens)
+        memcpy(slot->tokens + slot->n_tokens, tokens, n_tokens * sizeof *tokens);
+    slot->n_tokens = needed;
+    return COHORT_OK;
+}
+
+static cohort_status append_blocks(struct runner *runner, struct slot *slot,
+                                   const int32_t *blocks, uint32_t n_blocks) {
+    if (n_blocks > (uint32_t)(runner->blocks_per_slot - slot->n_blocks))
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "%u blocks after %d exceed a table of %d",
+                           n_blocks, slot->n_blocks, runner->blocks_per_slot);
+    int32_t *table = runner->block_tables +
+                     (slot - runner->slots) * runner->blocks_per_slot + slot->n_blocks;
+    if (n_blocks) memcpy(table, blocks, n_blocks * sizeof *blocks);
+    slot->n_blocks += (int32_t)n_blocks;
+    return COHORT_OK;
+}
+
+static cohort_status take_request(struct runner *runner,
+                                  const cohort_step_request *request) {
+    struct slot *slot = slot_of(runner, request->slot, false);
+    if (!slot) return COHORT_E_PROTOCOL;
+    slot->is_used = true;
+    slot->request_id = request->request_id;
+    slot->n_prompt_tokens = (int32_t)request->n_prompt_tokens;
+    slot->n_tokens = slot->n_blocks = 0;
+    slot->sampling = request->sampling;
+    /* The decoder holds the counts within the arrays. */
+    if (slot->sampling.n_bias)
+        memcpy(slot->bias, request->sampling.bias,
+               slot->sampling.n_bias * sizeof *slot->bias);
+    if (slot->sampling.n_stop_tokens)
+        memcpy(slot->stop_tokens, request->sampling.stop_tokens,
+               slot->sampling.n_stop_tokens * sizeof *slot->stop_tokens);
+    slot->sampling.bias = slot->bias;
+    slot->sampling.stop_tokens = slot->stop_tokens;
+    return append_tokens(runner, slot, request->tokens, request->n_tokens);
+}
+
+/* Rows whose logits are wanted: all of a chunk with prompt tokens to come, where their
+ * logprobs are; else the last if it is to be sampled from. */
+static int32_t logit_rows(const struct slot *slot, const cohort_step_entry *entry) {
+    if (slot->sampling.n_prompt_logprobs >= 0 &&
+        (int32_t)entry->n_computed_tokens + 1 < slot->n_prompt_tokens)
+        return (int32_t)entry->n_scheduled_tokens;
+    return entry->flags & COHORT_ENTRY_SAMPLE ? 1 : 0;
+}
+
+static cohort_status take_entry(struct runner *runner, uint32_t index, int32_t *n_rows) {
+    const cohort_step_entry *entry = &runner->view.step.entries[index];
+    struct slot *slot = slot_of(runner, entry->slot, true);
+    if (!slot) return COHORT_E_PROTOCOL;
+    COHORT_TRY(append_tokens(runner, slot, entry->new_tokens, entry->n_new_tokens));
+    COHORT_TRY(append_blocks(runner, slot, entry->new_blocks, entry->n_new_blocks));
+    int64_t end = (int64_t)entry->n_computed_tokens + entry->n_scheduled_tokens;
+    if (end > slot->n_tokens || end > (int64_t)slot->n_blocks * runner->block_size ||
+        (int64_t)entry->n_scheduled_tokens > runner->max_num_batched_tokens - *n_rows)
+        return COHORT_FAIL(COHORT_E_PROTOCOL,
+                           "a step computes tokens %u to %lld of request %llu, which has "
+                           "%d and %d blocks, in a batch of %d",
+                           entry->n_computed_tokens, (long long)end,
+                           (unsigned long long)slot->request_id, slot->n_tokens,
+                           slot->n_blocks, runner->max_num_batched_tokens);
+    memcpy(runner->token_ids + *n_rows, slot->tokens + entry->n_computed_tokens,
+           entry->n_scheduled_tokens * sizeof *runner->token_ids);
+    runner->sequences[index] = (cohort_sequence){
+        .row_begin = *n_rows,
+        .n_rows = (int32_t)entry->n_scheduled_tokens,
+        .n_computed = (int32_t)entry->n_computed_tokens,
+        .block_table =
+            runner->block_tables + (slot - runner->slots) * runner->blocks_per_slot,
+    };
+    runner->n_logit_rows[index] = logit_rows(slot, entry);
+    *n_rows += (int32_t)entry->n_scheduled_tokens;
+    return COHORT_OK;
+}
+
+static cohort_status take_step(struct runner *runner, int32_t *out_n_rows) {
+    const cohort_step *step = &runner->view.step;
+    if (step->n_entries < 1 || step->n_entries > (uint32_t)runner->max_num_seqs)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a step of %u entries; 1 to %d can be",
+                           step->n_entries, runner->max_num_seqs);
+    for (uint32_t i = 0; i < step->n_finished; i++) {
+        struct slot *slot = slot_of(runner, step->finished[i], true);
+        if (!slot) return COHORT_E_PROTOCOL;
+        slot->is_used = false;
+    }
+    for (uint32_t i = 0; i < step->n_requests; i++)
+        COHORT_TRY(take_request(runner, &step->requests[i]));
+    *out_n_rows = 0;
+    for (uint32_t i = 0; i < step->n_entries; i++)
+        COHORT_TRY(take_entry(runner, i, out_n_rows));
+    return COHORT_OK;
+}
+
+/* ---- results ----------------------------------------------------------------------- */
+
+static cohort_status grow(void *items, size_t *capacity, size_t needed,
+                          size_t item_bytes) {
+    if (needed <= *capacity) return COHORT_OK;
+    size_t grown = needed + needed / 2;
+    void *old, *larger;
+    memcpy(&old, items, sizeof old);
+    larger = realloc(old, grown * item_bytes);
+    if (!larger) return COHORT_FAIL(COHORT_E_NOMEM, "%zu logprobs of a step", grown);
+    memcpy(items, &larger, sizeof larger);
+    *capacity = grown;
+    return COHORT_OK;
+}
+
+/* Room for all that the rows of this step can give: pointers into it stay. */
+static cohort_status begin_results(struct runner *runner) {
+    const cohort_step *step = &runner->view.step;
+    size_t n_positions = 0, n_logprobs = 0;
+    for (uint32_t i = 0; i < step->n_entries; i++) {
+        const struct slot *slot = &runner->slots[step->entries[i].slot];
+        const cohort_sampling_params *sampling = &slot->sampling;
+        int32_t per_row = sampling->n_logprobs > sampling->n_prompt_logprobs
+                              ? sampling->n_logprobs
+                              : sampling->n_prompt_logprobs;
+        runner->results[i] = (cohort_step_result){.request_id = slot->request_id,
+                                                  .slot = step->entries[i].slot,
+                                                  .token_id = -1};
+        if (per_row < 0) continue;
+        n_positions += (size_t)runner->n_logit_rows[i];
+        n_logprobs += (size_t)runner->n_logit_rows[i] * ((size_t)per_row + 1);
+    }
+    runner->n_positions = runner->n_logprobs = 0;
+    runner->sink_entry = 0;
+    runner->sink_row = 0;
+    COHORT_TRY(grow(&runner->positions, &runner->positions_capacity, n_positions,
+                    sizeof *runner->positions));
+    return grow(&runner->logprobs, &runner->logprobs_capacity, n_logprobs,
+                sizeof *runner->logprobs);
+}
+
+/* The next position of an entry's result, with room for 1 + n logprobs. */
+static cohort_token_logprob *add_position(struct runner *runner,
+                                          cohort_step_result *result, int32_t position,
+                                          int32_t n) {
+    cohort_token_logprob *entries = runner->logprobs + runner->n_logprobs;
+    cohort_position_logprobs *added = &runner->positions[runner->n_positions++];
+    runner->n_logprobs += (size_t)n + 1;
+    if (result->n_positions++ == 0) result->positions = added;
+    *added = (cohort_position_logprobs){
+        .position = (uint32_t)position, .n = (uint32_t)n + 1, .entries = entries};
+    return entries;
+}
+
+static cohort_status take_row(struct runner *runner, uint32_t index, int32_t token,
+                              float *logits) {
+    const cohort_step_entry *entry = &runner->view.step.entries[index];
+    struct slot *slot = &runner->slots[entry->slot];
+    cohort_step_result *result = &runner->results[index];
+    const cohort_sampling_params *sampling = &slot->sampling;
+    int32_t next = token + 1; /* the position that these logits are about */
+    if (sampling->n_prompt_logprobs >= 0 && next < slot->n_prompt_tokens) {
+        int32_t n = sampling->n_prompt_logprobs;
+        cohort_sampler_logprobs(runner->sampler, logits, slot->tokens[next], n,
+                                add_position(runner, result, next, n));
+        return COHORT_OK;
+    }
+    bool is_last =
+        next == (int32_t)(entry->n_computed_tokens + entry->n_scheduled_tokens);
+    if (!is_last || !(entry->flags & COHORT_ENTRY_SAMPLE)) return COHORT_OK;
+    cohort_token_logprob *logprobs =
+        sampling->n_logprobs < 0
+            ? NULL
+            : add_position(runner, result, next, sampling->n_logprobs);
+    result->token_id = cohort_sample(runner->sampler, sampling, slot->tokens, next,
+                                     slot->n_prompt_tokens, logits, logprobs);
+    if (result->token_id < 0)
+        return COHORT_FAIL(COHORT_E_DEVICE,
+                           "the logits of request %llu at position %d are not numbers",
+                           (unsigned long long)slot->request_id, next);
+    return COHORT_OK;
+}
+
+static cohort_status take_logits(void *user_data, int32_t row_begin, int32_t n_rows,
+                                 float *logits, int32_t vocab_size) {
+    struct runner *runner = user_data;
+    (void)row_begin; /* rows come in order */
+    for (int32_t row = 0; row < n_rows; row++, runner->sink_row++) {
+        while (runner->sink_row == runner->n_logit_rows[runner->sink_entry]) {
+            runner->sink_entry++;
+            runner->sink_row = 0;
+        }
+        const cohort_sequence *sequence = &runner->sequences[runner->sink_entry];
+        int32_t token = sequence->n_computed + sequence->n_rows -
+                        runner->n_logit_rows[runner->sink_entry] + runner->sink_row;
+        COHORT_TRY(take_row(runner, runner->sink_entry, token,
+                            logits + (size_t)row * (size_t)vocab_size));
+    }
+    return COHORT_OK;
+}
+
+static cohort_status reply_results(const struct runner *runner,
+                                   cohort_worker_reply *reply) {
+    const cohort_step_output output = {.n_results = runner->view.step.n_entries,
+                                       .results = runner->results};
+    size_t size_bytes = cohort_step_output_encoded_bytes(&output);
+    if (size_bytes > reply->capacity_bytes)
+        return COHORT_FAIL(COHORT_E_NOMEM,
+                           "a step's output of %zu bytes is more than max_reply_bytes "
+                           "%zu; ask for fewer logprobs",
+                           size_bytes, reply->capacity_bytes);
+    cohort_step_output_encode(&output, reply->bytes);
+    reply->size_bytes = size_bytes;
+    return COHORT_OK;
+}
+
+static cohort_status runner_execute(void *context, const void *payload, size_t size_bytes,
+                                    cohort_worker_reply *reply) {
+    struct runner *runner = context;
+    int32_t n_rows = 0;
+    COHORT_TRY(cohort_step_decode(payload, size_bytes, &runner->view));
+    COHORT_TRY(take_step(runner, &n_rows));
+    if (runner->sampler) COHORT_TRY(begin_results(runner));
+    const cohort_batch batch = {
+        .token_ids = runner->token_ids,
+        .n_rows = n_rows,
+        .sequences = runner->sequences,
+        .n_logit_rows = runner->n_logit_rows,
+        .n_sequences = (int32_t)runner->view.step.n_entries,
+        .deadline_ns = runner->execute_timeout_ms
+                           ? cohort_deadline_ms(runner->execute_timeout_ms)
+                           : COHORT_NEVER,
+    };
+    COHORT_TRY(cohort_model_forward(runner->model, &batch,
+                                    runner->sampler ? take_logits : NULL, runner));
+    cohort_worker_count_tokens(runner->info->worker, (uint64_t)n_rows);
+    return runner->sampler ? reply_results(runner, reply) : COHORT_OK;
+}
+
+static const cohort_worker_method methods[] = {
+    {COHORT_RUNNER_DETERMINE_MEMORY, determine_available_memory},
+    {COHORT_RUNNER_INITIALIZE, initialize_from_config},
+    {NULL, NULL},
+};
+
+const cohort_worker_ops *cohort_model_worker_ops(void) {
+    static const cohort_worker_ops ops = {.open = runner_open,
+                                          .load = runner_load,
+                                          .execute = runner_execute,
+                                          .methods = methods,
+                                          .close = runner_close};
+    return &ops;
+}

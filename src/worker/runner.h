@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* worker/runner.h - what driver and model runner say to each other besides steps.
+ *
+ * The runner's operations are cohort_model_worker_ops() of worker/worker.h.  Its methods,
+ * in vLLM's words and in this order after load:
+ *
+ *   determine_available_memory   () -> cohort_runner_memory, of each rank
+ *   initialize_from_config       (cohort_runner_cache) -> (), once, the same on each rank
+ *
+ * Configuration, "key=value": model, dtype, load_format, seed, max_model_len,
+ * max_num_seqs, max_num_batched_tokens, block_size, kv_cache_memory_bytes,
+ * layer_partition, cpu_threads_bind, isa, execute_timeout_ms.
+ */
+#ifndef COHORT_WORKER_RUNNER_H
+#define COHORT_WORKER_RUNNER_H
+
+#include <stdint.h>
+
+#define COHORT_RUNNER_DETERMINE_MEMORY "determine_available_memory"
+#define COHORT_RUNNER_INITIALIZE       "initialize_from_config"
+
+/* Both on the wire: little-endian, of one build. */
+typedef struct cohort_runner_memory {
+    uint64_t available_bytes; /* for the KV cache: as configured, or a part of what is */
+    uint64_t block_bytes;
+    uint64_t weight_bytes;
+    int32_t max_model_len; /* resolved */
+    int32_t vocab_size;
+    char isa[32];
+} cohort_runner_memory;
+_Static_assert(sizeof(cohort_runner_memory) == 64, "wire layout");
+
+typedef struct cohort_runner_cache {
+    uint64_t n_blocks;
+} cohort_runner_cache;
+_Static_assert(sizeof(cohort_runner_cache) == 8, "wire layout");
+
+#endif /* COHORT_WORKER_RUNNER_H */
