@@ -1,87 +1,109 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* model/cpu/kernels.h - the inner loops, compiled once per instruction set.
+/* model/cpu/kernels.h - the inner loops, one table per instruction set.
  *
- * Weights lie in panels of 16 output rows.  f32: [k][16].  16-bit types: [k / 2][16][2],
- * the pair order that bf16 dot products and AMX tiles read.  A K block of the cache is
- * [head_dim][16] for 16 tokens, so that a vector of scores is one multiply-add per
- * dimension; V is [16][head_dim].
+ * kernels_body.h holds the loops, written once over the few vector operations that
+ * simd_*.h define; kernels_<isa>.c compiles them for one instruction set.  What is shared
+ * out among threads, and in which blocks, is decided above (linear.c, attention.c ...);
+ * a kernel is one thread's work on memory that fits a cache.
  *
- * Every output element is one chain of multiply-adds over k, whatever the number of rows.
+ * A weight matrix is cut into panels of 16 output rows; inside a panel k is the slow
+ * index, so that one vector holds the same k of 16 rows:
+ *
+ *   f32, f16   [k][16 rows]
+ *   bf16       [k / 2][16 rows][2]     two k side by side, as vdpbf16ps and AMX want them
+ *
+ * Order of addition: k ascending, one accumulator an element, whatever the tile: this is
+ * what makes a row's result independent of the rows beside it.
  */
 #ifndef COHORT_MODEL_CPU_KERNELS_H
 #define COHORT_MODEL_CPU_KERNELS_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "model/backend.h"
 
-enum { COHORT_PANEL = 16 }; /* output rows of a panel, and tokens of a K block */
+enum {
+    COHORT_CPU_PANEL = 16,     /* output rows side by side */
+    COHORT_CPU_TILE_ROWS = 12, /* the most rows of x that any kernel takes at once */
+    COHORT_CPU_KV_GROUP = 16,  /* tokens side by side in the key cache */
+    COHORT_CPU_KV_TILE = 4,    /* groups between two rescalings of a softmax */
+    COHORT_CPU_QUERIES = 24,   /* the most query vectors in a cohort_cpu_attend */
+};
 
-typedef struct cohort_product {
-    const void *panels; /* the first panel to compute */
-    size_t panel_bytes;
-    cohort_dtype dtype;
-    int64_t n_panels;
-    int64_t n_out; /* outputs from the first panel on; the last panel may be cut */
-    int64_t n_in;
-    const float *bias; /* of the first panel on, or NULL */
-    const float *x;
-    int64_t x_stride;
-    float *y;
-    int64_t y_stride;
-    int64_t n_rows;
-} cohort_product;
+/* c[rows][n_panels * 16] = (add: c +) x W^T over k values of k.  x is a packed tile
+ * [k][rows]; a single row is therefore packed as it lies. */
+typedef struct cohort_cpu_product {
+    const void *x;
+    int32_t rows;
+    int32_t n_panels;
+    const unsigned char *panels;
+    size_t panel_bytes; /* from one panel to the next */
+    int64_t k;
+    float *c;
+    int64_t c_stride;
+    bool add;
+} cohort_cpu_product;
 
-/* One KV head and some rows of one sequence. */
-typedef struct cohort_attend {
-    const void *k, *v; /* block 0 of this layer and head */
-    size_t block_stride_bytes;
-    cohort_dtype dtype;
+/* Query vectors that share one sequence and one KV head, against its whole cache. */
+typedef struct cohort_cpu_attend {
+    int32_t n_queries; /* at most COHORT_CPU_QUERIES */
+    int32_t head_dim, padded_dim;
+    const float *queries;              /* [n_queries][padded_dim], scaled */
+    int32_t begin[COHORT_CPU_QUERIES]; /* a query sees tokens [begin, end) */
+    int32_t end[COHORT_CPU_QUERIES];
+    float *out[COHORT_CPU_QUERIES]; /* head_dim floats each */
+    cohort_dtype dtype;             /* of the cache */
+    int32_t block_size, groups_per_block;
+    const unsigned char *cache; /* this layer and head in block 0 */
+    size_t block_bytes;         /* from one block to the next */
+    size_t value_bytes;         /* from a block's keys to its values */
     const int32_t *block_table;
-    int32_t block_size;        /* a multiple of COHORT_PANEL */
-    int32_t head_dim, n_heads; /* query heads of this KV head */
-    int32_t first_position, n_rows;
-    int32_t sliding_window;
-    float scale;
-    const float *q; /* row 0, first head */
-    int64_t q_stride;
-    float *out;
-    int64_t out_stride;
-    float *scratch; /* COHORT_ATTEND_ROWS * n_heads * (head_dim + 2) floats */
-} cohort_attend;
+    float *scores; /* scratch: [n_queries][KV_TILE * KV_GROUP] */
+    float *sums;   /* scratch: [n_queries][padded_dim] */
+} cohort_cpu_attend;
 
-enum { COHORT_ATTEND_ROWS = 16 };
+typedef struct cohort_cpu_kernels {
+    const char *name;
+    int32_t tile_rows;                              /* rows of a full tile */
+    int32_t group_panels[COHORT_CPU_TILE_ROWS + 1]; /* panels at a time, by rows */
 
-typedef struct cohort_kernels {
-    const char *isa;
-    void (*product)(const cohort_product *product);
-    void (*attend)(const cohort_attend *attend);
-    void (*activate)(cohort_activation activation, bool gated, const float *x, float *y,
-                     int64_t n);
+    /* rows of x, k values each, as [k][rows] */
+    void (*pack)(const float *const *rows, int32_t n_rows, int64_t k, float *out);
+    void (*multiply[3])(const cohort_cpu_product *product); /* by cohort_dtype */
+
     void (*rms_norm)(const float *x, const float *weight, float eps, float *y, int64_t n);
     void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps,
                        float *y, int64_t n);
-} cohort_kernels;
+    void (*add)(float *y, const float *x, int64_t n);
+    void (*add_scaled)(float *y, const float *x, float factor, int64_t n);
+    void (*rotate)(float *head, const float *cos, const float *sin, int32_t half);
+    /* gate may be followed by up, NULL: not gated */
+    void (*activate)(cohort_activation activation, const float *gate, const float *up,
+                     float *y, int64_t n);
+    void (*attend)(const cohort_cpu_attend *attend);
+} cohort_cpu_kernels;
 
-extern const cohort_kernels cohort_kernels_portable, cohort_kernels_avx2,
-    cohort_kernels_avx512;
+/* bf16 x bf16 dot products, an extra to a table: x packed as [k / 2][rows][2] bf16. */
+typedef struct cohort_cpu_dot {
+    void (*pack)(const float *const *rows, int32_t n_rows, int64_t k, void *out);
+    void (*multiply)(const cohort_cpu_product *product);
+} cohort_cpu_dot;
 
-static inline float cohort_from_bf16(uint16_t bits) {
-    union {
-        uint32_t u;
-        float f;
-    } value = {.u = (uint32_t)bits << 16};
-    return value.f;
-}
+extern const cohort_cpu_kernels cohort_cpu_kernels_portable;
+extern const cohort_cpu_kernels cohort_cpu_kernels_avx2;
+extern const cohort_cpu_kernels cohort_cpu_kernels_avx512;
+extern const cohort_cpu_dot cohort_cpu_dot_avx512bf16;
 
-static inline uint16_t cohort_to_bf16(float number) {
-    union {
-        float f;
-        uint32_t u;
-    } value = {.f = number};
-    if ((value.u & 0x7fffffff) > 0x7f800000) return 0x7fc0; /* NaN stays one */
-    return (uint16_t)((value.u + 0x7fff + ((value.u >> 16) & 1)) >> 16);
-}
+/* What this CPU and its operating system let us use, by feature bits. */
+typedef struct cohort_cpu_isa {
+    const char *name; /* "portable", "avx2", "avx512" or "avx512_bf16" */
+    const cohort_cpu_kernels *kernels;
+    const cohort_cpu_dot *dot; /* NULL: none */
+} cohort_cpu_isa;
 
-float cohort_from_f16(uint16_t bits);
-uint16_t cohort_to_f16(float number);
+/* The isa of that name, NULL: the best. */
+cohort_status cohort_cpu_isa_find(const char *name, cohort_cpu_isa *out_isa);
 
 #endif /* COHORT_MODEL_CPU_KERNELS_H */

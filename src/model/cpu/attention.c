@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/fail.h"
+#include "model/cpu/cpu_internal.h"
+
+/* Design notes.
+ *
+ * One unit of the cache is a block's part of one layer and KV head:
+ *
+ *   keys    [groups of 16 tokens][head_dim][16]     a vector holds 16 tokens' scores
+ *   values  [block_size][head_dim, padded to 16]    a vector holds 16 dimensions
+ *
+ * so that neither scores nor sums need additions across a vector.  Keys and values of the
+ * step are stored first, all of them, and then read back like older ones: a chunked
+ * prompt computes what the whole one does.
+ *
+ * The work is cut into tasks of one sequence, one KV head and up to QUERIES query vectors
+ * (rows x query heads of the group), fewer where that leaves threads without a task.
+ * Threads draw tasks from a counter, since later rows have more tokens to look at; who
+ * computes a query does not matter to its result. */
+
+struct cohort_kv {
+    cohort_backend *backend;
+    cohort_dtype dtype;
+    int32_t n_layers, block_size, groups_per_block, n_kv_heads, head_dim, padded_dim;
+    int64_t n_blocks;
+    size_t value_bytes; /* from a unit's keys to its values */
+    size_t unit_bytes;
+    unsigned char *memory; /* [layer][block][KV head] units */
+    size_t bytes;
+    float *scratch; /* a thread's queries, scores and sums, one after the other */
+    size_t scratch_floats;
+};
+
+static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+/* ---- the cache --------------------------------------------------------------------- */
+
+static cohort_status map_kv(cohort_kv *kv) {
+    size_t n_threads = (size_t)cohort_pool_size(kv->backend->pool);
+    kv->scratch_floats = COHORT_CPU_QUERIES * (2 * (size_t)kv->padded_dim +
+                                               COHORT_CPU_KV_TILE * COHORT_CPU_KV_GROUP);
+    kv->scratch = cohort_cpu_map(n_threads * kv->scratch_floats * sizeof(float));
+    size_t units;
+    if (__builtin_mul_overflow((size_t)kv->n_layers * (size_t)kv->n_kv_heads,
+                               (size_t)kv->n_blocks, &units) ||
+        __builtin_mul_overflow(units, kv->unit_bytes, &kv->bytes))
+        return COHORT_FAIL(COHORT_E_NOMEM, "a KV cache of %lld blocks",
+                           (long long)kv->n_blocks);
+    kv->memory = cohort_cpu_map(kv->bytes);
+    if (!kv->memory || !kv->scratch)
+        return COHORT_FAIL(COHORT_E_NOMEM, "a KV cache of %zu bytes", kv->bytes);
+    return COHORT_OK;
+}
+
+cohort_status cohort_cpu_kv_create(cohort_backend *backend, int32_t n_layers,
+                                   int64_t n_blocks, int32_t block_size,
+                                   int32_t n_kv_heads, int32_t head_dim,
+                                   cohort_dtype dtype, cohort_kv **out_kv) {
+    *out_kv = NULL;
+    if (n_layers < 1 || n_blocks < 1 || block_size < 1 || block_size > 1 << 20 ||
+        n_kv_heads < 1 || head_dim < 1 || head_dim > 1 << 16 ||
+        (dtype != COHORT_F32 && dtype != COHORT_BF16))
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "a KV cache of %lld blocks of %d tokens, %d heads of %d, "
+                           "dtype %d",
+                           (long long)n_blocks, block_size, n_kv_heads, head_dim,
+                           (int)dtype);
+    cohort_kv *kv = calloc(1, sizeof *kv);
+    if (!kv) return COHORT_FAIL(COHORT_E_NOMEM, "a KV cache");
+    int64_t padded_tokens = round_up(block_size, COHORT_CPU_KV_GROUP);
+    *kv = (cohort_kv){
+        .backend = backend,
+        .dtype = dtype,
+        .n_layers = n_layers,
+        .n_blocks = n_blocks,
+        .block_size = block_size,
+        .groups_per_block = (int32_t)(padded_tokens / COHORT_CPU_KV_GROUP),
+        .n_kv_heads = n_kv_heads,
+        .head_dim = head_dim,
+        .padded_dim = (int32_t)round_up(head_dim, COHORT_CPU_PANEL),
+    };
+    size_t element = cohort_cpu_bytes(dtype);
+    kv->value_bytes =
+        (size_t)round_up(padded_tokens * head_dim * (int64_t)element, COHORT_CPU_ALIGN);
+    kv->unit_bytes =
+        kv->value_bytes +
+        (size_t)round_up((int64_t)block_size * kv->padded_dim * (int64_t)element,
+                         COHORT_CPU_ALIGN);
+    cohort_status status = map_kv(kv);
+    if (status < 0) {
+        cohort_cpu_kv_destroy(kv);
+        return status;
+    }
+    *out_kv = kv;
+    return COHORT_OK;
+}
+
+void cohort_cpu_kv_destroy(cohort_kv *kv) {
+    if (!kv) return;
+    size_t n_threads = (size_t)cohort_pool_size(kv->backend->pool);
+    cohort_cpu_unmap(kv->memory, kv->bytes);
+    cohort_cpu_unmap(kv->scratch, n_threads * kv->scratch_floats * sizeof(float));
+    free(kv);
+}
+
+static unsigned char *unit_at(const cohort_kv *kv, int32_t layer, int64_t block,
+                              int32_t head) {
+    int64_t unit = (layer * kv->n_blocks + block) * kv->n_kv_heads + head;
+    return kv->memory + (size_t)unit * kv->unit_bytes;
+}
+
+/* ---- storing ----------------------------------------------------------------------- */
+
+struct work {
+    cohort_kv *kv;
+    int32_t layer;
+    const cohort_attention *shape;
+    const float *qkv;
+    int64_t qkv_stride;
+    float *out;
+    int32_t n_queries; /* of a task, at most */
+    _Atomic int64_t next;
+};
+
+static void store_value(cohort_dtype dtype, unsigned char *to, int64_t i, float value) {
+    if (dtype == COHORT_F32) {
+        ((float *)(void *)to)[i] = value;
+    } else {
+        ((uint16_t *)(void *)to)[i] = cohort_cpu_to_bf16(value);
+    }
+}
+
+static void store_token(const struct work *work, const cohort_sequence *sequence,
+                        int32_t row, int32_t head) {
+    const cohort_kv *kv = work->kv;
+    const cohort_attention *shape = work->shape;
+    int32_t position = sequence->n_computed + row, dim = kv->head_dim;
+    int32_t token = position % kv->block_size;
+    unsigned char *unit =
+        unit_at(kv, work->layer, sequence->block_table[position / kv->block_size], head);
+    const float *key = work->qkv + (sequence->row_begin + row) * work->qkv_stride +
+                       (int64_t)(shape->n_heads + head) * dim;
+    const float *value = key + (int64_t)shape->n_kv_heads * dim;
+    int64_t key_at = (int64_t)(token / COHORT_CPU_KV_GROUP) * dim * COHORT_CPU_KV_GROUP +
+                     token % COHORT_CPU_KV_GROUP;
+    for (int32_t d = 0; d < dim; d++) {
+        store_value(kv->dtype, unit, key_at + (int64_t)d * COHORT_CPU_KV_GROUP, key[d]);
+        store_value(kv->dtype, unit + kv->value_bytes,
+                    (int64_t)token * kv->padded_dim + d, value[d]);
+    }
+}
+
+static int64_t count_rows(const cohort_attention *shape) {
+    int64_t n_rows = 0;
+    for (int32_t i = 0; i < shape->n_sequences; i++)
+        n_rows += shape->sequences[i].n_rows;
+    return n_rows;
+}
+
+/* A share is rows of whole heads, so that two threads seldom write one cache line. */
+static void store_share(void *context, int32_t thread, int32_t n_threads) {
+    const struct work *work = context;
+    const cohort_attention *shape = work->shape;
+    int64_t n_rows = count_rows(shape), at = 0;
+    cohort_cpu_range share =
+        cohort_cpu_share(n_rows * shape->n_kv_heads, thread, n_threads);
+    for (int32_t head = 0; head < shape->n_kv_heads; head++)
+        for (int32_t i = 0; i < shape->n_sequences; i++) {
+            const cohort_sequence *sequence = &shape->sequences[i];
+            int64_t from = share.begin - at, to = share.end - at;
+            if (from < 0) from = 0;
+            if (to > sequence->n_rows) to = sequence->n_rows;
+            for (int64_t r = from; r < to; r++)
+                store_token(work, sequence, (int32_t)r, head);
+            at += sequence->n_rows;
+        }
+}
+
+/* ---- attending --------------------------------------------------------------------- */
+
+/* Queries [query, query + n) of a sequence's KV head; query = row * group + head. */
+static void attend(const struct work *work, const cohort_sequence *sequence, int32_t head,
+                   int64_t query, int32_t n, float *scratch) {
+    const cohort_kv *kv = work->kv;
+    const cohort_attention *shape = work->shape;
+    int32_t group = shape->n_heads / shape->n_kv_heads, dim = kv->head_dim;
+    float *queries = scratch;
+    scratch += (size_t)COHORT_CPU_QUERIES * (size_t)kv->padded_dim;
+    cohort_cpu_attend at = {
+        .n_queries = n,
+        .head_dim = dim,
+        .padded_dim = kv->padded_dim,
+        .queries = queries,
+        .dtype = kv->dtype,
+        .block_size = kv->block_size,
+        .groups_per_block = kv->groups_per_block,
+        .cache = unit_at(kv, work->layer, 0, head),
+        .block_bytes = (size_t)kv->n_kv_heads * kv->unit_bytes,
+        .value_bytes = kv->value_bytes,
+        .block_table = sequence->block_table,
+        .sums = scratch,
+        .scores = scratch + (size_t)COHORT_CPU_QUERIES * (size_t)kv->padded_dim,
+    };
+    for (int32_t i = 0; i < n; i++) {
+        int64_t row = sequence->row_begin + (query + i) / group;
+        int64_t query_head = (int64_t)head * group + (query + i) % group;
+        const float *q = work->qkv + row * work->qkv_stride + query_head * dim;
+        for (int32_t d = 0; d < dim; d++)
+            queries[(int64_t)i * kv->padded_dim + d] = q[d] * shape->scale;
+        at.end[i] = sequence->n_computed + (int32_t)((query + i) / group) + 1;
+        if (shape->sliding_window && at.end[i] > shape->sliding_window)
+            at.begin[i] = at.end[i] - shape->sliding_window;
+        at.out[i] = work->out + (row * shape->n_heads + query_head) * dim;
+    }
+    kv->backend->kernels->attend(&at);
+}
+
+static int64_t tasks_of(const struct work *work, const cohort_sequence *sequence) {
+    int32_t group = work->shape->n_heads / work->shape->n_kv_heads;
+    int64_t queries = (int64_t)sequence->n_rows * group;
+    return (queries + work->n_queries - 1) / work->n_queries * work->shape->n_kv_heads;
+}
+
+static void attend_share(void *context, int32_t thread, int32_t n_threads) {
+    (void)n_threads;
+    struct work *work = context;
+    const cohort_attention *shape = work->shape;
+    float *scratch = work->kv->scratch + (size_t)thread * work->kv->scratch_floats;
+    int32_t group = shape->n_heads / shape->n_kv_heads;
+    int64_t before = 0,
+            task = atomic_fetch_add_explicit(&work->next, 1, memory_order_relaxed);
+    for (int32_t i = 0; i < shape->n_sequences; i++) {
+        const cohort_sequence *sequence = &shape->sequences[i];
+        int64_t n_tasks = tasks_of(work, sequence);
+        int64_t per_head = n_tasks / shape->n_kv_heads;
+        int64_t n_queries = (int64_t)sequence->n_rows * group;
+        while (task < before + n_tasks) {
+            int64_t query = (task - before) % per_head * work->n_queries;
+            int64_t left = n_queries - query;
+            attend(work, sequence, (int32_t)((task - before) / per_head), query,
+                   left < work->n_queries ? (int32_t)left : work->n_queries, scratch);
+            task = atomic_fetch_add_explicit(&work->next, 1, memory_order_relaxed);
+        }
+        before += n_tasks;
+    }
+}
+
+/* Queries a task: as many as share a pass over keys and values, but at least two tasks a
+ * thread where there are queries enough. */
+static int32_t task_queries(const struct work *work, int32_t n_threads) {
+    const cohort_attention *shape = work->shape;
+    int64_t n = count_rows(shape) * shape->n_heads;
+    int64_t each = n / (2 * (int64_t)n_threads);
+    if (n_threads == 1 || each > COHORT_CPU_QUERIES) return COHORT_CPU_QUERIES;
+    return each < 1 ? 1 : (int32_t)each;
+}
+
+void cohort_cpu_attention(cohort_backend *backend, cohort_kv *kv, int32_t layer,
+                          const cohort_attention *shape, const float *qkv,
+                          int64_t qkv_stride, float *out) {
+    struct work work = {.kv = kv,
+                        .layer = layer,
+                        .shape = shape,
+                        .qkv = qkv,
+                        .qkv_stride = qkv_stride,
+                        .out = out};
+    work.n_queries = task_queries(&work, cohort_pool_size(backend->pool));
+    if (count_rows(shape) == 1)
+        store_share(&work, 0, 1);
+    else
+        cohort_pool_run(backend->pool, store_share, &work);
+    cohort_pool_run(backend->pool, attend_share, &work);
+}

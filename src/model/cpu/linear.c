@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "base/fail.h"
+#include "model/cpu/cpu_internal.h"
+
+/* Design notes.
+ *
+ * Threads share out the panels (see kernels.h), so each reads its own part of the weights
+ * and writes its own columns of y.
+ *
+ * A single row reads x as it lies.  More rows are cut into blocks of BLOCK_ROWS x BLOCK_K
+ * that all threads pack together, tile by tile; then each thread takes its panels a group
+ * at a time (the group's part of k stays in the L1 cache) and runs it against all tiles
+ * of the block (which stay in L2).  y holds the sums between two blocks of k: they go on
+ * where they stopped, in the same order as if k had not been cut. */
+
+/* ---- weights ----------------------------------------------------------------------- */
+
+cohort_status cohort_cpu_linear_create(cohort_backend *backend, int64_t n_out,
+                                       int64_t n_in, cohort_dtype dtype,
+                                       cohort_linear **out_linear) {
+    *out_linear = NULL;
+    if (n_out < 0 || n_in < 0 || n_out > INT32_MAX || n_in > INT32_MAX ||
+        dtype == COHORT_I32)
+        return COHORT_FAIL(COHORT_E_INVALID, "a weight matrix of %lld x %lld, dtype %d",
+                           (long long)n_out, (long long)n_in, (int)dtype);
+    cohort_linear *linear = calloc(1, sizeof *linear);
+    if (!linear) return COHORT_FAIL(COHORT_E_NOMEM, "a weight matrix");
+    size_t even = ((size_t)n_in + 1) / 2 * 2; /* panels begin on cache lines */
+    *linear = (cohort_linear){
+        .backend = backend,
+        .dtype = dtype,
+        .n_out = n_out,
+        .n_in = n_in,
+        .n_panels = (int32_t)((n_out + COHORT_CPU_PANEL - 1) / COHORT_CPU_PANEL),
+        .panel_bytes = even * COHORT_CPU_PANEL * cohort_cpu_bytes(dtype),
+    };
+    linear->bytes = (size_t)linear->n_panels * linear->panel_bytes;
+    if (linear->bytes) linear->panels = cohort_cpu_map(linear->bytes);
+    if (linear->bytes && !linear->panels) {
+        size_t bytes = linear->bytes;
+        free(linear);
+        return COHORT_FAIL(COHORT_E_NOMEM, "%zu bytes of weights", bytes);
+    }
+    *out_linear = linear;
+    return COHORT_OK;
+}
+
+void cohort_cpu_linear_destroy(cohort_linear *linear) {
+    if (!linear) return;
+    cohort_cpu_unmap(linear->panels, linear->bytes);
+    free(linear);
+}
+
+size_t cohort_cpu_linear_bytes(const cohort_linear *linear) { return linear->bytes; }
+
+static float float_of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float float_of_f16(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = (half >> 10) & 31;
+    float small = (float)(half & 0x3ff) * 0x1p-24f;
+    if (exponent == 0) return sign ? -small : small;
+    return float_of_bits(sign | (exponent == 31 ? 255u : exponent + 112) << 23 |
+                         (uint32_t)(half & 0x3ff) << 13);
+}
+
+/* Rounds to nearest, ties to even; too large becomes infinite. */
+static uint16_t f16_of_float(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    bits &= 0x7fffffff;
+    if (bits > 0x7f800000) return sign | 0x7e00;
+    if (bits >= 0x477ff000) return sign | 0x7c00;
+    if (bits < 0x38800000) { /* subnormal: the FPU rounds at the right place */
+        float shifted = float_of_bits(bits) + 0.5f;
+        memcpy(&bits, &shifted, sizeof bits);
+        return (uint16_t)(sign | (bits - 0x3f000000));
+    }
+    bits += 0xc8000fff + (bits >> 13 & 1);
+    return (uint16_t)(sign | bits >> 13);
+}
+
+static uint16_t load_16(const unsigned char *p) {
+    uint16_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return bits;
+}
+
+/* src may be aligned to nothing: it lies in a file. */
+static float load_float(cohort_dtype dtype, const unsigned char *src, int64_t i) {
+    float value;
+    switch (dtype) {
+    case COHORT_BF16: return float_of_bits((uint32_t)load_16(src + 2 * i) << 16);
+    case COHORT_F16: return float_of_f16(load_16(src + 2 * i));
+    default: memcpy(&value, src + 4 * i, sizeof value); return value;
+    }
+}
+
+static float panel_float(const cohort_linear *linear, int64_t row, int64_t k) {
+    const unsigned char *panel =
+        linear->panels + (size_t)(row / COHORT_CPU_PANEL) * linear->panel_bytes;
+    int64_t lane = row % COHORT_CPU_PANEL;
+    int64_t at = linear->dtype == COHORT_BF16
+                     ? (k / 2 * COHORT_CPU_PANEL + lane) * 2 + k % 2
+                     : k * COHORT_CPU_PANEL + lane;
+    return load_float(linear->dtype, panel, at);
+}
+
+struct fill {
+    cohort_linear *linear;
+    int64_t row_begin, n_rows;
+    const unsigned char *src;
+    cohort_dtype src_dtype;
+    int64_t src_stride;
+};
+
+/* One pair of k for one row: what fill_panel does where dtypes differ. */
+static void convert_pair(const struct fill *fill, const unsigned char *row, int64_t k,
+                         int64_t lane, unsigned char *panel) {
+    const cohort_linear *linear = fill->linear;
+    for (int64_t i = k; i < k + 2 && i < linear->n_in; i++) {
+        float value = load_float(fill->src_dtype, row, i);
+        int64_t flat = i * COHORT_CPU_PANEL + lane;
+        int64_t paired = (i / 2 * COHORT_CPU_PANEL + lane) * 2 + i % 2;
+        uint16_t half;
+        switch (linear->dtype) {
+        case COHORT_BF16:
+            half = cohort_cpu_to_bf16(value);
+            memcpy(panel + paired * 2, &half, sizeof half);
+            break;
+        case COHORT_F16:
+            half = f16_of_float(value);
+            memcpy(panel + flat * 2, &half, sizeof half);
+            break;
+        default: memcpy(panel + flat * 4, &value, sizeof value);
+        }
+    }
+}
+
+/* Rows [begin, end) of the matrix, all in one panel.  k is the outer loop: 16 rows are
+ * read side by side, and the panel is written from front to end. */
+static void fill_panel(const struct fill *fill, int64_t begin, int64_t end) {
+    const cohort_linear *linear = fill->linear;
+    unsigned char *panel =
+        linear->panels + (size_t)(begin / COHORT_CPU_PANEL) * linear->panel_bytes;
+    const size_t bytes = cohort_cpu_bytes(fill->src_dtype);
+    const size_t stride = (size_t)fill->src_stride * bytes;
+    const unsigned char *rows = fill->src + (size_t)(begin - fill->row_begin) * stride;
+    const bool same = fill->src_dtype == linear->dtype;
+    int64_t first = begin % COHORT_CPU_PANEL, n = end - begin;
+    int64_t whole = linear->n_in / 2 * 2;
+    for (int64_t k = 0; k < linear->n_in; k += 2)
+        for (int64_t r = 0; r < n; r++) {
+            const unsigned char *row = rows + (size_t)r * stride;
+            if (!same || k == whole) {
+                convert_pair(fill, row, k, first + r, panel);
+            } else if (linear->dtype == COHORT_BF16) {
+                memcpy(panel + (k / 2 * COHORT_CPU_PANEL + first + r) * 4, row + k * 2,
+                       4);
+            } else {
+                unsigned char *to =
+                    panel + (size_t)(k * COHORT_CPU_PANEL + first + r) * bytes;
+                memcpy(to, row + (size_t)k * bytes, bytes);
+                memcpy(to + COHORT_CPU_PANEL * bytes, row + (size_t)(k + 1) * bytes,
+                       bytes);
+            }
+        }
+}
+
+static void fill_share(void *context, int32_t thread, int32_t n_threads) {
+    const struct fill *fill = context;
+    int64_t end = fill->row_begin + fill->n_rows;
+    int64_t first_panel = fill->row_begin / COHORT_CPU_PANEL;
+    int64_t last_panel = (end - 1) / COHORT_CPU_PANEL;
+    cohort_cpu_range share =
+        cohort_cpu_share(last_panel + 1 - first_panel, thread, n_threads);
+    for (int64_t p = first_panel + share.begin; p < first_panel + share.end; p++) {
+        int64_t from = p * COHORT_CPU_PANEL, to = from + COHORT_CPU_PANEL;
+        if (from < fill->row_begin) from = fill->row_begin;
+        if (to > end) to = end;
+        fill_panel(fill, from, to);
+    }
+}
+
+void cohort_cpu_linear_set(cohort_linear *linear, int64_t row_begin, int64_t n_rows,
+                           const void *src, cohort_dtype src_dtype, int64_t src_stride) {
+    if (n_rows <= 0 || linear->n_in == 0) return;
+    struct fill fill = {linear, row_begin, n_rows, src, src_dtype, src_stride};
+    cohort_pool_run(linear->backend->pool, fill_share, &fill);
+}
+
+/* ---- products ---------------------------------------------------------------------- */
+
+struct job {
+    const cohort_backend *backend;
+    const cohort_linear *weight;
+    const float *bias;
+    const float *x;
+    int64_t x_stride;
+    const int32_t *ids;
+    float *y;
+    int64_t y_stride;
+    /* the block at hand */
+    int64_t row, n_rows;
+    int64_t k, n_k;
+    bool dot;    /* bf16 activations */
+    bool direct; /* a single f32 row: nothing to pack */
+};
+
+static const float *x_row(const struct job *job, int64_t i) {
+    int64_t row = job->row + i;
+    return job->x + (job->ids ? job->ids[row] : row) * job->x_stride;
+}
+
+/* Bytes of one row's part of a packed block; an odd end is padded to a pair. */
+static size_t packed_bytes(const struct job *job) {
+    return (size_t)((job->n_k + 1) / 2 * 2) * (job->dot ? 2 : 4);
+}
+
+/* Packs this thread's stretch of k of all tiles. */
+static void pack_share(void *context, int32_t thread, int32_t n_threads) {
+    const struct job *job = context;
+    const cohort_cpu_kernels *kernels = job->backend->kernels;
+    cohort_cpu_range share = cohort_cpu_share((job->n_k + 1) / 2, thread, n_threads);
+    int64_t begin = 2 * share.begin, end = 2 * share.end;
+    if (end > job->n_k) end = job->n_k;
+    for (int64_t row = 0; row < job->n_rows && begin < end; row += kernels->tile_rows) {
+        int64_t left = job->n_rows - row;
+        int32_t n = left < kernels->tile_rows ? (int32_t)left : kernels->tile_rows;
+        const float *rows[COHORT_CPU_TILE_ROWS];
+        for (int32_t r = 0; r < n; r++)
+            rows[r] = x_row(job, row + r) + job->k + begin;
+        unsigned char *tile =
+            (unsigned char *)job->backend->pack + (size_t)row * packed_bytes(job);
+        unsigned char *to = tile + (size_t)(begin * n) * (job->dot ? 2 : 4);
+        if (job->dot)
+            job->backend->isa.dot->pack(rows, n, end - begin, to);
+        else
+            kernels->pack(rows, n, end - begin, (float *)(void *)to);
+    }
+}
+
+/* Columns of panels [panel, panel + n) have all of k in them now. */
+static void add_bias(const struct job *job, int64_t panel, int64_t n) {
+    int64_t begin = panel * COHORT_CPU_PANEL, end = (panel + n) * COHORT_CPU_PANEL;
+    if (end > job->weight->n_out) end = job->weight->n_out;
+    for (int64_t r = 0; r < job->n_rows; r++)
+        job->backend->kernels->add(job->y + (job->row + r) * job->y_stride + begin,
+                                   job->bias + begin, end - begin);
+}
+
+/* The last panel may reach beyond y: its columns go through a tile of our own. */
+static void multiply_edge(const struct job *job, cohort_cpu_product product, float *y,
+                          int64_t n_columns,
+                          void (*multiply)(const cohort_cpu_product *)) {
+    float tile[COHORT_CPU_TILE_ROWS][COHORT_CPU_PANEL] = {{0}};
+    size_t bytes = (size_t)n_columns * sizeof(float);
+    for (int32_t r = 0; product.add && r < product.rows; r++)
+        memcpy(tile[r], y + r * job->y_stride, bytes);
+    product.c = tile[0];
+    product.c_stride = COHORT_CPU_PANEL;
+    product.n_panels = 1;
+    multiply(&product);
+    for (int32_t r = 0; r < product.rows; r++)
+        memcpy(y + r * job->y_stride, tile[r], bytes);
+}
+
+/* Panels [panel, panel + n) against every tile of the block. */
+static void multiply_group(const struct job *job, int64_t panel, int32_t n) {
+    const cohort_linear *weight = job->weight;
+    const cohort_cpu_kernels *kernels = job->backend->kernels;
+    void (*multiply)(const cohort_cpu_product *) =
+        job->dot ? job->backend->isa.dot->multiply : kernels->multiply[weight->dtype];
+    int64_t n_whole = weight->n_out / COHORT_CPU_PANEL - panel;
+    bool edge = n_whole < n;
+    cohort_cpu_product product = {
+        .panels = weight->panels + (size_t)panel * weight->panel_bytes +
+                  (size_t)(job->k * COHORT_CPU_PANEL) * cohort_cpu_bytes(weight->dtype),
+        .panel_bytes = weight->panel_bytes,
+        .n_panels = edge ? n - 1 : n,
+        .k = job->n_k,
+        .c_stride = job->y_stride,
+        .add = job->k > 0,
+    };
+    for (int64_t row = 0; row < job->n_rows; row += kernels->tile_rows) {
+        int64_t left = job->n_rows - row;
+        product.rows = left < kernels->tile_rows ? (int32_t)left : kernels->tile_rows;
+        product.x = job->direct ? (const void *)(x_row(job, 0) + job->k)
+                                : (const unsigned char *)job->backend->pack +
+                                      (size_t)row * packed_bytes(job);
+        float *y = job->y + (job->row + row) * job->y_stride;
+        product.c = y + panel * COHORT_CPU_PANEL;
+        if (product.n_panels) multiply(&product);
+        if (!edge) continue;
+        cohort_cpu_product last = product;
+        last.panels += (size_t)product.n_panels * weight->panel_bytes;
+        multiply_edge(job, last, product.c + product.n_panels * COHORT_CPU_PANEL,
+                      weight->n_out % COHORT_CPU_PANEL, multiply);
+    }
+}
+
+static void multiply_share(void *context, int32_t thread, int32_t n_threads) {
+    const struct job *job = context;
+    const cohort_cpu_kernels *kernels = job->backend->kernels;
+    int64_t rows = job->n_rows < kernels->tile_rows ? job->n_rows : kernels->tile_rows;
+    int32_t group = kernels->group_panels[rows];
+    cohort_cpu_range share = cohort_cpu_share(job->weight->n_panels, thread, n_threads);
+    bool last = job->k + job->n_k == job->weight->n_in;
+    for (int64_t panel = share.begin; panel < share.end; panel += group) {
+        int64_t left = share.end - panel;
+        int32_t n = left < group ? (int32_t)left : group;
+        multiply_group(job, panel, n);
+        if (last && job->bias) add_bias(job, panel, n);
+    }
+}
+
+/* A tile of few rows has room in the pack buffer for a longer k: fewer blocks. */
+static int64_t block_k(const struct job *job) {
+    int32_t tile_rows = job->backend->kernels->tile_rows;
+    int64_t most = job->direct ? job->weight->n_in : COHORT_CPU_BLOCK_K;
+    if (!job->direct && job->n_rows <= tile_rows)
+        most = COHORT_CPU_PACK_FLOATS / tile_rows / 2 * 2;
+    return most;
+}
+
+void cohort_cpu_linear_rows(cohort_backend *backend, const cohort_linear *weight,
+                            const float *bias, const float *x, int64_t x_stride,
+                            const int32_t *ids, float *y, int64_t y_stride,
+                            int64_t n_rows) {
+    struct job job = {.backend = backend,
+                      .weight = weight,
+                      .bias = bias,
+                      .x = x,
+                      .x_stride = x_stride,
+                      .ids = ids,
+                      .y = y,
+                      .y_stride = y_stride};
+    job.dot = backend->bf16_activations && weight->dtype == COHORT_BF16;
+    /* A whole number of tiles. */
+    int64_t block_rows =
+        COHORT_CPU_BLOCK_ROWS / backend->kernels->tile_rows * backend->kernels->tile_rows;
+    for (; job.row < n_rows; job.row += block_rows) {
+        int64_t left = n_rows - job.row;
+        job.n_rows = left < block_rows ? left : block_rows;
+        job.direct = job.n_rows == 1 && !job.dot;
+        int64_t step = block_k(&job);
+        job.k = 0;
+        do { /* at least once, so that y is set where n_in is 0 */
+            job.n_k = weight->n_in - job.k < step ? weight->n_in - job.k : step;
+            if (!job.direct) cohort_pool_run(backend->pool, pack_share, &job);
+            cohort_pool_run(backend->pool, multiply_share, &job);
+            job.k += job.n_k;
+        } while (job.k < weight->n_in);
+    }
+}
+
+void cohort_cpu_linear(cohort_backend *backend, const cohort_linear *weight,
+                       const float *bias, const float *x, int64_t x_stride, float *y,
+                       int64_t y_stride, int64_t n_rows) {
+    cohort_cpu_linear_rows(backend, weight, bias, x, x_stride, NULL, y, y_stride, n_rows);
+}
+
+/* ---- embedding --------------------------------------------------------------------- */
+
+struct lookup {
+    const cohort_linear *table;
+    const int32_t *ids;
+    int64_t n_rows;
+    float *y;
+};
+
+static void lookup_share(void *context, int32_t thread, int32_t n_threads) {
+    const struct lookup *lookup = context;
+    const cohort_linear *table = lookup->table;
+    cohort_cpu_range share = cohort_cpu_share(lookup->n_rows, thread, n_threads);
+    for (int64_t i = share.begin; i < share.end; i++) {
+        float *y = lookup->y + i * table->n_in;
+        int32_t id = lookup->ids[i];
+        for (int64_t k = 0; k < table->n_in; k++)
+            y[k] = id < 0 ? 0 : panel_float(table, id, k);
+    }
+}
+
+void cohort_cpu_embed(cohort_backend *backend, const cohort_linear *table,
+                      const int32_t *ids, int64_t n_rows, float *y) {
+    struct lookup lookup = {table, ids, n_rows, y};
+    if (n_rows > 1)
+        cohort_pool_run(backend->pool, lookup_share, &lookup);
+    else
+        lookup_share(&lookup, 0, 1);
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "model/cpu/cpu_test.h"
+
+/* Weights and their products, against sums in double. */
+
+static const struct shape {
+    int64_t n_out, n_in;
+} shapes[] = {{1, 1},    {16, 2},    {17, 3},   {5, 64},    {48, 31},
+              {33, 100}, {130, 257}, {300, 64}, {64, 1100}, {40, 1025}};
+enum { N_SHAPES = sizeof shapes / sizeof *shapes };
+static const int64_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 25, 193, 200};
+enum { N_ROW_COUNTS = sizeof row_counts / sizeof *row_counts, MOST_ROWS = 200 };
+
+/* The matrix as the backend holds it: values that its dtype can represent. */
+struct matrix {
+    cohort_linear *linear;
+    int64_t n_out, n_in;
+    float *values;
+};
+
+static float rounded(cohort_dtype dtype, float value) {
+    if (dtype == COHORT_BF16) return of_bf16(bf16_of(value));
+    if (dtype == COHORT_F16) return rintf(value * 2048) / 2048; /* 11 bits below 1 */
+    return value;
+}
+
+static struct matrix make_matrix(cohort_backend *backend, cohort_dtype dtype,
+                                 struct shape shape, uint64_t seed) {
+    struct matrix matrix = {.n_out = shape.n_out, .n_in = shape.n_in};
+    const cohort_backend_ops *ops = cohort_backend_cpu();
+    matrix.values = noise_floats(shape.n_out * shape.n_in, seed);
+    for (int64_t i = 0; i < shape.n_out * shape.n_in; i++)
+        matrix.values[i] = rounded(dtype, matrix.values[i]);
+    assert_int_equal(
+        ops->linear_create(backend, shape.n_out, shape.n_in, dtype, &matrix.linear),
+        COHORT_OK);
+    assert_true(ops->linear_bytes(matrix.linear) >=
+                (size_t)(shape.n_out * shape.n_in) * (dtype == COHORT_F32 ? 4 : 2));
+    /* In two pieces that meet inside a panel, the second one first. */
+    int64_t split = shape.n_out / 3;
+    ops->linear_set(matrix.linear, split, shape.n_out - split,
+                    matrix.values + split * shape.n_in, COHORT_F32, shape.n_in);
+    ops->linear_set(matrix.linear, 0, split, matrix.values, COHORT_F32, shape.n_in);
+    return matrix;
+}
+
+static void free_matrix(struct matrix *matrix) {
+    cohort_backend_cpu()->linear_destroy(matrix->linear);
+    free(matrix->values);
+}
+
+/* |sum of n products of numbers below 1| in f32, in the worst order: n^2 / 2 ulps of
+ * 2^-24; what random signs leave of it is far below n * 1e-6. */
+static double tolerance(int64_t n_in) { return 1e-6 * (double)n_in + 1e-6; }
+
+static double reference(const struct matrix *matrix, const float *x, int64_t row) {
+    double sum = 0;
+    for (int64_t k = 0; k < matrix->n_in; k++)
+        sum += (double)x[k] * (double)matrix->values[row * matrix->n_in + k];
+    return sum;
+}
+
+static void check_products(cohort_backend *backend, cohort_dtype dtype,
+                           struct shape shape) {
+    const cohort_backend_ops *ops = cohort_backend_cpu();
+    struct matrix matrix = make_matrix(backend, dtype, shape, 7);
+    const int64_t x_stride = shape.n_in + 3, y_stride = shape.n_out + 5;
+    float *x = noise_floats(MOST_ROWS * x_stride, 8);
+    float *bias = noise_floats(shape.n_out, 9);
+    float *y = malloc((size_t)(MOST_ROWS * y_stride) * sizeof *y);
+    float *alone = malloc((size_t)shape.n_out * sizeof *alone);
+    for (int i = 0; i < N_ROW_COUNTS; i++) {
+        int64_t n = row_counts[i];
+        for (int64_t j = 0; j < MOST_ROWS * y_stride; j++)
+            y[j] = 77;
+        ops->linear(backend, matrix.linear, bias, x, x_stride, y, y_stride, n);
+        for (int64_t r = 0; r < n; r += n < 20 ? 1 : 37)
+            for (int64_t o = 0; o < shape.n_out; o++)
+                assert_near(y[r * y_stride + o],
+                            reference(&matrix, x + r * x_stride, o) + (double)bias[o],
+                            tolerance(shape.n_in));
+        /* Nothing is written beside the rows. */
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t o = shape.n_out; o < y_stride; o++)
+                assert_true(y[r * y_stride + o] == 77);
+        /* The last row computes the same alone, bit for bit. */
+        ops->linear(backend, matrix.linear, bias, x + (n - 1) * x_stride, x_stride, alone,
+                    shape.n_out, 1);
+        assert_memory_equal(alone, y + (n - 1) * y_stride,
+                            (size_t)shape.n_out * sizeof *alone);
+    }
+    free(alone);
+    free(y);
+    free(bias);
+    free(x);
+    free_matrix(&matrix);
+}
+
+static void all_products(cohort_backend *backend) {
+    const cohort_dtype dtypes[] = {COHORT_F32, COHORT_BF16, COHORT_F16};
+    for (int d = 0; d < 3; d++)
+        for (int s = 0; s < N_SHAPES; s++)
+            check_products(backend, dtypes[d], shapes[s]);
+}
+
+static void products_match_double_whatever_the_rows(void **state) {
+    (void)state;
+    on_every_isa(all_products);
+}
+
+/* Rows of x rounded to bf16 leave an error of 2^-9 of each product. */
+static void bf16_activations_are_close_and_do_not_depend_on_rows(void **state) {
+    (void)state;
+    const cohort_backend_ops *ops = cohort_backend_cpu();
+    for (int32_t n_threads = 1; n_threads <= 2; n_threads++) {
+        cohort_backend *backend = open_backend("avx512_bf16", n_threads, true);
+        if (!backend) skip();
+        for (int s = 0; s < N_SHAPES; s++) {
+            struct shape shape = shapes[s];
+            struct matrix matrix = make_matrix(backend, COHORT_BF16, shape, 3);
+            float *x = noise_floats(MOST_ROWS * shape.n_in, 4);
+            float *y = malloc((size_t)(MOST_ROWS * shape.n_out) * sizeof *y);
+            float *alone = malloc((size_t)shape.n_out * sizeof *alone);
+            ops->linear(backend, matrix.linear, NULL, x, shape.n_in, y, shape.n_out,
+                        MOST_ROWS);
+            for (int64_t r = 0; r < MOST_ROWS; r += 11) {
+                float nearest[1100];
+                for (int64_t k = 0; k < shape.n_in; k++)
+                    nearest[k] = of_bf16(bf16_of(x[r * shape.n_in + k]));
+                for (int64_t o = 0; o < shape.n_out; o++)
+                    assert_near(y[r * shape.n_out + o], reference(&matrix, nearest, o),
+                                tolerance(shape.n_in));
+            }
+            for (int64_t n = 1; n <= 13; n++) {
+                ops->linear(backend, matrix.linear, NULL, x, shape.n_in, y, shape.n_out,
+                            n);
+                ops->linear(backend, matrix.linear, NULL, x + (n - 1) * shape.n_in,
+                            shape.n_in, alone, shape.n_out, 1);
+                assert_memory_equal(alone, y + (n - 1) * shape.n_out,
+                                    (size_t)shape.n_out * sizeof *alone);
+            }
+            free(alone);
+            free(y);
+            free(x);
+            free_matrix(&matrix);
+        }
+        ops->destroy(backend);
+    }
+}
+
+static void threads_do_not_change_a_bit(void **state) {
+    (void)state;
+    const cohort_backend_ops *ops = cohort_backend_cpu();
+    enum { ROWS = 30, N_OUT = 210, N_IN = 600 };
+    for (int i = 0; i < N_ISAS; i++) {
+        float *x = noise_floats(ROWS * N_IN, 2), *y[3];
+        bool there = true;
+        for (int32_t t = 0; t < 3; t++) {
+            y[t] = calloc(ROWS * N_OUT, sizeof(float));
+            cohort_backend *backend = open_backend(isa_names[i], 1 + 2 * t, true);
+            there = backend;
+            if (!backend) continue;
+            struct matrix matrix =
+                make_matrix(backend, COHORT_BF16, (struct shape){N_OUT, N_IN}, 5);
+            ops->linear(backend, matrix.linear, NULL, x, N_IN, y[t], N_OUT, ROWS);
+            free_matrix(&matrix);
+            ops->destroy(backend);
+        }
+        for (int t = 1; there && t < 3; t++)
+            assert_memory_equal(y[0], y[t], ROWS * N_OUT * sizeof(float));
+        for (int t = 0; t < 3; t++)
+            free(y[t]);
+        free(x);
+    }
+}
+
+/* ---- filling and looking up -------------------------------------------------------- */
+
+/* Every number of src_dtype that is finite and not too large for f16, through linear_set
+ * and embed: the first is exact where dst holds the value, else rounded. */
+static void check_conversion(cohort_backend *backend, cohort_dtype dtype) {
+    const cohort_backend_ops *ops = cohort_backend_cpu();
+    enum { N_OUT = 19, N_IN = 37 };
+    float *values = noise_floats(N_OUT * N_IN, 6);
+    uint16_t halves[N_OUT * N_IN];
+    unsigned char odd[N_OUT * N_IN * 2 + 1]; /* a source that is aligned to nothing */
+    for (int i = 0; i < N_OUT * N_IN; i++)
+        halves[i] = bf16_of(values[i]);
+    memcpy(odd + 1, halves, sizeof halves);
+    cohort_linear *linear;
+    assert_int_equal(ops->linear_create(backend, N_OUT, N_IN, dtype, &linear), COHORT_OK);
+    ops->linear_set(linear, 0, N_OUT, odd + 1, COHORT_BF16, N_IN);
+    int32_t ids[N_OUT + 1];
+    for (int32_t i = 0; i < N_OUT; i++)
+        ids[i] = N_OUT - 1 - i;
+    ids[N_OUT] = -1;
+    float *y = noise_floats((N_OUT + 1) * N_IN, 1);
+    ops->embed(backend, linear, ids, N_OUT + 1, y);
+    for (int32_t r = 0; r <= N_OUT; r++)
+        for (int32_t k = 0; k < N_IN; k++) {
+            float expected = r < N_OUT ? of_bf16(halves[ids[r] * N_IN + k]) : 0;
+            /* bf16 has fewer bits than f16, but f16 loses what is below 2^-24. */
+            assert_near(y[r * N_IN + k], expected, dtype == COHORT_F16 ? 0x1p-25 : 0);
+        }
+    free(y);
+    free(values);
+    ops->linear_destroy(linear);
+}
+
+static void all_conversions(cohort_backend *backend) {
+    check_conversion(backend, COHORT_F32);
+    check_conversion(backend, COHORT_BF16);
+    check_conversion(backend, COHORT_F16);
+}
+
+static void rows_come_back_as_they_were_set(void **state) {
+    (void)state;
+    on_every_isa(all_conversions);
+}
+
+/* All 65536 bit patterns: f16 -> f32 -> f16 is the identity but for NaN, and the vector
+ * instruction agrees with the scalar code. */
+static void f16_is_exact(cohort_backend *backend) {
+    const cohort_backend_ops *ops = cohort_backend_cpu();
+    enum { N = 65536, COLUMNS = 256 };
+    uint16_t *halves = malloc(N * sizeof *halves);
+    float *wide = malloc(N * sizeof *wide), *again = malloc(N * sizeof *again);
+    int32_t ids[N / COLUMNS];
+    for (int32_t i = 0; i < N; i++)
+        halves[i] = (uint16_t)i;
+    for (int32_t i = 0; i < N / COLUMNS; i++)
+        ids[i] = i;
+    cohort_linear *linear;
+    assert_int_equal(
+        ops->linear_create(backend, N / COLUMNS, COLUMNS, COHORT_F16, &linear),
+        COHORT_OK);
+    ops->linear_set(linear, 0, N / COLUMNS, halves, COHORT_F16, COLUMNS);
+    ops->embed(backend, linear, ids, N / COLUMNS, wide);
+    assert_near(wide[0x3c00], 1, 0);
+    assert_near(wide[0xc000], -2, 0);
+    assert_near(wide[0x0001], 0x1p-24, 0);
+    assert_near(wide[0x7bff], 65504, 0);
+    assert_true(isinf(wide[0x7c00]) && isnan(wide[0x7c01]));
+    ops->linear_set(linear, 0, N / COLUMNS, wide, COHORT_F32, COLUMNS);
+    ops->embed(backend, linear, ids, N / COLUMNS, again);
+    for (int32_t i = 0; i < N; i++)
+        if (isnan(wide[i]))
+            assert_true(isnan(again[i]));
+        else
+            assert_memory_equal(&wide[i], &again[i], sizeof(float));
+    /* Row r times the unit vector of column 5, by the kernel. */
+    float unit[COLUMNS] = {0}, y[N / COLUMNS];
+    unit[5] = 1;
+    for (int32_t i = 0; i < N; i++)
+        halves[i] = i % COLUMNS == 5 ? halves[i] : 0;
+    ops->linear_set(linear, 0, N / COLUMNS, halves, COHORT_F16, COLUMNS);
+    ops->linear(backend, linear, NULL, unit, COLUMNS, y, N / COLUMNS, 1);
+    for (int32_t r = 0; r < N / COLUMNS; r++)
+        if (isfinite(wide[r * COLUMNS + 5])) assert_near(y[r], wide[r * COLUMNS + 5], 0);
+    ops->linear_destroy(linear);
+    free(again);
+    free(wide);
+    free(halves);
+}
+
+static void f16_survives_every_bit_pattern(void **state) {
+    (void)state;
+    on_every_isa(f16_is_exact);
+}
+
+static void bf16_rounds_to_nearest_even_and_keeps_nan(void **state) {
+    (void)state;
+    const cohort_backend_ops *ops = cohort_backend_cpu();
+    cohort_backend *backend = open_backend(NULL, 1, false);
+    float values[6] = {1 + 0x1p-8f, 1 + 3 * 0x1p-8f, 1 + 0x1.1p-8f,
+                       NAN,         -INFINITY,       3e38f};
+    float expected[6] = {1, 1 + 0x1p-6f, 1 + 0x1p-7f, 0, -INFINITY, 0};
+    cohort_linear *linear;
+    assert_int_equal(ops->linear_create(backend, 1, 6, COHORT_BF16, &linear), COHORT_OK);
+    ops->linear_set(linear, 0, 1, values, COHORT_F32, 6);
+    float y[6];
+    ops->embed(backend, linear, &(int32_t){0}, 1, y);
+    for (int i = 0; i < 3; i++)
+        assert_near(y[i], expected[i], 0);
+    assert_true(isnan(y[3]));
+    assert_true(isinf(y[4]) && y[4] < 0);
+    assert_near(y[5], 3e38, 1.2e36);
+    ops->linear_destroy(linear);
+    ops->destroy(backend);
+}
+
+static void a_column_slice_can_be_set(void **state) {
+    (void)state;
+    const cohort_backend_ops *ops = cohort_backend_cpu();
+    cohort_backend *backend = open_backend(NULL, 2, false);
+    enum { N_OUT = 20, WIDE = 50, N_IN = 9, FROM = 21 };
+    float *values = noise_floats(N_OUT * WIDE, 6), y[N_IN];
+    cohort_linear *linear;
+    assert_int_equal(ops->linear_create(backend, N_OUT, N_IN, COHORT_F32, &linear),
+                     COHORT_OK);
+    ops->linear_set(linear, 0, N_OUT, values + FROM, COHORT_F32, WIDE);
+    for (int32_t r = 0; r < N_OUT; r++) {
+        ops->embed(backend, linear, &r, 1, y);
+        assert_memory_equal(y, values + r * WIDE + FROM, sizeof y);
+    }
+    ops->linear_destroy(linear);
+    free(values);
+    ops->destroy(backend);
+}
+
+static void empty_matrices_are_harmless(void **state) {
+    (void)state;
+    const cohort_backend_ops *ops = cohort_backend_cpu();
+    cohort_backend *backend = open_backend(NULL, 2, false);
+    float x[8] = {0}, bias[2] = {3, 4}, y[2] = {9, 9};
+    cohort_linear *linear;
+    assert_int_equal(ops->linear_create(backend, 0, 8, COHORT_BF16, &linear), COHORT_OK);
+    ops->linear(backend, linear, NULL, x, 8, y, 0, 1);
+    ops->linear_destroy(linear);
+    assert_int_equal(ops->linear_create(backend, 2, 0, COHORT_BF16, &linear), COHORT_OK);
+    ops->linear(backend, linear, bias, x, 0, y, 2, 1);
+    assert_near(y[0], 3, 0);
+    assert_near(y[1], 4, 0);
+    ops->linear_destroy(linear);
+    assert_int_equal(ops->linear_create(backend, 2, 2, COHORT_I32, &linear),
+                     COHORT_E_INVALID);
+    ops->destroy(backend);
+}
+
+static void unknown_isa_is_refused_by_name(void **state) {
+    (void)state;
+    cohort_backend_options options = {.n_threads = 1, .isa = "neon"};
+    cohort_backend *backend;
+    assert_int_equal(cohort_backend_cpu()->create(&options, &backend), COHORT_E_INVALID);
+    assert_null(backend);
+    assert_non_null(strstr(cohort_last_error()->message, "neon"));
+    options.isa = "portable";
+    assert_int_equal(cohort_backend_cpu()->create(&options, &backend), COHORT_OK);
+    assert_string_equal(cohort_backend_cpu()->isa(backend), "portable");
+    cohort_backend_cpu()->destroy(backend);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(products_match_double_whatever_the_rows),
+        cmocka_unit_test(bf16_activations_are_close_and_do_not_depend_on_rows),
+        cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(rows_come_back_as_they_were_set),
+        cmocka_unit_test(f16_survives_every_bit_pattern),
+        cmocka_unit_test(bf16_rounds_to_nearest_even_and_keeps_nan),
+        cmocka_unit_test(a_column_slice_can_be_set),
+        cmocka_unit_test(empty_matrices_are_harmless),
+        cmocka_unit_test(unknown_isa_is_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model/cpu/simd_avx512.h - the vector operations of kernels_body.h in AVX-512 F, BW, DQ
+ * and VL; see simd_portable.h for what each means.
+ */
+#ifndef COHORT_MODEL_CPU_SIMD_AVX512_H
+#define COHORT_MODEL_CPU_SIMD_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define TILE_ROWS_MOST 12
+
+enum {
+    LANES = 16,
+    TILE_ROWS = TILE_ROWS_MOST, /* rows of x at a time, by the number of registers */
+    WIDE_TILE = 8,
+    MIX_QUERIES = 6,
+};
+#define TILE_PANELS(rows) ((rows) <= 3 ? 8 : (rows) <= 6 ? 4 : 2)
+
+typedef __m512 vec;
+
+static inline vec vec_set1(float x) { return _mm512_set1_ps(x); }
+static inline vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline void vec_store(float *p, vec v) { _mm512_storeu_ps(p, v); }
+static inline __mmask16 vec_first(int64_t n) {
+    return (__mmask16)((1u << (uint32_t)n) - 1);
+}
+static inline vec vec_load_n(const float *p, int64_t n) {
+    return _mm512_maskz_loadu_ps(vec_first(n), p);
+}
+static inline void vec_store_n(float *p, vec v, int64_t n) {
+    _mm512_mask_storeu_ps(p, vec_first(n), v);
+}
+static inline vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
+static inline vec vec_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
+static inline vec vec_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
+static inline vec vec_div(vec a, vec b) { return _mm512_div_ps(a, b); }
+static inline vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+static inline vec vec_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
+static inline vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
+static inline vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
+static inline vec vec_zero_below(vec x, vec limit, vec v) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), v);
+}
+static inline vec vec_pow2(vec t) {
+    __m512i biased =
+        _mm512_sub_epi32(_mm512_castps_si512(t), _mm512_set1_epi32(0x4B400000 - 127));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
+}
+static inline float vec_sum(vec v) { return _mm512_reduce_add_ps(v); }
+static inline float vec_top(vec v) { return _mm512_reduce_max_ps(v); }
+
+static inline vec vec_load_bf16(const uint16_t *p) {
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+static inline vec vec_load_even(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
+static inline vec vec_load_odd(const uint16_t *p) {
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32((int)0xffff0000)));
+}
+static inline vec vec_load_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+#endif /* COHORT_MODEL_CPU_SIMD_AVX512_H */

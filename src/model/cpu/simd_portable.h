@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model/cpu/simd_portable.h - the vector operations of kernels_body.h in the vector
+ * types of GNU C: four lanes, which every 64-bit machine has or imitates.
+ */
+#ifndef COHORT_MODEL_CPU_SIMD_PORTABLE_H
+#define COHORT_MODEL_CPU_SIMD_PORTABLE_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define TILE_ROWS_MOST 3
+
+enum {
+    LANES = 4,
+    TILE_ROWS = TILE_ROWS_MOST, /* rows of x at a time, by the number of registers */
+    WIDE_TILE = 2,              /* panels at a time for one row */
+    MIX_QUERIES = 2,
+};
+#define TILE_PANELS(rows) ((rows) == 1 ? 2 : 1)
+
+typedef float vec __attribute__((vector_size(16)));
+typedef int32_t vec_int __attribute__((vector_size(16)));
+
+static inline vec vec_set1(float x) { return (vec){x, x, x, x}; }
+static inline vec vec_load(const float *p) {
+    vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline void vec_store(float *p, vec v) { memcpy(p, &v, sizeof v); }
+/* Lanes from n on are 0, and are not stored. */
+static inline vec vec_load_n(const float *p, int64_t n) {
+    float lanes[LANES] = {0};
+    memcpy(lanes, p, (size_t)n * sizeof *p);
+    return vec_load(lanes);
+}
+static inline void vec_store_n(float *p, vec v, int64_t n) {
+    memcpy(p, &v, (size_t)n * sizeof *p);
+}
+static inline vec vec_add(vec a, vec b) { return a + b; }
+static inline vec vec_sub(vec a, vec b) { return a - b; }
+static inline vec vec_mul(vec a, vec b) { return a * b; }
+static inline vec vec_div(vec a, vec b) { return a / b; }
+static inline vec vec_fma(vec a, vec b, vec c) { return a * b + c; }
+static inline vec vec_fnma(vec a, vec b, vec c) { return c - a * b; }
+static inline vec vec_choose(vec_int mask, vec a, vec b) {
+    return (vec)(((vec_int)a & mask) | ((vec_int)b & ~mask));
+}
+static inline vec vec_max(vec a, vec b) { return vec_choose(a > b, a, b); }
+static inline vec vec_min(vec a, vec b) { return vec_choose(a < b, a, b); }
+/* v, but 0 where x < limit */
+static inline vec vec_zero_below(vec x, vec limit, vec v) {
+    return (vec)((vec_int)v & ~(x < limit));
+}
+/* 2^n, n being the integer in the low bits of t = n + 1.5 * 2^23 */
+static inline vec vec_pow2(vec t) {
+    vec_int biased = (vec_int)t - (0x4B400000 - 127);
+    return (vec)(biased << 23);
+}
+static inline float vec_sum(vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+static inline float vec_top(vec v) {
+    float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+    return a > b ? a : b;
+}
+
+/* LANES values of bf16 */
+static inline vec vec_load_bf16(const uint16_t *p) {
+    vec_int v = {(int32_t)((uint32_t)p[0] << 16), (int32_t)((uint32_t)p[1] << 16),
+                 (int32_t)((uint32_t)p[2] << 16), (int32_t)((uint32_t)p[3] << 16)};
+    return (vec)v;
+}
+/* Of LANES pairs of bf16 the first and the second */
+static inline vec vec_load_even(const uint16_t *p) {
+    vec_int v;
+    memcpy(&v, p, sizeof v);
+    return (vec)(v << 16);
+}
+static inline vec vec_load_odd(const uint16_t *p) {
+    vec_int v;
+    memcpy(&v, p, sizeof v);
+    return (vec)(v & (int32_t)0xffff0000);
+}
+static inline float float_of_f16(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = (half >> 10) & 31;
+    uint32_t bits = (uint32_t)(half & 0x3ff) << 13;
+    float value;
+    if (exponent == 0) { /* zero, or so small that there is no leading one */
+        value = (float)(half & 0x3ff) * 0x1p-24f;
+        return sign ? -value : value;
+    }
+    bits |= (exponent == 31 ? 255u : exponent + 112) << 23 | sign;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+static inline vec vec_load_f16(const uint16_t *p) {
+    return (vec){float_of_f16(p[0]), float_of_f16(p[1]), float_of_f16(p[2]),
+                 float_of_f16(p[3])};
+}
+
+#endif /* COHORT_MODEL_CPU_SIMD_PORTABLE_H */
