@@ -190,7 +190,12 @@ cohort_status cohort_queue_blame(cohort_status status, int32_t rank) {
 }
 
 void cohort_peer_describe(cohort_link *link, bool remote, char *out_text, size_t size) {
-    struct sockaddr_storage peer = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } peer;
+    memset(&peer, 0, sizeof peer);
     socklen_t length = sizeof peer;
     char host[INET6_ADDRSTRLEN] = "?";
     if (!remote) {
@@ -198,16 +203,14 @@ void cohort_peer_describe(cohort_link *link, bool remote, char *out_text, size_t
         length = sizeof who;
         getsockopt(cohort_link_fd(link), SOL_SOCKET, SO_PEERCRED, &who, &length);
         snprintf(out_text, size, "shared memory, pid %d", (int)who.pid);
-    } else if (getpeername(cohort_link_fd(link), (struct sockaddr *)&peer, &length)) {
+    } else if (getpeername(cohort_link_fd(link), &peer.any, &length)) {
         snprintf(out_text, size, "tcp");
-    } else if (peer.ss_family == AF_INET6) {
-        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&peer;
-        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
-        snprintf(out_text, size, "tcp [%s]:%u", host, ntohs(v6->sin6_port));
+    } else if (peer.any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &peer.v6.sin6_addr, host, sizeof host);
+        snprintf(out_text, size, "tcp [%s]:%u", host, ntohs(peer.v6.sin6_port));
     } else {
-        struct sockaddr_in *v4 = (struct sockaddr_in *)&peer;
-        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
-        snprintf(out_text, size, "tcp %s:%u", host, ntohs(v4->sin_port));
+        inet_ntop(AF_INET, &peer.v4.sin_addr, host, sizeof host);
+        snprintf(out_text, size, "tcp %s:%u", host, ntohs(peer.v4.sin_port));
     }
 }
 
