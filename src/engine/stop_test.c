@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/stop.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/random.h"
+
+/* Appends and takes; what was shown is added to out. */
+static int32_t feed(cohort_stop_text *text, const char *bytes, char *out) {
+    int32_t stop;
+    const char *shown;
+    size_t size;
+    assert_int_equal(cohort_stop_text_append(text, bytes, strlen(bytes), true, &stop),
+                     COHORT_OK);
+    cohort_stop_text_take(text, stop >= 0, &shown, &size);
+    strncat(out, shown, size);
+    return stop;
+}
+
+static void a_stop_string_over_tokens_is_never_shown(void **state) {
+    (void)state;
+    const char *const stops[] = {"\nUser:", "###"};
+    cohort_stop_text text = {.stop = stops, .n_stop = 2};
+    char out[100] = "";
+    assert_int_equal(feed(&text, "Hello\n", out), -1);
+    assert_string_equal(out, "Hello");
+    assert_int_equal(feed(&text, "Us", out), -1);
+    assert_string_equal(out, "Hello");
+    assert_int_equal(feed(&text, "ed #", out), -1); /* it could not become one */
+    assert_string_equal(out, "Hello\nUsed ");
+    assert_int_equal(feed(&text, "#", out), -1);
+    assert_int_equal(feed(&text, "# and more", out), 1);
+    assert_string_equal(out, "Hello\nUsed ");
+    cohort_stop_text_deinit(&text);
+}
+
+static void a_stop_string_may_be_included(void **state) {
+    (void)state;
+    const char *const stops[] = {"END"};
+    cohort_stop_text text = {.stop = stops, .n_stop = 1, .include = true};
+    char out[100] = "";
+    assert_int_equal(feed(&text, "x E", out), -1);
+    assert_string_equal(out, "x E");
+    assert_int_equal(feed(&text, "ND tail", out), 0);
+    assert_string_equal(out, "x END");
+    cohort_stop_text_deinit(&text);
+}
+
+static void what_is_held_back_comes_at_the_end(void **state) {
+    (void)state;
+    const char *const stops[] = {"abab"};
+    cohort_stop_text text = {.stop = stops, .n_stop = 1};
+    char out[100] = "";
+    const char *shown;
+    size_t size;
+    feed(&text, "xaba", out);
+    assert_string_equal(out, "x");
+    cohort_stop_text_take(&text, true, &shown, &size);
+    assert_int_equal(size, 3);
+    assert_memory_equal(shown, "aba", 3);
+    cohort_stop_text_deinit(&text);
+}
+
+static void first_of_the_list_wins(void **state) {
+    (void)state;
+    const char *const stops[] = {"late", "early"};
+    cohort_stop_text text = {.stop = stops, .n_stop = 2};
+    char out[100] = "";
+    assert_int_equal(feed(&text, "an early and a late one", out), 0);
+    assert_string_equal(out, "an early and a ");
+    cohort_stop_text_deinit(&text);
+}
+
+static void protected_text_does_not_stop(void **state) {
+    (void)state;
+    const char *const stops[] = {"stop"};
+    cohort_stop_text text = {.stop = stops, .n_stop = 1};
+    int32_t stop;
+    cohort_stop_text_append(&text, "stop st", 7, false, &stop);
+    assert_int_equal(stop, -1);
+    cohort_stop_text_append(&text, "op", 2, true, &stop);
+    assert_int_equal(stop, 0); /* half of it is new */
+    assert_int_equal(text.size_bytes, 5);
+    cohort_stop_text_deinit(&text);
+}
+
+/* However the text is cut into pieces, the result is that of the whole. */
+static void pieces_make_no_difference(void **state) {
+    (void)state;
+    const char *const stops[] = {"aab", "bbba", "c"};
+    for (uint64_t seed = 0; seed < 3000; seed++) {
+        char whole[41] = "", out[100] = "";
+        for (uint64_t i = 0; i < 40; i++)
+            whole[i] = "aaabbbbbbbbc"[cohort_random_u64(seed, i) % 12];
+        size_t end = 40; /* where the first stop string ends, whichever it is */
+        size_t cut = 40;
+        for (int s = 0; s < 3; s++) {
+            const char *hit = strstr(whole, stops[s]);
+            if (!hit || (size_t)(hit - whole) + strlen(stops[s]) >= end + (end == 40))
+                continue;
+            end = (size_t)(hit - whole) + strlen(stops[s]);
+            cut = (size_t)(hit - whole);
+        }
+        cohort_stop_text text = {.stop = stops, .n_stop = 3};
+        int32_t stop = -1;
+        for (size_t at = 0; at < 40 && stop < 0; at++)
+            stop = feed(&text, (char[]){whole[at], 0}, out);
+        const char *rest;
+        size_t rest_bytes;
+        cohort_stop_text_take(&text, true, &rest, &rest_bytes);
+        strncat(out, rest, rest_bytes);
+        assert_int_equal(strlen(out), cut);
+        assert_memory_equal(out, whole, cut);
+        cohort_stop_text_deinit(&text);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stop_string_over_tokens_is_never_shown),
+        cmocka_unit_test(a_stop_string_may_be_included),
+        cmocka_unit_test(what_is_held_back_comes_at_the_end),
+        cmocka_unit_test(first_of_the_list_wins),
+        cmocka_unit_test(protected_text_does_not_stop),
+        cmocka_unit_test(pieces_make_no_difference),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
