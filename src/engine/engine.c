@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cohort/engine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/log.h"
+#include "cohort/clock.h"
+#include "engine/engine_internal.h"
+#include "model/shard.h"
+#include "worker/runner.h"
+#include "worker/worker.h"
+
+/* Design notes.
+ *
+ * What can be refused is refused before a process is started: config, shards of every
+ * rank and tokenizer are read here first, in a few milliseconds. */
+
+enum { DEFAULT_BLOCK_SIZE = 16, DEFAULT_NUM_SEQS = 256, DEFAULT_BATCHED_TOKENS = 2048 };
+
+cohort_engine_options cohort_engine_defaults(void) {
+    return (cohort_engine_options){.executor = cohort_executor_defaults()};
+}
+
+const char *cohort_finish_reason_name(cohort_finish_reason reason) {
+    switch (reason) {
+    case COHORT_FINISH_NONE: return NULL;
+    case COHORT_FINISH_STOP: return "stop";
+    case COHORT_FINISH_LENGTH: return "length";
+    case COHORT_FINISH_ABORT: return "abort";
+    }
+    return NULL;
+}
+
+/* ---- options ----------------------------------------------------------------------- */
+
+static cohort_status resolve_options(cohort_engine *engine) {
+    cohort_engine_options *options = &engine->options;
+    const struct {
+        const char *name;
+        int64_t value;
+    } numbers[] = {{"max_model_len", options->max_model_len},
+                   {"max_num_seqs", options->max_num_seqs},
+                   {"max_num_batched_tokens", options->max_num_batched_tokens},
+                   {"block_size", options->block_size},
+                   {"kv_cache_memory_bytes", options->kv_cache_memory_bytes},
+                   {"num_blocks", options->num_blocks}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i].value < 0)
+            return COHORT_FAIL(COHORT_E_INVALID, "%s is %lld, must not be negative",
+                               numbers[i].name, (long long)numbers[i].value);
+    if (!options->block_size) options->block_size = DEFAULT_BLOCK_SIZE;
+    if (!options->max_num_batched_tokens)
+        options->max_num_batched_tokens = DEFAULT_BATCHED_TOKENS;
+    if (!options->max_num_seqs)
+        options->max_num_seqs = options->max_num_batched_tokens < DEFAULT_NUM_SEQS
+                                    ? options->max_num_batched_tokens
+                                    : DEFAULT_NUM_SEQS;
+    if (options->max_num_seqs > options->max_num_batched_tokens)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "max_num_batched_tokens %d must be greater than or equal to "
+                           "max_num_seqs %d",
+                           options->max_num_batched_tokens, options->max_num_seqs);
+    return COHORT_OK;
+}
+
+static cohort_status check_layout(const cohort_engine *engine) {
+    const cohort_engine_options *options = &engine->options;
+    int32_t tp = options->executor.tp, pp = options->executor.pp;
+    cohort_shard shard;
+    for (int32_t rank = 0; rank < tp * pp && rank < COHORT_MAX_WORLD_SIZE; rank++)
+        COHORT_TRY(cohort_shard_plan(&engine->config, rank % tp, tp, rank / tp, pp,
+                                     options->layer_partition, &shard));
+    int32_t longest = cohort_model_config_max_len(&engine->config);
+    if (options->max_model_len > longest)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "max_model_len %d is more than the model's %d positions; use "
+                           "at most that",
+                           options->max_model_len, longest);
+    return COHORT_OK;
+}
+
+static cohort_status open_files(cohort_engine *engine) {
+    const cohort_engine_options *options = &engine->options;
+    if (!options->model) return COHORT_FAIL(COHORT_E_INVALID, "no model is named");
+    COHORT_TRY(
+        cohort_model_config_read(options->model, &engine->config, &engine->defaults));
+    COHORT_TRY(check_layout(engine));
+    if (!options->skip_tokenizer_init)
+        COHORT_TRY(cohort_tokenizer_open(options->model, &engine->tokenizer));
+    return COHORT_OK;
+}
+
+/* ---- the executor ------------------------------------------------------------------ */
+
+enum { CONFIG_PAIRS = 16 };
+
+struct config {
+    char *pairs[CONFIG_PAIRS + 1];
+    size_t n;
+    bool is_short; /* of memory */
+};
+
+COHORT_PRINTF(2, 3)
+static void add_pair(struct config *config, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    if (vasprintf(&config->pairs[config->n], format, args) < 0) {
+        config->pairs[config->n] = NULL;
+        config->is_short = true;
+    } else {
+        config->n++;
+    }
+    va_end(args);
+}
+
+static void add_text_pair(struct config *config, const char *key, const char *value) {
+    if (value) add_pair(config, "%s=%s", key, value);
+}
+
+static cohort_status start_executor(cohort_engine *engine) {
+    const cohort_engine_options *options = &engine->options;
+    struct config config = {0};
+    add_pair(&config, "model=%s", options->model);
+    add_text_pair(&config, "dtype", options->dtype);
+    add_text_pair(&config, "load_format", options->load_format);
+    add_text_pair(&config, "layer_partition", options->layer_partition);
+    add_text_pair(&config, "cpu_threads_bind", options->cpu_threads_bind);
+    add_text_pair(&config, "isa", options->isa);
+    add_pair(&config, "seed=%llu", (unsigned long long)options->seed);
+    add_pair(&config, "max_model_len=%d", options->max_model_len);
+    add_pair(&config, "max_num_seqs=%d", options->max_num_seqs);
+    add_pair(&config, "max_num_batched_tokens=%d", options->max_num_batched_tokens);
+    add_pair(&config, "block_size=%d", options->block_size);
+    add_pair(&config, "kv_cache_memory_bytes=%lld",
+             (long long)options->kv_cache_memory_bytes);
+    int64_t timeout_ns = options->executor.execute_timeout_ns;
+    add_pair(&config, "execute_timeout_ms=%lld",
+             (long long)(timeout_ns > 0 ? timeout_ns / 1000000 : 0));
+    cohort_executor_options executor = options->executor;
+    executor.config = (const char *const *)config.pairs;
+    if (!executor.worker_ops) executor.worker_ops = cohort_model_worker_ops();
+    cohort_status status = config.is_short
+                               ? COHORT_FAIL(COHORT_E_NOMEM, "configuring workers")
+                               : cohort_executor_start(&executor, &engine->executor);
+    for (size_t i = 0; i < config.n; i++)
+        free(config.pairs[i]);
+    return status;
+}
+
+/* ---- the KV cache ------------------------------------------------------------------ */
+
+static cohort_status call(cohort_engine *engine, const char *method, const void *payload,
+                          size_t size_bytes, cohort_future **out_future) {
+    const cohort_rpc rpc = {.method = method,
+                            .payload = payload,
+                            .size_bytes = size_bytes,
+                            .reply_rank = COHORT_ALL_RANKS};
+    int64_t timeout_ns = engine->options.executor.load_timeout_ns;
+    int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
+    return cohort_collective_rpc(engine->executor, &rpc, deadline_ns, out_future);
+}
+
+/* Blocks that the rank with the least room has; sums up what the ranks say. */
+static cohort_status gather_memory(cohort_engine *engine, int64_t *out_blocks) {
+    cohort_future *future = NULL;
+    cohort_status status = call(engine, COHORT_RUNNER_DETERMINE_MEMORY, NULL, 0, &future);
+    *out_blocks = INT64_MAX;
+    for (int32_t i = 0; status >= 0 && i < cohort_future_reply_count(future); i++) {
+        int32_t rank;
+        const void *bytes;
+        size_t size_bytes;
+        cohort_runner_memory memory;
+        cohort_future_reply(future, i, &rank, &bytes, &size_bytes);
+        if (size_bytes != sizeof memory) {
+            status =
+                COHORT_FAIL(COHORT_E_PROTOCOL, "rank %d reports its memory in %zu bytes",
+                            rank, size_bytes);
+            break;
+        }
+        memcpy(&memory, bytes, sizeof memory);
+        if (memory.block_bytes == 0 || memory.block_bytes > INT64_MAX) {
+            status = COHORT_FAIL(COHORT_E_PROTOCOL, "rank %d has KV blocks of %llu bytes",
+                                 rank, (unsigned long long)memory.block_bytes);
+            break;
+        }
+        int64_t blocks = (int64_t)(memory.available_bytes / memory.block_bytes);
+        if (blocks < *out_blocks) *out_blocks = blocks;
+        engine->info.kv_block_bytes += (int64_t)memory.block_bytes;
+        engine->info.weight_bytes += (int64_t)memory.weight_bytes;
+        engine->info.max_model_len = memory.max_model_len;
+        memory.isa[sizeof memory.isa - 1] = '\0';
+        if (i == 0) snprintf(engine->isa, sizeof engine->isa, "%s", memory.isa);
+    }
+    cohort_future_destroy(future);
+    return status;
+}
+
+/* As many blocks as fit, and no more than all sequences can use at their longest. */
+static cohort_status choose_blocks(cohort_engine *engine, int64_t fitting) {
+    const cohort_engine_options *options = &engine->options;
+    cohort_engine_info *info = &engine->info;
+    int64_t block_size = options->block_size;
+    int64_t per_sequence = (info->max_model_len + block_size - 1) / block_size;
+    int64_t useful = per_sequence * options->max_num_seqs;
+    info->num_blocks = fitting < useful ? fitting : useful;
+    if (options->num_blocks) info->num_blocks = options->num_blocks;
+    if (info->num_blocks > INT32_MAX) info->num_blocks = INT32_MAX;
+    if (info->num_blocks >= per_sequence) return COHORT_OK;
+    if (options->max_model_len || info->num_blocks < 1)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "to serve one request of max_model_len %d, the KV cache needs "
+                           "%lld blocks and has room for %lld; raise "
+                           "kv_cache_memory_bytes or lower max_model_len",
+                           info->max_model_len, (long long)per_sequence,
+                           (long long)info->num_blocks);
+    /* Nobody asked for the model's whole length: what fits is the length. */
+    info->max_model_len = (int32_t)(info->num_blocks * block_size);
+    cohort_log(COHORT_LOG_WARNING, "engine", COHORT_RANK_LOCAL,
+               "event=max_model_len_reduced max_model_len=%d num_blocks=%lld",
+               info->max_model_len, (long long)info->num_blocks);
+    return COHORT_OK;
+}
+
+static cohort_status create_cache(cohort_engine *engine) {
+    int64_t fitting;
+    COHORT_TRY(gather_memory(engine, &fitting));
+    COHORT_TRY(choose_blocks(engine, fitting));
+    const cohort_runner_cache cache = {.n_blocks = (uint64_t)engine->info.num_blocks};
+    COHORT_TRY(call(engine, COHORT_RUNNER_INITIALIZE, &cache, sizeof cache, NULL));
+    cohort_log(COHORT_LOG_INFO, "engine", COHORT_RANK_LOCAL,
+               "event=kv_cache_ready blocks=%lld block_size=%d tokens=%lld",
+               (long long)engine->info.num_blocks, engine->info.block_size,
+               (long long)engine->info.num_blocks * engine->info.block_size);
+    return COHORT_OK;
+}
+
+static cohort_status create_scheduler(cohort_engine *engine) {
+    const cohort_engine_options *options = &engine->options;
+    engine->max_in_flight = cohort_executor_max_in_flight(engine->executor);
+    if (engine->max_in_flight > COHORT_MAX_IN_FLIGHT)
+        engine->max_in_flight = COHORT_MAX_IN_FLIGHT;
+    const cohort_scheduler_limits limits = {.max_num_seqs = options->max_num_seqs,
+                                            .max_num_batched_tokens =
+                                                options->max_num_batched_tokens,
+                                            .max_model_len = engine->info.max_model_len,
+                                            .block_size = options->block_size,
+                                            .n_blocks = (int32_t)engine->info.num_blocks,
+                                            .pp_size = options->executor.pp,
+                                            .max_in_flight = engine->max_in_flight};
+    size_t n = (size_t)options->max_num_seqs;
+    engine->requests = calloc(n, sizeof *engine->requests);
+    engine->entries = calloc(n, sizeof *engine->entries);
+    engine->completions = calloc(n, sizeof *engine->completions);
+    if (!engine->requests || !engine->entries || !engine->completions)
+        return COHORT_FAIL(COHORT_E_NOMEM, "an engine of %zu sequences", n);
+    engine->completions_capacity = n;
+    return cohort_scheduler_create(&limits, &engine->scheduler);
+}
+
+/* ---- life -------------------------------------------------------------------------- */
+
+static cohort_status start(cohort_engine *engine) {
+    int64_t begin_ns = cohort_clock_ns();
+    COHORT_TRY(resolve_options(engine));
+    COHORT_TRY(open_files(engine));
+    int64_t opened_ns = cohort_clock_ns();
+    COHORT_TRY(start_executor(engine));
+    int64_t loaded_ns = cohort_clock_ns();
+    cohort_engine_info *info = &engine->info;
+    *info = (cohort_engine_info){
+        .max_num_seqs = engine->options.max_num_seqs,
+        .max_num_batched_tokens = engine->options.max_num_batched_tokens,
+        .block_size = engine->options.block_size,
+        .vocab_size = engine->config.vocab_size,
+        .eos_token_id = engine->config.n_eos ? engine->config.eos_token_ids[0] : -1,
+        .architecture = engine->config.architecture_name,
+        .isa = engine->isa,
+        .open_ns = opened_ns - begin_ns,
+        .executor_ns = loaded_ns - opened_ns};
+    COHORT_TRY_WHILE(create_cache(engine), "creating the KV cache");
+    info->kv_cache_ns = cohort_clock_ns() - loaded_ns;
+    return create_scheduler(engine);
+}
+
+cohort_status cohort_engine_start(const cohort_engine_options *options,
+                                  cohort_engine **out_engine) {
+    *out_engine = NULL;
+    cohort_engine *engine = calloc(1, sizeof *engine);
+    if (!engine) return COHORT_FAIL(COHORT_E_NOMEM, "an engine");
+    engine->options = *options;
+    cohort_status status = start(engine);
+    if (status < 0) {
+        cohort_error error = *cohort_last_error();
+        cohort_engine_destroy(engine);
+        return cohort_fail_adopt(&error);
+    }
+    /* The caller's texts may go away. */
+    engine->options.model = engine->options.dtype = engine->options.load_format = NULL;
+    engine->options.layer_partition = engine->options.cpu_threads_bind = NULL;
+    engine->options.isa = NULL;
+    engine->options.executor = (cohort_executor_options){0};
+    *out_engine = engine;
+    return COHORT_OK;
+}
+
+static void free_sequences(engine_sequence *sequence) {
+    while (sequence) {
+        engine_sequence *next = sequence->next;
+        cohort_engine_sequence_free(sequence);
+        sequence = next;
+    }
+}
+
+void cohort_engine_destroy(cohort_engine *engine) {
+    if (!engine) return;
+    if (engine->executor) cohort_executor_shutdown(engine->executor);
+    cohort_future_destroy(engine->reported);
+    for (int32_t i = 0; i < engine->n_futures; i++)
+        cohort_future_destroy(
+            engine->futures[(engine->first_future + i) % COHORT_MAX_IN_FLIGHT]);
+    cohort_executor_destroy(engine->executor);
+    cohort_scheduler_destroy(engine->scheduler);
+    free_sequences(engine->first);
+    free_sequences(engine->ended);
+    cohort_tokenizer_close(engine->tokenizer);
+    cohort_step_output_view_deinit(&engine->view);
+    free(engine->requests);
+    free(engine->entries);
+    free(engine->completions);
+    free(engine->message);
+    free(engine);
+}
+
+void cohort_engine_describe(const cohort_engine *engine, cohort_engine_info *out_info) {
+    *out_info = engine->info;
+}
+
+cohort_executor *cohort_engine_executor(cohort_engine *engine) {
+    return engine->executor;
+}
+
+/* ---- text -------------------------------------------------------------------------- */
+
+static cohort_status need_tokenizer(const cohort_engine *engine) {
+    if (engine->tokenizer) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_INVALID,
+                       "there is no tokenizer; start without skip_tokenizer_init or use "
+                       "token ids");
+}
+
+cohort_status cohort_engine_tokenize(const cohort_engine *engine, const char *text,
+                                     size_t text_bytes, bool special, int32_t **out_ids,
+                                     size_t *out_count) {
+    COHORT_TRY(need_tokenizer(engine));
+    return cohort_tokenizer_encode(engine->tokenizer, text, text_bytes, special, out_ids,
+                                   out_count);
+}
+
+cohort_status cohort_engine_detokenize(const cohort_engine *engine, const int32_t *ids,
+                                       size_t count, bool skip_special, char **out_text,
+                                       size_t *out_text_bytes) {
+    COHORT_TRY(need_tokenizer(engine));
+    return cohort_tokenizer_decode(engine->tokenizer, ids, count, skip_special, out_text,
+                                   out_text_bytes);
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "cohort/clock.h"
+#include "engine/engine_internal.h"
+
+/* Design notes.
+ *
+ * A call to step waits for the oldest step under way, takes its results in, and sends
+ * what can be computed next before it returns: the ranks work while the caller prints.
+ *
+ * Outputs point into the sequences and into the bytes of the reply, whose future is
+ * therefore kept until the next call.  A sequence that ended is freed by the next call,
+ * or later if a step under way still holds it. */
+
+/* ---- sending ----------------------------------------------------------------------- */
+
+static cohort_step_request request_of(const engine_sequence *sequence) {
+    const engine_request *request = sequence->request;
+    cohort_step_request message = {.request_id = sequence->wire_id,
+                                   .slot = (uint32_t)sequence->scheduled.slot,
+                                   .n_prompt_tokens = (uint32_t)request->n_prompt_tokens,
+                                   .n_tokens = (uint32_t)sequence->n_tokens,
+                                   .tokens = sequence->tokens,
+                                   .sampling = request->sampling};
+    message.sampling.seed = sequence->seed;
+    /* Of one completion, and not again after a preemption. */
+    if (!sequence->prompt_logprobs ||
+        sequence->n_prompt_logprobs == request->n_prompt_tokens - 1)
+        message.sampling.n_prompt_logprobs = -1;
+    if (request->min_tokens == 0) message.sampling.n_stop_tokens = 0;
+    return message;
+}
+
+static cohort_step_entry entry_of(const cohort_schedule_entry *scheduled) {
+    const engine_sequence *sequence = (const engine_sequence *)scheduled->request;
+    return (cohort_step_entry){
+        .slot = (uint32_t)scheduled->request->slot,
+        .flags = scheduled->samples ? COHORT_ENTRY_SAMPLE : 0,
+        .n_computed_tokens = (uint32_t)scheduled->n_computed_tokens,
+        .n_scheduled_tokens = (uint32_t)scheduled->n_scheduled_tokens,
+        .n_new_tokens = (uint32_t)scheduled->n_new_tokens,
+        .n_new_blocks = (uint32_t)scheduled->n_new_blocks,
+        .new_tokens = sequence->tokens + sequence->n_tokens - scheduled->n_new_tokens,
+        .new_blocks = scheduled->new_blocks,
+    };
+}
+
+static cohort_status encode(cohort_engine *engine, const cohort_schedule *schedule,
+                            size_t *out_size_bytes) {
+    cohort_step step = {.n_finished = (uint32_t)schedule->n_finished,
+                        .finished = schedule->finished,
+                        .requests = engine->requests,
+                        .entries = engine->entries};
+    for (int32_t i = 0; i < schedule->n_entries; i++) {
+        const cohort_schedule_entry *entry = &schedule->entries[i];
+        if (entry->is_new)
+            engine->requests[step.n_requests++] =
+                request_of((const engine_sequence *)entry->request);
+        engine->entries[step.n_entries++] = entry_of(entry);
+    }
+    size_t size_bytes = cohort_step_encoded_bytes(&step);
+    if (size_bytes > engine->message_capacity) {
+        free(engine->message);
+        engine->message_capacity = size_bytes + size_bytes / 2;
+        engine->message = malloc(engine->message_capacity);
+        if (!engine->message) {
+            engine->message_capacity = 0;
+            return COHORT_FAIL(COHORT_E_NOMEM, "a step of %zu bytes", size_bytes);
+        }
+    }
+    cohort_step_encode(&step, engine->message);
+    *out_size_bytes = size_bytes;
+    return COHORT_OK;
+}
+
+/* Sends steps until as many are under way as may be, or nothing is left to schedule. */
+static cohort_status send_steps(cohort_engine *engine) {
+    cohort_schedule schedule;
+    while (cohort_scheduler_next(engine->scheduler, &schedule)) {
+        size_t size_bytes = 0;
+        cohort_future *future = NULL;
+        COHORT_TRY(encode(engine, &schedule, &size_bytes));
+        cohort_status status =
+            cohort_execute_model(engine->executor, engine->message, size_bytes, &future);
+        if (status == COHORT_PENDING)
+            return COHORT_FAIL(COHORT_E_INVALID,
+                               "the executor takes fewer steps than %d at once",
+                               engine->max_in_flight);
+        COHORT_TRY(status);
+        engine->futures[(engine->first_future + engine->n_futures++) %
+                        COHORT_MAX_IN_FLIGHT] = future;
+    }
+    return COHORT_OK;
+}
+
+/* ---- results ----------------------------------------------------------------------- */
+
+static cohort_completion *add_completion(cohort_engine *engine,
+                                         const engine_sequence *sequence) {
+    /* Reserved: one for every sequence of a step, or that was cancelled. */
+    cohort_completion *completion = &engine->completions[engine->n_completions++];
+    *completion = (cohort_completion){
+        .request_id = sequence->request->id,
+        .index = sequence->index,
+        .text = "",
+        .stop_token_id = -1,
+        .prompt_token_ids = sequence->request->prompt,
+        .n_prompt_token_ids = sequence->request->n_prompt_tokens,
+        .n_generated = sequence->n_tokens - sequence->request->n_prompt_tokens,
+    };
+    return completion;
+}
+
+static cohort_status reserve_completions(cohort_engine *engine, size_t count) {
+    if (count <= engine->completions_capacity) return COHORT_OK;
+    cohort_completion *larger = realloc(engine->completions, count * sizeof *larger);
+    if (!larger) return COHORT_FAIL(COHORT_E_NOMEM, "%zu completions", count);
+    engine->completions = larger;
+    engine->completions_capacity = count;
+    return COHORT_OK;
+}
+
+/* The sequence's end was reported: from the list of the living to that of the ended. */
+static void end_sequence(cohort_engine *engine, engine_sequence *sequence) {
+    *(sequence->next ? &sequence->next->previous : &engine->last) = sequence->previous;
+    *(sequence->previous ? &sequence->previous->next : &engine->first) = sequence->next;
+    sequence->previous = NULL;
+    sequence->next = engine->ended;
+    engine->ended = sequence;
+    cohort_scheduler_finish(engine->scheduler, &sequence->scheduled);
+}
+
+static void free_ended(cohort_engine *engine) {
+    engine_sequence **link = &engine->ended;
+    while (*link) {
+        engine_sequence *sequence = *link;
+        if (sequence->scheduled.n_in_flight > 0) {
+            link = &sequence->next;
+            continue;
+        }
+        *link = sequence->next;
+        cohort_engine_sequence_free(sequence);
+    }
+}
+
+static void take_prompt_logprobs(engine_sequence *sequence,
+                                 const cohort_position_logprobs *from) {
+    int32_t per_position = sequence->request->sampling.n_prompt_logprobs + 1;
+    /* In order; those computed again after a preemption are here already. */
+    if (!sequence->prompt_logprobs ||
+        from->position != (uint32_t)sequence->n_prompt_logprobs + 1 ||
+        from->n != (uint32_t)per_position)
+        return;
+    cohort_token_logprob *entries =
+        sequence->prompt_entries +
+        (size_t)sequence->n_prompt_logprobs * (size_t)per_position;
+    memcpy(entries, from->entries, from->n * sizeof *entries);
+    sequence->prompt_logprobs[sequence->n_prompt_logprobs++] = (cohort_position_logprobs){
+        .position = from->position, .n = from->n, .entries = entries};
+}
+
+/* Why the sequence ends with this token, if it does; vLLM's check_stop. */
+static cohort_finish_reason finish_reason(const cohort_engine *engine,
+                                          const engine_sequence *sequence, int32_t token,
+                                          int32_t *out_stop_token) {
+    const engine_request *request = sequence->request;
+    int32_t n_generated = sequence->n_tokens - request->n_prompt_tokens;
+    if (n_generated >= request->min_tokens) {
+        for (int32_t i = 0; !request->ignore_eos && i < engine->config.n_eos; i++)
+            if (token == engine->config.eos_token_ids[i]) return COHORT_FINISH_STOP;
+        for (uint32_t i = 0; i < request->n_own_stop_tokens; i++)
+            if (token == request->stop_tokens[i]) {
+                *out_stop_token = token;
+                return COHORT_FINISH_STOP;
+            }
+    }
+    return n_generated >= request->max_tokens ? COHORT_FINISH_LENGTH : COHORT_FINISH_NONE;
+}
+
+/* The token's text; a stop string in it ends the sequence. */
+static cohort_status add_text(engine_sequence *sequence, int32_t token,
+                              cohort_completion *completion) {
+    const engine_request *request = sequence->request;
+    const char *text;
+    size_t size_bytes;
+    int32_t stop = -1;
+    bool may_stop = completion->n_generated > request->min_tokens;
+    bool is_stop_token = completion->finish_reason == COHORT_FINISH_STOP;
+    if (!is_stop_token || request->include_stop) {
+        COHORT_TRY(
+            cohort_detokenizer_append(sequence->detokenizer, token, &text, &size_bytes));
+        COHORT_TRY(
+            cohort_stop_text_append(&sequence->text, text, size_bytes, may_stop, &stop));
+    }
+    /* A stop string counts before a length that is reached with it. */
+    if (stop >= 0 && !is_stop_token) {
+        completion->finish_reason = COHORT_FINISH_STOP;
+        completion->stop_string = request->stop[stop];
+    }
+    bool is_final = completion->finish_reason != COHORT_FINISH_NONE;
+    if (is_final && stop < 0) {
+        COHORT_TRY(cohort_detokenizer_finish(sequence->detokenizer, &text, &size_bytes));
+        COHORT_TRY(
+            cohort_stop_text_append(&sequence->text, text, size_bytes, false, &stop));
+    }
+    cohort_stop_text_take(&sequence->text, is_final, &completion->text,
+                          &completion->text_bytes);
+    return COHORT_OK;
+}
+
+static cohort_status add_token(cohort_engine *engine, engine_sequence *sequence,
+                               int32_t token, const cohort_position_logprobs *logprobs) {
+    const engine_request *request = sequence->request;
+    if (token < 0 || token >= engine->info.vocab_size)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "the output rank sampled token %d of %d",
+                           token, engine->info.vocab_size);
+    sequence->tokens[sequence->n_tokens++] = token;
+    cohort_completion *completion = add_completion(engine, sequence);
+    completion->token_ids = sequence->tokens + sequence->n_tokens - 1;
+    completion->n_token_ids = 1;
+    completion->logprobs = logprobs;
+    if (completion->n_generated == 1 && sequence->prompt_logprobs) {
+        completion->prompt_logprobs = sequence->prompt_logprobs;
+        completion->n_prompt_logprobs = sequence->n_prompt_logprobs;
+    }
+    completion->finish_reason =
+        finish_reason(engine, sequence, token, &completion->stop_token_id);
+    if (request->detokenize) COHORT_TRY(add_text(sequence, token, completion));
+    if (completion->finish_reason == COHORT_FINISH_NONE)
+        cohort_scheduler_append(engine->scheduler, &sequence->scheduled);
+    else
+        end_sequence(engine, sequence);
+    return COHORT_OK;
+}
+
+static cohort_status take_result(cohort_engine *engine,
+                                 const cohort_schedule_entry *entry,
+                                 const cohort_step_result *result) {
+    engine_sequence *sequence = (engine_sequence *)entry->request;
+    if (result->request_id != sequence->wire_id)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a result of request %llu in place of %llu",
+                           (unsigned long long)result->request_id,
+                           (unsigned long long)sequence->wire_id);
+    if (sequence->scheduled.is_finished) return COHORT_OK; /* cancelled on the way */
+    const cohort_position_logprobs *logprobs = NULL;
+    for (uint32_t i = 0; i < result->n_positions; i++) {
+        const cohort_position_logprobs *position = &result->positions[i];
+        if (position->position < (uint32_t)sequence->request->n_prompt_tokens)
+            take_prompt_logprobs(sequence, position);
+        else
+            logprobs = position;
+    }
+    if (!entry->samples) return COHORT_OK;
+    return add_token(engine, sequence, result->token_id, logprobs);
+}
+
+static cohort_status take_step(cohort_engine *engine, cohort_future *future) {
+    int32_t rank;
+    const void *bytes;
+    size_t size_bytes;
+    cohort_schedule schedule;
+    if (cohort_future_reply_count(future) != 1)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a step with %d replies",
+                           cohort_future_reply_count(future));
+    cohort_future_reply(future, 0, &rank, &bytes, &size_bytes);
+    COHORT_TRY_WHILE(cohort_step_output_decode(bytes, size_bytes, &engine->view),
+                     "reading the answer of rank %d", rank);
+    cohort_scheduler_complete(engine->scheduler, &schedule);
+    if (engine->view.output.n_results != (uint32_t)schedule.n_entries)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "%u results for a step of %d requests",
+                           engine->view.output.n_results, schedule.n_entries);
+    COHORT_TRY(reserve_completions(engine, (size_t)schedule.n_entries));
+    for (int32_t i = 0; i < schedule.n_entries; i++)
+        COHORT_TRY(
+            take_result(engine, &schedule.entries[i], &engine->view.output.results[i]));
+    return COHORT_OK;
+}
+
+/* ---- the step ---------------------------------------------------------------------- */
+
+static cohort_status report_cancelled(cohort_engine *engine) {
+    size_t count = 0;
+    for (engine_sequence *sequence = engine->first; sequence; sequence = sequence->next)
+        count += sequence->is_cancelled;
+    COHORT_TRY(reserve_completions(engine, count));
+    engine_sequence *next;
+    for (engine_sequence *sequence = engine->first; sequence; sequence = next) {
+        next = sequence->next;
+        if (!sequence->is_cancelled) continue;
+        add_completion(engine, sequence)->finish_reason = COHORT_FINISH_ABORT;
+        end_sequence(engine, sequence);
+    }
+    engine->has_cancelled = false;
+    return COHORT_OK;
+}
+
+/* A deadline that passed is no failure; an executor that failed by a timeout is. */
+static bool is_late(cohort_engine *engine, cohort_status status) {
+    cohort_error failure;
+    return status == COHORT_E_TIMEOUT &&
+           cohort_executor_failure(engine->executor, &failure) == COHORT_OK;
+}
+
+static cohort_status turn(cohort_engine *engine, int64_t deadline_ns, bool *out_is_late) {
+    if (engine->has_cancelled) {
+        COHORT_TRY(report_cancelled(engine));
+        return send_steps(engine);
+    }
+    COHORT_TRY(send_steps(engine));
+    if (engine->n_futures == 0) return COHORT_PENDING;
+    cohort_future *future = engine->futures[engine->first_future];
+    cohort_status status = cohort_future_wait(future, deadline_ns);
+    *out_is_late = is_late(engine, status);
+    COHORT_TRY(status);
+    engine->first_future = (engine->first_future + 1) % COHORT_MAX_IN_FLIGHT;
+    engine->n_futures--;
+    engine->reported = future;
+    COHORT_TRY(take_step(engine, future));
+    return send_steps(engine);
+}
+
+cohort_status cohort_engine_step(cohort_engine *engine, int64_t deadline_ns,
+                                 cohort_engine_outputs *out_outputs) {
+    bool late = false;
+    *out_outputs = (cohort_engine_outputs){0};
+    if (engine->is_failed) return cohort_fail_adopt(&engine->failure);
+    cohort_future_destroy(engine->reported);
+    engine->reported = NULL;
+    engine->n_completions = 0;
+    free_ended(engine);
+    cohort_status status = turn(engine, deadline_ns, &late);
+    if (status < 0 && !late) {
+        engine->is_failed = true;
+        engine->failure = *cohort_last_error();
+        return status;
+    }
+    *out_outputs = (cohort_engine_outputs){
+        .completions = engine->completions,
+        .n_completions = engine->n_completions,
+        .n_running = cohort_scheduler_n_running(engine->scheduler),
+        .n_waiting = cohort_scheduler_n_waiting(engine->scheduler)};
+    return status;
+}
+
+bool cohort_engine_has_unfinished(const cohort_engine *engine) {
+    return engine->first != NULL;
+}

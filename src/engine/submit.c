@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/random.h"
+#include "engine/engine_internal.h"
+
+/* Design notes.
+ *
+ * A request is checked as a whole before anything is queued; the ranges and most of the
+ * words are vLLM's (sampling_params.py).  All memory that a sequence will need is taken
+ * here, text excepted, so that the step path does not allocate. */
+
+/* vLLM's _MAX_TEMP: colder than this, a softmax in f32 is of no use. */
+#define COLDEST_TEMPERATURE 0.01f
+
+cohort_request cohort_engine_request_defaults(const cohort_engine *engine) {
+    cohort_request request = {.sampling = cohort_sampling_defaults(),
+                              .n = 1,
+                              .max_tokens = 16,
+                              .skip_special_tokens = true,
+                              .detokenize = engine->tokenizer != NULL};
+    const cohort_generation_defaults *defaults = &engine->defaults;
+    if (engine->options.ignore_generation_config) return request;
+    if (!isnan(defaults->temperature))
+        request.sampling.temperature = defaults->temperature;
+    if (!isnan(defaults->top_p)) request.sampling.top_p = defaults->top_p;
+    if (!isnan(defaults->min_p)) request.sampling.min_p = defaults->min_p;
+    if (!isnan(defaults->repetition_penalty))
+        request.sampling.repetition_penalty = defaults->repetition_penalty;
+    if (defaults->top_k >= 0) request.sampling.top_k = defaults->top_k;
+    if (defaults->max_new_tokens > 0) request.max_tokens = defaults->max_new_tokens;
+    return request;
+}
+
+/* ---- checks ------------------------------------------------------------------------ */
+
+static cohort_status check_numbers(const cohort_request *request) {
+    const cohort_sampling_params *sampling = &request->sampling;
+    const struct {
+        const char *name;
+        double value, least, most;
+    } ranges[] = {
+        {"temperature", (double)sampling->temperature, 0, 1e6},
+        {"top_p", (double)sampling->top_p, 1e-30, 1},
+        {"min_p", (double)sampling->min_p, 0, 1},
+        {"top_k", sampling->top_k, -1, INT32_MAX},
+        {"repetition_penalty", (double)sampling->repetition_penalty, 1e-6, 1e6},
+        {"presence_penalty", (double)sampling->presence_penalty, -2, 2},
+        {"frequency_penalty", (double)sampling->frequency_penalty, -2, 2},
+        {"min_tokens", sampling->min_tokens, 0,
+         request->max_tokens ? request->max_tokens : INT32_MAX},
+        {"logprobs", sampling->n_logprobs, -1, COHORT_MAX_LOGPROBS},
+        {"prompt_logprobs", sampling->n_prompt_logprobs, -1, COHORT_MAX_LOGPROBS},
+        {"logit_bias: number of pairs", sampling->n_bias, 0, COHORT_MAX_LOGIT_BIAS},
+        {"stop_token_ids: number", sampling->n_stop_tokens, 0,
+         COHORT_MAX_STOP_TOKENS - COHORT_MAX_EOS},
+        {"stop: number of strings", request->n_stop, 0, COHORT_MAX_STOP_STRINGS},
+        {"n", request->n, 1, COHORT_MAX_COMPLETIONS},
+        {"max_tokens", request->max_tokens, 0, INT32_MAX},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (!(ranges[i].value >= ranges[i].least && ranges[i].value <= ranges[i].most))
+            return COHORT_FAIL(COHORT_E_INVALID, "%s is %g, must be from %g to %g",
+                               ranges[i].name, ranges[i].value, ranges[i].least,
+                               ranges[i].most);
+    return COHORT_OK;
+}
+
+static cohort_status check_tokens(const cohort_engine *engine, const char *what,
+                                  const int32_t *ids, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] < 0 || ids[i] >= engine->info.vocab_size)
+            return COHORT_FAIL(COHORT_E_INVALID,
+                               "%s: token id %d is outside the vocabulary of %d", what,
+                               ids[i], engine->info.vocab_size);
+    return COHORT_OK;
+}
+
+static cohort_status check_stops(const cohort_engine *engine,
+                                 const cohort_request *request) {
+    if ((request->n_stop || request->detokenize) && !engine->tokenizer)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "text and stop strings need a tokenizer; start without "
+                           "skip_tokenizer_init");
+    if (request->n_stop && !request->detokenize)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "stop strings are only supported when detokenize is true");
+    for (uint32_t i = 0; i < request->n_stop; i++) {
+        size_t length = request->stop[i] ? strlen(request->stop[i]) : 0;
+        if (length == 0 || length > COHORT_MAX_STOP_STRING_BYTES)
+            return COHORT_FAIL(COHORT_E_INVALID,
+                               "stop string %u has %zu bytes, must have 1 to %d", i,
+                               length, COHORT_MAX_STOP_STRING_BYTES);
+    }
+    return COHORT_OK;
+}
+
+static cohort_status check(const cohort_engine *engine, const cohort_request *request) {
+    const cohort_sampling_params *sampling = &request->sampling;
+    COHORT_TRY(check_numbers(request));
+    COHORT_TRY(check_stops(engine, request));
+    COHORT_TRY(check_tokens(engine, "stop_token_ids", sampling->stop_tokens,
+                            sampling->n_stop_tokens));
+    for (uint32_t i = 0; i < sampling->n_bias; i++) {
+        COHORT_TRY(check_tokens(engine, "logit_bias", &sampling->bias[i].token_id, 1));
+        if (!isfinite(sampling->bias[i].bias))
+            return COHORT_FAIL(COHORT_E_INVALID, "logit_bias of token %d is no number",
+                               sampling->bias[i].token_id);
+    }
+    return COHORT_OK;
+}
+
+static cohort_status check_prompt(const cohort_engine *engine,
+                                  const engine_request *request) {
+    if (request->n_prompt_tokens == 0)
+        return COHORT_FAIL(COHORT_E_INVALID, "the prompt is empty");
+    if (request->n_prompt_tokens >= engine->info.max_model_len)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "the prompt has %d tokens and max_model_len is %d, which "
+                           "leaves no room to generate; shorten it or raise "
+                           "max_model_len",
+                           request->n_prompt_tokens, engine->info.max_model_len);
+    return check_tokens(engine, "prompt", request->prompt,
+                        (size_t)request->n_prompt_tokens);
+}
+
+/* ---- copies ------------------------------------------------------------------------ */
+
+static void free_request(engine_request *request) {
+    if (!request) return;
+    for (uint32_t i = 0; request->stop && i < request->n_stop; i++)
+        free(request->stop[i]);
+    free(request->stop);
+    free(request->stop_tokens);
+    free(request->bias);
+    free(request->prompt);
+    free(request);
+}
+
+static cohort_status no_memory(void) {
+    return COHORT_FAIL(COHORT_E_NOMEM, "queueing a request");
+}
+
+static cohort_status copy_prompt(const cohort_engine *engine, const cohort_request *from,
+                                 engine_request *request) {
+    size_t count = from->n_prompt_token_ids;
+    if (from->prompt_token_ids) {
+        request->prompt = malloc((count + 1) * sizeof *request->prompt);
+        if (!request->prompt) return no_memory();
+        memcpy(request->prompt, from->prompt_token_ids, count * sizeof *request->prompt);
+    } else {
+        COHORT_TRY(cohort_engine_tokenize(engine, from->prompt ? from->prompt : "",
+                                          from->prompt ? from->prompt_bytes : 0, true,
+                                          &request->prompt, &count));
+    }
+    if (count > INT32_MAX)
+        return COHORT_FAIL(COHORT_E_INVALID, "the prompt has %zu tokens", count);
+    request->n_prompt_tokens = (int32_t)count;
+    return check_prompt(engine, request);
+}
+
+static cohort_status copy_lists(const cohort_engine *engine, const cohort_request *from,
+                                engine_request *request) {
+    const cohort_sampling_params *sampling = &from->sampling;
+    uint32_t n_eos = (uint32_t)engine->config.n_eos;
+    request->stop = calloc((size_t)from->n_stop + 1, sizeof *request->stop);
+    request->bias = calloc((size_t)sampling->n_bias + 1, sizeof *request->bias);
+    request->stop_tokens =
+        calloc((size_t)sampling->n_stop_tokens + n_eos + 1, sizeof *request->stop_tokens);
+    if (!request->stop || !request->bias || !request->stop_tokens) return no_memory();
+    for (; request->n_stop < from->n_stop; request->n_stop++) {
+        request->stop[request->n_stop] = strdup(from->stop[request->n_stop]);
+        if (!request->stop[request->n_stop]) return no_memory();
+    }
+    if (sampling->n_bias)
+        memcpy(request->bias, sampling->bias, sampling->n_bias * sizeof *request->bias);
+    for (uint32_t i = 0; i < sampling->n_stop_tokens; i++)
+        request->stop_tokens[i] = sampling->stop_tokens[i];
+    for (uint32_t i = 0; i < n_eos; i++)
+        request->stop_tokens[sampling->n_stop_tokens + i] =
+            engine->config.eos_token_ids[i];
+    request->sampling.bias = request->bias;
+    request->sampling.stop_tokens = request->stop_tokens;
+    request->n_own_stop_tokens = sampling->n_stop_tokens;
+    request->sampling.n_stop_tokens = sampling->n_stop_tokens + n_eos;
+    return COHORT_OK;
+}
+
+static cohort_status copy_request(const cohort_engine *engine, const cohort_request *from,
+                                  engine_request *request) {
+    request->ignore_eos = from->ignore_eos;
+    request->include_stop = from->include_stop_str_in_output;
+    request->skip_special = from->skip_special_tokens;
+    request->detokenize = from->detokenize;
+    request->sampling = from->sampling;
+    request->min_tokens = from->sampling.min_tokens;
+    if (from->sampling.temperature > 0 &&
+        from->sampling.temperature < COLDEST_TEMPERATURE)
+        request->sampling.temperature = COLDEST_TEMPERATURE;
+    COHORT_TRY(copy_prompt(engine, from, request));
+    int32_t room = engine->info.max_model_len - request->n_prompt_tokens;
+    request->max_tokens =
+        from->max_tokens && from->max_tokens < room ? from->max_tokens : room;
+    return copy_lists(engine, from, request);
+}
+
+/* ---- sequences --------------------------------------------------------------------- */
+
+void cohort_engine_sequence_free(engine_sequence *sequence) {
+    if (!sequence) return;
+    engine_request *request = sequence->request;
+    cohort_detokenizer_destroy(sequence->detokenizer);
+    cohort_stop_text_deinit(&sequence->text);
+    free(sequence->prompt_entries);
+    free(sequence->prompt_logprobs);
+    free(sequence->tokens);
+    free(sequence);
+    if (--request->n_left == 0) free_request(request);
+}
+
+static cohort_status reserve_prompt_logprobs(engine_sequence *sequence) {
+    const engine_request *request = sequence->request;
+    size_t n = (size_t)request->n_prompt_tokens;
+    size_t per_position = (size_t)request->sampling.n_prompt_logprobs + 1;
+    sequence->prompt_logprobs = calloc(n, sizeof *sequence->prompt_logprobs);
+    sequence->prompt_entries =
+        malloc(n * per_position * sizeof *sequence->prompt_entries);
+    return sequence->prompt_logprobs && sequence->prompt_entries ? COHORT_OK
+                                                                 : no_memory();
+}
+
+static cohort_status fill_sequence(const cohort_engine *engine,
+                                   engine_sequence *sequence) {
+    engine_request *request = sequence->request;
+    size_t n_prompt = (size_t)request->n_prompt_tokens;
+    sequence->tokens =
+        malloc((n_prompt + (size_t)request->max_tokens) * sizeof *sequence->tokens);
+    if (!sequence->tokens) return no_memory();
+    memcpy(sequence->tokens, request->prompt, n_prompt * sizeof *sequence->tokens);
+    sequence->n_tokens = request->n_prompt_tokens;
+    sequence->scheduled.n_tokens = request->n_prompt_tokens;
+    if (sequence->index == 0 && request->sampling.n_prompt_logprobs >= 0)
+        COHORT_TRY(reserve_prompt_logprobs(sequence));
+    if (!request->detokenize) return COHORT_OK;
+    sequence->text = (cohort_stop_text){.stop = (const char *const *)request->stop,
+                                        .n_stop = request->n_stop,
+                                        .include = request->include_stop};
+    return cohort_detokenizer_create(engine->tokenizer, request->prompt, n_prompt,
+                                     request->skip_special, &sequence->detokenizer);
+}
+
+/* A chain of n, or nothing. */
+static cohort_status make_sequences(const cohort_engine *engine, engine_request *request,
+                                    int32_t n, engine_sequence **out_first) {
+    engine_sequence *first = NULL;
+    cohort_status status = COHORT_OK;
+    for (int32_t index = n; index-- > 0 && status >= 0;) {
+        engine_sequence *sequence = calloc(1, sizeof *sequence);
+        if (!sequence) {
+            status = no_memory();
+            break;
+        }
+        request->n_left++;
+        sequence->request = request;
+        sequence->index = index;
+        sequence->seed = request->sampling.seed + (uint64_t)index;
+        sequence->next = first;
+        first = sequence;
+        status = fill_sequence(engine, sequence);
+    }
+    *out_first = first;
+    if (status >= 0) return status;
+    request->n_left++; /* the caller frees the request */
+    while (first) {
+        engine_sequence *next = first->next;
+        cohort_engine_sequence_free(first);
+        first = next;
+    }
+    request->n_left--;
+    return status;
+}
+
+static void queue(cohort_engine *engine, engine_sequence *sequence) {
+    sequence->wire_id = ++engine->last_wire_id;
+    sequence->previous = engine->last;
+    sequence->next = NULL;
+    *(engine->last ? &engine->last->next : &engine->first) = sequence;
+    engine->last = sequence;
+    cohort_scheduler_add(engine->scheduler, &sequence->scheduled);
+}
+
+cohort_status cohort_engine_submit(cohort_engine *engine, const cohort_request *request,
+                                   cohort_request_id *out_id) {
+    *out_id = (cohort_request_id){0};
+    if (engine->is_failed) return cohort_fail_adopt(&engine->failure);
+    COHORT_TRY(check(engine, request));
+    engine_request *copy = calloc(1, sizeof *copy);
+    if (!copy) return no_memory();
+    engine_sequence *sequence = NULL;
+    cohort_status status = copy_request(engine, request, copy);
+    copy->id.value = engine->last_id + 1;
+    if (!request->has_seed)
+        copy->sampling.seed = cohort_random_u64(engine->options.seed, copy->id.value);
+    if (status >= 0) status = make_sequences(engine, copy, request->n, &sequence);
+    if (status < 0) {
+        free_request(copy);
+        return status;
+    }
+    engine->last_id = copy->id.value;
+    while (sequence) {
+        engine_sequence *next = sequence->next;
+        queue(engine, sequence);
+        sequence = next;
+    }
+    *out_id = copy->id;
+    return COHORT_OK;
+}
+
+void cohort_engine_cancel(cohort_engine *engine, cohort_request_id id) {
+    for (engine_sequence *sequence = engine->first; sequence; sequence = sequence->next) {
+        if (sequence->request->id.value != id.value || sequence->is_cancelled) continue;
+        sequence->is_cancelled = engine->has_cancelled = true;
+        cohort_scheduler_finish(engine->scheduler, &sequence->scheduled);
+    }
+}
