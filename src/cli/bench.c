@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `cohort bench latency` and `throughput`, with vLLM's flags and words.  Prompts are
+ * random token ids, distinct, greedy, eos ignored.  Outside the timed window: start-up
+ * and warm-up. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "base/random.h"
+#include "cli/options.h"
+#include "cohort/clock.h"
+
+typedef struct series {
+    double *seconds;
+    size_t count, capacity;
+} series;
+
+static void add_to(series *to, double seconds) {
+    if (to->count == to->capacity) {
+        to->capacity = to->capacity * 2 + 256;
+        to->seconds = realloc(to->seconds, to->capacity * sizeof(double));
+        if (!to->seconds) abort();
+    }
+    to->seconds[to->count++] = seconds;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double percentile(series *of, double p) {
+    if (!of->count) return NAN;
+    qsort(of->seconds, of->count, sizeof(double), ascending);
+    double at = p / 100 * (double)(of->count - 1);
+    size_t low = (size_t)at;
+    size_t high = low + 1 < of->count ? low + 1 : low;
+    return of->seconds[low] + (at - (double)low) * (of->seconds[high] - of->seconds[low]);
+}
+
+static double mean(const series *of) {
+    double sum = 0;
+    for (size_t i = 0; i < of->count; i++)
+        sum += of->seconds[i];
+    return sum / (double)of->count;
+}
+
+static double seconds_since(int64_t start_ns) {
+    return (double)(cohort_clock_ns() - start_ns) / 1e9;
+}
+
+/* What one round of requests took. */
+typedef struct lap {
+    double total_s, first_token_s; /* until every prompt had its first token */
+    series steps;                  /* between outputs, once all prompts are done */
+} lap;
+
+static int submit_all(cohort_engine *engine, const cli_options *options, int64_t count,
+                      uint64_t seed) {
+    cohort_engine_info info;
+    cohort_engine_describe(engine, &info);
+    int32_t *ids = malloc(sizeof(int32_t) * (size_t)options->input_len);
+    if (!ids) abort();
+    int result = CLI_OK;
+    for (int64_t p = 0; p < count && result == CLI_OK; p++) {
+        for (int64_t i = 0; i < options->input_len; i++)
+            ids[i] = (int32_t)(cohort_random_u64(seed + (uint64_t)p, (uint64_t)i) %
+                               (uint64_t)info.vocab_size);
+        cohort_request request = cohort_engine_request_defaults(engine);
+        request.prompt_token_ids = ids;
+        request.n_prompt_token_ids = (size_t)options->input_len;
+        request.sampling = cohort_sampling_defaults();
+        request.sampling.temperature = 0;
+        request.max_tokens = (int32_t)options->output_len;
+        request.ignore_eos = true;
+        request.detokenize = false;
+        cohort_request_id id;
+        if (cohort_engine_submit(engine, &request, &id) < 0)
+            result = cli_fail("submitting");
+    }
+    free(ids);
+    return result;
+}
+
+static int run_round(cohort_engine *engine, const cli_options *options, int64_t count,
+                     uint64_t seed, lap *out) {
+    int64_t start_ns = cohort_clock_ns(), last_ns = 0, started = 0;
+    int result = submit_all(engine, options, count, seed);
+    while (result == CLI_OK && cohort_engine_has_unfinished(engine)) {
+        cohort_engine_outputs outputs;
+        cohort_status status = cohort_engine_step(engine, COHORT_NEVER, &outputs);
+        if (status < 0) return cli_fail("measuring");
+        for (size_t i = 0; status == COHORT_OK && i < outputs.n_completions; i++) {
+            const cohort_completion *completion = &outputs.completions[i];
+            started += completion->n_generated == completion->n_token_ids;
+        }
+        int64_t now_ns = cohort_clock_ns();
+        if (last_ns) add_to(&out->steps, (double)(now_ns - last_ns) / 1e9);
+        if (started == count) {
+            if (!last_ns) out->first_token_s = seconds_since(start_ns);
+            last_ns = now_ns;
+        }
+    }
+    out->total_s = seconds_since(start_ns);
+    return result;
+}
+
+static int write_json(const char *path, cJSON *object) {
+    int result = CLI_OK;
+    char *text = cJSON_Print(object);
+    char temporary[4096];
+    snprintf(temporary, sizeof temporary, "%s.part", path);
+    FILE *file = fopen(temporary, "we");
+    bool written = file && fprintf(file, "%s\n", text) > 0;
+    if (file && fclose(file)) written = false;
+    if (!written || rename(temporary, path)) {
+        fprintf(stderr, "cohort bench: cannot write --output-json %s\n", path);
+        remove(temporary);
+        result = CLI_USAGE;
+    }
+    free(text);
+    return result;
+}
+
+static const double percents[] = {10, 25, 50, 75, 90, 99};
+enum { N_PERCENTS = sizeof percents / sizeof *percents };
+
+static int report_latency(const cli_options *options, series *totals, series *first,
+                          series *steps) {
+    double prefill = (double)(options->batch_size * options->input_len);
+    double decode = (double)options->batch_size;
+    cJSON *object = cJSON_CreateObject();
+    printf("Avg latency: %.6f seconds\n", mean(totals));
+    cJSON_AddNumberToObject(object, "avg_latency", mean(totals));
+    cJSON *latencies = cJSON_AddArrayToObject(object, "latencies");
+    for (size_t i = 0; i < totals->count; i++)
+        cJSON_AddItemToArray(latencies, cJSON_CreateNumber(totals->seconds[i]));
+    cJSON *table = cJSON_AddObjectToObject(object, "percentiles");
+    for (int i = 0; i < N_PERCENTS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%g", percents[i]);
+        printf("%s%% percentile latency: %.6f seconds\n", name,
+               percentile(totals, percents[i]));
+        cJSON_AddNumberToObject(table, name, percentile(totals, percents[i]));
+    }
+    printf("Prefill: %.1f tokens/s (time to first token %.3f ms)\n",
+           prefill / percentile(first, 50), percentile(first, 50) * 1e3);
+    cJSON_AddNumberToObject(object, "prefill_tokens_per_s",
+                            prefill / percentile(first, 50));
+    if (steps->count) {
+        printf("Decode: %.1f tokens/s (step p50 %.3f ms, p90 %.3f ms, p99 %.3f ms)\n",
+               decode / percentile(steps, 50), percentile(steps, 50) * 1e3,
+               percentile(steps, 90) * 1e3, percentile(steps, 99) * 1e3);
+        cJSON_AddNumberToObject(object, "decode_tokens_per_s",
+                                decode / percentile(steps, 50));
+        cJSON_AddNumberToObject(object, "step_p50_s", percentile(steps, 50));
+        cJSON_AddNumberToObject(object, "step_p99_s", percentile(steps, 99));
+    }
+    int result = options->output_json ? write_json(options->output_json, object) : CLI_OK;
+    cJSON_Delete(object);
+    return result;
+}
+
+static int latency(cohort_engine *engine, const cli_options *options) {
+    series totals = {0}, first = {0}, steps = {0};
+    int result = CLI_OK;
+    for (int64_t i = -options->num_iters_warmup;
+         result == CLI_OK && i < options->num_iters; i++) {
+        lap one = {0};
+        result = run_round(engine, options, options->batch_size,
+                           (uint64_t)(i + 1000) << 20, &one);
+        if (i >= 0 && result == CLI_OK) {
+            add_to(&totals, one.total_s);
+            add_to(&first, one.first_token_s);
+            for (size_t s = 0; s < one.steps.count; s++)
+                add_to(&steps, one.steps.seconds[s]);
+        }
+        free(one.steps.seconds);
+    }
+    if (result == CLI_OK) result = report_latency(options, &totals, &first, &steps);
+    free(totals.seconds);
+    free(first.seconds);
+    free(steps.seconds);
+    return result;
+}
+
+static int throughput(cohort_engine *engine, const cli_options *options) {
+    lap one = {0};
+    int result = run_round(engine, options, options->num_prompts, 77, &one);
+    free(one.steps.seconds);
+    if (result != CLI_OK) return result;
+    double requests = (double)options->num_prompts;
+    double output = requests * (double)options->output_len;
+    double total = output + requests * (double)options->input_len;
+    printf("Throughput: %.2f requests/s, %.2f total tokens/s, %.2f output tokens/s\n",
+           requests / one.total_s, total / one.total_s, output / one.total_s);
+    if (!options->output_json) return CLI_OK;
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddNumberToObject(object, "elapsed_time", one.total_s);
+    cJSON_AddNumberToObject(object, "num_requests", requests);
+    cJSON_AddNumberToObject(object, "total_num_tokens", total);
+    cJSON_AddNumberToObject(object, "requests_per_second", requests / one.total_s);
+    cJSON_AddNumberToObject(object, "tokens_per_second", total / one.total_s);
+    result = write_json(options->output_json, object);
+    cJSON_Delete(object);
+    return result;
+}
+
+int cli_bench(int argc, char **argv) {
+    bool is_latency = argc > 1 && !strcmp(argv[1], "latency");
+    if (!is_latency && (argc < 2 || strcmp(argv[1], "throughput"))) {
+        fprintf(stderr, "usage: cohort bench latency|throughput MODEL_DIR [options]\n");
+        return CLI_USAGE;
+    }
+    cli_options options;
+    int commands = CLI_ENGINE | (is_latency ? CLI_LATENCY : CLI_THROUGHPUT);
+    const char *command = is_latency ? "bench latency" : "bench throughput";
+    int result = cli_options_parse(&options, commands, command, argc - 1, argv + 1);
+    if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
+    cohort_engine_options engine_options;
+    cohort_engine *engine = NULL;
+    options.skip_tokenizer_init = true; /* ids in, ids out */
+    if (is_latency && !cli_options_given(&options, &options.max_num_seqs))
+        options.max_num_seqs = options.batch_size;
+    result = cli_engine_options(&options, &engine_options);
+    if (result != CLI_OK) return result;
+    if (cohort_engine_start(&engine_options, &engine) < 0) return cli_fail("starting");
+    if (options.verbose) cli_print_start(engine);
+    result = is_latency ? latency(engine, &options) : throughput(engine, &options);
+    cohort_engine_destroy(engine);
+    return result;
+}

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+
+typedef enum value_kind { TEXT, COUNT, BYTES, SECONDS, NUMBER, FLAG } value_kind;
+
+typedef struct row {
+    const char *name, *alias;
+    value_kind kind;
+    int commands;
+    size_t offset;
+    const char *standard; /* default */
+    double least, most;
+    const char *help;
+} row;
+
+#define AT(field) offsetof(cli_options, field)
+
+static const row rows[] = {
+    {"model", NULL, TEXT, CLI_ENGINE, AT(model), NULL, 0, 0,
+     "Hugging Face model directory (also the word without dashes)"},
+    {"tensor-parallel-size", "tp", COUNT, CLI_ENGINE, AT(tp), "1", 1, 1024,
+     "ranks that share every layer"},
+    {"pipeline-parallel-size", "pp", COUNT, CLI_ENGINE, AT(pp), "1", 1, 1024,
+     "stages of layers"},
+    {"distributed-executor-backend", NULL, TEXT, CLI_ENGINE, AT(backend), NULL, 0, 0,
+     "uni: ranks are threads; mp: processes (default: uni for one rank, else mp)"},
+    {"dtype", NULL, TEXT, CLI_ENGINE, AT(dtype), "auto", 0, 0,
+     "auto (the checkpoint's), float32, bfloat16 or float16"},
+    {"load-format", NULL, TEXT, CLI_ENGINE, AT(load_format), "auto", 0, 0,
+     "auto, safetensors, or dummy: seeded random weights"},
+    {"max-model-len", NULL, COUNT, CLI_ENGINE, AT(max_model_len), "0", 0, 1 << 24,
+     "tokens of prompt and output together (0: the model's)"},
+    {"max-num-seqs", NULL, COUNT, CLI_ENGINE, AT(max_num_seqs), "0", 0, 65536,
+     "sequences of a step at most (0: the engine's choice)"},
+    {"max-num-batched-tokens", NULL, COUNT, CLI_ENGINE, AT(max_num_batched_tokens), "0",
+     0, 1 << 20, "tokens of a step at most (0: the engine's choice)"},
+    {"block-size", NULL, COUNT, CLI_ENGINE, AT(block_size), "16", 1, 1024,
+     "tokens of a KV cache block"},
+    {"kv-cache-memory-bytes", NULL, BYTES, CLI_ENGINE, AT(kv_cache_bytes), "0", 0, 0x1p60,
+     "KV cache of each rank (0: from the memory there is)"},
+    {"num-gpu-blocks-override", NULL, COUNT, CLI_ENGINE, AT(num_blocks), "0", 0, 1 << 30,
+     "blocks of the KV cache, whatever memory there is"},
+    {"seed", NULL, COUNT, CLI_ENGINE, AT(seed), "0", 0, 0x1p53,
+     "of dummy weights and of sampling"},
+    {"pp-layer-partition", NULL, TEXT, CLI_ENGINE, AT(layer_partition), NULL, 0, 0,
+     "layers of each stage, as 7,8,8,7 (default: even)"},
+    {"cpu-threads-bind", NULL, TEXT, CLI_ENGINE, AT(threads_bind), "auto", 0, 0,
+     "cores of each rank, as 0-1|2-3; auto shares them out; nobind"},
+    {"isa", NULL, TEXT, CLI_ENGINE, AT(isa), NULL, 0, 0,
+     "portable, avx2 or avx512 (default: the best there is)"},
+    {"skip-tokenizer-init", NULL, FLAG, CLI_ENGINE, AT(skip_tokenizer_init), NULL, 0, 0,
+     "token ids in and out, no text"},
+    {"connect-timeout", NULL, SECONDS, CLI_ENGINE, AT(connect_timeout_s), "60", 0.001,
+     1e6, "for workers to start and find each other"},
+    {"load-timeout", NULL, SECONDS, CLI_ENGINE, AT(load_timeout_s), "1800", 0.001, 1e6,
+     "for loading weights"},
+    {"execute-model-timeout", NULL, SECONDS, CLI_ENGINE, AT(execute_timeout_s), "300",
+     0.001, 1e6, "a rank busy for so long without progress is hung"},
+    {"hang-timeout", NULL, SECONDS, CLI_ENGINE, AT(hang_timeout_s), "10", 0.001, 1e6,
+     "a rank without a heartbeat for so long is hung"},
+    {"shutdown-timeout", NULL, SECONDS, CLI_ENGINE, AT(shutdown_timeout_s), "5", 0.001,
+     1e6, "for ending all workers"},
+    {"instance", NULL, TEXT, CLI_ENGINE, AT(instance), NULL, 0, 0,
+     "name of this run for `cohort stat` (default: drawn)"},
+    {"log-level", NULL, TEXT, CLI_ENGINE, AT(log_level), NULL, 0, 0,
+     "debug, info, warning or error: log to standard error"},
+    {"verbose", NULL, FLAG, CLI_ENGINE, AT(verbose), NULL, 0, 0,
+     "show start-up phases and ranks"},
+
+    {"prompt", NULL, TEXT, CLI_GENERATE, AT(prompt), NULL, 0, 0, "text to continue"},
+    {"prompt-token-ids", NULL, TEXT, CLI_GENERATE, AT(prompt_token_ids), NULL, 0, 0,
+     "the same as token ids: 1,2,3"},
+    {"input", NULL, TEXT, CLI_GENERATE, AT(input), NULL, 0, 0,
+     "file of JSON lines with \"prompt\" or \"prompt_token_ids\"; -: standard input"},
+    {"max-tokens", NULL, COUNT, CLI_GENERATE, AT(max_tokens), "16", 1, 1 << 24,
+     "tokens to generate at most"},
+    {"n", NULL, COUNT, CLI_GENERATE, AT(n), "1", 1, COHORT_MAX_COMPLETIONS,
+     "completions of each prompt"},
+    {"temperature", NULL, NUMBER, CLI_GENERATE, AT(temperature), "1", 0, 100,
+     "0: greedy (default: the model's)"},
+    {"top-k", NULL, COUNT, CLI_GENERATE, AT(top_k), "0", -1, 1 << 24,
+     "only the k likeliest; 0: off (default: the model's)"},
+    {"top-p", NULL, NUMBER, CLI_GENERATE, AT(top_p), "1", 0, 1,
+     "only the likeliest that make up p (default: the model's)"},
+    {"min-p", NULL, NUMBER, CLI_GENERATE, AT(min_p), "0", 0, 1,
+     "only those at least p times as likely as the likeliest"},
+    {"repetition-penalty", NULL, NUMBER, CLI_GENERATE, AT(repetition_penalty), "1", 0.001,
+     100, "over 1: less of what was there"},
+    {"presence-penalty", NULL, NUMBER, CLI_GENERATE, AT(presence_penalty), "0", -2, 2,
+     "less of what was generated"},
+    {"frequency-penalty", NULL, NUMBER, CLI_GENERATE, AT(frequency_penalty), "0", -2, 2,
+     "the same, for each time"},
+    {"logit-bias", NULL, TEXT, CLI_GENERATE, AT(logit_bias), NULL, 0, 0,
+     "JSON object: token id to what is added to its logit"},
+    {"min-tokens", NULL, COUNT, CLI_GENERATE, AT(min_tokens), "0", 0, 1 << 24,
+     "no end before so many"},
+    {"stop", NULL, TEXT, CLI_GENERATE, AT(stop), NULL, 0, 0, "string that ends the text"},
+    {"stop-token-ids", NULL, TEXT, CLI_GENERATE, AT(stop_token_ids), NULL, 0, 0,
+     "token ids that end the text: 1,2,3"},
+    {"include-stop-str-in-output", NULL, FLAG, CLI_GENERATE, AT(include_stop), NULL, 0, 0,
+     "keep the stop string"},
+    {"no-skip-special-tokens", NULL, FLAG, CLI_GENERATE, AT(keep_special), NULL, 0, 0,
+     "show special tokens in the text"},
+    {"ignore-eos", NULL, FLAG, CLI_GENERATE, AT(ignore_eos), NULL, 0, 0,
+     "go on after the model's end"},
+    {"logprobs", NULL, COUNT, CLI_GENERATE, AT(logprobs), "-1", -1, COHORT_MAX_LOGPROBS,
+     "of each token, and of so many likeliest; -1: none"},
+    {"prompt-logprobs", NULL, COUNT, CLI_GENERATE, AT(prompt_logprobs), "-1", -1,
+     COHORT_MAX_LOGPROBS, "the same for the prompt"},
+    {"json", NULL, FLAG, CLI_GENERATE, AT(json), NULL, 0, 0,
+     "one JSON line a completion"},
+
+    {"control-fd", NULL, COUNT, CLI_WORKER, AT(control_fd), "-1", 0, 1 << 20,
+     "the driver's socket; only a driver starts workers"},
+
+    {"input-len", NULL, COUNT, CLI_LATENCY | CLI_THROUGHPUT, AT(input_len), "32", 1,
+     1 << 24, "tokens of each prompt"},
+    {"output-len", NULL, COUNT, CLI_LATENCY | CLI_THROUGHPUT, AT(output_len), "128", 1,
+     1 << 24, "tokens of each answer"},
+    {"batch-size", NULL, COUNT, CLI_LATENCY, AT(batch_size), "8", 1, 65536,
+     "prompts at a time"},
+    {"num-iters", NULL, COUNT, CLI_LATENCY, AT(num_iters), "30", 1, 1 << 20, "rounds"},
+    {"num-iters-warmup", NULL, COUNT, CLI_LATENCY, AT(num_iters_warmup), "1", 0, 1 << 20,
+     "rounds before the count"},
+    {"num-prompts", NULL, COUNT, CLI_THROUGHPUT, AT(num_prompts), "100", 1, 1 << 20,
+     "prompts, all at once"},
+    {"output-json", NULL, TEXT, CLI_LATENCY | CLI_THROUGHPUT, AT(output_json), NULL, 0, 0,
+     "file for the results"},
+};
+
+enum { N_ROWS = sizeof rows / sizeof *rows };
+_Static_assert(N_ROWS <= 64, "is_set has 64");
+
+static void *field_of(cli_options *options, const row *at) {
+    return (char *)options + at->offset;
+}
+
+bool cli_options_given(const cli_options *options, const void *field) {
+    size_t offset = (size_t)((const char *)field - (const char *)options);
+    for (size_t i = 0; i < N_ROWS; i++)
+        if (rows[i].offset == offset) return options->is_set[i];
+    return false;
+}
+
+/* "4096", "4k", "2.5GiB": vLLM takes the same. */
+static bool parse_scaled(const char *text, double *out_value) {
+    char *end;
+    errno = 0;
+    *out_value = strtod(text, &end);
+    if (end == text || errno || !isfinite(*out_value)) return false;
+    static const char *const units = "kmgt";
+    const char *unit = *end ? strchr(units, tolower((unsigned char)*end)) : NULL;
+    if (!unit) return *end == '\0';
+    bool binary = isupper((unsigned char)*end) || end[1] == 'i';
+    for (const char *u = units; u <= unit; u++)
+        *out_value *= binary ? 1024 : 1000;
+    const char *rest = end + 1;
+    return !*rest || !strcmp(rest, "i") || !strcmp(rest, "iB") || !strcmp(rest, "B");
+}
+
+/* False where the text is no value of this row. */
+static bool set_value(cli_options *options, const row *at, const char *text) {
+    double value = 0;
+    switch (at->kind) {
+    case TEXT: *(const char **)field_of(options, at) = text; return true;
+    case FLAG:
+        *(bool *)field_of(options, at) =
+            !strcmp(text, "1") || !strcasecmp(text, "true") || !strcasecmp(text, "yes");
+        return *(bool *)field_of(options, at) || !strcmp(text, "0") ||
+               !strcasecmp(text, "false") || !strcasecmp(text, "no");
+    case COUNT:
+    case BYTES:
+        if (!parse_scaled(text, &value) || value != floor(value) || value < at->least ||
+            value > at->most)
+            return false;
+        *(int64_t *)field_of(options, at) = (int64_t)value;
+        return true;
+    case SECONDS:
+    case NUMBER: {
+        char *end;
+        value = strtod(text, &end);
+        if (end == text || *end || !(value >= at->least && value <= at->most))
+            return false;
+        *(double *)field_of(options, at) = value;
+        return true;
+    }
+    }
+    return false;
+}
+
+static void variable_of(const row *at, char *out, size_t size) {
+    size_t n = (size_t)snprintf(out, size, "COHORT_");
+    for (const char *c = at->name; *c && n + 1 < size; c++)
+        out[n++] = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+    out[n] = '\0';
+}
+
+static int complain_value(const row *at, const char *where, const char *text) {
+    fprintf(stderr, "cohort: %s: '%s' is no value; it takes ", where, text);
+    if (at->kind == FLAG)
+        fprintf(stderr, "true or false\n");
+    else if (at->most >= 0x1p53)
+        fprintf(stderr, "a number from %g\n", at->least);
+    else
+        fprintf(stderr, "a number from %.10g to %.10g\n", at->least, at->most);
+    return CLI_USAGE;
+}
+
+/* Defaults, then the environment. */
+static int set_standard(cli_options *options, int commands) {
+    memset(options, 0, sizeof *options);
+    for (size_t i = 0; i < N_ROWS; i++) {
+        const row *at = &rows[i];
+        char variable[80];
+        if (at->standard) set_value(options, at, at->standard);
+        variable_of(at, variable, sizeof variable);
+        const char *text = getenv(variable);
+        if (!text || !(at->commands & commands)) continue;
+        if (!set_value(options, at, text)) return complain_value(at, variable, text);
+        options->is_set[i] = true;
+    }
+    return CLI_OK;
+}
+
+/* name runs to '=' or the end; dashes and underscores are the same. */
+static bool same_name(const char *name, size_t size, const char *expected) {
+    if (strlen(expected) != size) return false;
+    for (size_t i = 0; i < size; i++)
+        if (name[i] != expected[i] && !(name[i] == '_' && expected[i] == '-'))
+            return false;
+    return true;
+}
+
+static const row *find_row(const char *word, int commands, size_t *out_size) {
+    bool is_long = word[1] == '-';
+    const char *name = word + (is_long ? 2 : 1);
+    *out_size = strcspn(name, "=");
+    for (size_t i = 0; i < N_ROWS; i++) {
+        if (!(rows[i].commands & commands)) continue;
+        if (is_long && same_name(name, *out_size, rows[i].name)) return &rows[i];
+        if (rows[i].alias && same_name(name, *out_size, rows[i].alias)) return &rows[i];
+    }
+    return NULL;
+}
+
+static int parse_word(cli_options *options, int commands, const char *command, int argc,
+                      char **argv, int *i) {
+    char *word = argv[*i];
+    size_t size;
+    if (word[0] != '-' || !word[1]) {
+        if (!(commands & CLI_ENGINE) || options->is_set[0]) {
+            fprintf(stderr, "cohort %s: '%s' is one word too many; see --help\n", command,
+                    word);
+            return CLI_USAGE;
+        }
+        options->model = word;
+        options->is_set[0] = true;
+        return CLI_OK;
+    }
+    const row *at = find_row(word, commands, &size);
+    if (!at) {
+        fprintf(stderr, "cohort %s: unknown option '%s'; see cohort %s --help\n", command,
+                word, command);
+        return CLI_USAGE;
+    }
+    const char *value = strchr(word, '=');
+    if (value)
+        value++;
+    else if (at->kind == FLAG)
+        value = "1";
+    else if (*i + 1 < argc)
+        value = argv[++*i];
+    else {
+        fprintf(stderr, "cohort %s: %s needs a value\n", command, word);
+        return CLI_USAGE;
+    }
+    options->is_set[at - rows] = true;
+    return set_value(options, at, value) ? CLI_OK : complain_value(at, word, value);
+}
+
+int cli_options_parse(cli_options *options, int commands, const char *command, int argc,
+                      char **argv) {
+    int result = set_standard(options, commands);
+    bool model_from_environment = options->is_set[0];
+    options->is_set[0] = false;
+    for (int i = 1; result == CLI_OK && i < argc; i++) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+            printf("usage: cohort %s%s [options]\n\n", command,
+                   commands & CLI_ENGINE ? " MODEL_DIR" : "");
+            cli_options_print(stdout, commands, false, NULL);
+            return CLI_HELP;
+        }
+        result = parse_word(options, commands, command, argc, argv, &i);
+    }
+    options->is_set[0] |= model_from_environment;
+    return result;
+}
+
+static void print_value(FILE *out, const cli_options *options, const row *at) {
+    const void *field = (const char *)options + at->offset;
+    if (at->kind == TEXT)
+        fprintf(out, "%s",
+                *(const char *const *)field ? *(const char *const *)field : "");
+    else if (at->kind == FLAG)
+        fprintf(out, "%s", *(const bool *)field ? "true" : "false");
+    else if (at->kind == COUNT || at->kind == BYTES)
+        fprintf(out, "%lld", (long long)*(const int64_t *)field);
+    else
+        fprintf(out, "%g", *(const double *)field);
+}
+
+void cli_options_print(FILE *out, int commands, bool with_values,
+                       const cli_options *options) {
+    static const char *const units[] = {"TEXT", "N", "BYTES", "SECONDS", "X", ""};
+    for (size_t i = 0; i < N_ROWS; i++) {
+        const row *at = &rows[i];
+        char variable[80], name[80];
+        if (!(at->commands & commands)) continue;
+        variable_of(at, variable, sizeof variable);
+        if (with_values) {
+            fprintf(out, "%s=", variable);
+            print_value(out, options, at);
+            fprintf(out, "\n    # --%s %s: %s (default: %s)\n", at->name, units[at->kind],
+                    at->help, at->standard ? at->standard : "none");
+            continue;
+        }
+        snprintf(name, sizeof name, "%s%s%s--%s %s", at->alias ? "-" : "",
+                 at->alias ? at->alias : "", at->alias ? ", " : "", at->name,
+                 units[at->kind]);
+        fprintf(out, "  %-36s %s", name, at->help);
+        if (at->standard) fprintf(out, " [%s]", at->standard);
+        fprintf(out, "\n");
+    }
+}
+
+bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count) {
+    size_t capacity = 1, n = 0;
+    for (const char *c = text; *c; c++)
+        capacity += *c == ',';
+    int32_t *ids = malloc(capacity * sizeof *ids);
+    for (const char *at = text; ids; at++) {
+        char *end;
+        errno = 0;
+        long id = strtol(at, &end, 10);
+        if (end == at || errno || id < 0 || id > INT32_MAX) break;
+        ids[n++] = (int32_t)id;
+        at = end;
+        if (*at == '\0') {
+            *out_ids = ids;
+            *out_count = n;
+            return true;
+        }
+        if (*at != ',') break;
+    }
+    free(ids);
+    return false;
+}
+
+/* ---- the engine -------------------------------------------------------------------- */
+
+static int64_t nanoseconds(double seconds) { return (int64_t)(seconds * 1e9); }
+
+int cli_engine_options(const cli_options *options, cohort_engine_options *out_options) {
+    struct stat found;
+    cohort_log_level level;
+    if (!options->model) {
+        fprintf(stderr, "cohort: no model; give the directory of a Hugging Face model\n");
+        return CLI_USAGE;
+    }
+    if (stat(options->model, &found) || !S_ISDIR(found.st_mode)) {
+        fprintf(stderr, "cohort: model '%s' is no directory here\n", options->model);
+        return CLI_USAGE;
+    }
+    if (options->log_level && !cohort_log_level_parse(options->log_level, &level)) {
+        fprintf(stderr,
+                "cohort: --log-level '%s' is none of debug, info, warning, error\n",
+                options->log_level);
+        return CLI_USAGE;
+    }
+    if (options->log_level) cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
+    const char *backend = options->backend;
+    if (backend && !strcmp(backend, "ray")) {
+        fprintf(stderr,
+                "cohort: --distributed-executor-backend ray is not built yet; use mp\n");
+        return CLI_USAGE;
+    }
+    if (!backend) backend = options->tp * options->pp > 1 ? "mp" : "uni";
+    if (strcmp(backend, "uni") && strcmp(backend, "mp")) {
+        fprintf(stderr,
+                "cohort: --distributed-executor-backend '%s' is neither uni nor mp\n",
+                backend);
+        return CLI_USAGE;
+    }
+    cohort_engine_options engine = cohort_engine_defaults();
+    engine.executor.backend = backend;
+    engine.executor.tp = (int32_t)options->tp;
+    engine.executor.pp = (int32_t)options->pp;
+    engine.executor.instance = options->instance;
+    engine.executor.connect_timeout_ns = nanoseconds(options->connect_timeout_s);
+    engine.executor.load_timeout_ns = nanoseconds(options->load_timeout_s);
+    engine.executor.execute_timeout_ns = nanoseconds(options->execute_timeout_s);
+    engine.executor.hang_timeout_ns = nanoseconds(options->hang_timeout_s);
+    engine.executor.shutdown_timeout_ns = nanoseconds(options->shutdown_timeout_s);
+    engine.model = options->model;
+    engine.dtype = options->dtype;
+    engine.load_format = options->load_format;
+    engine.seed = (uint64_t)options->seed;
+    engine.max_model_len = (int32_t)options->max_model_len;
+    engine.max_num_seqs = (int32_t)options->max_num_seqs;
+    engine.max_num_batched_tokens = (int32_t)options->max_num_batched_tokens;
+    engine.block_size = (int32_t)options->block_size;
+    engine.kv_cache_memory_bytes = options->kv_cache_bytes;
+    engine.num_blocks = options->num_blocks;
+    engine.layer_partition = options->layer_partition;
+    engine.cpu_threads_bind = options->threads_bind;
+    engine.isa = options->isa;
+    engine.skip_tokenizer_init = options->skip_tokenizer_init;
+    *out_options = engine;
+    return CLI_OK;
+}
+
+int cli_fail(const char *what) {
+    const cohort_error *error = cohort_last_error();
+    fprintf(stderr, "cohort: %s: %s\n", what, error->message);
+    return error->code == COHORT_E_INVALID ? CLI_USAGE : CLI_FAILED;
+}
+
+void cli_print_start(cohort_engine *engine) {
+    cohort_engine_info info;
+    cohort_executor_phases phases;
+    cohort_executor *executor = cohort_engine_executor(engine);
+    cohort_engine_describe(engine, &info);
+    cohort_executor_get_phases(executor, &phases);
+    const struct {
+        const char *name;
+        int64_t ns;
+    } table[] = {{"config, tokenizer", info.open_ns},
+                 {"place", phases.place_ns},
+                 {"configure", phases.configure_ns},
+                 {"connect", phases.connect_ns},
+                 {"load", phases.load_ns},
+                 {"KV cache", info.kv_cache_ns}};
+    fprintf(stderr, "%-18s %10s\n", "phase", "ms");
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        fprintf(stderr, "%-18s %10.2f\n", table[i].name, (double)table[i].ns / 1e6);
+    fprintf(stderr, "%-5s %-4s %-4s %-8s %-8s %s\n", "rank", "tp", "pp", "pid", "backend",
+            "transport");
+    for (int32_t r = 0; r < cohort_executor_world_size(executor); r++) {
+        cohort_rank_info rank;
+        cohort_executor_describe_rank(executor, r, &rank);
+        fprintf(stderr, "%-5d %-4d %-4d %-8d %-8s %s\n", r, rank.tp_rank, rank.pp_rank,
+                rank.pid, rank.backend, rank.transport);
+    }
+    fprintf(stderr,
+            "%s, %s, %.2f GiB weights, KV cache %lld tokens, maximum concurrency for %d "
+            "tokens "
+            "per request: %.2fx\n",
+            info.architecture, info.isa, (double)info.weight_bytes / 0x1p30,
+            (long long)(info.num_blocks * info.block_size), info.max_model_len,
+            (double)(info.num_blocks * info.block_size) / (double)info.max_model_len);
+}

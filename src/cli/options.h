@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/options.h - every option of every command, in one table: name, variable, default,
+ * help.
+ *
+ * --help, `cohort config`, parsing and the environment variables are all made from it.
+ * Names are vLLM's where it has one; dashes and underscores are the same.  An option is
+ * taken from the command line, else from COHORT_NAME in the environment, else its
+ * default.
+ */
+#ifndef COHORT_CLI_OPTIONS_H
+#define COHORT_CLI_OPTIONS_H
+
+#include <stdio.h>
+
+#include "cohort/engine.h"
+
+enum { CLI_MAX_STOP = 16, CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_HELP = -1 };
+
+/* Which commands have an option. */
+enum {
+    CLI_ENGINE = 1, /* whatever starts an engine */
+    CLI_GENERATE = 2,
+    CLI_WORKER = 4,
+    CLI_LATENCY = 8,
+    CLI_THROUGHPUT = 16,
+    CLI_STAT = 32,
+};
+
+typedef struct cli_options {
+    /* engine */
+    const char *model, *backend, *dtype, *load_format, *layer_partition, *threads_bind,
+        *isa;
+    const char *log_level, *instance;
+    int64_t tp, pp, max_model_len, max_num_seqs, max_num_batched_tokens, block_size, seed;
+    int64_t kv_cache_bytes, num_blocks;
+    double connect_timeout_s, load_timeout_s, execute_timeout_s, hang_timeout_s;
+    double shutdown_timeout_s;
+    bool verbose, skip_tokenizer_init;
+    /* generate */
+    const char *prompt, *prompt_token_ids, *input, *stop, *stop_token_ids, *logit_bias;
+    int64_t max_tokens, n, logprobs, prompt_logprobs, top_k, min_tokens;
+    double temperature, top_p, min_p;
+    double repetition_penalty, presence_penalty, frequency_penalty;
+    bool json, ignore_eos, include_stop, keep_special;
+    /* worker */
+    int64_t control_fd;
+    /* bench */
+    int64_t input_len, output_len, batch_size, num_iters, num_iters_warmup, num_prompts;
+    const char *output_json;
+    bool is_set[64]; /* by row of the table: given on the command line or in the
+                        environment */
+} cli_options;
+
+/* Parses argv[1..]; one word without dashes is the model.  CLI_OK, CLI_USAGE (said why on
+ * stderr) or CLI_HELP (printed). */
+int cli_options_parse(cli_options *options, int commands, const char *command, int argc,
+                      char **argv);
+/* Was this field of options given? */
+bool cli_options_given(const cli_options *options, const void *field);
+void cli_options_print(FILE *out, int commands, bool with_values,
+                       const cli_options *options);
+/* "1,2,3"; false where it is no such list.  The caller frees. */
+bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count);
+
+/* Engine options from the table; CLI_OK, or CLI_USAGE with a line on stderr. */
+int cli_engine_options(const cli_options *options, cohort_engine_options *out_options);
+/* Prints the last error as one line; the exit code that goes with it. */
+int cli_fail(const char *what);
+/* --verbose: phases and ranks. */
+void cli_print_start(cohort_engine *engine);
+
+int cli_generate(int argc, char **argv);
+int cli_worker(int argc, char **argv);
+int cli_stat(int argc, char **argv);
+int cli_bench(int argc, char **argv);
+int cli_config(int argc, char **argv);
+
+#endif /* COHORT_CLI_OPTIONS_H */

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/request.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct reader {
+    cli_request *out;
+    char *why;
+    size_t why_size;
+} reader;
+
+#define REFUSE(self, ...) (snprintf((self)->why, (self)->why_size, __VA_ARGS__), false)
+
+static bool read_bias(reader *self, const cJSON *object) {
+    int n = cJSON_GetArraySize(object);
+    if (!cJSON_IsObject(object)) return REFUSE(self, "logit_bias is no object");
+    if (n > COHORT_MAX_LOGIT_BIAS)
+        return REFUSE(self, "logit_bias has %d entries, at most %d", n,
+                      COHORT_MAX_LOGIT_BIAS);
+    free(self->out->bias);
+    self->out->bias = calloc((size_t)n + 1, sizeof *self->out->bias);
+    if (!self->out->bias) return REFUSE(self, "out of memory");
+    cohort_sampling_params *sampling = &self->out->request.sampling;
+    sampling->bias = self->out->bias;
+    sampling->n_bias = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, object) {
+        char *end;
+        long id = strtol(item->string, &end, 10);
+        if (end == item->string || *end || id < 0 || id > INT32_MAX ||
+            !cJSON_IsNumber(item))
+            return REFUSE(self, "logit_bias '%.40s' is no token id with a number",
+                          item->string);
+        self->out->bias[sampling->n_bias++] =
+            (cohort_token_bias){(int32_t)id, (float)item->valuedouble};
+    }
+    return true;
+}
+
+static bool read_ids(reader *self, const char *name, const cJSON *list, int32_t **ids,
+                     size_t *count) {
+    if (!cJSON_IsArray(list)) return REFUSE(self, "%s is no list", name);
+    free(*ids);
+    *ids = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof **ids);
+    if (!*ids) return REFUSE(self, "out of memory");
+    *count = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list) {
+        double id = item->valuedouble;
+        if (!cJSON_IsNumber(item) || id < 0 || id > INT32_MAX || id != floor(id))
+            return REFUSE(self, "%s holds something that is no token id", name);
+        (*ids)[(*count)++] = (int32_t)id;
+    }
+    return true;
+}
+
+static bool add_stop(reader *self, const char *text) {
+    cohort_request *request = &self->out->request;
+    if (!text || !*text) return REFUSE(self, "stop holds something that is no text");
+    if (request->n_stop == CLI_MAX_STOP)
+        return REFUSE(self, "more than %d stop strings", CLI_MAX_STOP);
+    self->out->stop[request->n_stop++] = text;
+    request->stop = self->out->stop;
+    return true;
+}
+
+static bool read_stop(reader *self, const cJSON *value) {
+    const cJSON *item;
+    self->out->request.n_stop = 0;
+    if (!cJSON_IsArray(value)) return add_stop(self, cJSON_GetStringValue(value));
+    cJSON_ArrayForEach(
+        item, value) if (!add_stop(self, cJSON_GetStringValue(item))) return false;
+    return true;
+}
+
+/* Plain fields: where they lie and what they may be. */
+static const struct field {
+    const char *name;
+    enum { REAL, WHOLE, TRUTH } kind;
+    size_t offset;
+    double least, most;
+} fields[] = {
+#define IN(field) offsetof(cohort_request, field)
+    {"max_tokens", WHOLE, IN(max_tokens), 1, 1 << 24},
+    {"n", WHOLE, IN(n), 1, COHORT_MAX_COMPLETIONS},
+    {"temperature", REAL, IN(sampling.temperature), 0, 100},
+    {"top_p", REAL, IN(sampling.top_p), 0, 1},
+    {"min_p", REAL, IN(sampling.min_p), 0, 1},
+    {"top_k", WHOLE, IN(sampling.top_k), -1, 1 << 24},
+    {"repetition_penalty", REAL, IN(sampling.repetition_penalty), 0.001, 100},
+    {"presence_penalty", REAL, IN(sampling.presence_penalty), -2, 2},
+    {"frequency_penalty", REAL, IN(sampling.frequency_penalty), -2, 2},
+    {"min_tokens", WHOLE, IN(sampling.min_tokens), 0, 1 << 24},
+    {"logprobs", WHOLE, IN(sampling.n_logprobs), -1, COHORT_MAX_LOGPROBS},
+    {"prompt_logprobs", WHOLE, IN(sampling.n_prompt_logprobs), -1, COHORT_MAX_LOGPROBS},
+    {"ignore_eos", TRUTH, IN(ignore_eos), 0, 0},
+    {"include_stop_str_in_output", TRUTH, IN(include_stop_str_in_output), 0, 0},
+    {"skip_special_tokens", TRUTH, IN(skip_special_tokens), 0, 0},
+#undef IN
+};
+
+static bool read_plain(reader *self, const struct field *field, const cJSON *value) {
+    void *to = (char *)&self->out->request + field->offset;
+    if (field->kind == TRUTH) {
+        if (!cJSON_IsBool(value))
+            return REFUSE(self, "%s is neither true nor false", field->name);
+        *(bool *)to = cJSON_IsTrue(value);
+        return true;
+    }
+    double number = value->valuedouble;
+    if (!cJSON_IsNumber(value) || !(number >= field->least && number <= field->most) ||
+        (field->kind == WHOLE && number != floor(number)))
+        return REFUSE(self, "%s must be a%s number from %g to %g", field->name,
+                      field->kind == WHOLE ? " whole" : "", field->least, field->most);
+    if (field->kind == WHOLE)
+        *(int32_t *)to = (int32_t)number;
+    else
+        *(float *)to = (float)number;
+    return true;
+}
+
+static bool read_field(reader *self, const cJSON *value) {
+    cohort_request *request = &self->out->request;
+    const char *name = value->string;
+    if (cJSON_IsNull(value)) return true;
+    if (!strcmp(name, "prompt")) {
+        request->prompt = cJSON_GetStringValue(value);
+        if (!request->prompt) return REFUSE(self, "prompt is no text");
+        request->prompt_bytes = strlen(request->prompt);
+        return true;
+    }
+    if (!strcmp(name, "prompt_token_ids")) {
+        bool read = read_ids(self, name, value, &self->out->prompt_ids,
+                             &request->n_prompt_token_ids);
+        request->prompt_token_ids = self->out->prompt_ids;
+        return read;
+    }
+    if (!strcmp(name, "messages"))
+        return REFUSE(self,
+                      "messages need a chat template, which is not there yet; give the "
+                      "whole prompt");
+    if (!strcmp(name, "logit_bias")) return read_bias(self, value);
+    if (!strcmp(name, "stop")) return read_stop(self, value);
+    if (!strcmp(name, "seed")) {
+        if (!cJSON_IsNumber(value) || value->valuedouble < 0 ||
+            value->valuedouble > 0x1p53)
+            return REFUSE(self, "seed must be a whole number from 0 to 2^53");
+        request->has_seed = true;
+        request->sampling.seed = (uint64_t)value->valuedouble;
+        return true;
+    }
+    if (!strcmp(name, "stop_token_ids")) {
+        size_t n = 0;
+        if (!read_ids(self, name, value, &self->out->stop_ids, &n)) return false;
+        request->sampling.stop_tokens = self->out->stop_ids;
+        request->sampling.n_stop_tokens = (uint32_t)n;
+        return true;
+    }
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (!strcmp(name, fields[i].name)) return read_plain(self, &fields[i], value);
+    return REFUSE(self, "unknown field '%.60s'", name);
+}
+
+/* What was not given stays the model's own default. */
+static void take_sampling(cohort_request *request, const cli_options *options) {
+    cohort_sampling_params *sampling = &request->sampling;
+#define TAKE(field, type)                            \
+    if (cli_options_given(options, &options->field)) \
+    sampling->field = (type)options->field
+    TAKE(temperature, float);
+    TAKE(top_p, float);
+    TAKE(min_p, float);
+    TAKE(top_k, int32_t);
+    TAKE(repetition_penalty, float);
+    TAKE(presence_penalty, float);
+    TAKE(frequency_penalty, float);
+#undef TAKE
+    sampling->min_tokens = (int32_t)options->min_tokens;
+    sampling->n_logprobs = (int32_t)options->logprobs;
+    sampling->n_prompt_logprobs = (int32_t)options->prompt_logprobs;
+    request->max_tokens = (int32_t)options->max_tokens;
+    request->n = (int32_t)options->n;
+    request->ignore_eos = options->ignore_eos;
+    request->include_stop_str_in_output = options->include_stop;
+    request->skip_special_tokens = !options->keep_special;
+    request->detokenize = !options->skip_tokenizer_init;
+}
+
+static bool read_options(reader *self, const cli_options *options) {
+    cohort_request *request = &self->out->request;
+    size_t n = 0;
+    if (options->stop && !add_stop(self, options->stop)) return false;
+    if (options->stop_token_ids) {
+        if (!cli_parse_ids(options->stop_token_ids, &self->out->stop_ids, &n))
+            return REFUSE(self, "--stop-token-ids '%s' is no list as 1,2,3",
+                          options->stop_token_ids);
+        request->sampling.stop_tokens = self->out->stop_ids;
+        request->sampling.n_stop_tokens = (uint32_t)n;
+    }
+    if (options->logit_bias) {
+        cJSON *bias = cJSON_Parse(options->logit_bias);
+        bool read = read_bias(self, bias);
+        cJSON_Delete(bias);
+        if (!read) return false;
+    }
+    if (options->prompt_token_ids) {
+        if (!cli_parse_ids(options->prompt_token_ids, &self->out->prompt_ids,
+                           &request->n_prompt_token_ids))
+            return REFUSE(self, "--prompt-token-ids '%s' is no list as 1,2,3",
+                          options->prompt_token_ids);
+        request->prompt_token_ids = self->out->prompt_ids;
+    } else if (options->prompt) {
+        request->prompt = options->prompt;
+        request->prompt_bytes = strlen(options->prompt);
+    }
+    return true;
+}
+
+int cli_request_from_options(cli_request *out, const cohort_engine *engine,
+                             const cli_options *options, char *out_why, size_t why_size) {
+    *out = (cli_request){.request = cohort_engine_request_defaults(engine)};
+    reader self = {out, out_why, why_size};
+    take_sampling(&out->request, options);
+    return read_options(&self, options) ? CLI_OK : CLI_USAGE;
+}
+
+int cli_request_from_line(cli_request *out, const cohort_engine *engine,
+                          const cli_options *options, const char *line, size_t size,
+                          char *out_why, size_t why_size) {
+    reader self = {out, out_why, why_size};
+    int result = cli_request_from_options(out, engine, options, out_why, why_size);
+    if (result != CLI_OK) return result;
+    out->line = cJSON_ParseWithLength(line, size);
+    if (!cJSON_IsObject(out->line)) {
+        snprintf(out_why, why_size, "not a JSON object: %.*s",
+                 (int)(size < 60 ? size : 60), line);
+        return CLI_USAGE;
+    }
+    const cJSON *value;
+    cJSON_ArrayForEach(value, out->line) if (!read_field(&self, value)) return CLI_USAGE;
+    if (!out->request.prompt && !out->request.prompt_token_ids) {
+        snprintf(out_why, why_size, "neither \"prompt\" nor \"prompt_token_ids\"");
+        return CLI_USAGE;
+    }
+    return CLI_OK;
+}
+
+void cli_request_deinit(cli_request *request) {
+    cJSON_Delete(request->line);
+    free(request->prompt_ids);
+    free(request->stop_ids);
+    free(request->bias);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/counters.h"
+#include "cli/options.h"
+#include "cohort/clock.h"
+
+static void print_rank(const cohort_counters_row *row, int32_t index) {
+    int32_t waits_for = row->waits_for;
+    char text[COHORT_COUNTERS_TEXT_BYTES];
+    snprintf(text, sizeof text, "%.*s", COHORT_COUNTERS_TEXT_BYTES - 1, row->text);
+    printf("  %-5d %-8d %-10s %10llu %10llu %10llu %6llu", index, row->pid,
+           cohort_rank_phase_name(row->phase), (unsigned long long)row->call,
+           (unsigned long long)row->steps, (unsigned long long)row->tokens,
+           (unsigned long long)row->errors);
+    if (waits_for >= 0) printf("  waits for rank %d", waits_for);
+    printf("%s%s\n", *text ? "  " : "", text);
+}
+
+static void print_instance(void *user_data, const char *path) {
+    cohort_counters *counters = NULL;
+    if (cohort_counters_open(path, &counters) < 0) return; /* gone, or not ours */
+    ++*(int *)user_data;
+    const cohort_counters_header *header = cohort_counters_header_of(counters);
+    bool alive = cohort_counters_is_alive(header);
+    printf("%.*s: %s, driver %d, tp %d, pp %d, backend %.8s%s%.*s\n",
+           COHORT_INSTANCE_CHARS, header->instance,
+           alive ? "running" : "ended without a word", header->driver_pid, header->tp,
+           header->pp, header->backend, header->text[0] ? ": " : "",
+           COHORT_COUNTERS_TEXT_BYTES - 1, header->text);
+    printf("  %-5s %-8s %-10s %10s %10s %10s %6s\n", "rank", "pid", "phase", "call",
+           "steps", "tokens", "errors");
+    for (int32_t r = 0; cohort_counters_row_of(counters, r); r++)
+        print_rank(cohort_counters_row_of(counters, r), r);
+    cohort_counters_close(counters);
+}
+
+int cli_stat(int argc, char **argv) {
+    cli_options options;
+    int n = 0, result = cli_options_parse(&options, CLI_STAT, "stat", argc, argv);
+    if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
+    if (cohort_counters_list(print_instance, &n) < 0) return cli_fail("stat");
+    if (!n) printf("no instance is running\n");
+    return CLI_OK;
+}
