@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 
-.PHONY: all setup test asan tsan fuzz model fmt clean
+.PHONY: run all setup test asan tsan fuzz model fmt clean
 all: build-release
 
 setup:
@@ -12,6 +12,11 @@ setup:
 build-%: setup
 	@cmake --preset $* >/dev/null
 	@cmake --build build/$* -j$(JOBS)
+
+run: build-release ## install what is missing, build, fetch a real model, generate on 2 workers
+	@model=$$(scripts/fetch_model.sh) && \
+	build/release/cohort generate "$$model" --tensor-parallel-size 2 --verbose \
+	    --prompt "The capital of France is" --max-tokens 24 --temperature 0
 
 test: build-release ## every test of the short tier
 	ctest --test-dir build/release --output-on-failure -j$(JOBS)
