@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "model/cpu/kernels.h"
+#include "model/cpu/transpose.h"
 
 /* vdpbf16ps takes a pair of k at a time: one load and one multiply-add for 32 products.
  * x is rounded to bf16 when it is packed, for one row as for many, so that a row's result
@@ -11,7 +12,7 @@
 #define TILE   static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
 
-enum { MOST_SUMS = 24, MOST_PANELS = 8 };
+enum { MOST_SUMS = 24, MOST_PANELS = 8, STRETCH = 128 };
 #define TILE_PANELS(rows) ((rows) <= 3 ? 8 : (rows) <= 6 ? 4 : 2)
 
 static inline uint32_t pair_of(float first, float second) {
@@ -21,21 +22,26 @@ static inline uint32_t pair_of(float first, float second) {
     return bits;
 }
 
+/* A stretch of every row is rounded into a buffer in L1, and transposed from there. */
 static void pack(const float *const *rows, int32_t n_rows, int64_t k, void *out) {
-    uint32_t *pairs = out;
-    for (int32_t r = 0; r < n_rows; r++) {
-        const float *x = rows[r];
-        int64_t i = 0;
-        for (; i + 32 <= k; i += 32) {
-            uint32_t lanes[16];
-            __m512bh rounded =
-                _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
-            memcpy(lanes, &rounded, sizeof lanes);
-            for (int64_t j = 0; j < 16; j++)
-                pairs[(i / 2 + j) * n_rows + r] = lanes[j];
+    uint32_t rounded[COHORT_CPU_TILE_ROWS][STRETCH / 2];
+    const uint32_t *pairs[COHORT_CPU_TILE_ROWS];
+    uint32_t *to = out;
+    for (int64_t begin = 0; begin < k; begin += STRETCH) {
+        int64_t n = k - begin < STRETCH ? k - begin : STRETCH;
+        for (int32_t r = 0; r < n_rows; r++) {
+            const float *x = rows[r] + begin;
+            int64_t i = 0;
+            for (; i + 32 <= n; i += 32) {
+                __m512bh low_first = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16),
+                                                         _mm512_loadu_ps(x + i));
+                memcpy(&rounded[r][i / 2], &low_first, sizeof low_first);
+            }
+            for (; i < n; i += 2)
+                rounded[r][i / 2] = pair_of(x[i], i + 1 < n ? x[i + 1] : 0);
+            pairs[r] = rounded[r];
         }
-        for (; i < k; i += 2)
-            pairs[i / 2 * n_rows + r] = pair_of(x[i], i + 1 < k ? x[i + 1] : 0);
+        cohort_cpu_transpose(pairs, n_rows, (n + 1) / 2, to + begin / 2 * n_rows);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "model/cpu/kernels.h"
+#include "model/cpu/transpose.h"
 
 #define TILE   static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
@@ -135,8 +136,8 @@ TILE void product(cohort_dtype dtype, int rows, const cohort_cpu_product *at) {
     ROWS(name, dtype, 1)                                                       \
     ROWS(name, dtype, 2)                                                       \
     ROWS(name, dtype, 3)                                                       \
-    ROWS_TO_6(name, dtype) ROWS_TO_12(name, dtype) static void name(           \
-        const cohort_cpu_product *at) {                                        \
+    ROWS_TO_6(name, dtype)                                                     \
+    ROWS_TO_12(name, dtype) static void name(const cohort_cpu_product *at) {   \
         static void (*const by_rows[])(const cohort_cpu_product *) = {         \
             name##_1, name##_2, name##_3, CASES_TO_6(name) CASES_TO_12(name)}; \
         by_rows[at->rows - 1](at);                                             \
@@ -147,9 +148,8 @@ PRODUCTS(multiply_bf16, COHORT_BF16)
 PRODUCTS(multiply_f16, COHORT_F16)
 
 static void pack(const float *const *rows, int32_t n_rows, int64_t k, float *out) {
-    for (int32_t r = 0; r < n_rows; r++)
-        for (int64_t i = 0; i < k; i++)
-            out[i * n_rows + r] = rows[r][i];
+    cohort_cpu_transpose((const uint32_t *const *)(const void *)rows, n_rows, k,
+                         (uint32_t *)(void *)out);
 }
 
 /* ---- exp --------------------------------------------------------------------------- */

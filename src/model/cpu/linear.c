@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "model/cpu/cpu_internal.h"
+#include "model/cpu/transpose.h"
 
 /* Design notes.
  *
@@ -102,15 +103,28 @@ static float load_float(cohort_dtype dtype, const unsigned char *src, int64_t i)
     }
 }
 
+/* Where lane's value k lies in its panel. */
+static int64_t item_of(cohort_dtype dtype, int64_t lane, int64_t k) {
+    if (dtype == COHORT_BF16) return (k / 2 * COHORT_CPU_PANEL + lane) * 2 + k % 2;
+    return k * COHORT_CPU_PANEL + lane;
+}
+
 static float panel_float(const cohort_linear *linear, int64_t row, int64_t k) {
     const unsigned char *panel =
         linear->panels + (size_t)(row / COHORT_CPU_PANEL) * linear->panel_bytes;
-    int64_t lane = row % COHORT_CPU_PANEL;
-    int64_t at = linear->dtype == COHORT_BF16
-                     ? (k / 2 * COHORT_CPU_PANEL + lane) * 2 + k % 2
-                     : k * COHORT_CPU_PANEL + lane;
+    int64_t at = item_of(linear->dtype, row % COHORT_CPU_PANEL, k);
     return load_float(linear->dtype, panel, at);
 }
+
+enum { STRETCH = 64 };
+
+/* Values [k, k + n) of up to 16 rows that lie side by side in a panel. */
+struct stretch {
+    cohort_dtype dtype;
+    int64_t first, n_rows; /* lanes [first, first + n_rows) of the panel */
+    int64_t k, n;
+    const unsigned char *rows[COHORT_CPU_PANEL];
+};
 
 struct fill {
     cohort_linear *linear;
@@ -120,57 +134,76 @@ struct fill {
     int64_t src_stride;
 };
 
-/* One pair of k for one row: what fill_panel does where dtypes differ. */
-static void convert_pair(const struct fill *fill, const unsigned char *row, int64_t k,
-                         int64_t lane, unsigned char *panel) {
-    const cohort_linear *linear = fill->linear;
-    for (int64_t i = k; i < k + 2 && i < linear->n_in; i++) {
-        float value = load_float(fill->src_dtype, row, i);
-        int64_t flat = i * COHORT_CPU_PANEL + lane;
-        int64_t paired = (i / 2 * COHORT_CPU_PANEL + lane) * 2 + i % 2;
-        uint16_t half;
-        switch (linear->dtype) {
-        case COHORT_BF16:
-            half = cohort_cpu_to_bf16(value);
-            memcpy(panel + paired * 2, &half, sizeof half);
-            break;
-        case COHORT_F16:
-            half = f16_of_float(value);
-            memcpy(panel + flat * 2, &half, sizeof half);
-            break;
-        default: memcpy(panel + flat * 4, &value, sizeof value);
+/* Values [k, k + n) of a row in the matrix's dtype. */
+static void convert(const struct fill *fill, const unsigned char *row, int64_t k,
+                    int64_t n, unsigned char *to) {
+    const unsigned char *from = row + (size_t)k * cohort_cpu_bytes(fill->src_dtype);
+    cohort_dtype src = fill->src_dtype, dst = fill->linear->dtype;
+    if (src == dst) {
+        memcpy(to, from, (size_t)n * cohort_cpu_bytes(dst));
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        float value = load_float(src, from, i);
+        if (dst == COHORT_F32) {
+            memcpy(to + 4 * i, &value, sizeof value);
+        } else {
+            uint16_t half =
+                dst == COHORT_BF16 ? cohort_cpu_to_bf16(value) : f16_of_float(value);
+            memcpy(to + 2 * i, &half, sizeof half);
         }
     }
 }
 
-/* Rows [begin, end) of the matrix, all in one panel.  k is the outer loop: 16 rows are
- * read side by side, and the panel is written from front to end. */
+/* Places 16 rows of a stretch, already of the right dtype, into their panel. */
+static void place_whole(const struct stretch *at, unsigned char *panel) {
+    int64_t n_items = at->dtype == COHORT_F32 ? at->n : at->n / 2; /* of 32 bits */
+    int64_t item = at->dtype == COHORT_F32 ? at->k : at->k / 2;
+    const size_t line = COHORT_CPU_PANEL * 4;
+    for (int64_t j = 0; j < n_items; j += 4)
+        for (int64_t r = 0; r < COHORT_CPU_PANEL; r += 4)
+            cohort_cpu_transpose_4(at->rows[r] + 4 * j, at->rows[r + 1] + 4 * j,
+                                   at->rows[r + 2] + 4 * j, at->rows[r + 3] + 4 * j,
+                                   panel + (size_t)(item + j) * line + 4 * r, line);
+}
+
+static void place_one_by_one(const struct stretch *at, unsigned char *panel) {
+    for (int64_t i = 0; i < at->n; i++)
+        for (int64_t r = 0; r < at->n_rows; r++) {
+            size_t bytes = cohort_cpu_bytes(at->dtype);
+            int64_t to = item_of(at->dtype, at->first + r, at->k + i);
+            memcpy(panel + (size_t)to * bytes, at->rows[r] + (size_t)i * bytes, bytes);
+        }
+}
+
+/* Rows [begin, end) of the matrix, all in one panel: a stretch of k at a time, so that
+ * what is read, converted and written stays in the L1 cache. */
 static void fill_panel(const struct fill *fill, int64_t begin, int64_t end) {
     const cohort_linear *linear = fill->linear;
     unsigned char *panel =
         linear->panels + (size_t)(begin / COHORT_CPU_PANEL) * linear->panel_bytes;
     const size_t bytes = cohort_cpu_bytes(fill->src_dtype);
-    const size_t stride = (size_t)fill->src_stride * bytes;
-    const unsigned char *rows = fill->src + (size_t)(begin - fill->row_begin) * stride;
-    const bool same = fill->src_dtype == linear->dtype;
-    int64_t first = begin % COHORT_CPU_PANEL, n = end - begin;
-    int64_t whole = linear->n_in / 2 * 2;
-    for (int64_t k = 0; k < linear->n_in; k += 2)
-        for (int64_t r = 0; r < n; r++) {
-            const unsigned char *row = rows + (size_t)r * stride;
-            if (!same || k == whole) {
-                convert_pair(fill, row, k, first + r, panel);
-            } else if (linear->dtype == COHORT_BF16) {
-                memcpy(panel + (k / 2 * COHORT_CPU_PANEL + first + r) * 4, row + k * 2,
-                       4);
-            } else {
-                unsigned char *to =
-                    panel + (size_t)(k * COHORT_CPU_PANEL + first + r) * bytes;
-                memcpy(to, row + (size_t)k * bytes, bytes);
-                memcpy(to + COHORT_CPU_PANEL * bytes, row + (size_t)(k + 1) * bytes,
-                       bytes);
-            }
+    const unsigned char *src =
+        fill->src + (size_t)((begin - fill->row_begin) * fill->src_stride) * bytes;
+    unsigned char staged[COHORT_CPU_PANEL][STRETCH * 4];
+    struct stretch at = {
+        .dtype = linear->dtype, .first = begin % COHORT_CPU_PANEL, .n_rows = end - begin};
+    for (; at.k < linear->n_in; at.k += at.n) {
+        at.n = linear->n_in - at.k < STRETCH ? linear->n_in - at.k : STRETCH;
+        for (int64_t r = 0; r < at.n_rows; r++) {
+            const unsigned char *row = src + (size_t)(r * fill->src_stride) * bytes;
+            at.rows[r] = staged[r];
+            if (fill->src_dtype == linear->dtype)
+                at.rows[r] = row + (size_t)at.k * bytes;
+            else
+                convert(fill, row, at.k, at.n, staged[r]);
         }
+        bool whole = at.n_rows == COHORT_CPU_PANEL && at.n % 8 == 0;
+        if (whole && at.dtype != COHORT_F16)
+            place_whole(&at, panel);
+        else
+            place_one_by_one(&at, panel);
+    }
 }
 
 static void fill_share(void *context, int32_t thread, int32_t n_threads) {
