@@ -7,6 +7,11 @@
  * read once.  Experts come in ascending order, so a row's sum is added up in an order
  * that depends on its own choice alone. */
 
+/* gate_up has 2 * n_inner rows, so there is room for one row of any expert. */
+_Static_assert(3 * (COHORT_CPU_MOST_ROWS / 2) + COHORT_CPU_MOST_ROWS <=
+                   COHORT_CPU_EXPERT_FLOATS,
+               "scratch for a row");
+
 struct mixture {
     cohort_backend *backend;
     const float *x;
@@ -14,8 +19,8 @@ struct mixture {
     int64_t n_in, n_inner;
     /* rows of the expert at hand */
     int32_t n;
-    int32_t rows[COHORT_CPU_BLOCK_ROWS];
-    float weights[COHORT_CPU_BLOCK_ROWS];
+    int32_t rows[COHORT_CPU_EXPERT_ROWS];
+    float weights[COHORT_CPU_EXPERT_ROWS];
     float *result; /* [n][n_in] */
 };
 
@@ -54,7 +59,7 @@ void cohort_cpu_experts(cohort_backend *backend, cohort_linear *const *gate_up,
     struct mixture mixture = {
         .backend = backend, .x = x, .y = y, .n_in = n_in, .n_inner = n_inner};
     int64_t most = COHORT_CPU_EXPERT_FLOATS / (3 * n_inner + n_in);
-    if (most > COHORT_CPU_BLOCK_ROWS) most = COHORT_CPU_BLOCK_ROWS;
+    if (most > COHORT_CPU_EXPERT_ROWS) most = COHORT_CPU_EXPERT_ROWS;
     memset(y, 0, (size_t)(n_rows * n_in) * sizeof *y);
     for (int32_t e = 0; e < n_experts; e++) {
         for (int64_t i = 0; i < n_rows * top_k; i++) {

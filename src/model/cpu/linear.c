@@ -22,10 +22,13 @@ cohort_status cohort_cpu_linear_create(cohort_backend *backend, int64_t n_out,
                                        int64_t n_in, cohort_dtype dtype,
                                        cohort_linear **out_linear) {
     *out_linear = NULL;
-    if (n_out < 0 || n_in < 0 || n_out > INT32_MAX || n_in > INT32_MAX ||
-        dtype == COHORT_I32)
-        return COHORT_FAIL(COHORT_E_INVALID, "a weight matrix of %lld x %lld, dtype %d",
-                           (long long)n_out, (long long)n_in, (int)dtype);
+    if (n_out < 0 || n_in < 0 || n_out > COHORT_CPU_MOST_ROWS ||
+        n_in > COHORT_CPU_MOST_ROWS || dtype == COHORT_I32)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "a weight matrix of %lld x %lld, dtype %d; rows and columns "
+                           "are at most %d",
+                           (long long)n_out, (long long)n_in, (int)dtype,
+                           COHORT_CPU_MOST_ROWS);
     cohort_linear *linear = calloc(1, sizeof *linear);
     if (!linear) return COHORT_FAIL(COHORT_E_NOMEM, "a weight matrix");
     size_t even = ((size_t)n_in + 1) / 2 * 2; /* panels begin on cache lines */

@@ -308,7 +308,7 @@ static void a_column_slice_can_be_set(void **state) {
     ops->destroy(backend);
 }
 
-static void empty_matrices_are_harmless(void **state) {
+static void empty_matrices_are_harmless_and_absurd_ones_refused(void **state) {
     (void)state;
     const cohort_backend_ops *ops = cohort_backend_cpu();
     cohort_backend *backend = open_backend(NULL, 2, false);
@@ -323,6 +323,8 @@ static void empty_matrices_are_harmless(void **state) {
     assert_near(y[1], 4, 0);
     ops->linear_destroy(linear);
     assert_int_equal(ops->linear_create(backend, 2, 2, COHORT_I32, &linear),
+                     COHORT_E_INVALID);
+    assert_int_equal(ops->linear_create(backend, 2, 1LL << 40, COHORT_BF16, &linear),
                      COHORT_E_INVALID);
     ops->destroy(backend);
 }
@@ -349,7 +351,7 @@ int main(void) {
         cmocka_unit_test(f16_survives_every_bit_pattern),
         cmocka_unit_test(bf16_rounds_to_nearest_even_and_keeps_nan),
         cmocka_unit_test(a_column_slice_can_be_set),
-        cmocka_unit_test(empty_matrices_are_harmless),
+        cmocka_unit_test(empty_matrices_are_harmless_and_absurd_ones_refused),
         cmocka_unit_test(unknown_isa_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,12 +30,16 @@ static inline vec vec_load(const float *p) {
 static inline void vec_store(float *p, vec v) { memcpy(p, &v, sizeof v); }
 /* Lanes from n on are 0, and are not stored. */
 static inline vec vec_load_n(const float *p, int64_t n) {
+    if (n >= LANES) return vec_load(p);
     float lanes[LANES] = {0};
     memcpy(lanes, p, (size_t)n * sizeof *p);
     return vec_load(lanes);
 }
 static inline void vec_store_n(float *p, vec v, int64_t n) {
-    memcpy(p, &v, (size_t)n * sizeof *p);
+    if (n >= LANES)
+        vec_store(p, v);
+    else
+        memcpy(p, &v, (size_t)n * sizeof *p);
 }
 static inline vec vec_add(vec a, vec b) { return a + b; }
 static inline vec vec_sub(vec a, vec b) { return a - b; }
