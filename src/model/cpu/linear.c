@@ -112,13 +112,6 @@ static int64_t item_of(cohort_dtype dtype, int64_t lane, int64_t k) {
     return k * COHORT_CPU_PANEL + lane;
 }
 
-static float panel_float(const cohort_linear *linear, int64_t row, int64_t k) {
-    const unsigned char *panel =
-        linear->panels + (size_t)(row / COHORT_CPU_PANEL) * linear->panel_bytes;
-    int64_t at = item_of(linear->dtype, row % COHORT_CPU_PANEL, k);
-    return load_float(linear->dtype, panel, at);
-}
-
 enum { STRETCH = 64 };
 
 /* Values [k, k + n) of up to 16 rows that lie side by side in a panel. */
@@ -137,24 +130,46 @@ struct fill {
     int64_t src_stride;
 };
 
-/* Values [k, k + n) of a row in the matrix's dtype. */
+/* Inlined with constant dtypes: a loop without branches, which the compiler widens. */
+static inline __attribute__((always_inline)) void convert_as(cohort_dtype src,
+                                                             cohort_dtype dst,
+                                                             const unsigned char *from,
+                                                             int64_t n,
+                                                             unsigned char *to) {
+    for (int64_t i = 0; i < n; i++) {
+        float value = load_float(src, from, i);
+        uint16_t half =
+            dst == COHORT_BF16 ? cohort_cpu_to_bf16(value) : f16_of_float(value);
+        if (dst == COHORT_F32)
+            memcpy(to + 4 * i, &value, sizeof value);
+        else
+            memcpy(to + 2 * i, &half, sizeof half);
+    }
+}
+
+/* Values [k, k + n) of a row in the matrix's dtype, which is not src's. */
 static void convert(const struct fill *fill, const unsigned char *row, int64_t k,
                     int64_t n, unsigned char *to) {
     const unsigned char *from = row + (size_t)k * cohort_cpu_bytes(fill->src_dtype);
-    cohort_dtype src = fill->src_dtype, dst = fill->linear->dtype;
-    if (src == dst) {
-        memcpy(to, from, (size_t)n * cohort_cpu_bytes(dst));
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        float value = load_float(src, from, i);
-        if (dst == COHORT_F32) {
-            memcpy(to + 4 * i, &value, sizeof value);
-        } else {
-            uint16_t half =
-                dst == COHORT_BF16 ? cohort_cpu_to_bf16(value) : f16_of_float(value);
-            memcpy(to + 2 * i, &half, sizeof half);
-        }
+    bool from_f32 = fill->src_dtype == COHORT_F32;
+    switch (fill->linear->dtype) {
+    case COHORT_BF16:
+        if (from_f32)
+            convert_as(COHORT_F32, COHORT_BF16, from, n, to);
+        else
+            convert_as(COHORT_F16, COHORT_BF16, from, n, to);
+        break;
+    case COHORT_F16:
+        if (from_f32)
+            convert_as(COHORT_F32, COHORT_F16, from, n, to);
+        else
+            convert_as(COHORT_BF16, COHORT_F16, from, n, to);
+        break;
+    default:
+        if (fill->src_dtype == COHORT_BF16)
+            convert_as(COHORT_BF16, COHORT_F32, from, n, to);
+        else
+            convert_as(COHORT_F16, COHORT_F32, from, n, to);
     }
 }
 
@@ -411,15 +426,24 @@ struct lookup {
     float *y;
 };
 
+static void unpack_row(const cohort_linear *table, int64_t row, float *y) {
+    const unsigned char *panel =
+        table->panels + (size_t)(row / COHORT_CPU_PANEL) * table->panel_bytes;
+    int64_t lane = row % COHORT_CPU_PANEL;
+    for (int64_t k = 0; k < table->n_in; k++)
+        y[k] = load_float(table->dtype, panel, item_of(table->dtype, lane, k));
+}
+
 static void lookup_share(void *context, int32_t thread, int32_t n_threads) {
     const struct lookup *lookup = context;
     const cohort_linear *table = lookup->table;
     cohort_cpu_range share = cohort_cpu_share(lookup->n_rows, thread, n_threads);
     for (int64_t i = share.begin; i < share.end; i++) {
         float *y = lookup->y + i * table->n_in;
-        int32_t id = lookup->ids[i];
-        for (int64_t k = 0; k < table->n_in; k++)
-            y[k] = id < 0 ? 0 : panel_float(table, id, k);
+        if (lookup->ids[i] < 0)
+            memset(y, 0, (size_t)table->n_in * sizeof *y);
+        else
+            unpack_row(table, lookup->ids[i], y);
     }
 }
 
