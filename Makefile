@@ -2,8 +2,9 @@
 # The front door; the work is done by cmake --preset, ctest and the scripts.
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+PREFIX ?= /usr/local
 
-.PHONY: run all setup test asan tsan fuzz model fmt clean
+.PHONY: run all setup test asan tsan fuzz model soak install lint fmt clean
 all: build-release
 
 setup:
@@ -32,6 +33,15 @@ fuzz: build-fuzz ## every fuzz target for FUZZ_SECONDS
 
 model: ## the spin model of the ring, with and without each memory order
 	@scripts/model.sh build/model
+
+soak: build-release ## the full counts, for hours; what came of it goes to bench/results/
+	@scripts/soak.sh build/release
+
+install: build-release ## DESTDIR and PREFIX as usual
+	cmake --install build/release --prefix $(PREFIX)
+
+lint: ## clang-format, shellcheck, layers, headers
+	@scripts/lint.sh
 
 fmt:
 	clang-format -i $$(git ls-files '*.[ch]')

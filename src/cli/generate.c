@@ -311,6 +311,10 @@ int cli_generate(int argc, char **argv) {
     session self = {.options = &options, .input_fd = -1};
     result = start(&self);
     if (result == CLI_OK) result = run(&self);
+    if (self.engine &&
+        cohort_executor_shutdown(cohort_engine_executor(self.engine)) < 0 &&
+        result == CLI_OK)
+        result = cli_fail("shutting down");
     while (self.answers)
         forget(&self, self.answers);
     cohort_engine_destroy(self.engine);

@@ -140,7 +140,7 @@ static const row rows[] = {
 };
 
 enum { N_ROWS = sizeof rows / sizeof *rows };
-_Static_assert(N_ROWS <= 64, "is_set has 64");
+_Static_assert((int)N_ROWS <= CLI_MAX_OPTIONS, "is_set has a place for each");
 
 static void *field_of(cli_options *options, const row *at) {
     return (char *)options + at->offset;

@@ -14,7 +14,14 @@
 
 #include "cohort/engine.h"
 
-enum { CLI_MAX_STOP = 16, CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_HELP = -1 };
+enum {
+    CLI_MAX_OPTIONS = 160,
+    CLI_MAX_STOP = 16,
+    CLI_OK = 0,
+    CLI_FAILED = 1,
+    CLI_USAGE = 2,
+    CLI_HELP = -1
+};
 
 /* Which commands have an option. */
 enum {
@@ -47,8 +54,8 @@ typedef struct cli_options {
     /* bench */
     int64_t input_len, output_len, batch_size, num_iters, num_iters_warmup, num_prompts;
     const char *output_json;
-    bool is_set[64]; /* by row of the table: given on the command line or in the
-                        environment */
+    /* By row of the table: given on the command line or in the environment. */
+    bool is_set[CLI_MAX_OPTIONS];
 } cli_options;
 
 /* Parses argv[1..]; one word without dashes is the model.  CLI_OK, CLI_USAGE (said why on

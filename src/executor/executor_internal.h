@@ -113,8 +113,9 @@ struct cohort_executor {
     cohort_error suspect;
     int64_t suspect_until_ns;
     bool is_poison_sent;
-    int32_t stop_stage;
+    int32_t stop_stage; /* 1: asked, 2: SIGTERM, 3: SIGKILL */
     int64_t stop_ns;
+    cohort_error late_death; /* of a rank that crashed after it was asked to stop */
 };
 
 /* Fails the executor, once: wakes everybody.  From any thread; the monitor does the rest.

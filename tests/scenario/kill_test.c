@@ -28,24 +28,12 @@
 #include "base/random.h"
 #include "cohort/clock.h"
 #include "cohort/executor.h"
+#include "killer.h"
 #include "test_worker.h"
 
 enum { PATIENCE_MS = 60000, N_RANKS = 2 };
 
-/* From the kill to the error in the caller's hands and everything cleaned up. */
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-enum { LIMIT_MS = 10000 };
-#else
-enum { LIMIT_MS = 1000 };
-#endif
-
 static int64_t patience(void) { return cohort_deadline_ms(PATIENCE_MS); }
-
-static void sleep_us(uint64_t us) {
-    struct timespec time = {.tv_sec = (time_t)(us / 1000000),
-                            .tv_nsec = (long)(us % 1000000) * 1000};
-    nanosleep(&time, NULL);
-}
 
 static cohort_executor_options options_of(const char *const *config) {
     cohort_executor_options options = cohort_executor_defaults();
@@ -82,30 +70,6 @@ static cohort_status one_step(cohort_executor *executor) {
     return status;
 }
 
-static int count_entries(const char *path) {
-    int n = 0;
-    DIR *directory = opendir(path);
-    if (!directory) return 0;
-    while (readdir(directory))
-        n++;
-    closedir(directory);
-    return n;
-}
-
-static void count_file(void *user_data, const char *path) {
-    (void)path;
-    ++*(int *)user_data;
-}
-
-static int count_counters(void) {
-    int n = 0;
-    assert_int_equal(cohort_counters_list(count_file, &n), COHORT_OK);
-    return n;
-}
-
-/* This process adopts orphans, so that none can hide with init. */
-static bool has_children(void) { return waitpid(-1, NULL, WNOHANG) != -1; }
-
 static void await_no_children(void) {
     int64_t until_ns = cohort_deadline_ms(LIMIT_MS);
     while (has_children() && cohort_clock_ns() < until_ns)
@@ -120,129 +84,69 @@ typedef enum moment { SPAWN, CONNECT, LOAD, EXECUTE, SHUTDOWN, N_MOMENTS } momen
 static const char *const moment_names[] = {"spawn", "connect", "load", "execute",
                                            "shutdown"};
 
-typedef struct killer {
-    pthread_t thread;
-    char instance[32];
-    moment at;
-    int32_t rank;
-    uint64_t delay_us;
-    cohort_counters *counters; /* kept, to look at pids afterwards */
-    _Atomic bool is_over;      /* the run has ended: give up waiting */
-    bool has_killed;
-    int64_t killed_ns;
-} killer;
-
-static bool is_time(killer *self) {
-    uint32_t state = atomic_load(&cohort_counters_header_of(self->counters)->state);
-    cohort_counters_row *row = cohort_counters_row_of(self->counters, self->rank);
-    uint32_t phase = atomic_load(&row->phase);
-    if (!atomic_load(&row->pid)) return false;
-    switch (self->at) {
-    case SPAWN: return true;
-    case CONNECT: return phase == COHORT_RANK_CONFIGURE || phase == COHORT_RANK_CONNECT;
-    case LOAD: return phase == COHORT_RANK_LOAD;
-    case EXECUTE: return state == 4 && atomic_load(&row->steps) > 0;
-    default: return state == 5;
-    }
-}
-
-static void *killer_main(void *argument) {
-    killer *self = argument;
-    char folder[400];
-    char path[512];
-    if (cohort_counters_folder(folder, sizeof folder) < 0) return NULL;
-    snprintf(path, sizeof path, "%s/%s.stat", folder, self->instance);
-    while (cohort_counters_open(path, &self->counters) < 0)
-        if (atomic_load(&self->is_over)) return NULL;
-    while (!is_time(self))
-        if (atomic_load(&self->is_over)) return NULL;
-    sleep_us(self->delay_us);
-    int32_t pid = atomic_load(&cohort_counters_row_of(self->counters, self->rank)->pid);
-    self->killed_ns = cohort_clock_ns();
-    self->has_killed = !kill(pid, SIGKILL);
-    return NULL;
-}
-
 /* One run from start to destroy; leaves its error in out_error, code OK where none. */
-static void run_until_failure(killer *self, cohort_error *out_error) {
-    const char *const config[] = {self->at == LOAD || self->at == SHUTDOWN ? "pause_ms=10"
-                                                                           : "pause_ms=0",
-                                  "barrier=1", NULL};
+static void run_until_failure(const killer *self, moment at, cohort_error *out_error) {
+    const char *const config[] = {
+        at == LOAD || at == SHUTDOWN ? "pause_ms=10" : "pause_ms=0", "barrier=1", NULL};
     cohort_executor_options options = options_of(config);
     cohort_executor *executor = NULL;
     options.instance = self->instance;
     cohort_status status = cohort_executor_start(&options, &executor);
-    int64_t until_ns = cohort_deadline_ms(self->at == SHUTDOWN ? 0 : PATIENCE_MS / 2);
+    int64_t until_ns = cohort_deadline_ms(at == SHUTDOWN ? 0 : PATIENCE_MS / 2);
     while (status >= 0 && cohort_clock_ns() < until_ns)
         status = one_step(executor);
+    if (status >= 0) status = cohort_executor_shutdown(executor);
     *out_error = *cohort_last_error();
     if (status >= 0) out_error->code = COHORT_OK;
     cohort_executor_destroy(executor);
 }
 
-static void check_error(const killer *self, const cohort_error *error) {
+/* In shutdown a rank may have left before the signal came. */
+static bool is_named(const killer *self, moment at, const cohort_error *error) {
     char rank[32];
     snprintf(rank, sizeof rank, "rank %d (pid ", self->rank);
-    if (!self->has_killed || self->at == SHUTDOWN) return;
-    if (error->code == COHORT_E_PEER_DIED && error->rank == self->rank &&
-        strstr(error->message, rank) && strstr(error->message, "signal 9"))
-        return;
-    fail_msg("killed rank %d in %s, heard of rank %d: %s", self->rank,
-             moment_names[self->at], error->rank, error->message);
+    if (!self->has_killed || (at == SHUTDOWN && error->code == COHORT_OK)) return false;
+    if (error->code != COHORT_E_PEER_DIED || error->rank != self->rank ||
+        !strstr(error->message, rank) || !strstr(error->message, "signal 9"))
+        fail_msg("killed rank %d in %s, heard of rank %d: %s", self->rank,
+                 moment_names[at], error->rank, error->message);
+    return true;
 }
 
-static int64_t kill_once(uint64_t seed, uint64_t number, int32_t *n_delivered) {
-    killer self = {.at = (moment)(number % N_MOMENTS)};
+/* From the kill to the clean end; 0 where none was delivered. */
+static int64_t kill_once(uint64_t seed, uint64_t number, moment at) {
+    static bool (*const is_time[])(cohort_counters *, int32_t) = {
+        killer_at_spawn, killer_at_connect, killer_at_load, killer_at_execute,
+        killer_at_shutdown};
     static const uint64_t spread_us[] = {3000, 2000, 12000, 10000, 9000};
-    self.rank = (int32_t)(cohort_random_u64(seed, 2 * number) % N_RANKS);
-    self.delay_us = cohort_random_u64(seed, 2 * number + 1) % spread_us[self.at];
-    snprintf(self.instance, sizeof self.instance, "kill-%d-%llu", (int)getpid(),
-             (unsigned long long)number);
+    killer self;
     int fds = count_entries("/proc/self/fd");
     cohort_error error;
-    assert_int_equal(pthread_create(&self.thread, NULL, killer_main, &self), 0);
-    run_until_failure(&self, &error);
+    killer_start(&self, is_time[at], N_RANKS, spread_us[at], seed, number);
+    run_until_failure(&self, at, &error);
     int64_t done_ns = cohort_clock_ns();
-    atomic_store(&self.is_over, true);
-    pthread_join(self.thread, NULL);
-    cohort_counters_close(self.counters);
-    check_error(&self, &error);
+    killer_finish(&self);
     assert_false(has_children());
     assert_int_equal(count_counters(), 0);
     assert_int_equal(count_entries("/proc/self/fd"), fds);
-    if (!self.has_killed) return 0;
-    n_delivered[self.at]++;
-    return done_ns - self.killed_ns;
-}
-
-static uint64_t number_from(const char *name, uint64_t otherwise) {
-    const char *text = getenv(name);
-    return text && text[0] ? strtoull(text, NULL, 0) : otherwise;
+    return is_named(&self, at, &error) ? done_ns - self.killed_ns : 0;
 }
 
 static void random_kills_are_named_and_leave_nothing(void **state) {
     (void)state;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t seed = number_from("COHORT_SEED", (uint64_t)now.tv_nsec);
-    uint64_t n = number_from("COHORT_KILLS", 100);
-    int32_t n_delivered[N_MOMENTS] = {0};
+    uint64_t seed = 0;
+    uint64_t n = killer_plan(&seed);
+    uint64_t n_delivered[N_MOMENTS] = {0};
     int64_t longest_ns = 0;
-    print_message("COHORT_SEED=%llu COHORT_KILLS=%llu\n", (unsigned long long)seed,
-                  (unsigned long long)n);
     for (uint64_t i = 0; i < n; i++) {
-        int64_t spent_ns = kill_once(seed, i, n_delivered);
+        int64_t spent_ns = kill_once(seed, i, (moment)(i % N_MOMENTS));
+        n_delivered[i % N_MOMENTS] += spent_ns != 0;
         if (spent_ns > longest_ns) longest_ns = spent_ns;
         if (spent_ns > LIMIT_MS * INT64_C(1000000))
             fail_msg("kill %llu took %.0f ms", (unsigned long long)i,
                      (double)spent_ns * 1e-6);
     }
-    for (int i = 0; i < N_MOMENTS; i++) {
-        print_message("%s: %d kills delivered\n", moment_names[i], n_delivered[i]);
-        assert_true(n < 50 || n_delivered[i] > 0);
-    }
-    print_message("longest way from kill to clean end: %.1f ms\n",
-                  (double)longest_ns * 1e-6);
+    killer_report(moment_names, n_delivered, N_MOMENTS, n, longest_ns);
 }
 
 /* ---- the driver's death ------------------------------------------------------- */
@@ -488,21 +392,6 @@ static void stopped_while_starting_ends_at_the_phases_deadline(void **state) {
     assert_says("has not finished load");
 }
 
-static char home[] = "/tmp/cohort-kill-test-XXXXXX";
-
-static int enter_home(void **state) {
-    (void)state;
-    return !mkdtemp(home) || setenv("XDG_RUNTIME_DIR", home, 1) ||
-           prctl(PR_SET_CHILD_SUBREAPER, 1);
-}
-
-static int leave_home(void **state) {
-    (void)state;
-    char folder[64];
-    snprintf(folder, sizeof folder, "%s/cohort", home);
-    return rmdir(folder) || rmdir(home); /* fails where a file was left */
-}
-
 int main(int argc, char **argv) {
     if (test_worker_is_asked(argc, argv)) return test_worker_main(argv);
     if (argc == 3 && !strcmp(argv[1], "driver")) return driver_main(argv[2]);
@@ -524,5 +413,5 @@ int main(int argc, char **argv) {
         cmocka_unit_test(r33_lingering_worker_is_ended_in_time),
         cmocka_unit_test(random_kills_are_named_and_leave_nothing),
     };
-    return cmocka_run_group_tests(tests, enter_home, leave_home);
+    return cmocka_run_group_tests(tests, killer_enter_home, killer_leave_home);
 }

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# usage: soak.sh BUILD_DIR - the random tests with their full counts, for an hour or so.
+# COHORT_KILLS (1000): kills of each kill test.  The result is bench/results/soak.txt.
+set -euo pipefail
+
+build=$1
+export COHORT_KILLS=${COHORT_KILLS:-1000}
+out=bench/results/soak.txt
+mkdir -p bench/results
+{
+    echo "machine: $(scripts/machine.sh)"
+    echo "revision: $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo +)"
+    echo "kills a test: $COHORT_KILLS"
+} >"$out.new"
+for test in scenario_kill_test scenario_command_kill_test; do
+    echo "$test" | tee -a "$out.new"
+    "$build/$test" 2>&1 | grep -E 'COHORT_|delivered|longest|FAILED|PASSED|Error' | tee -a "$out.new"
+done
+mv "$out.new" "$out"

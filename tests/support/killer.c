@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "killer.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/random.h"
+#include "cohort/clock.h"
+
+enum { STATE_READY = 4, STATE_STOPPING = 5 }; /* executor_state, as counters show it */
+
+static uint32_t phase_of(cohort_counters *counters, int32_t rank) {
+    return atomic_load(&cohort_counters_row_of(counters, rank)->phase);
+}
+
+static uint32_t state_of(cohort_counters *counters) {
+    return atomic_load(&cohort_counters_header_of(counters)->state);
+}
+
+bool killer_at_spawn(cohort_counters *counters, int32_t rank) {
+    (void)counters;
+    (void)rank;
+    return true;
+}
+
+bool killer_at_connect(cohort_counters *counters, int32_t rank) {
+    uint32_t phase = phase_of(counters, rank);
+    return phase == COHORT_RANK_CONFIGURE || phase == COHORT_RANK_CONNECT;
+}
+
+bool killer_at_load(cohort_counters *counters, int32_t rank) {
+    return phase_of(counters, rank) == COHORT_RANK_LOAD;
+}
+
+bool killer_at_execute(cohort_counters *counters, int32_t rank) {
+    return state_of(counters) == STATE_READY &&
+           atomic_load(&cohort_counters_row_of(counters, rank)->steps) > 0;
+}
+
+bool killer_at_shutdown(cohort_counters *counters, int32_t rank) {
+    (void)rank;
+    return state_of(counters) == STATE_STOPPING;
+}
+
+static void *killer_main(void *argument) {
+    killer *self = argument;
+    char folder[400];
+    char path[512];
+    if (cohort_counters_folder(folder, sizeof folder) < 0) return NULL;
+    snprintf(path, sizeof path, "%s/%s.stat", folder, self->instance);
+    while (cohort_counters_open(path, &self->counters) < 0)
+        if (atomic_load(&self->is_over)) return NULL;
+    _Atomic int32_t *pid = &cohort_counters_row_of(self->counters, self->rank)->pid;
+    while (!atomic_load(pid) || !self->is_time(self->counters, self->rank))
+        if (atomic_load(&self->is_over)) return NULL;
+    sleep_us(self->delay_us);
+    self->killed_ns = cohort_clock_ns();
+    self->has_killed = !kill(atomic_load(pid), SIGKILL);
+    return NULL;
+}
+
+void killer_start(killer *self, killer_moment *is_time, int32_t n_ranks,
+                  uint64_t spread_us, uint64_t seed, uint64_t number) {
+    *self = (killer){
+        .is_time = is_time,
+        .rank = (int32_t)(cohort_random_u64(seed, 2 * number) % (uint64_t)n_ranks),
+        .delay_us = cohort_random_u64(seed, 2 * number + 1) % spread_us};
+    snprintf(self->instance, sizeof self->instance, "kill-%d-%llu", (int)getpid(),
+             (unsigned long long)number);
+    assert_int_equal(pthread_create(&self->thread, NULL, killer_main, self), 0);
+}
+
+void killer_finish(killer *self) {
+    atomic_store(&self->is_over, true);
+    pthread_join(self->thread, NULL);
+    cohort_counters_close(self->counters);
+}
+
+static uint64_t number_from(const char *name, uint64_t otherwise) {
+    const char *text = getenv(name);
+    return text && text[0] ? strtoull(text, NULL, 0) : otherwise;
+}
+
+uint64_t killer_plan(uint64_t *out_seed) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *out_seed = number_from("COHORT_SEED", (uint64_t)now.tv_nsec);
+    uint64_t n = number_from("COHORT_KILLS", 100);
+    print_message("COHORT_SEED=%llu COHORT_KILLS=%llu\n", (unsigned long long)*out_seed,
+                  (unsigned long long)n);
+    return n;
+}
+
+void killer_report(const char *const *moments, const uint64_t *n_delivered, int n_moments,
+                   uint64_t n, int64_t longest_ns) {
+    for (int i = 0; i < n_moments; i++) {
+        print_message("%s: %llu kills delivered\n", moments[i],
+                      (unsigned long long)n_delivered[i]);
+        assert_true(n_delivered[i] >= n / 20);
+    }
+    print_message("longest way from kill to clean end: %.1f ms\n",
+                  (double)longest_ns * 1e-6);
+}
+
+int count_entries(const char *path) {
+    int n = 0;
+    DIR *directory = opendir(path);
+    if (!directory) return 0;
+    while (readdir(directory))
+        n++;
+    closedir(directory);
+    return n;
+}
+
+static void count_file(void *user_data, const char *path) {
+    (void)path;
+    ++*(int *)user_data;
+}
+
+int count_counters(void) {
+    int n = 0;
+    assert_int_equal(cohort_counters_list(count_file, &n), COHORT_OK);
+    return n;
+}
+
+bool has_children(void) { return waitpid(-1, NULL, WNOHANG) != -1; }
+
+void sleep_us(uint64_t us) {
+    struct timespec time = {.tv_sec = (time_t)(us / 1000000),
+                            .tv_nsec = (long)(us % 1000000) * 1000};
+    nanosleep(&time, NULL);
+}
+
+static char home[] = "/tmp/cohort-kill-test-XXXXXX";
+
+int killer_enter_home(void **state) {
+    (void)state;
+    return !mkdtemp(home) || setenv("XDG_RUNTIME_DIR", home, 1) ||
+           setenv("TMPDIR", home, 1) || prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+int killer_leave_home(void **state) {
+    (void)state;
+    char folder[64];
+    snprintf(folder, sizeof folder, "%s/cohort", home);
+    return rmdir(folder) || rmdir(home); /* fails where a file was left */
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* support/killer.h - SIGKILL at a chosen moment, and what may be left afterwards:
+ * nothing.
+ *
+ * A killer is a thread that watches a run through its counters file, as `cohort stat`
+ * does, and kills a random rank a random time after the moment has come.
+ *
+ * COHORT_KILLS: how many (100).  COHORT_SEED: of all choices; printed, so that a failure
+ * can be repeated.
+ */
+#ifndef COHORT_TESTS_KILLER_H
+#define COHORT_TESTS_KILLER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/counters.h"
+
+/* From the kill to the error in the caller's hands and everything cleaned up. */
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+enum { LIMIT_MS = 10000 };
+#else
+enum { LIMIT_MS = 1000 };
+#endif
+
+typedef bool killer_moment(cohort_counters *counters, int32_t rank);
+killer_moment killer_at_spawn, killer_at_connect, killer_at_load, killer_at_execute,
+    killer_at_shutdown;
+
+typedef struct killer {
+    pthread_t thread;
+    char instance[32]; /* the run to watch has this name */
+    killer_moment *is_time;
+    int32_t rank;
+    uint64_t delay_us;
+    cohort_counters *counters;
+    _Atomic bool is_over; /* the run has ended: give up waiting */
+    bool has_killed;
+    int64_t killed_ns;
+} killer;
+
+void killer_start(killer *self, killer_moment *is_time, int32_t n_ranks,
+                  uint64_t spread_us, uint64_t seed, uint64_t number);
+void killer_finish(killer *self);
+
+/* How many kills, and the seed; prints both. */
+uint64_t killer_plan(uint64_t *out_seed);
+/* Prints the counts, and fails where a moment has less than a twentieth of n. */
+void killer_report(const char *const *moments, const uint64_t *n_delivered, int n_moments,
+                   uint64_t n, int64_t longest_ns);
+
+/* What is there of this process and its runs. */
+int count_entries(const char *path);
+int count_counters(void);
+/* The process adopts orphans, so that none can hide with init. */
+bool has_children(void);
+void sleep_us(uint64_t us);
+
+/* Group set-up: a folder of its own for counters and temporary files, which must be
+ * empty at tear-down. */
+int killer_enter_home(void **state);
+int killer_leave_home(void **state);
+
+#endif /* COHORT_TESTS_KILLER_H */
