@@ -211,8 +211,10 @@ static int throughput(cohort_engine *engine, const cli_options *options) {
 int cli_bench(int argc, char **argv) {
     bool is_latency = argc > 1 && !strcmp(argv[1], "latency");
     if (!is_latency && (argc < 2 || strcmp(argv[1], "throughput"))) {
-        fprintf(stderr, "usage: cohort bench latency|throughput MODEL_DIR [options]\n");
-        return CLI_USAGE;
+        bool is_asked = argc > 1 && !strcmp(argv[1], "--help");
+        fprintf(is_asked ? stdout : stderr,
+                "usage: cohort bench latency|throughput MODEL_DIR [options]\n");
+        return is_asked ? CLI_OK : CLI_USAGE;
     }
     cli_options options;
     int commands = CLI_ENGINE | (is_latency ? CLI_LATENCY : CLI_THROUGHPUT);

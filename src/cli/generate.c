@@ -18,12 +18,9 @@
 
 enum { SLICE_MS = 100, MAX_LINE_BYTES = 64 << 20 };
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted; /* the signal's number */
 
-static void on_interrupt(int number) {
-    (void)number;
-    interrupted = 1;
-}
+static void on_interrupt(int number) { interrupted = number; }
 
 /* One completion under way. */
 typedef struct answer {
@@ -230,7 +227,7 @@ static void take_output(session *self, const cohort_completion *completion) {
         print_finished(self, to, completion);
         forget(self, to);
     }
-    if (fflush(stdout)) interrupted = 1; /* nobody reads any more */
+    if (fflush(stdout)) interrupted = SIGPIPE; /* nobody reads any more */
 }
 
 /* ---- the command ------------------------------------------------------------------- */
@@ -260,7 +257,7 @@ static int run(session *self) {
         for (size_t i = 0; i < outputs.n_completions; i++)
             take_output(self, &outputs.completions[i]);
     }
-    return 128 + SIGINT;
+    return 128 + interrupted;
 }
 
 static int open_input(session *self) {

@@ -464,9 +464,8 @@ static void check_hang(cohort_executor *executor, int64_t now_ns) {
     if (hang.rank >= 0) {
         char text[COHORT_ERROR_MESSAGE_BYTES];
         cohort_describe_ranks(views, executor->world_size, text, sizeof text);
-        COHORT_FAIL(COHORT_E_TIMEOUT,
-                    "rank %d (pid %d) is hung: no %s for %.1f s; %.150s", hang.rank,
-                    executor->ranks[hang.rank].launch.pid,
+        COHORT_FAIL(COHORT_E_HUNG, "rank %d (pid %d) is hung: no %s for %.1f s; %.150s",
+                    hang.rank, executor->ranks[hang.rank].launch.pid,
                     hang.is_silent ? "heartbeat" : "progress",
                     (double)(now_ns - hang.since_ns) * 1e-9, text);
         fail_rank(executor, hang.rank);
@@ -483,8 +482,8 @@ static void check_phase(cohort_executor *executor, executor_state state, int64_t
     int32_t rank = 0;
     while (rank + 1 < executor->world_size && executor->ranks[rank].reached > state)
         rank++;
-    COHORT_FAIL(COHORT_E_TIMEOUT, "rank %d (pid %d) has not finished %s after %.1f s",
-                rank, executor->ranks[rank].launch.pid, state_name(state),
+    COHORT_FAIL(COHORT_E_HUNG, "rank %d (pid %d) has not finished %s after %.1f s", rank,
+                executor->ranks[rank].launch.pid, state_name(state),
                 (double)(now_ns - since_ns) * 1e-9);
     fail_rank(executor, rank);
 }

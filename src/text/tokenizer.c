@@ -59,7 +59,10 @@ cohort_status cohort_tokenizer_parse(const char *json, size_t size_bytes,
 
 static cohort_status read_file(const char *path, char **out_bytes, size_t *out_size) {
     FILE *file = fopen(path, "rbe");
-    if (!file) return COHORT_FAIL_SYS(errno, "cannot open %s", path);
+    if (!file)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "cannot open %s: %s (--skip-tokenizer-init does without)",
+                           path, strerror(errno));
     cohort_text text = {0};
     char block[1 << 16];
     for (size_t n;

@@ -114,7 +114,7 @@ static bool is_named(const killer *self, moment at, const cohort_error *error) {
 }
 
 /* From the kill to the clean end; 0 where none was delivered. */
-static int64_t kill_once(uint64_t seed, uint64_t number, moment at) {
+static int64_t kill_once(uint64_t seed, uint64_t number, int at) {
     static bool (*const is_time[])(cohort_counters *, int32_t) = {
         killer_at_spawn, killer_at_connect, killer_at_load, killer_at_execute,
         killer_at_shutdown};
@@ -134,19 +134,7 @@ static int64_t kill_once(uint64_t seed, uint64_t number, moment at) {
 
 static void random_kills_are_named_and_leave_nothing(void **state) {
     (void)state;
-    uint64_t seed = 0;
-    uint64_t n = killer_plan(&seed);
-    uint64_t n_delivered[N_MOMENTS] = {0};
-    int64_t longest_ns = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        int64_t spent_ns = kill_once(seed, i, (moment)(i % N_MOMENTS));
-        n_delivered[i % N_MOMENTS] += spent_ns != 0;
-        if (spent_ns > longest_ns) longest_ns = spent_ns;
-        if (spent_ns > LIMIT_MS * INT64_C(1000000))
-            fail_msg("kill %llu took %.0f ms", (unsigned long long)i,
-                     (double)spent_ns * 1e-6);
-    }
-    killer_report(moment_names, n_delivered, N_MOMENTS, n, longest_ns);
+    killer_run(moment_names, N_MOMENTS, kill_once);
 }
 
 /* ---- the driver's death ------------------------------------------------------- */
@@ -261,12 +249,11 @@ static void r31_stopped_worker_is_a_hang_that_names_it(void **state) {
     cohort_error error = {0};
     while (cohort_executor_failure(executor, &error) >= 0 && cohort_clock_ns() < until_ns)
         sleep_us(1000);
-    assert_int_equal(error.code, COHORT_E_TIMEOUT);
+    assert_int_equal(error.code, COHORT_E_HUNG);
     assert_int_equal(error.rank, 1);
     assert_non_null(strstr(error.message, "rank 1 (pid "));
     assert_non_null(strstr(error.message, "no heartbeat"));
-    assert_int_equal(cohort_executor_check_health(executor, patience()),
-                     COHORT_E_TIMEOUT);
+    assert_int_equal(cohort_executor_check_health(executor, patience()), COHORT_E_HUNG);
     assert_int_equal(cohort_executor_shutdown(executor), COHORT_OK);
     cohort_executor_destroy(executor);
     assert_false(has_children());
@@ -387,7 +374,7 @@ static void stopped_while_starting_ends_at_the_phases_deadline(void **state) {
     const char *const config[] = {"fault=open:0:stop", NULL};
     cohort_executor_options options = options_of(config);
     options.load_timeout_ns = 300000000;
-    start_must_fail(&options, COHORT_E_TIMEOUT);
+    start_must_fail(&options, COHORT_E_HUNG);
     assert_int_equal(cohort_last_error()->rank, 0);
     assert_says("has not finished load");
 }

@@ -45,11 +45,11 @@ void killer_start(killer *self, killer_moment *is_time, int32_t n_ranks,
                   uint64_t spread_us, uint64_t seed, uint64_t number);
 void killer_finish(killer *self);
 
-/* How many kills, and the seed; prints both. */
-uint64_t killer_plan(uint64_t *out_seed);
-/* Prints the counts, and fails where a moment has less than a twentieth of n. */
-void killer_report(const char *const *moments, const uint64_t *n_delivered, int n_moments,
-                   uint64_t n, int64_t longest_ns);
+/* Kills at one of the moments; the time from the kill to the end, 0 where none came. */
+typedef int64_t killer_attempt(uint64_t seed, uint64_t number, int moment);
+/* COHORT_KILLS attempts at all moments in turn, and more until each moment has got at
+ * least a twentieth of that; fails where one took longer than LIMIT_MS. */
+void killer_run(const char *const *moments, int n_moments, killer_attempt *attempt);
 
 /* What is there of this process and its runs. */
 int count_entries(const char *path);
