@@ -9,9 +9,9 @@
  * of logits).
  *
  * Ownership: what is handed in is copied; outputs are the engine's until the next step.
- * Threads:   an engine belongs to one thread.
- * Errors:    a request that cannot be is refused by submit, with the numbers; a failed
- *            rank fails every step from then on, with that rank's error.
+ * Threads:   an engine belongs to one thread; describe, executor, tokenize, detokenize
+ * and token_string are for any. Errors:    a request that cannot be is refused by submit,
+ * with the numbers; a failed rank fails every step from then on, with that rank's error.
  */
 #ifndef COHORT_ENGINE_H
 #define COHORT_ENGINE_H
@@ -174,6 +174,10 @@ COHORT_API cohort_status cohort_engine_detokenize(const cohort_engine *engine,
                                                   const int32_t *ids, size_t count,
                                                   bool skip_special, char **out_text,
                                                   size_t *out_text_bytes);
+/* One token as the vocabulary spells it: "Ġthe". */
+COHORT_API cohort_status cohort_engine_token_string(const cohort_engine *engine,
+                                                    int32_t token_id, char **out_text,
+                                                    size_t *out_text_bytes);
 
 /* Shuts the executor down.  Accepts NULL. */
 COHORT_API void cohort_engine_destroy(cohort_engine *engine);

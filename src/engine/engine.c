@@ -367,3 +367,9 @@ cohort_status cohort_engine_detokenize(const cohort_engine *engine, const int32_
     return cohort_tokenizer_decode(engine->tokenizer, ids, count, skip_special, out_text,
                                    out_text_bytes);
 }
+
+cohort_status cohort_engine_token_string(const cohort_engine *engine, int32_t token_id,
+                                         char **out_text, size_t *out_text_bytes) {
+    COHORT_TRY(need_tokenizer(engine));
+    return cohort_tokenizer_spell(engine->tokenizer, token_id, out_text, out_text_bytes);
+}

@@ -41,6 +41,10 @@ cohort_status cohort_tokenizer_encode(const cohort_tokenizer *tokenizer, const c
 cohort_status cohort_tokenizer_decode(const cohort_tokenizer *tokenizer,
                                       const int32_t *ids, size_t count, bool skip_special,
                                       char **out_text, size_t *out_size_bytes);
+/* One token as the vocabulary spells it, stand-in characters and all: "Ġthe"; "" where
+ * the id is unused. */
+cohort_status cohort_tokenizer_spell(const cohort_tokenizer *tokenizer, int32_t id,
+                                     char **out_text, size_t *out_size_bytes);
 
 /* Incremental decoding: what each further token adds to the text.  Never half a
  * character: bytes that may still become one are held back until they do or cannot. */
