@@ -12,6 +12,7 @@ static const struct command {
     const char *help;
 } commands[] = {
     {"generate", cli_generate, "continue prompts with a model"},
+    {"serve", cli_serve, "serve a model over HTTP, as OpenAI's API"},
     {"bench", cli_bench, "measure: latency, throughput"},
     {"stat", cli_stat, "show what running and crashed instances were doing"},
     {"config", cli_config, "print every option with its value and variable"},

@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 
-typedef enum value_kind { TEXT, COUNT, BYTES, SECONDS, NUMBER, FLAG } value_kind;
+typedef enum value_kind { TEXT, COUNT, BYTES, SECONDS, NUMBER, FLAG, LIST } value_kind;
 
 typedef struct row {
     const char *name, *alias;
@@ -137,6 +137,38 @@ static const row rows[] = {
      "prompts, all at once"},
     {"output-json", NULL, TEXT, CLI_LATENCY | CLI_THROUGHPUT, AT(output_json), NULL, 0, 0,
      "file for the results"},
+
+    {"host", NULL, TEXT, CLI_SERVE, AT(host), NULL, 0, 0,
+     "address to serve on (default: every one)"},
+    {"port", NULL, COUNT, CLI_SERVE, AT(port), "8000", 0, 65535,
+     "0: any that is free; the start-up line says which"},
+    {"uds", NULL, TEXT, CLI_SERVE, AT(uds), NULL, 0, 0,
+     "path of a unix socket, in place of host and port"},
+    {"ssl-certfile", NULL, TEXT, CLI_SERVE, AT(ssl_certfile), NULL, 0, 0,
+     "certificate, PEM"},
+    {"ssl-keyfile", NULL, TEXT, CLI_SERVE, AT(ssl_keyfile), NULL, 0, 0, "its key, PEM"},
+    {"served-model-name", NULL, LIST, CLI_SERVE, AT(served_names), NULL, 0, 0,
+     "names that requests may use (default: the directory)"},
+    {"api-key", NULL, LIST, CLI_SERVE, AT(api_keys), NULL, 0, 0,
+     "requests must bring one of these"},
+    {"max-logprobs", NULL, COUNT, CLI_SERVE, AT(max_logprobs), "20", 0,
+     COHORT_MAX_LOGPROBS, "that a request may ask for"},
+    {"max-body-bytes", NULL, BYTES, CLI_SERVE, AT(max_body_bytes), "64MiB", 1024, 0x1p32,
+     "of a request; longer ones get 413"},
+    {"max-connections", NULL, COUNT, CLI_SERVE, AT(max_connections), "4096", 1, 1 << 16,
+     "clients at a time"},
+    {"max-num-waiting", NULL, COUNT, CLI_SERVE, AT(max_waiting), "0", 0, 1 << 24,
+     "requests beyond max-num-seqs that may wait; more get 503 (0: any number)"},
+    {"idle-timeout", NULL, SECONDS, CLI_SERVE, AT(idle_timeout_s), "300", 1, 1e6,
+     "for a connection on which nothing moves"},
+    {"request-timeout", NULL, SECONDS, CLI_SERVE, AT(request_timeout_s), "60", 1, 1e6,
+     "for a request to arrive, from its first byte to its last"},
+    {"drain-timeout", NULL, SECONDS, CLI_SERVE, AT(drain_timeout_s), "30", 0, 1e6,
+     "for running requests to finish after SIGTERM"},
+    {"enable-request-id-headers", NULL, FLAG, CLI_SERVE, AT(request_id_headers), NULL, 0,
+     0, "send X-Request-Id"},
+    {"return-tokens-as-token-ids", NULL, FLAG, CLI_SERVE, AT(tokens_as_ids), NULL, 0, 0,
+     "logprobs name tokens as token_id:N"},
 };
 
 enum { N_ROWS = sizeof rows / sizeof *rows };
@@ -195,6 +227,12 @@ static bool set_value(cli_options *options, const row *at, const char *text) {
         *(double *)field_of(options, at) = value;
         return true;
     }
+    case LIST: {
+        cli_list *list = field_of(options, at);
+        if (list->n == CLI_MAX_LIST - 1) return false;
+        list->items[list->n++] = text;
+        return true;
+    }
     }
     return false;
 }
@@ -210,6 +248,8 @@ static int complain_value(const row *at, const char *where, const char *text) {
     fprintf(stderr, "cohort: %s: '%s' is no value; it takes ", where, text);
     if (at->kind == FLAG)
         fprintf(stderr, "true or false\n");
+    else if (at->kind == LIST)
+        fprintf(stderr, "at most %d words\n", CLI_MAX_LIST - 1);
     else if (at->most >= 0x1p53)
         fprintf(stderr, "a number from %g\n", at->least);
     else
@@ -285,8 +325,15 @@ static int parse_word(cli_options *options, int commands, const char *command, i
         fprintf(stderr, "cohort %s: %s needs a value\n", command, word);
         return CLI_USAGE;
     }
-    options->is_set[at - rows] = true;
-    return set_value(options, at, value) ? CLI_OK : complain_value(at, word, value);
+    /* The command line takes the place of the environment, word by word of a list. */
+    if (at->kind == LIST && !options->is_given[at - rows])
+        *(cli_list *)field_of(options, at) = (cli_list){0};
+    options->is_set[at - rows] = options->is_given[at - rows] = true;
+    if (!set_value(options, at, value)) return complain_value(at, word, value);
+    while (at->kind == LIST && *i + 1 < argc && argv[*i + 1][0] != '-')
+        if (!set_value(options, at, argv[++*i]))
+            return complain_value(at, word, argv[*i]);
+    return CLI_OK;
 }
 
 int cli_options_parse(cli_options *options, int commands, const char *command, int argc,
@@ -314,6 +361,9 @@ static void print_value(FILE *out, const cli_options *options, const row *at) {
                 *(const char *const *)field ? *(const char *const *)field : "");
     else if (at->kind == FLAG)
         fprintf(out, "%s", *(const bool *)field ? "true" : "false");
+    else if (at->kind == LIST)
+        for (int i = 0; i < ((const cli_list *)field)->n; i++)
+            fprintf(out, "%s%s", i ? " " : "", ((const cli_list *)field)->items[i]);
     else if (at->kind == COUNT || at->kind == BYTES)
         fprintf(out, "%lld", (long long)*(const int64_t *)field);
     else
@@ -322,7 +372,8 @@ static void print_value(FILE *out, const cli_options *options, const row *at) {
 
 void cli_options_print(FILE *out, int commands, bool with_values,
                        const cli_options *options) {
-    static const char *const units[] = {"TEXT", "N", "BYTES", "SECONDS", "X", ""};
+    static const char *const units[] = {"TEXT", "N", "BYTES",  "SECONDS",
+                                        "X",    "",  "TEXT..."};
     for (size_t i = 0; i < N_ROWS; i++) {
         const row *at = &rows[i];
         char variable[80], name[80];

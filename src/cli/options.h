@@ -17,6 +17,7 @@
 enum {
     CLI_MAX_OPTIONS = 160,
     CLI_MAX_STOP = 16,
+    CLI_MAX_LIST = 16,
     CLI_OK = 0,
     CLI_FAILED = 1,
     CLI_USAGE = 2,
@@ -31,7 +32,14 @@ enum {
     CLI_LATENCY = 8,
     CLI_THROUGHPUT = 16,
     CLI_STAT = 32,
+    CLI_SERVE = 64,
 };
+
+/* Words of an option that takes several: --api-key a b. */
+typedef struct cli_list {
+    const char *items[CLI_MAX_LIST];
+    int n;
+} cli_list;
 
 typedef struct cli_options {
     /* engine */
@@ -54,8 +62,15 @@ typedef struct cli_options {
     /* bench */
     int64_t input_len, output_len, batch_size, num_iters, num_iters_warmup, num_prompts;
     const char *output_json;
+    /* serve */
+    const char *host, *uds, *ssl_certfile, *ssl_keyfile;
+    cli_list served_names, api_keys;
+    int64_t port, max_logprobs, max_body_bytes, max_connections, max_waiting;
+    double idle_timeout_s, request_timeout_s, drain_timeout_s;
+    bool request_id_headers, tokens_as_ids;
     /* By row of the table: given on the command line or in the environment. */
     bool is_set[CLI_MAX_OPTIONS];
+    bool is_given[CLI_MAX_OPTIONS]; /* on the command line */
 } cli_options;
 
 /* Parses argv[1..]; one word without dashes is the model.  CLI_OK, CLI_USAGE (said why on
@@ -80,6 +95,7 @@ int cli_generate(int argc, char **argv);
 int cli_worker(int argc, char **argv);
 int cli_stat(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+int cli_serve(int argc, char **argv);
 int cli_config(int argc, char **argv);
 
 #endif /* COHORT_CLI_OPTIONS_H */

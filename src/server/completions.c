@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/generation.h"
+
+/* /v1/completions: prompts as text or token ids in, text_completion out. */
+
+/* ---- prompts ----------------------------------------------------------------------- */
+
+static bool set_text(cohort_generation *generation, cohort_prompt *prompt,
+                     const char *text, cohort_api_error *error) {
+    size_t size = strlen(text);
+    if (!cohort_generation_tokenize(generation, prompt, text, size,
+                                    generation->api.add_special_tokens.whole, error))
+        return false;
+    if (!generation->params.echoes) return true;
+    prompt->text = strdup(text);
+    prompt->text_bytes = size;
+    return prompt->text || cohort_api_refuse(error, 503, NULL, "out of memory");
+}
+
+static bool set_ids(cohort_generation *generation, cohort_prompt *prompt,
+                    const cJSON *list, cohort_api_error *error) {
+    const cJSON *item;
+    prompt->ids = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *prompt->ids);
+    if (!prompt->ids) return cohort_api_refuse(error, 503, NULL, "out of memory");
+    cJSON_ArrayForEach(item, list) {
+        const char *text = cJSON_GetStringValue(item);
+        double id = text ? strtod(text, NULL) : item->valuedouble;
+        if (!(id >= 0 && id < generation->server->info.vocab_size))
+            return cohort_api_refuse(error, 400, NULL,
+                                     "Token id %.0f is out of vocabulary", id);
+        prompt->ids[prompt->n_ids++] = (int32_t)id;
+    }
+    if (!generation->params.echoes) return true;
+    if (cohort_engine_detokenize(generation->server->engine, prompt->ids, prompt->n_ids,
+                                 generation->params.request.skip_special_tokens,
+                                 &prompt->text, &prompt->text_bytes) < 0)
+        return cohort_api_refuse(error, 400, NULL, "%s", cohort_last_error()->message);
+    return true;
+}
+
+static bool refuse_empty(cohort_api_error *error) {
+    return cohort_api_refuse_value(
+        error, "prompt", NULL,
+        "Either prompt or prompt_embeds must be provided and non-empty.");
+}
+
+static bool read_prompts(cohort_generation *generation, cohort_api_error *error) {
+    const cohort_value *given = &generation->api.prompt;
+    if (!given->is_set) return refuse_empty(error);
+    const cJSON *json = given->json;
+    const char *text = cJSON_GetStringValue(json);
+    if (text && !*text) return refuse_empty(error);
+    const cJSON *first = text ? NULL : json->child;
+    if (!text && !first)
+        return cohort_api_refuse(error, 400, NULL, "You must pass at least one prompt");
+    /* A list of numbers is one prompt; any other list is one prompt an item.  Whether
+     * strings are texts or numbers in quotes, the schema decided by their kind. */
+    bool is_single = text || cJSON_IsNumber(first);
+    size_t n = is_single ? 1 : (size_t)cJSON_GetArraySize(json);
+    if (!cohort_generation_set_prompts(generation, n, error)) return false;
+    const cJSON *item = is_single ? json : first;
+    for (size_t i = 0; i < n; i++, item = item->next) {
+        cohort_prompt *prompt = &generation->prompts[i];
+        text = cJSON_GetStringValue(item);
+        if (!(text ? set_text(generation, prompt, text, error)
+                   : set_ids(generation, prompt, item, error)) ||
+            !cohort_generation_check_prompt(generation, prompt, error))
+            return false;
+    }
+    return true;
+}
+
+static bool check(cohort_generation *generation, cohort_api_error *error) {
+    const cohort_api_request *api = &generation->api;
+    if (api->suffix.is_set && *api->suffix.text)
+        return cohort_api_refuse(
+            error, 400, "suffix",
+            "suffix is only supported for models with FIM completion rendering");
+    return true;
+}
+
+/* ---- answers ----------------------------------------------------------------------- */
+
+/* The prompt's tokens, before the first that was generated. */
+static void add_prompt_logprobs(cohort_generation *generation, cohort_choice *choice,
+                                const cohort_completion *completion) {
+    const cohort_prompt *prompt = choice->prompt;
+    cohort_logprob_lists *lists = &choice->logprobs;
+    for (size_t i = 0; i < prompt->n_ids; i++) {
+        bool is_told = i > 0 && (int32_t)i <= completion->n_prompt_logprobs;
+        cohort_logprobs_add_completion(
+            generation, lists, is_told ? &completion->prompt_logprobs[i - 1] : NULL,
+            prompt->ids[i]);
+    }
+}
+
+static void begin_choice(cohort_generation *generation, cohort_choice *choice,
+                         const cohort_completion *completion) {
+    const cohort_params *params = &generation->params;
+    choice->has_begun = true;
+    if (!params->echoes) return;
+    cohort_body_add(&choice->text, choice->prompt->text, choice->prompt->text_bytes);
+    if (params->request.sampling.n_logprobs >= 0)
+        add_prompt_logprobs(generation, choice, completion);
+}
+
+static void add_ids(cohort_body *list, const int32_t *ids, int32_t count) {
+    for (int32_t i = 0; i < count; i++)
+        cohort_body_printf(list, list->size ? ",%d" : "%d", ids[i]);
+}
+
+static void write_text(const cohort_choice *choice, cohort_body *out) {
+    cohort_body_printf(out, "{\"index\":%d,\"text\":", choice->index);
+    cohort_body_json(out, choice->text.size ? choice->text.bytes : "", choice->text.size);
+    cohort_body_puts(out, ",\"logprobs\":");
+}
+
+static void write_logprobs(const cohort_generation *generation, cohort_choice *choice,
+                           cohort_body *out) {
+    if (generation->params.request.sampling.n_logprobs >= 0)
+        cohort_logprobs_take_completion(&choice->logprobs, out);
+    else
+        cohort_body_puts(out, "null");
+    cohort_body_puts(out, ",");
+}
+
+static void write_ids(const cohort_generation *generation, const cohort_choice *choice,
+                      cohort_body *out) {
+    const cohort_body *ids = &choice->token_ids;
+    if (!generation->returns_token_ids) {
+        cohort_body_puts(out, "null");
+        return;
+    }
+    cohort_body_printf(out, "[%s]", ids->size ? ids->bytes : "");
+}
+
+static void push_chunk(cohort_generation *generation, cohort_choice *choice,
+                       bool is_first) {
+    cohort_body *out = &generation->chunk;
+    const cohort_prompt *prompt = choice->prompt;
+    cohort_generation_open_chunk(generation);
+    write_text(choice, out);
+    write_logprobs(generation, choice, out);
+    cohort_generation_write_reason(choice, false, out);
+    cohort_body_puts(out, ",\"prompt_token_ids\":");
+    /* With an echo they are told unasked. */
+    if (is_first && (generation->returns_token_ids || generation->params.echoes))
+        cohort_body_json_ids(out, prompt->ids, prompt->n_ids);
+    else
+        cohort_body_puts(out, "null");
+    cohort_body_puts(out, ",\"token_ids\":");
+    write_ids(generation, choice, out);
+    cohort_body_puts(out, "}");
+    cohort_generation_close_chunk(generation, choice->finish_reason != COHORT_FINISH_NONE,
+                                  NULL);
+    choice->text.size = choice->token_ids.size = 0;
+}
+
+static void add_output(cohort_generation *generation, cohort_choice *choice,
+                       const cohort_completion *completion) {
+    const cohort_params *params = &generation->params;
+    bool is_first = !choice->has_begun;
+    if (is_first) begin_choice(generation, choice, completion);
+    if (!params->prompt_only) {
+        cohort_body_add(&choice->text, completion->text, completion->text_bytes);
+        for (int32_t i = 0; completion->logprobs && i < completion->n_token_ids; i++)
+            cohort_logprobs_add_completion(generation, &choice->logprobs,
+                                           &completion->logprobs[i],
+                                           completion->token_ids[i]);
+        if (generation->returns_token_ids)
+            add_ids(&choice->token_ids, completion->token_ids, completion->n_token_ids);
+    }
+    if (params->is_stream) push_chunk(generation, choice, is_first);
+}
+
+static void write_choice(cohort_generation *generation, cohort_choice *choice,
+                         cohort_body *out) {
+    const cohort_prompt *prompt = choice->prompt;
+    write_text(choice, out);
+    write_logprobs(generation, choice, out);
+    cohort_generation_write_reason(choice, false, out);
+    cohort_body_puts(out, ",\"token_ids\":");
+    write_ids(generation, choice, out);
+    cohort_body_puts(out, ",\"prompt_logprobs\":");
+    if (prompt->logprobs.size)
+        cohort_body_add(out, prompt->logprobs.bytes, prompt->logprobs.size);
+    else
+        cohort_body_puts(out, "null");
+    cohort_body_puts(out, ",\"prompt_token_ids\":");
+    if (generation->returns_token_ids)
+        cohort_body_json_ids(out, prompt->ids, prompt->n_ids);
+    else
+        cohort_body_puts(out, "null");
+    cohort_body_puts(out, ",\"routed_experts\":null}");
+}
+
+static void write_answer(cohort_generation *generation, cohort_body *out) {
+    cohort_generation_write_head(generation, out);
+    for (int32_t i = 0; i < generation->n_choices; i++) {
+        if (i) cohort_body_puts(out, ",");
+        write_choice(generation, &generation->choices[i], out);
+    }
+    cohort_body_puts(out, "],");
+    cohort_generation_write_tail(generation, out);
+    cohort_body_puts(out, ",\"kv_transfer_params\":null,\"ec_transfer_params\":null,"
+                          "\"metrics\":null}");
+}
+
+/* ---- the route --------------------------------------------------------------------- */
+
+static const cohort_generation_kind kind = {.schema = COHORT_SCHEMA_COMPLETION,
+                                            .id_prefix = "cmpl",
+                                            .object = "text_completion",
+                                            .chunk_object = "text_completion",
+                                            .add = add_output,
+                                            .finish = write_answer};
+
+void cohort_serve_completion(cohort_server *server, cohort_exchange *exchange) {
+    cohort_api_error error = {0};
+    cohort_generation *generation =
+        cohort_generation_create(server, exchange, &kind, &error);
+    if (!generation || !check(generation, &error) || !read_prompts(generation, &error) ||
+        !cohort_generation_start(generation, &error)) {
+        cohort_reply_error(exchange, &error);
+        cohort_generation_destroy(generation);
+    }
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/driver.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/fail.h"
+#include "cohort/clock.h"
+
+/* Design notes.
+ *
+ * Posts and cancels are noted under the lock and carried out by the thread between two
+ * steps.  Callbacks run without the lock, so that they may answer clients.
+ *
+ * Engine ids count up, and a job's requests are submitted together: a job is found by
+ * its range of ids, and active jobs are kept in that order.  Outputs come in the order of
+ * submission too, so one walk over both lists serves a step. */
+
+enum { STEP_MS = 100 };
+
+struct cohort_driver {
+    cohort_driver_options options;
+    pthread_t thread;
+    bool has_thread;
+    bool is_busy; /* the thread's own, as the following: the engine has something to do */
+    cohort_job *active_first, *active_last;
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    cohort_job *posted_first, *posted_last;
+    bool has_cancelled, is_draining, is_stopping, has_failed, is_settled;
+    cohort_error failure;
+    int32_t n_jobs;
+};
+
+/* ---- lists ------------------------------------------------------------------------- */
+
+static void append(cohort_job **first, cohort_job **last, cohort_job *job) {
+    job->previous = *last;
+    job->next = NULL;
+    *(*last ? &(*last)->next : first) = job;
+    *last = job;
+}
+
+static void detach(cohort_job **first, cohort_job **last, cohort_job *job) {
+    *(job->previous ? &job->previous->next : first) = job->next;
+    *(job->next ? &job->next->previous : last) = job->previous;
+}
+
+/* ---- jobs, on the thread ----------------------------------------------------------- */
+
+static void end_job(cohort_driver *driver, cohort_job *job, const cohort_error *error) {
+    if (job->is_active) detach(&driver->active_first, &driver->active_last, job);
+    job->is_active = false;
+    job->on_end(job, error);
+    pthread_mutex_lock(&driver->lock);
+    driver->n_jobs--;
+    pthread_cond_broadcast(&driver->changed);
+    pthread_mutex_unlock(&driver->lock);
+}
+
+static void abandon(cohort_driver *driver, const cohort_job *job, size_t n_submitted) {
+    for (size_t i = 0; i < n_submitted; i++)
+        cohort_engine_cancel(driver->options.engine,
+                             (cohort_request_id){job->first_id + i});
+}
+
+static void submit(cohort_driver *driver, cohort_job *job) {
+    for (size_t i = 0; i < job->n_requests; i++) {
+        cohort_request_id id;
+        if (cohort_engine_submit(driver->options.engine, &job->requests[i], &id) < 0) {
+            cohort_error error = *cohort_last_error();
+            abandon(driver, job, i);
+            end_job(driver, job, &error);
+            return;
+        }
+        if (i == 0) job->first_id = id.value;
+        job->n_left += job->requests[i].n;
+    }
+    job->is_active = true;
+    append(&driver->active_first, &driver->active_last, job);
+    job->on_accepted(job);
+}
+
+static void cancel_marked(cohort_driver *driver) {
+    for (cohort_job *job = driver->active_first; job; job = job->next) {
+        pthread_mutex_lock(&driver->lock);
+        bool is_cancelled = job->is_cancelled;
+        pthread_mutex_unlock(&driver->lock);
+        if (is_cancelled) abandon(driver, job, job->n_requests);
+    }
+}
+
+static void dispatch(cohort_driver *driver, const cohort_engine_outputs *outputs) {
+    cohort_job *job = driver->active_first;
+    for (size_t i = 0; i < outputs->n_completions; i++) {
+        const cohort_completion *completion = &outputs->completions[i];
+        uint64_t id = completion->request_id.value;
+        if (!job || id < job->first_id) job = driver->active_first;
+        while (job && id >= job->first_id + job->n_requests)
+            job = job->next;
+        /* Of a job that was abandoned halfway through its submission. */
+        if (!job || id < job->first_id) continue;
+        job->on_output(job, (size_t)(id - job->first_id), completion);
+        if (completion->finish_reason == COHORT_FINISH_NONE || --job->n_left > 0)
+            continue;
+        cohort_job *next = job->next;
+        end_job(driver, job, NULL);
+        job = next;
+    }
+}
+
+static void fail_all(cohort_driver *driver, const cohort_error *error) {
+    while (driver->active_first)
+        end_job(driver, driver->active_first, error);
+}
+
+/* ---- the thread -------------------------------------------------------------------- */
+
+static void note_failure(cohort_driver *driver, const cohort_error *error) {
+    pthread_mutex_lock(&driver->lock);
+    if (!driver->has_failed) {
+        driver->has_failed = true;
+        driver->failure = *error;
+    }
+    pthread_cond_broadcast(&driver->changed);
+    pthread_mutex_unlock(&driver->lock);
+}
+
+/* A thread of the executor: also while the engine idles. */
+static void on_failure(void *user_data, const cohort_error *error) {
+    note_failure(user_data, error);
+}
+
+typedef struct orders {
+    cohort_job *posted;
+    bool cancels, stops, fails;
+    cohort_error failure;
+} orders;
+
+static void take_orders(cohort_driver *driver, bool busy, orders *out) {
+    pthread_mutex_lock(&driver->lock);
+    while (!busy && !driver->posted_first && !driver->has_cancelled &&
+           !driver->is_stopping && !(driver->has_failed && !driver->is_settled))
+        pthread_cond_wait(&driver->changed, &driver->lock);
+    out->posted = driver->posted_first;
+    out->cancels = driver->has_cancelled;
+    out->stops = driver->is_stopping;
+    out->fails = driver->has_failed;
+    out->failure = driver->failure;
+    driver->posted_first = driver->posted_last = NULL;
+    driver->has_cancelled = false;
+    driver->is_settled = driver->has_failed;
+    pthread_mutex_unlock(&driver->lock);
+}
+
+static void step(cohort_driver *driver) {
+    cohort_engine_outputs outputs;
+    cohort_engine *engine = driver->options.engine;
+    cohort_status status =
+        cohort_engine_step(engine, cohort_deadline_ms(STEP_MS), &outputs);
+    /* Not before: steps of what was cancelled still hold blocks. */
+    driver->is_busy = status != COHORT_PENDING;
+    if (!driver->is_busy) return;
+    if (status < 0) {
+        /* Late is not failed: then the deadline was ours. */
+        cohort_error error = *cohort_last_error(), failure;
+        bool is_late =
+            status == COHORT_E_TIMEOUT &&
+            cohort_executor_failure(cohort_engine_executor(engine), &failure) >= 0;
+        if (!is_late) note_failure(driver, &error);
+        return;
+    }
+    if (driver->options.observer)
+        driver->options.observer(driver->options.user_data, engine, &outputs);
+    dispatch(driver, &outputs);
+}
+
+static void *run(void *user_data) {
+    cohort_driver *driver = user_data;
+    const cohort_error stopped = {.code = COHORT_E_CLOSED,
+                                  .rank = COHORT_RANK_LOCAL,
+                                  .message = "the server is shutting down"};
+    for (;;) {
+        orders now;
+        take_orders(driver, driver->is_busy, &now);
+        const cohort_error *reason = now.stops   ? &stopped
+                                     : now.fails ? &now.failure
+                                                 : NULL;
+        while (now.posted) {
+            cohort_job *next = now.posted->next;
+            if (reason)
+                end_job(driver, now.posted, reason);
+            else
+                submit(driver, now.posted);
+            now.posted = next;
+        }
+        driver->is_busy = !reason;
+        if (reason) fail_all(driver, reason);
+        if (now.stops) return NULL;
+        if (reason) continue;
+        if (now.cancels) cancel_marked(driver);
+        step(driver);
+    }
+}
+
+/* ---- any thread -------------------------------------------------------------------- */
+
+cohort_status cohort_driver_create(const cohort_driver_options *options,
+                                   cohort_driver **out_driver) {
+    *out_driver = NULL;
+    cohort_driver *driver = calloc(1, sizeof *driver);
+    if (!driver) return COHORT_FAIL(COHORT_E_NOMEM, "the engine's thread");
+    driver->options = *options;
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&driver->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    pthread_mutex_init(&driver->lock, NULL);
+    if (pthread_create(&driver->thread, NULL, run, driver)) {
+        cohort_driver_destroy(driver);
+        return COHORT_FAIL(COHORT_E_NOMEM, "the engine's thread");
+    }
+    driver->has_thread = true;
+    cohort_executor_register_failure_callback(cohort_engine_executor(options->engine),
+                                              on_failure, driver);
+    *out_driver = driver;
+    return COHORT_OK;
+}
+
+cohort_status cohort_driver_post(cohort_driver *driver, cohort_job *job) {
+    cohort_status status = COHORT_OK;
+    pthread_mutex_lock(&driver->lock);
+    int32_t limit = driver->options.max_jobs;
+    if (driver->is_draining || driver->is_stopping)
+        status = COHORT_FAIL(COHORT_E_CLOSED, "the server is shutting down");
+    else if (driver->has_failed)
+        status = cohort_fail_adopt(&driver->failure);
+    else if (limit && driver->n_jobs >= limit)
+        status = COHORT_FAIL(COHORT_E_NOMEM,
+                             "the server has %d requests already; try again later",
+                             driver->n_jobs);
+    if (status >= 0) {
+        driver->has_cancelled |= job->is_cancelled; /* its client left meanwhile */
+        append(&driver->posted_first, &driver->posted_last, job);
+        driver->n_jobs++;
+        pthread_cond_broadcast(&driver->changed);
+    }
+    pthread_mutex_unlock(&driver->lock);
+    return status;
+}
+
+void cohort_driver_cancel(cohort_driver *driver, cohort_job *job) {
+    pthread_mutex_lock(&driver->lock);
+    job->is_cancelled = driver->has_cancelled = true;
+    pthread_cond_broadcast(&driver->changed);
+    pthread_mutex_unlock(&driver->lock);
+}
+
+void cohort_driver_drain(cohort_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    driver->is_draining = true;
+    pthread_mutex_unlock(&driver->lock);
+}
+
+cohort_status cohort_driver_wait_idle(cohort_driver *driver, int64_t deadline_ns) {
+    struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000),
+                             .tv_nsec = (long)(deadline_ns % 1000000000)};
+    pthread_mutex_lock(&driver->lock);
+    int late = 0;
+    while (driver->n_jobs && !late)
+        late = pthread_cond_timedwait(&driver->changed, &driver->lock, &until);
+    int32_t left = driver->n_jobs;
+    pthread_mutex_unlock(&driver->lock);
+    if (!left) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_TIMEOUT, "%d requests are still running", left);
+}
+
+int32_t cohort_driver_n_jobs(cohort_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    int32_t n = driver->n_jobs;
+    pthread_mutex_unlock(&driver->lock);
+    return n;
+}
+
+bool cohort_driver_is_draining(cohort_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    bool is_draining = driver->is_draining || driver->is_stopping;
+    pthread_mutex_unlock(&driver->lock);
+    return is_draining;
+}
+
+cohort_status cohort_driver_failure(cohort_driver *driver, cohort_error *out_error) {
+    pthread_mutex_lock(&driver->lock);
+    *out_error = driver->failure;
+    bool has_failed = driver->has_failed;
+    pthread_mutex_unlock(&driver->lock);
+    return has_failed ? cohort_fail_adopt(out_error) : COHORT_OK;
+}
+
+void cohort_driver_stop(cohort_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    driver->is_stopping = true;
+    pthread_cond_broadcast(&driver->changed);
+    pthread_mutex_unlock(&driver->lock);
+    if (driver->has_thread) pthread_join(driver->thread, NULL);
+    driver->has_thread = false;
+}
+
+void cohort_driver_destroy(cohort_driver *driver) {
+    if (!driver) return;
+    cohort_driver_stop(driver);
+    pthread_mutex_destroy(&driver->lock);
+    pthread_cond_destroy(&driver->changed);
+    free(driver);
+}

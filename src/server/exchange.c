@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cohort/clock.h"
+#include "server/http_internal.h"
+
+/* Design notes.
+ *
+ * The library pulls: it asks for the next bytes of an answer and has to be told "not
+ * yet", which is to suspend the connection.  Holders push.  Between them stands `answer`,
+ * under the lock of http; is_suspended says who acts next, and whoever clears it calls
+ * MHD_resume_connection, without the lock: nobody else touches a suspended connection. */
+
+enum { READER_BLOCK_BYTES = 32768 };
+
+cohort_exchange *cohort_exchange_create(cohort_http *http,
+                                        struct MHD_Connection *connection,
+                                        const char *method, const char *path) {
+    cohort_exchange *exchange = calloc(1, sizeof *exchange);
+    if (!exchange) return NULL;
+    exchange->http = http;
+    exchange->connection = connection;
+    exchange->owners = 1;
+    exchange->begin_ns = cohort_clock_ns();
+    exchange->method = strdup(method);
+    exchange->path = strdup(path);
+    if (exchange->method && exchange->path) return exchange;
+    free(exchange->method);
+    free(exchange->path);
+    free(exchange);
+    return NULL;
+}
+
+static void destroy(cohort_exchange *exchange) {
+    while (exchange->headers) {
+        http_header *next = exchange->headers->next;
+        free(exchange->headers->name);
+        free(exchange->headers->value);
+        free(exchange->headers);
+        exchange->headers = next;
+    }
+    cohort_body_deinit(&exchange->request);
+    cohort_body_deinit(&exchange->answer);
+    free(exchange->method);
+    free(exchange->path);
+    free(exchange);
+}
+
+static void let_go(cohort_exchange *exchange) {
+    pthread_mutex_lock(&exchange->http->lock);
+    int left = --exchange->owners;
+    pthread_mutex_unlock(&exchange->http->lock);
+    if (left == 0) destroy(exchange);
+}
+
+void cohort_exchange_close(cohort_exchange *exchange) {
+    pthread_mutex_lock(&exchange->http->lock);
+    cohort_exchange_mark_gone(exchange);
+    exchange->connection = NULL;
+    pthread_mutex_unlock(&exchange->http->lock);
+    let_go(exchange);
+}
+
+void cohort_exchange_mark_gone(cohort_exchange *exchange) {
+    if (exchange->is_gone) return;
+    exchange->is_gone = true;
+    if (exchange->is_ended || !exchange->on_gone) return;
+    void (*on_gone)(void *) = exchange->on_gone;
+    exchange->on_gone = NULL;
+    on_gone(exchange->on_gone_user_data);
+}
+
+bool cohort_exchange_wake(cohort_exchange *exchange) {
+    bool was_suspended = exchange->is_suspended;
+    exchange->is_suspended = false;
+    return was_suspended;
+}
+
+/* Unlocks. */
+static void unlock_and_resume(cohort_exchange *exchange) {
+    bool resume = cohort_exchange_wake(exchange);
+    struct MHD_Connection *connection = exchange->connection;
+    pthread_mutex_unlock(&exchange->http->lock);
+    if (resume) MHD_resume_connection(connection);
+}
+
+/* ---- the library's side ------------------------------------------------------------ */
+
+static ssize_t read_answer(void *user_data, uint64_t position, char *out, size_t size) {
+    cohort_exchange *exchange = user_data;
+    cohort_body *answer = &exchange->answer;
+    ssize_t got = 0;
+    (void)position;
+    pthread_mutex_lock(&exchange->http->lock);
+    size_t left = answer->size - exchange->sent;
+    if (exchange->is_gone || answer->is_short) {
+        got = MHD_CONTENT_READER_END_WITH_ERROR;
+    } else if (left) {
+        got = (ssize_t)(left < size ? left : size);
+        memcpy(out, answer->bytes + exchange->sent, (size_t)got);
+        exchange->sent += (size_t)got;
+        if (exchange->sent == answer->size) {
+            exchange->sent_before += answer->size;
+            exchange->sent = answer->size = 0;
+        }
+    } else if (exchange->is_ended) {
+        got = exchange->is_whole ? MHD_CONTENT_READER_END_OF_STREAM
+                                 : MHD_CONTENT_READER_END_WITH_ERROR;
+    } else if (exchange->http->is_closing) {
+        got = MHD_CONTENT_READER_END_WITH_ERROR;
+    } else {
+        cohort_http_suspend(exchange);
+    }
+    pthread_mutex_unlock(&exchange->http->lock);
+    return got;
+}
+
+static void add_headers(struct MHD_Response *response, const cohort_exchange *exchange) {
+    if (exchange->content_type)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+                                exchange->content_type);
+    for (const http_header *at = exchange->headers; at; at = at->next)
+        MHD_add_response_header(response, at->name, at->value);
+}
+
+enum MHD_Result cohort_exchange_queue(cohort_exchange *exchange) {
+    struct MHD_Response *response;
+    if (exchange->is_streaming)
+        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, READER_BLOCK_BYTES,
+                                                     read_answer, exchange, NULL);
+    else
+        response = MHD_create_response_from_buffer(
+            exchange->answer.size, exchange->answer.bytes, MHD_RESPMEM_PERSISTENT);
+    if (!response) return MHD_NO;
+    if (!exchange->is_streaming) exchange->sent_before = exchange->answer.size;
+    add_headers(response, exchange);
+    enum MHD_Result result =
+        MHD_queue_response(exchange->connection, (unsigned)exchange->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+/* ---- the holder's side ------------------------------------------------------------- */
+
+const char *cohort_exchange_method(const cohort_exchange *exchange) {
+    return exchange->method;
+}
+
+const char *cohort_exchange_path(const cohort_exchange *exchange) {
+    return exchange->path;
+}
+
+const char *cohort_exchange_header(const cohort_exchange *exchange, const char *name) {
+    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+const char *cohort_exchange_body(const cohort_exchange *exchange, size_t *out_size) {
+    *out_size = exchange->request.size;
+    return exchange->request.bytes ? exchange->request.bytes : "";
+}
+
+bool cohort_exchange_is_too_large(const cohort_exchange *exchange) {
+    return exchange->is_too_large;
+}
+
+int64_t cohort_exchange_begin_ns(const cohort_exchange *exchange) {
+    return exchange->begin_ns;
+}
+
+void cohort_exchange_add_header(cohort_exchange *exchange, const char *name,
+                                const char *value) {
+    http_header *header = calloc(1, sizeof *header);
+    if (!header) return;
+    header->name = strdup(name);
+    header->value = strdup(value);
+    if (!header->name || !header->value) {
+        free(header->name);
+        free(header->value);
+        free(header);
+        return;
+    }
+    header->next = exchange->headers;
+    exchange->headers = header;
+}
+
+void cohort_exchange_reply(cohort_exchange *exchange, int status,
+                           const char *content_type, cohort_body *body) {
+    pthread_mutex_lock(&exchange->http->lock);
+    if (!exchange->has_begun) {
+        exchange->has_begun = exchange->is_ended = exchange->is_whole = true;
+        exchange->on_gone = NULL;
+        exchange->status = body && body->is_short ? 500 : status;
+        exchange->content_type = content_type;
+        if (body) exchange->answer = *body;
+        if (body) *body = (cohort_body){0};
+    }
+    if (body) cohort_body_deinit(body);
+    unlock_and_resume(exchange);
+}
+
+void cohort_exchange_begin(cohort_exchange *exchange, int status,
+                           const char *content_type) {
+    pthread_mutex_lock(&exchange->http->lock);
+    exchange->has_begun = exchange->is_streaming = true;
+    exchange->status = status;
+    exchange->content_type = content_type;
+    unlock_and_resume(exchange);
+}
+
+void cohort_exchange_push(cohort_exchange *exchange, const cohort_body *part) {
+    pthread_mutex_lock(&exchange->http->lock);
+    if (!exchange->is_gone) {
+        cohort_body_add(&exchange->answer, part->bytes, part->size);
+        exchange->answer.is_short |= part->is_short;
+    }
+    unlock_and_resume(exchange);
+}
+
+void cohort_exchange_end(cohort_exchange *exchange, bool whole) {
+    pthread_mutex_lock(&exchange->http->lock);
+    exchange->is_ended = true;
+    exchange->is_whole = whole;
+    exchange->on_gone = NULL;
+    unlock_and_resume(exchange);
+}
+
+void cohort_exchange_on_gone(cohort_exchange *exchange, void (*on_gone)(void *user_data),
+                             void *user_data) {
+    pthread_mutex_lock(&exchange->http->lock);
+    exchange->on_gone = on_gone;
+    exchange->on_gone_user_data = user_data;
+    bool is_gone = exchange->is_gone;
+    if (is_gone) exchange->on_gone = NULL;
+    if (is_gone && !exchange->is_ended) on_gone(user_data);
+    pthread_mutex_unlock(&exchange->http->lock);
+}
+
+void cohort_exchange_release(cohort_exchange *exchange) {
+    pthread_mutex_lock(&exchange->http->lock);
+    exchange->on_gone = NULL;
+    /* A holder that lets go without an answer would leave the client waiting. */
+    if (!exchange->is_ended) exchange->is_ended = exchange->has_begun = true;
+    bool resume = cohort_exchange_wake(exchange);
+    struct MHD_Connection *connection = exchange->connection;
+    if (!exchange->status) exchange->status = 500;
+    pthread_mutex_unlock(&exchange->http->lock);
+    if (resume) MHD_resume_connection(connection);
+    let_go(exchange);
+}

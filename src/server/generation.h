@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/generation.h - one request for text under way, and the answer it becomes.
+ *
+ *   create -> fill prompts -> start -> (chunks)* -> answer, freed
+ *
+ * Completions and chats differ in how they write; what they share is here: prompts,
+ * choices, counts, and the life between HTTP and engine.  Choice c belongs to prompt
+ * c / n.
+ *
+ * Ownership: start takes the generation, whatever happens.
+ * Threads:   filled on the HTTP thread, from start on the driver's alone.
+ */
+#ifndef COHORT_SERVER_GENERATION_H
+#define COHORT_SERVER_GENERATION_H
+
+#include "server/driver.h"
+#include "server/http.h"
+#include "server/params.h"
+#include "server/server_internal.h"
+
+typedef struct cohort_generation cohort_generation;
+typedef struct cohort_choice cohort_choice;
+
+/* How one kind of request reads and writes. */
+typedef struct cohort_generation_kind {
+    cohort_schema schema;
+    const char *id_prefix, *object, *chunk_object;
+    bool is_chat;
+    /* The stream was accepted; NULL: nothing to say yet. */
+    void (*begin)(cohort_generation *generation);
+    void (*add)(cohort_generation *generation, cohort_choice *choice,
+                const cohort_completion *completion);
+    /* The whole answer, where it is no stream. */
+    void (*finish)(cohort_generation *generation, cohort_body *out);
+} cohort_generation_kind;
+
+typedef struct cohort_prompt {
+    int32_t *ids;
+    size_t n_ids;
+    char *text; /* for echo; NULL where it was not asked for */
+    size_t text_bytes;
+    cohort_body logprobs; /* its prompt_logprobs, as JSON; empty: none */
+} cohort_prompt;
+
+/* The four lists of a completion's logprobs, or the one of a chat's, while they grow. */
+typedef struct cohort_logprob_lists {
+    cohort_body offsets, values, tokens, tops;
+    int64_t offset; /* characters so far */
+} cohort_logprob_lists;
+
+struct cohort_choice {
+    int32_t index;
+    cohort_prompt *prompt;
+    cohort_body text;
+    cohort_logprob_lists logprobs;
+    cohort_body token_ids; /* "1,2,3" */
+    bool has_begun;        /* its first chunk was written */
+    int32_t n_generated;
+    cohort_finish_reason finish_reason;
+    int32_t stop_token_id;
+    char *stop_string;
+};
+
+struct cohort_generation {
+    cohort_job job; /* first */
+    cohort_server *server;
+    cohort_exchange *exchange;
+    const cohort_generation_kind *kind;
+    cohort_api_request api;
+    cohort_params params;
+    bool has_begun, returns_token_ids, tokens_as_ids;
+    char id[96];
+    int64_t created_s, begin_ns;
+
+    cohort_prompt *prompts;
+    size_t n_prompts;
+    cohort_request *requests; /* one per prompt */
+    cohort_choice *choices;
+    int32_t n_choices;
+    int64_t n_prompt_tokens, n_completion_tokens;
+    cohort_body chunk; /* scratch */
+};
+
+/* Reads the body and its parameters.  NULL: error says why. */
+cohort_generation *cohort_generation_create(cohort_server *server,
+                                            cohort_exchange *exchange,
+                                            const cohort_generation_kind *kind,
+                                            cohort_api_error *error);
+/* NULL accepted; before start only. */
+void cohort_generation_destroy(cohort_generation *generation);
+bool cohort_generation_set_prompts(cohort_generation *generation, size_t n_prompts,
+                                   cohort_api_error *error);
+/* Tokenizes: the special tokens of the tokenizer are added where add_special. */
+bool cohort_generation_tokenize(cohort_generation *generation, cohort_prompt *prompt,
+                                const char *text, size_t text_bytes, bool add_special,
+                                cohort_api_error *error);
+/* Truncates as asked, and checks lengths against the context. */
+bool cohort_generation_check_prompt(cohort_generation *generation, cohort_prompt *prompt,
+                                    cohort_api_error *error);
+/* False: error says why, and the generation is still the caller's. */
+bool cohort_generation_start(cohort_generation *generation, cohort_api_error *error);
+
+/* ---- for those who write ----------------------------------------------------------- */
+
+/* "data: {"id":...,"object":...,"created":...,"model":...,"choices":[" */
+void cohort_generation_open_chunk(cohort_generation *generation);
+/* After the choices' "]": what usage and fingerprint this chunk has; pushes it. */
+void cohort_generation_close_chunk(cohort_generation *generation, bool is_last,
+                                   const char *more);
+void cohort_generation_write_head(const cohort_generation *generation, cohort_body *out);
+/* "service_tier" to "usage" of a whole answer. */
+void cohort_generation_write_tail(const cohort_generation *generation, cohort_body *out);
+/* "finish_reason":...,"stop_reason":...; stop_reason only with a finish where lazy. */
+void cohort_generation_write_reason(const cohort_choice *choice, bool lazy,
+                                    cohort_body *out);
+
+/* ---- logprobs.c -------------------------------------------------------------------- */
+
+void cohort_logprobs_add_completion(cohort_generation *generation,
+                                    cohort_logprob_lists *lists,
+                                    const cohort_position_logprobs *position,
+                                    int32_t token_id);
+void cohort_logprobs_add_chat(cohort_generation *generation, cohort_logprob_lists *lists,
+                              const cohort_position_logprobs *position);
+/* {"text_offset":[...],...} or {"content":[...]}, and empties the lists. */
+void cohort_logprobs_take_completion(cohort_logprob_lists *lists, cohort_body *out);
+void cohort_logprobs_take_chat(cohort_logprob_lists *lists, cohort_body *out);
+void cohort_logprobs_deinit(cohort_logprob_lists *lists);
+/* [null,{"id":{"logprob":...,"rank":...,"decoded_token":...}},...] */
+void cohort_logprobs_write_prompt(const cohort_server *server,
+                                  const cohort_completion *completion, cohort_body *out);
+
+#endif /* COHORT_SERVER_GENERATION_H */

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/http.h - HTTP/1.1 in, answers out; knows nothing of models.
+ *
+ *   bind -> open -> (on_request -> exchange -> reply | begin, push*, end)* -> close
+ *
+ * An exchange is one request and its answer.  Whoever holds it may answer from any
+ * thread, at once or much later; meanwhile the socket is watched, and a client that goes
+ * away is told to the holder.
+ *
+ * Ownership: an exchange has two owners, the connection and the holder, each of which
+ *            lets go once: the holder by cohort_exchange_release.
+ * Threads:   on_request runs on the one HTTP thread and must not block; the calls on an
+ *            exchange are for any thread, its request (path, header, bytes) only for
+ *            on_request.
+ * Limits:    connections, head and body bytes, time for a request to arrive, time
+ *            without progress.  All are the options'.
+ */
+#ifndef COHORT_SERVER_HTTP_H
+#define COHORT_SERVER_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "server/body.h"
+
+typedef struct cohort_http cohort_http;
+typedef struct cohort_exchange cohort_exchange;
+
+typedef struct cohort_http_options {
+    const char *host; /* NULL: every address */
+    uint16_t port;    /* 0: any; cohort_http_port says which */
+    const char *uds;  /* path of a unix socket, in place of host and port */
+    const char *ssl_certfile, *ssl_keyfile; /* both, or neither */
+    size_t max_body_bytes;
+    uint32_t max_connections;
+    int32_t idle_timeout_s;    /* a connection without any progress */
+    int32_t request_timeout_s; /* from its first byte to its last */
+    void (*on_request)(void *user_data, cohort_exchange *exchange);
+    void *user_data;
+} cohort_http_options;
+
+/* Takes address and port; a client is refused until open. */
+cohort_status cohort_http_bind(const cohort_http_options *options,
+                               cohort_http **out_http);
+cohort_status cohort_http_open(cohort_http *http);
+uint16_t cohort_http_port(const cohort_http *http);
+/* "http://127.0.0.1:8000", or "unix:PATH". */
+const char *cohort_http_url(const cohort_http *http);
+uint32_t cohort_http_n_connections(cohort_http *http);
+/* Takes no further connections, and waits until the answers under way have been sent.
+ * COHORT_OK, or COHORT_E_TIMEOUT. */
+cohort_status cohort_http_finish(cohort_http *http, int64_t deadline_ns);
+/* Ends every connection, answered or not, and waits until none is left.  Every exchange
+ * must have been released.  Accepts NULL. */
+void cohort_http_close(cohort_http *http);
+
+/* ---- the request, for on_request alone --------------------------------------------- */
+
+const char *cohort_exchange_method(const cohort_exchange *exchange);
+const char *cohort_exchange_path(const cohort_exchange *exchange); /* no query */
+const char *cohort_exchange_header(const cohort_exchange *exchange, const char *name);
+/* NUL-terminated; "" where there is none. */
+const char *cohort_exchange_body(const cohort_exchange *exchange, size_t *out_size);
+/* The body was over the limit, and is not kept. */
+bool cohort_exchange_is_too_large(const cohort_exchange *exchange);
+int64_t cohort_exchange_begin_ns(const cohort_exchange *exchange);
+
+/* ---- the answer -------------------------------------------------------------------- */
+
+/* Before the answer begins; name and value are copied. */
+void cohort_exchange_add_header(cohort_exchange *exchange, const char *name,
+                                const char *value);
+/* The whole answer; takes what body holds.  content_type: static text, or NULL. */
+void cohort_exchange_reply(cohort_exchange *exchange, int status,
+                           const char *content_type, cohort_body *body);
+/* Or in parts: begin, push what there is, end.  whole: nothing was left out; else the
+ * connection breaks off, which a client can tell from an end. */
+void cohort_exchange_begin(cohort_exchange *exchange, int status,
+                           const char *content_type);
+void cohort_exchange_push(cohort_exchange *exchange, const cohort_body *part);
+void cohort_exchange_end(cohort_exchange *exchange, bool whole);
+/* Called once, on a thread of http, if the client goes before the answer's end; at once
+ * where it has gone.  It must not call the exchange, and is not called after release. */
+void cohort_exchange_on_gone(cohort_exchange *exchange, void (*on_gone)(void *user_data),
+                             void *user_data);
+/* The holder is done with it. */
+void cohort_exchange_release(cohort_exchange *exchange);
+
+/* Of what was answered; for logs and metrics, called on the HTTP thread. */
+typedef struct cohort_http_record {
+    const char *method, *path;
+    int status; /* 499: the client left first */
+    size_t request_bytes, response_bytes;
+    int64_t duration_ns;
+} cohort_http_record;
+
+void cohort_http_set_observer(cohort_http *http,
+                              void (*observe)(void *user_data,
+                                              const cohort_http_record *record),
+                              void *user_data);
+
+#endif /* COHORT_SERVER_HTTP_H */

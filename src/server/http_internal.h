@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/http_internal.h - what http.c, exchange.c and listen.c share; private to them.
+ */
+#ifndef COHORT_SERVER_HTTP_INTERNAL_H
+#define COHORT_SERVER_HTTP_INTERNAL_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+
+#include "server/http.h"
+
+/* A connection, from accept to close. */
+typedef struct http_peer {
+    uint64_t serial;
+    int fd;
+    bool is_watched;          /* is in the epoll set */
+    int64_t waiting_since_ns; /* for a whole request; 0: one is being answered */
+    cohort_exchange *exchange;
+    struct http_peer *previous, *next;
+} http_peer;
+
+struct cohort_http {
+    cohort_http_options options;
+    char url[300];
+    char *uds;
+    uint16_t port;
+    int listen_fd; /* -1 while the library has it */
+    char *certificate, *key;
+    struct MHD_Daemon *daemon;
+
+    pthread_mutex_t lock; /* of everything below, and of every exchange's answer */
+    pthread_t watcher;
+    bool has_watcher, is_closing;
+    int epoll_fd, wake_fd;
+    uint64_t last_serial;
+    http_peer *peers;
+    uint32_t n_peers;
+    uint32_t n_answering;    /* requests that arrived whole, and are not done with */
+    pthread_cond_t answered; /* n_answering went down */
+    void (*observe)(void *user_data, const cohort_http_record *record);
+    void *observe_user_data;
+};
+
+typedef struct http_header {
+    char *name, *value;
+    struct http_header *next;
+} http_header;
+
+struct cohort_exchange {
+    cohort_http *http;
+    struct MHD_Connection *connection;
+    http_peer *peer;
+    char *method, *path;
+    cohort_body request;
+    size_t request_bytes; /* also those over the limit, which are not kept */
+    bool is_too_large, is_dispatched;
+    int64_t begin_ns;
+
+    /* Under http->lock from here on. */
+    int owners;
+    bool is_suspended; /* whoever clears it resumes the connection */
+    bool has_begun, is_streaming, is_ended, is_whole;
+    bool is_gone; /* the client, or the whole of http */
+    bool is_released;
+    int status;
+    const char *content_type;
+    http_header *headers;
+    cohort_body answer;
+    size_t sent, sent_before; /* of answer; and of what it held before */
+    void (*on_gone)(void *user_data);
+    void *on_gone_user_data;
+};
+
+/* listen.c: a socket that is bound; uds: its path where it is one. */
+cohort_status cohort_http_bind_socket(cohort_http *http);
+
+/* exchange.c */
+cohort_exchange *cohort_exchange_create(cohort_http *http,
+                                        struct MHD_Connection *connection,
+                                        const char *method, const char *path);
+/* The connection's half; the lock must be free. */
+void cohort_exchange_close(cohort_exchange *exchange);
+/* Under the lock: what is told to the holder when the client has gone. */
+void cohort_exchange_mark_gone(cohort_exchange *exchange);
+/* Under the lock: true where the caller has to resume the connection, after unlocking. */
+bool cohort_exchange_wake(cohort_exchange *exchange);
+/* The HTTP thread, without the lock: hands an answer that has begun to the library. */
+enum MHD_Result cohort_exchange_queue(cohort_exchange *exchange);
+/* Under the lock: watches the client while the connection sleeps. */
+void cohort_http_suspend(cohort_exchange *exchange);
+
+#endif /* COHORT_SERVER_HTTP_INTERNAL_H */

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/generation.h"
+
+/* Design notes.
+ *
+ * vLLM keeps the logprobs of a position in a dict by token id, the actual token first:
+ * where that token is among the likeliest as well, it is there once.  Both answers are
+ * made by walking that dict, the completion's to the end, the chat's for top_logprobs
+ * entries. */
+
+static bool is_repeated(const cohort_position_logprobs *position, uint32_t i) {
+    return i > 0 && position->entries[i].token_id == position->entries[0].token_id;
+}
+
+/* One token alone, as text. */
+static void decode(const cohort_server *server, bool as_id, int32_t id,
+                   cohort_body *out) {
+    char *text = NULL;
+    size_t size = 0;
+    if (as_id)
+        cohort_body_printf(out, "token_id:%d", id);
+    else if (cohort_engine_detokenize(server->engine, &id, 1, false, &text, &size) >= 0)
+        cohort_body_add(out, text, size);
+    free(text);
+}
+
+static size_t count_characters(const cohort_body *text) {
+    size_t n = 0;
+    for (size_t i = 0; i < text->size; i++)
+        n += ((unsigned char)text->bytes[i] & 0xc0) != 0x80;
+    return n;
+}
+
+static void add_comma(cohort_body *out) {
+    if (out->size) cohort_body_add(out, ",", 1);
+}
+
+static void add_text(cohort_body *out, const cohort_body *text) {
+    cohort_body_json(out, text->size ? text->bytes : "", text->size);
+}
+
+void cohort_logprobs_add_completion(cohort_generation *generation,
+                                    cohort_logprob_lists *lists,
+                                    const cohort_position_logprobs *position,
+                                    int32_t token_id) {
+    cohort_body token = {0};
+    bool as_id = generation->tokens_as_ids;
+    decode(generation->server, as_id, token_id, &token);
+    add_comma(&lists->offsets);
+    cohort_body_printf(&lists->offsets, "%lld", (long long)lists->offset);
+    lists->offset += (int64_t)count_characters(&token);
+    add_comma(&lists->tokens);
+    add_text(&lists->tokens, &token);
+    add_comma(&lists->values);
+    add_comma(&lists->tops);
+    if (!position) { /* the first token of a prompt */
+        cohort_body_puts(&lists->values, "null");
+        cohort_body_puts(&lists->tops, "null");
+        cohort_body_deinit(&token);
+        return;
+    }
+    cohort_body_json_real(&lists->values, (double)position->entries[0].logprob);
+    cohort_body_puts(&lists->tops, "{");
+    for (uint32_t i = 0; i < position->n; i++) {
+        const cohort_token_logprob *entry = &position->entries[i];
+        if (entry->token_id < 0 || is_repeated(position, i)) continue;
+        if (i) {
+            token.size = 0;
+            decode(generation->server, as_id, entry->token_id, &token);
+            cohort_body_puts(&lists->tops, ",");
+        }
+        add_text(&lists->tops, &token);
+        cohort_body_puts(&lists->tops, ":");
+        cohort_body_json_real(&lists->tops, (double)entry->logprob);
+    }
+    cohort_body_puts(&lists->tops, "}");
+    cohort_body_deinit(&token);
+}
+
+/* "token":...,"logprob":...,"bytes":[...] */
+static void write_token(cohort_generation *generation, const cohort_token_logprob *entry,
+                        cohort_body *out) {
+    cohort_body token = {0};
+    decode(generation->server, generation->tokens_as_ids, entry->token_id, &token);
+    cohort_body_puts(out, "\"token\":");
+    add_text(out, &token);
+    cohort_body_puts(out, ",\"logprob\":");
+    cohort_body_json_real(out, (double)entry->logprob);
+    cohort_body_puts(out, ",\"bytes\":[");
+    for (size_t i = 0; i < token.size; i++)
+        cohort_body_printf(out, i ? ",%u" : "%u", (unsigned char)token.bytes[i]);
+    cohort_body_puts(out, "]");
+    cohort_body_deinit(&token);
+}
+
+void cohort_logprobs_add_chat(cohort_generation *generation, cohort_logprob_lists *lists,
+                              const cohort_position_logprobs *position) {
+    cohort_body *out = &lists->tokens;
+    int32_t n_top = generation->params.request.sampling.n_logprobs, n = 0;
+    add_comma(out);
+    cohort_body_puts(out, "{");
+    write_token(generation, &position->entries[0], out);
+    cohort_body_puts(out, ",\"top_logprobs\":[");
+    for (uint32_t i = 0; i < position->n && n < n_top; i++) {
+        const cohort_token_logprob *entry = &position->entries[i];
+        if (entry->token_id < 0 || is_repeated(position, i)) continue;
+        cohort_body_puts(out, n++ ? ",{" : "{");
+        write_token(generation, entry, out);
+        cohort_body_puts(out, "}");
+    }
+    cohort_body_puts(out, "]}");
+}
+
+static void take_list(cohort_body *list, const char *name, cohort_body *out) {
+    cohort_body_printf(out, "\"%s\":[", name);
+    cohort_body_add(out, list->size ? list->bytes : "", list->size);
+    cohort_body_puts(out, "]");
+    list->size = 0;
+}
+
+void cohort_logprobs_take_completion(cohort_logprob_lists *lists, cohort_body *out) {
+    cohort_body_puts(out, "{");
+    take_list(&lists->offsets, "text_offset", out);
+    cohort_body_puts(out, ",");
+    take_list(&lists->values, "token_logprobs", out);
+    cohort_body_puts(out, ",");
+    take_list(&lists->tokens, "tokens", out);
+    cohort_body_puts(out, ",");
+    take_list(&lists->tops, "top_logprobs", out);
+    cohort_body_puts(out, "}");
+}
+
+void cohort_logprobs_take_chat(cohort_logprob_lists *lists, cohort_body *out) {
+    cohort_body_puts(out, "{");
+    take_list(&lists->tokens, "content", out);
+    cohort_body_puts(out, "}");
+}
+
+void cohort_logprobs_deinit(cohort_logprob_lists *lists) {
+    cohort_body_deinit(&lists->offsets);
+    cohort_body_deinit(&lists->values);
+    cohort_body_deinit(&lists->tokens);
+    cohort_body_deinit(&lists->tops);
+}
+
+void cohort_logprobs_write_prompt(const cohort_server *server,
+                                  const cohort_completion *completion, cohort_body *out) {
+    cohort_body token = {0};
+    cohort_body_puts(out, "[null");
+    for (int32_t p = 0; p < completion->n_prompt_logprobs; p++) {
+        const cohort_position_logprobs *position = &completion->prompt_logprobs[p];
+        cohort_body_puts(out, ",{");
+        for (uint32_t i = 0; i < position->n; i++) {
+            const cohort_token_logprob *entry = &position->entries[i];
+            if (entry->token_id < 0 || is_repeated(position, i)) continue;
+            token.size = 0;
+            decode(server, false, entry->token_id, &token);
+            cohort_body_printf(out, "%s\"%d\":{\"logprob\":", i ? "," : "",
+                               entry->token_id);
+            cohort_body_json_real(out, (double)entry->logprob);
+            cohort_body_printf(out, ",\"rank\":%d,\"decoded_token\":", entry->rank);
+            add_text(out, &token);
+            cohort_body_puts(out, "}");
+        }
+        cohort_body_puts(out, "}");
+    }
+    cohort_body_puts(out, "]");
+    cohort_body_deinit(&token);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/params.h - from the fields of a body to a request of the engine.
+ *
+ * Ranges and sentences are vLLM's (sampling_params.py), down to the float in "got 3.0".
+ *
+ * Ownership: params own lists, borrow strings from the body they were read from.
+ */
+#ifndef COHORT_SERVER_PARAMS_H
+#define COHORT_SERVER_PARAMS_H
+
+#include "cohort/engine.h"
+#include "server/schema.h"
+
+typedef struct cohort_params {
+    cohort_request request; /* without a prompt; points into the following */
+    const char **stop;
+    int32_t *stop_ids;
+    cohort_token_bias *bias;
+    bool is_stream, include_usage, continuous_usage;
+    bool echoes;
+    bool prompt_only; /* echo with max_tokens 0: what is generated is not shown */
+} cohort_params;
+
+typedef struct cohort_params_limits {
+    int32_t max_model_len, max_logprobs, vocab_size;
+} cohort_params_limits;
+
+/* defaults: cohort_engine_request_defaults().  deinit frees in either case. */
+bool cohort_params_read(cohort_params *out, const cohort_api_request *api, bool is_chat,
+                        const cohort_request *defaults,
+                        const cohort_params_limits *limits, cohort_api_error *error);
+void cohort_params_deinit(cohort_params *params);
+
+#endif /* COHORT_SERVER_PARAMS_H */

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "server/server_internal.h"
+
+/* ---- answering --------------------------------------------------------------------- */
+
+void cohort_reply_json(cohort_exchange *exchange, int status, cohort_body *body) {
+    cohort_exchange_reply(exchange, status, "application/json", body);
+    cohort_exchange_release(exchange);
+}
+
+void cohort_reply_text(cohort_exchange *exchange, int status, const char *content_type,
+                       const char *text) {
+    cohort_body body = {0};
+    cohort_body_puts(&body, text);
+    cohort_exchange_reply(exchange, status, content_type, &body);
+    cohort_exchange_release(exchange);
+}
+
+void cohort_reply_error(cohort_exchange *exchange, cohort_api_error *error) {
+    cohort_body body = {0};
+    int status = error->status ? error->status : 500;
+    cohort_api_error_write(error, &body);
+    cohort_api_error_deinit(error);
+    cohort_reply_json(exchange, status, &body);
+}
+
+/* FastAPI's own answers have another shape. */
+static void reply_detail(cohort_exchange *exchange, int status, const char *detail) {
+    cohort_body body = {0};
+    cohort_body_printf(&body, "{\"detail\":\"%s\"}", detail);
+    cohort_reply_json(exchange, status, &body);
+}
+
+void cohort_draw_id(char out[17]) {
+    unsigned char bytes[8];
+    randombytes_buf(bytes, sizeof bytes);
+    sodium_bin2hex(out, 17, bytes, sizeof bytes);
+}
+
+/* ---- bodies ------------------------------------------------------------------------ */
+
+static bool is_json(const char *content_type) {
+    static const char json[] = "application/json";
+    if (!content_type || strncasecmp(content_type, json, sizeof json - 1)) return false;
+    const char *rest = content_type + sizeof json - 1;
+    rest += strspn(rest, " \t");
+    return *rest == '\0' || *rest == ';';
+}
+
+bool cohort_read_body(cohort_exchange *exchange, cohort_schema schema,
+                      cohort_api_request *out, cohort_api_error *error) {
+    size_t size;
+    const char *text = cohort_exchange_body(exchange, &size);
+    if (!is_json(cohort_exchange_header(exchange, "Content-Type"))) {
+        cohort_api_refuse(error, 400, NULL,
+                          "1 validation error:\n  Unsupported Media Type: Only "
+                          "'application/json' is allowed");
+        error->type = "Bad Request";
+        return false;
+    }
+    return cohort_api_request_read(out, schema, text, size, error);
+}
+
+bool cohort_check_model(const cohort_server *server, const cohort_api_request *api,
+                        cohort_api_error *error) {
+    const char *const *names = server->options.served_names;
+    const char *asked = api->model.text;
+    if (!api->model.is_set || !*asked) return true;
+    for (size_t i = 0; names[i]; i++)
+        if (!strcmp(names[i], asked)) return true;
+    cohort_body valid = {0};
+    for (size_t i = 0; names[i]; i++)
+        cohort_body_printf(&valid, "%s%s", i ? ", " : "", names[i]);
+    cohort_api_refuse(error, 404, "model",
+                      "The model `%.400s` does not exist. Valid aliases: %.400s.", asked,
+                      valid.bytes ? valid.bytes : "");
+    cohort_body_deinit(&valid);
+    return false;
+}
+
+/* ---- small routes ------------------------------------------------------------------ */
+
+static void serve_health(cohort_server *server, cohort_exchange *exchange) {
+    cohort_error failure;
+    cohort_api_error error = {0};
+    if (cohort_driver_failure(server->driver, &failure) < 0)
+        cohort_api_refuse(&error, 503, NULL, "%s", failure.message);
+    else if (cohort_driver_is_draining(server->driver))
+        cohort_api_refuse(&error, 503, NULL, "the server is shutting down");
+    if (error.status) {
+        cohort_reply_error(exchange, &error);
+        return;
+    }
+    cohort_exchange_reply(exchange, 200, NULL, NULL);
+    cohort_exchange_release(exchange);
+}
+
+static void serve_version(cohort_server *server, cohort_exchange *exchange) {
+    cohort_body body = {0};
+    cohort_body_puts(&body, "{\"version\":");
+    cohort_body_json_or_null(&body, server->options.version);
+    cohort_body_puts(&body, "}");
+    cohort_reply_json(exchange, 200, &body);
+}
+
+static void serve_load(cohort_server *server, cohort_exchange *exchange) {
+    cohort_body body = {0};
+    cohort_body_printf(&body, "{\"server_load\":%d}",
+                       cohort_driver_n_jobs(server->driver));
+    cohort_reply_json(exchange, 200, &body);
+}
+
+static void write_model(const cohort_server *server, const char *name, cohort_body *out) {
+    char id[17];
+    long long created = (long long)server->started_s;
+    cohort_draw_id(id);
+    cohort_body_puts(out, "{\"id\":");
+    cohort_body_json_or_null(out, name);
+    cohort_body_printf(
+        out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"vllm\",\"root\":",
+        created);
+    cohort_body_json_or_null(out, server->options.model);
+    cohort_body_printf(
+        out,
+        ",\"parent\":null,\"max_model_len\":%d,\"permission\":[{\"id\":"
+        "\"modelperm-%s\",\"object\":\"model_permission\",\"created\":%lld,"
+        "\"allow_create_engine\":false,\"allow_sampling\":true,"
+        "\"allow_logprobs\":true,\"allow_search_indices\":false,"
+        "\"allow_view\":true,\"allow_fine_tuning\":false,"
+        "\"organization\":\"*\",\"group\":null,\"is_blocking\":false}]}",
+        server->info.max_model_len, id, created);
+}
+
+static void serve_models(cohort_server *server, cohort_exchange *exchange) {
+    cohort_body body = {0};
+    cohort_body_puts(&body, "{\"object\":\"list\",\"data\":[");
+    for (size_t i = 0; server->options.served_names[i]; i++) {
+        if (i) cohort_body_puts(&body, ",");
+        write_model(server, server->options.served_names[i], &body);
+    }
+    cohort_body_puts(&body, "]}");
+    cohort_reply_json(exchange, 200, &body);
+}
+
+/* ---- the table --------------------------------------------------------------------- */
+
+enum { GET = 1, POST = 2 };
+
+static const struct route {
+    const char *path;
+    int methods;
+    bool needs_key; /* where there are keys: what costs or tells something */
+    void (*serve)(cohort_server *server, cohort_exchange *exchange);
+} routes[] = {
+    {"/v1/completions", POST, true, cohort_serve_completion},
+    {"/v1/models", GET, true, serve_models},
+    {"/tokenize", POST, true, cohort_serve_tokenize},
+    {"/detokenize", POST, true, cohort_serve_detokenize},
+    {"/health", GET, false, serve_health},
+    {"/ping", GET | POST, false, serve_health},
+    {"/version", GET, false, serve_version},
+    {"/load", GET, false, serve_load},
+};
+
+static const struct route *find_route(const char *path) {
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        if (!strcmp(routes[i].path, path)) return &routes[i];
+    return NULL;
+}
+
+/* Takes as long for a wrong key of the right length as for the right one. */
+static bool has_key(const cohort_server *server, const cohort_exchange *exchange) {
+    const char *const *keys = server->options.api_keys;
+    const char *given = cohort_exchange_header(exchange, "Authorization");
+    if (!keys[0]) return true;
+    if (!given || strncasecmp(given, "Bearer ", 7)) return false;
+    given += 7;
+    bool found = false;
+    for (size_t i = 0; keys[i]; i++)
+        found |= strlen(keys[i]) == strlen(given) &&
+                 sodium_memcmp(keys[i], given, strlen(given)) == 0;
+    return found;
+}
+
+void cohort_route(cohort_server *server, cohort_exchange *exchange) {
+    const char *method = cohort_exchange_method(exchange);
+    const struct route *route = find_route(cohort_exchange_path(exchange));
+    int wanted = !strcmp(method, "GET") ? GET : !strcmp(method, "POST") ? POST : 0;
+    bool is_api = !strncmp(cohort_exchange_path(exchange), "/v1", 3);
+    if ((route ? route->needs_key : is_api) && !has_key(server, exchange)) {
+        cohort_reply_text(exchange, 401, "application/json",
+                          "{\"error\":\"Unauthorized\"}");
+    } else if (!route) {
+        reply_detail(exchange, 404, "Not Found");
+    } else if (!(route->methods & wanted)) {
+        cohort_exchange_add_header(exchange, "Allow",
+                                   route->methods & POST ? "POST" : "GET");
+        reply_detail(exchange, 405, "Method Not Allowed");
+    } else if (cohort_exchange_is_too_large(exchange)) {
+        cohort_api_error error = {0};
+        cohort_api_refuse(&error, 413, NULL,
+                          "the request's body has more than %lld bytes",
+                          (long long)server->options.max_body_bytes);
+        cohort_reply_error(exchange, &error);
+    } else {
+        route->serve(server, exchange);
+    }
+}

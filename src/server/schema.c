@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/schema.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/json_scan.h"
+
+typedef enum field_kind {
+    INTEGER,
+    NUMBER,
+    TRUTH,
+    TEXT,
+    LIST,
+    OBJECT,
+    WORDS,       /* a list of strings */
+    IDS,         /* a list of whole numbers */
+    PROMPT,      /* text, texts, token ids, or lists of token ids */
+    TEXT_OR_IDS, /* prompt_embeds: never read */
+    STOP,        /* text or texts */
+    BIAS,        /* object of numbers */
+    MESSAGES,
+    FORMAT,
+    CHOICE, /* tool_choice: text or object */
+    STRUCT, /* an object with a name of its own in the schema */
+} field_kind;
+
+enum { NULLABLE = 1, REQUIRED = 2, REFUSED = 4 };
+
+typedef struct field {
+    const char *name;
+    field_kind kind;
+    int flags;
+    const char *standard; /* default, as JSON; NULL: unset */
+    size_t offset;
+    const char *type; /* of a STRUCT */
+} field;
+
+#define TO(member) offsetof(cohort_api_request, member)
+#define ROW(n, k, f, s) \
+    { #n, k, f, s, TO(n), NULL }
+#define IDLE(n, k, f, s) \
+    { n, k, f, s, TO(other), NULL }
+#define STRUCT_OF(n, f, t) \
+    { #n, STRUCT, f, NULL, TO(n), t }
+#define IDLE_OF(n, f, t) \
+    { n, STRUCT, f, NULL, TO(other), t }
+
+/* In vLLM's order, which is the order that faults are told in. */
+static const field completion_fields[] = {
+    ROW(model, TEXT, NULLABLE, NULL),
+    ROW(prompt, PROMPT, NULLABLE, NULL),
+    ROW(echo, TRUTH, NULLABLE, "false"),
+    ROW(frequency_penalty, NUMBER, NULLABLE, NULL),
+    ROW(logit_bias, BIAS, NULLABLE, NULL),
+    ROW(logprobs, INTEGER, NULLABLE, NULL),
+    ROW(max_tokens, INTEGER, NULLABLE, "16"),
+    ROW(n, INTEGER, 0, "1"),
+    ROW(presence_penalty, NUMBER, NULLABLE, NULL),
+    ROW(seed, INTEGER, NULLABLE, NULL),
+    ROW(stop, STOP, NULLABLE, "[]"),
+    ROW(stream, TRUTH, NULLABLE, "false"),
+    STRUCT_OF(stream_options, NULLABLE, "StreamOptions"),
+    ROW(suffix, TEXT, NULLABLE, NULL),
+    ROW(temperature, NUMBER, NULLABLE, NULL),
+    ROW(top_p, NUMBER, NULLABLE, NULL),
+    IDLE("user", TEXT, NULLABLE, NULL),
+    IDLE("use_beam_search", TRUTH, REFUSED, "false"),
+    ROW(top_k, INTEGER, NULLABLE, NULL),
+    ROW(min_p, NUMBER, NULLABLE, NULL),
+    ROW(repetition_penalty, NUMBER, NULLABLE, NULL),
+    IDLE("length_penalty", NUMBER, 0, "1.0"),
+    ROW(stop_token_ids, IDS, NULLABLE, "[]"),
+    ROW(include_stop_str_in_output, TRUTH, 0, "false"),
+    ROW(ignore_eos, TRUTH, 0, "false"),
+    ROW(min_tokens, INTEGER, 0, "0"),
+    ROW(skip_special_tokens, TRUTH, 0, "true"),
+    IDLE("spaces_between_special_tokens", TRUTH, 0, "true"),
+    ROW(truncate_prompt_tokens, INTEGER, NULLABLE, NULL),
+    ROW(truncation_side, TEXT, NULLABLE, NULL),
+    ROW(allowed_token_ids, IDS, NULLABLE | REFUSED, NULL),
+    ROW(prompt_logprobs, INTEGER, NULLABLE, NULL),
+    IDLE("logprob_token_ids", IDS, NULLABLE | REFUSED, NULL),
+    ROW(bad_words, WORDS, REFUSED, NULL),
+    IDLE("prompt_embeds", TEXT_OR_IDS, NULLABLE | REFUSED, NULL),
+    ROW(add_special_tokens, TRUTH, 0, "true"),
+    ROW(response_format, FORMAT, NULLABLE, NULL),
+    STRUCT_OF(structured_outputs, NULLABLE, "StructuredOutputsParams"),
+    ROW(priority, INTEGER, 0, "0"),
+    ROW(request_id, TEXT, 0, NULL),
+    IDLE("session_id", TEXT, NULLABLE, NULL),
+    ROW(return_tokens_as_token_ids, TRUTH, NULLABLE, NULL),
+    ROW(return_token_ids, TRUTH, NULLABLE, NULL),
+    IDLE("cache_salt", TEXT, NULLABLE, NULL),
+    IDLE("kv_transfer_params", OBJECT, NULLABLE, NULL),
+    IDLE("vllm_xargs", OBJECT, NULLABLE, NULL),
+    IDLE("thinking_token_budget", INTEGER, NULLABLE | REFUSED, NULL),
+    IDLE_OF("repetition_detection", NULLABLE | REFUSED, "RepetitionDetectionParams"),
+    IDLE("stream_interval", INTEGER, NULLABLE, NULL),
+};
+
+static const field chat_fields[] = {
+    ROW(messages, MESSAGES, REQUIRED, NULL),
+    ROW(model, TEXT, NULLABLE, NULL),
+    ROW(frequency_penalty, NUMBER, NULLABLE, NULL),
+    ROW(logit_bias, BIAS, NULLABLE, NULL),
+    ROW(logprobs, TRUTH, NULLABLE, "false"),
+    ROW(top_logprobs, INTEGER, NULLABLE, "0"),
+    ROW(max_tokens, INTEGER, NULLABLE, NULL),
+    ROW(max_completion_tokens, INTEGER, NULLABLE, NULL),
+    ROW(n, INTEGER, NULLABLE, "1"),
+    ROW(presence_penalty, NUMBER, NULLABLE, NULL),
+    ROW(response_format, FORMAT, NULLABLE, NULL),
+    ROW(seed, INTEGER, NULLABLE, NULL),
+    ROW(stop, STOP, NULLABLE, "[]"),
+    ROW(stream, TRUTH, NULLABLE, "false"),
+    STRUCT_OF(stream_options, NULLABLE, "StreamOptions"),
+    ROW(temperature, NUMBER, NULLABLE, NULL),
+    ROW(top_p, NUMBER, NULLABLE, NULL),
+    ROW(tools, LIST, NULLABLE, NULL),
+    ROW(tool_choice, CHOICE, NULLABLE, "\"none\""),
+    ROW(reasoning_effort, TEXT, NULLABLE, NULL),
+    IDLE("thinking_token_budget", INTEGER, NULLABLE | REFUSED, NULL),
+    ROW(include_reasoning, TRUTH, 0, "true"),
+    ROW(parallel_tool_calls, TRUTH, NULLABLE, "true"),
+    IDLE("user", TEXT, NULLABLE, NULL),
+    IDLE("use_beam_search", TRUTH, REFUSED, "false"),
+    ROW(top_k, INTEGER, NULLABLE, NULL),
+    ROW(min_p, NUMBER, NULLABLE, NULL),
+    ROW(repetition_penalty, NUMBER, NULLABLE, NULL),
+    IDLE("length_penalty", NUMBER, 0, "1.0"),
+    ROW(stop_token_ids, IDS, NULLABLE, "[]"),
+    ROW(include_stop_str_in_output, TRUTH, 0, "false"),
+    ROW(ignore_eos, TRUTH, 0, "false"),
+    ROW(min_tokens, INTEGER, 0, "0"),
+    ROW(skip_special_tokens, TRUTH, 0, "true"),
+    IDLE("spaces_between_special_tokens", TRUTH, 0, "true"),
+    ROW(truncate_prompt_tokens, INTEGER, NULLABLE, NULL),
+    ROW(truncation_side, TEXT, NULLABLE, NULL),
+    ROW(prompt_logprobs, INTEGER, NULLABLE, NULL),
+    IDLE("logprob_token_ids", IDS, NULLABLE | REFUSED, NULL),
+    ROW(allowed_token_ids, IDS, NULLABLE | REFUSED, NULL),
+    ROW(bad_words, WORDS, REFUSED, NULL),
+    ROW(echo, TRUTH, 0, "false"),
+    ROW(add_generation_prompt, TRUTH, 0, "true"),
+    ROW(continue_final_message, TRUTH, 0, "false"),
+    ROW(add_special_tokens, TRUTH, 0, "false"),
+    ROW(documents, LIST, NULLABLE, NULL),
+    ROW(chat_template, TEXT, NULLABLE, NULL),
+    ROW(chat_template_kwargs, OBJECT, NULLABLE, NULL),
+    IDLE("mm_processor_kwargs", OBJECT, NULLABLE, NULL),
+    STRUCT_OF(structured_outputs, NULLABLE, "StructuredOutputsParams"),
+    ROW(priority, INTEGER, 0, "0"),
+    ROW(request_id, TEXT, 0, NULL),
+    IDLE("session_id", TEXT, NULLABLE, NULL),
+    ROW(return_tokens_as_token_ids, TRUTH, NULLABLE, NULL),
+    ROW(return_token_ids, TRUTH, NULLABLE, NULL),
+    ROW(return_prompt_text, TRUTH, NULLABLE, NULL),
+    IDLE("cache_salt", TEXT, NULLABLE, NULL),
+    IDLE("kv_transfer_params", OBJECT, NULLABLE, NULL),
+    IDLE("vllm_xargs", OBJECT, NULLABLE, NULL),
+    IDLE_OF("repetition_detection", NULLABLE | REFUSED, "RepetitionDetectionParams"),
+    IDLE("stream_interval", INTEGER, NULLABLE, NULL),
+};
+
+static const field tokenize_fields[] = {
+    ROW(model, TEXT, NULLABLE, NULL),
+    ROW(prompt, TEXT, REQUIRED, NULL),
+    ROW(add_special_tokens, TRUTH, 0, "true"),
+    ROW(return_token_strs, TRUTH, NULLABLE, "false"),
+};
+
+static const field tokenize_chat_fields[] = {
+    ROW(model, TEXT, NULLABLE, NULL),
+    ROW(messages, MESSAGES, REQUIRED, NULL),
+    ROW(add_generation_prompt, TRUTH, 0, "true"),
+    ROW(return_token_strs, TRUTH, NULLABLE, "false"),
+    ROW(continue_final_message, TRUTH, 0, "false"),
+    ROW(add_special_tokens, TRUTH, 0, "false"),
+    ROW(chat_template, TEXT, NULLABLE, NULL),
+    ROW(chat_template_kwargs, OBJECT, NULLABLE, NULL),
+    IDLE("mm_processor_kwargs", OBJECT, NULLABLE, NULL),
+    ROW(tools, LIST, NULLABLE, NULL),
+};
+
+static const field detokenize_fields[] = {
+    ROW(model, TEXT, NULLABLE, NULL),
+    ROW(tokens, IDS, REQUIRED, NULL),
+};
+
+#define COUNT(list) sizeof(list) / sizeof *(list)
+
+static const struct schema {
+    const char *name;
+    const field *fields;
+    size_t n_fields;
+} schemas[COHORT_N_SCHEMAS] = {
+    {"CompletionRequest", completion_fields, COUNT(completion_fields)},
+    {"ChatCompletionRequest", chat_fields, COUNT(chat_fields)},
+    {"TokenizeCompletionRequest", tokenize_fields, COUNT(tokenize_fields)},
+    {"TokenizeChatRequest", tokenize_chat_fields, COUNT(tokenize_chat_fields)},
+    {"DetokenizeRequest", detokenize_fields, COUNT(detokenize_fields)},
+};
+
+const char *cohort_schema_name(cohort_schema schema) { return schemas[schema].name; }
+
+/* ---- plain values ------------------------------------------------------------------ */
+
+typedef struct reader {
+    cohort_api_error *error;
+    char location[120];
+} reader;
+
+static bool fault(reader *self, const char *kind, const char *message,
+                  const cJSON *value) {
+    cohort_api_fault(self->error, kind, self->location, message, value, NULL);
+    return false;
+}
+
+static bool is_blank(const char *text) {
+    while (isspace((unsigned char)*text))
+        text++;
+    return !*text;
+}
+
+static bool read_number(reader *self, const cJSON *value, double *out) {
+    const char *text = cJSON_GetStringValue(value);
+    if (cJSON_IsNumber(value) || cJSON_IsBool(value)) {
+        *out = cJSON_IsNumber(value) ? value->valuedouble : cJSON_IsTrue(value);
+        return true;
+    }
+    if (!text) return fault(self, "float_type", "Input should be a valid number", value);
+    char *end;
+    *out = strtod(text, &end);
+    if (end != text && is_blank(end)) return true;
+    return fault(self, "float_parsing",
+                 "Input should be a valid number, unable to parse string as a number",
+                 value);
+}
+
+static bool read_integer(reader *self, const cJSON *value, int64_t *out) {
+    const char *text = cJSON_GetStringValue(value);
+    double number;
+    if (text) {
+        char *end;
+        errno = 0;
+        long long parsed = strtoll(text, &end, 10);
+        *out = parsed;
+        if (end != text && !errno && is_blank(end)) return true;
+        return fault(
+            self, "int_parsing",
+            "Input should be a valid integer, unable to parse string as an integer",
+            value);
+    }
+    if (!cJSON_IsNumber(value) && !cJSON_IsBool(value))
+        return fault(self, "int_type", "Input should be a valid integer", value);
+    number = cJSON_IsNumber(value) ? value->valuedouble : cJSON_IsTrue(value);
+    if (number != floor(number))
+        return fault(
+            self, "int_from_float",
+            "Input should be a valid integer, got a number with a fractional part",
+            value);
+    if (!(fabs(number) < 0x1p63))
+        return fault(self, "int_parsing_size",
+                     "Unable to parse input string as an integer, exceeded maximum size",
+                     value);
+    *out = (int64_t)number;
+    return true;
+}
+
+static bool read_truth(reader *self, const cJSON *value, int64_t *out) {
+    static const char *const words[] = {"false", "0", "off", "f", "no",  "n",
+                                        "true",  "1", "on",  "t", "yes", "y"};
+    const char *text = cJSON_GetStringValue(value);
+    bool is_known = cJSON_IsBool(value);
+    *out = cJSON_IsTrue(value);
+    if (cJSON_IsNumber(value) && (value->valuedouble == 0 || value->valuedouble == 1)) {
+        *out = value->valuedouble == 1;
+        is_known = true;
+    }
+    for (int i = 0; text && i < 12; i++)
+        if (!strcasecmp(text, words[i])) {
+            *out = i >= 6;
+            is_known = true;
+        }
+    if (is_known) return true;
+    if (text || cJSON_IsNumber(value))
+        return fault(self, "bool_parsing",
+                     "Input should be a valid boolean, unable to interpret input", value);
+    return fault(self, "bool_type", "Input should be a valid boolean", value);
+}
+
+static bool read_text(reader *self, const cJSON *value, const char **out) {
+    *out = cJSON_GetStringValue(value);
+    return *out || fault(self, "string_type", "Input should be a valid string", value);
+}
+
+/* ---- values with parts ------------------------------------------------------------- */
+
+/* Runs check on every item, at location.N; one bad item stands for all of its kind. */
+static bool each(reader *self, const cJSON *list,
+                 bool (*check)(reader *self, const cJSON *item)) {
+    size_t length = strlen(self->location);
+    const cJSON *item;
+    int i = 0;
+    bool fine = true;
+    cJSON_ArrayForEach(item, list) {
+        snprintf(self->location + length, sizeof self->location - length, ".%d", i++);
+        fine = check(self, item);
+        self->location[length] = '\0';
+        if (!fine) break;
+    }
+    return fine;
+}
+
+static bool check_word(reader *self, const cJSON *item) {
+    const char *text;
+    return read_text(self, item, &text);
+}
+
+static bool check_whole(reader *self, const cJSON *item) {
+    int64_t id;
+    return read_integer(self, item, &id);
+}
+
+static bool check_id(reader *self, const cJSON *item) {
+    int64_t id;
+    if (!read_integer(self, item, &id)) return false;
+    if (id >= 0) return true;
+    cohort_api_fault(self->error, "greater_than_equal", self->location,
+                     "Input should be greater than or equal to 0", item, "'ge': 0");
+    return false;
+}
+
+static bool check_list(reader *self, const cJSON *value) {
+    return cJSON_IsArray(value) ||
+           fault(self, "list_type", "Input should be a valid list", value);
+}
+
+static bool check_ids(reader *self, const cJSON *value) {
+    return check_list(self, value) && each(self, value, check_id);
+}
+
+static bool check_words(reader *self, const cJSON *value) {
+    return check_list(self, value) && each(self, value, check_word);
+}
+
+static bool check_id_lists(reader *self, const cJSON *value) {
+    return check_list(self, value) && each(self, value, check_ids);
+}
+
+/* What fits one of the shapes is fine; what fits none is told the faults of all. */
+static bool read_union(reader *self, const cJSON *value,
+                       bool (*const shapes[])(reader *self, const cJSON *value),
+                       int n_shapes) {
+    cohort_api_error none = {0};
+    reader quiet = *self;
+    quiet.error = &none;
+    bool fits = false;
+    for (int i = 0; i < n_shapes && !fits; i++)
+        fits = shapes[i](&quiet, value);
+    cohort_api_error_deinit(&none);
+    for (int i = 0; i < n_shapes && !fits; i++)
+        shapes[i](self, value);
+    return fits;
+}
+
+static bool read_prompt(reader *self, const cJSON *value) {
+    static bool (*const shapes[])(reader *, const cJSON *) = {check_ids, check_id_lists,
+                                                              check_word, check_words};
+    return read_union(self, value, shapes, 4);
+}
+
+static bool read_stop(reader *self, const cJSON *value) {
+    static bool (*const shapes[])(reader *, const cJSON *) = {check_word, check_words};
+    return read_union(self, value, shapes, 2);
+}
+
+static bool check_object(reader *self, const cJSON *value) {
+    return cJSON_IsObject(value) ||
+           fault(self, "dict_type", "Input should be a valid dictionary", value);
+}
+
+static bool read_bias(reader *self, const cJSON *value) {
+    const cJSON *item;
+    size_t length = strlen(self->location);
+    double number;
+    if (!check_object(self, value)) return false;
+    cJSON_ArrayForEach(item, value) {
+        snprintf(self->location + length, sizeof self->location - length, ".%.60s",
+                 item->string);
+        if (!read_number(self, item, &number)) return false;
+        self->location[length] = '\0';
+    }
+    return true;
+}
+
+static bool check_part(reader *self, const cJSON *part) {
+    return cJSON_IsString(part) || check_object(self, part);
+}
+
+static bool check_message(reader *self, const cJSON *message) {
+    if (!check_object(self, message)) return false;
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content");
+    const cJSON *role = cJSON_GetObjectItemCaseSensitive(message, "role");
+    size_t length = strlen(self->location);
+    bool fine = true;
+    if (!cJSON_IsString(role)) {
+        snprintf(self->location + length, sizeof self->location - length, ".role");
+        fine = role ? fault(self, "string_type", "Input should be a valid string", role)
+                    : fault(self, "missing", "Field required", message);
+    } else if (cJSON_IsArray(content)) {
+        snprintf(self->location + length, sizeof self->location - length, ".content");
+        fine = each(self, content, check_part);
+    } else if (content && !cJSON_IsString(content) && !cJSON_IsNull(content)) {
+        snprintf(self->location + length, sizeof self->location - length, ".content");
+        fault(self, "string_type", "Input should be a valid string", content);
+        fine = fault(self, "iterable_type", "Input should be iterable", content);
+    }
+    self->location[length] = '\0';
+    return fine;
+}
+
+static bool read_choice(reader *self, const cJSON *value) {
+    const char *text = cJSON_GetStringValue(value);
+    if (cJSON_IsObject(value)) return true;
+    if (text &&
+        (!strcmp(text, "none") || !strcmp(text, "auto") || !strcmp(text, "required")))
+        return true;
+    return fault(self, "literal_error",
+                 "Input should be 'none', 'auto' or 'required', or a named tool", value);
+}
+
+/* ---- reading ----------------------------------------------------------------------- */
+
+static bool read_field(reader *self, const field *at, const cJSON *value,
+                       cohort_value *out) {
+    out->json = value;
+    switch (at->kind) {
+    case INTEGER:
+        if (!read_integer(self, value, &out->whole)) return false;
+        out->real = (double)out->whole;
+        return true;
+    case NUMBER: return read_number(self, value, &out->real);
+    case TRUTH: return read_truth(self, value, &out->whole);
+    case TEXT: return read_text(self, value, &out->text);
+    case LIST: return check_list(self, value);
+    case WORDS: return check_words(self, value);
+    case IDS: return check_list(self, value) && each(self, value, check_whole);
+    case PROMPT: return read_prompt(self, value);
+    case STOP: return read_stop(self, value);
+    case BIAS: return read_bias(self, value);
+    case MESSAGES: return check_list(self, value) && each(self, value, check_message);
+    case CHOICE: out->text = cJSON_GetStringValue(value); return read_choice(self, value);
+    case OBJECT:
+    case FORMAT:
+    case STRUCT: return check_object(self, value);
+    case TEXT_OR_IDS: return true;
+    }
+    return true;
+}
+
+static void set_standard(const field *at, cohort_value *out) {
+    if (!at->standard) return;
+    out->whole = !strcmp(at->standard, "true") ? 1 : strtoll(at->standard, NULL, 10);
+    out->real = strtod(at->standard, NULL);
+}
+
+/* Refused only where it asks for something: false and [] are what happens anyway. */
+static bool asks_for_nothing(const field *at, const cohort_value *value) {
+    if (at->kind == TRUTH) return !value->whole;
+    return cJSON_IsArray(value->json) && !value->json->child;
+}
+
+static void read_row(reader *self, const field *at, const cJSON *object,
+                     const cJSON *value, cohort_api_request *out) {
+    cohort_value ignored = {0};
+    bool is_idle = at->offset == TO(other);
+    cohort_value *to = is_idle ? &ignored : (void *)((char *)out + at->offset);
+    set_standard(at, to);
+    snprintf(self->location, sizeof self->location, "body.%s", at->name);
+    if (!value) {
+        if (at->flags & REQUIRED) fault(self, "missing", "Field required", object);
+        return;
+    }
+    if (cJSON_IsNull(value) && (at->flags & NULLABLE)) return;
+    to->is_set = read_field(self, at, value, to);
+    if (to->is_set && (at->flags & REFUSED) && !asks_for_nothing(at, to))
+        cohort_api_refuse(self->error, 400, at->name, "%s is not supported", at->name);
+}
+
+/* The position of an error is in the place of a field, as FastAPI does it. */
+static bool refuse_text(cohort_api_error *error, const cohort_json_fault *broken) {
+    char location[40], context[120];
+    snprintf(location, sizeof location, "body.%zu", broken->position);
+    snprintf(context, sizeof context, "'error': %s%s%s",
+             strchr(broken->message, '\'') ? "\"" : "'", broken->message,
+             strchr(broken->message, '\'') ? "\"" : "'");
+    cohort_api_fault_text(error, "json_invalid", location, "JSON decode error",
+                          "<dict of 0 items>", context);
+    return false;
+}
+
+static bool parse(cohort_api_request *out, const char *text, size_t size,
+                  cohort_api_error *error) {
+    cohort_json_fault broken;
+    if (size == 0) {
+        cohort_api_fault_text(error, "missing", "body", "Field required", "None", NULL);
+        return false;
+    }
+    if (!cohort_json_scan(text, size, &broken)) return refuse_text(error, &broken);
+    out->json = cJSON_ParseWithLength(text, size);
+    if (!out->json) {
+        /* cJSON refuses what JSON allows only where surrogates do not pair up. */
+        broken = (cohort_json_fault){"Invalid \\uXXXX escape", 0};
+        return refuse_text(error, &broken);
+    }
+    if (cJSON_IsObject(out->json)) return true;
+    cohort_api_fault(error, "model_attributes_type", "body",
+                     "Input should be a valid dictionary or object to extract fields "
+                     "from",
+                     out->json, NULL);
+    return false;
+}
+
+bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
+                             const char *text, size_t size, cohort_api_error *error) {
+    *out = (cohort_api_request){0};
+    if (!parse(out, text, size, error)) return false;
+    reader self = {.error = error};
+    const cJSON *values[80] = {0};
+    const struct schema *of = &schemas[schema];
+    _Static_assert(COUNT(chat_fields) <= 80, "values has 80");
+    _Static_assert(COUNT(completion_fields) <= 80, "values has 80");
+    const cJSON *item;
+    /* Of a name that is there twice the last counts, as in Python. */
+    cJSON_ArrayForEach(item, out->json) for (size_t i = 0; i < of->n_fields; i++) {
+        if (strcmp(item->string, of->fields[i].name)) continue;
+        values[i] = item;
+        break;
+    }
+    for (size_t i = 0; i < of->n_fields; i++)
+        read_row(&self, &of->fields[i], out->json, values[i], out);
+    return error->status == 0;
+}
+
+void cohort_api_request_deinit(cohort_api_request *request) {
+    cJSON_Delete(request->json);
+    *request = (cohort_api_request){0};
+}
+
+/* ---- openapi ----------------------------------------------------------------------- */
+
+#define ARRAY_OF(inside) "{\"type\":\"array\",\"items\":" inside "}"
+#define ID               "{\"type\":\"integer\",\"minimum\":0}"
+#define STRING           "{\"type\":\"string\"}"
+
+/* Alternatives, as members of anyOf; a single one stands alone. */
+static const char *kind_schema(const field *at) {
+    switch (at->kind) {
+    case INTEGER: return "{\"type\":\"integer\"}";
+    case NUMBER: return "{\"type\":\"number\"}";
+    case TRUTH: return "{\"type\":\"boolean\"}";
+    case TEXT: return STRING;
+    case LIST:
+    case MESSAGES: return ARRAY_OF("{\"type\":\"object\"}");
+    case OBJECT: return "{\"type\":\"object\"}";
+    case WORDS: return ARRAY_OF(STRING);
+    case IDS: return ARRAY_OF("{\"type\":\"integer\"}");
+    case PROMPT:
+        return ARRAY_OF(ID) "," ARRAY_OF(ARRAY_OF(ID)) "," STRING "," ARRAY_OF(STRING);
+    case TEXT_OR_IDS: return STRING "," ARRAY_OF(STRING);
+    case STOP: return STRING "," ARRAY_OF(STRING);
+    case BIAS:
+        return "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"number\"}}";
+    case FORMAT: return "{\"$ref\":\"#/components/schemas/ResponseFormat\"}";
+    case CHOICE:
+        return "{\"type\":\"string\",\"const\":\"none\"},{\"type\":\"string\",\"const\":"
+               "\"auto\"},{\"type\":\"string\",\"const\":\"required\"},{\"$ref\":\"#/"
+               "components/schemas/ChatCompletionNamedToolChoiceParam\"}";
+    case STRUCT: return NULL;
+    }
+    return NULL;
+}
+
+static bool has_alternatives(const field *at) {
+    return at->flags & NULLABLE || at->kind == PROMPT || at->kind == STOP ||
+           at->kind == CHOICE || at->kind == TEXT_OR_IDS;
+}
+
+static void write_field(cohort_body *out, const field *at) {
+    const char *shape = kind_schema(at);
+    bool many = has_alternatives(at);
+    cohort_body_printf(out, "\"%s\":{", at->name);
+    if (many) cohort_body_puts(out, "\"anyOf\":[");
+    if (!shape)
+        cohort_body_printf(out, "%s\"$ref\":\"#/components/schemas/%s\"%s",
+                           many ? "{" : "", at->type, many ? "}" : "");
+    else if (many)
+        cohort_body_puts(out, shape);
+    else /* without its braces */
+        cohort_body_add(out, shape + 1, strlen(shape) - 2);
+    if (at->flags & NULLABLE) cohort_body_puts(out, ",{\"type\":\"null\"}");
+    if (many) cohort_body_puts(out, "]");
+    if (at->standard) cohort_body_printf(out, ",\"default\":%s", at->standard);
+    cohort_body_puts(out, "}");
+}
+
+static void write_named(cohort_body *out) {
+    static const char *const names[] = {"StreamOptions", "StructuredOutputsParams",
+                                        "RepetitionDetectionParams", "ResponseFormat",
+                                        "ChatCompletionNamedToolChoiceParam"};
+    for (size_t i = 0; i < COUNT(names); i++)
+        cohort_body_printf(out, "%s\"%s\":{\"type\":\"object\"}", i ? "," : "", names[i]);
+}
+
+void cohort_schema_write(cohort_body *out) {
+    cohort_body_puts(out, "{");
+    write_named(out);
+    for (size_t s = 0; s < COHORT_N_SCHEMAS; s++) {
+        bool has_required = false;
+        cohort_body_printf(out, ",\"%s\":{\"type\":\"object\",\"properties\":{",
+                           schemas[s].name);
+        for (size_t i = 0; i < schemas[s].n_fields; i++) {
+            if (i) cohort_body_puts(out, ",");
+            write_field(out, &schemas[s].fields[i]);
+        }
+        cohort_body_puts(out, "}");
+        for (size_t i = 0; i < schemas[s].n_fields; i++) {
+            if (!(schemas[s].fields[i].flags & REQUIRED)) continue;
+            cohort_body_printf(out, "%s\"%s\"", has_required ? "," : ",\"required\":[",
+                               schemas[s].fields[i].name);
+            has_required = true;
+        }
+        cohort_body_puts(out, has_required ? "]}" : "}");
+    }
+    cohort_body_puts(out, "}");
+}

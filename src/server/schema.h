@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/schema.h - the fields of every request body, in one table per kind of body.
+ *
+ * Reading, the words of refusal, defaults and /openapi.json are all made from it.  What a
+ * field may be written as is pydantic's business, so numbers come in strings too and
+ * unknown fields pass.  A field that we know and do not do is refused by name.
+ *
+ * Ownership: a request owns the JSON it was read from; values point into it.
+ */
+#ifndef COHORT_SERVER_SCHEMA_H
+#define COHORT_SERVER_SCHEMA_H
+
+#include "server/api_error.h"
+
+typedef enum cohort_schema {
+    COHORT_SCHEMA_COMPLETION,
+    COHORT_SCHEMA_CHAT,
+    COHORT_SCHEMA_TOKENIZE,
+    COHORT_SCHEMA_TOKENIZE_CHAT,
+    COHORT_SCHEMA_DETOKENIZE,
+    COHORT_N_SCHEMAS
+} cohort_schema;
+
+/* One field: what it holds depends on its kind. */
+typedef struct cohort_value {
+    bool is_set;   /* given, and not null */
+    int64_t whole; /* integers and truth; the default where it is not set */
+    double real;
+    const char *text;
+    const cJSON *json; /* lists and objects */
+} cohort_value;
+
+typedef struct cohort_api_request {
+    cJSON *json;
+    cohort_value model, prompt, messages, tokens, request_id;
+    cohort_value max_tokens, max_completion_tokens, n, stream, stream_options, echo;
+    cohort_value logprobs, top_logprobs, prompt_logprobs, priority, seed;
+    cohort_value temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty;
+    cohort_value frequency_penalty, logit_bias, allowed_token_ids, bad_words;
+    cohort_value stop, stop_token_ids, include_stop_str_in_output, ignore_eos, min_tokens;
+    cohort_value skip_special_tokens, truncate_prompt_tokens, truncation_side;
+    cohort_value add_special_tokens, return_token_ids, return_tokens_as_token_ids;
+    cohort_value return_token_strs, return_prompt_text, suffix;
+    cohort_value response_format, structured_outputs, tools, tool_choice;
+    cohort_value parallel_tool_calls, include_reasoning, reasoning_effort;
+    cohort_value add_generation_prompt, continue_final_message, documents;
+    cohort_value chat_template, chat_template_kwargs;
+    cohort_value other; /* accepted, without effect */
+} cohort_api_request;
+
+/* Reads a body.  False: error says why; deinit frees in either case. */
+bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
+                             const char *text, size_t size, cohort_api_error *error);
+void cohort_api_request_deinit(cohort_api_request *request);
+
+/* What /openapi.json says: the members of "components"."schemas". */
+void cohort_schema_write(cohort_body *out);
+const char *cohort_schema_name(cohort_schema schema);
+
+#endif /* COHORT_SERVER_SCHEMA_H */

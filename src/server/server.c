@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/server.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/build_id.h"
+#include "base/log.h"
+#include "cohort/clock.h"
+#include "server/server_internal.h"
+
+/* Design notes.
+ *
+ * Two threads matter: that of HTTP, which reads requests and tokenizes, and the driver's,
+ * which steps the engine and writes answers.  What passes between them are jobs one way
+ * and bytes of an exchange the other. */
+
+enum {
+    DEFAULT_PORT = 8000,
+    DEFAULT_LOGPROBS = 20,
+    DEFAULT_CONNECTIONS = 4096,
+    DEFAULT_IDLE_S = 300,
+    DEFAULT_REQUEST_S = 60,
+    DEFAULT_BODY_BYTES = 64 << 20,
+    FLUSH_MS = 2000 /* for last answers, at the end */
+};
+
+cohort_server_options cohort_server_defaults(void) {
+    return (cohort_server_options){.port = DEFAULT_PORT,
+                                   .max_body_bytes = DEFAULT_BODY_BYTES,
+                                   .max_connections = DEFAULT_CONNECTIONS,
+                                   .idle_timeout_s = DEFAULT_IDLE_S,
+                                   .request_timeout_s = DEFAULT_REQUEST_S,
+                                   .max_logprobs = DEFAULT_LOGPROBS,
+                                   .version = "0"};
+}
+
+void cohort_server_print(const cohort_server *server, const char *format, ...) {
+    char line[600];
+    va_list args;
+    if (!server->options.print) return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    server->options.print(server->options.user_data, line);
+}
+
+static void on_request(void *user_data, cohort_exchange *exchange) {
+    cohort_route(user_data, exchange);
+}
+
+cohort_status cohort_server_bind(const cohort_server_options *options,
+                                 cohort_server **out_server) {
+    *out_server = NULL;
+    if (options->max_logprobs < 0 || options->max_logprobs > COHORT_MAX_LOGPROBS)
+        return COHORT_FAIL(COHORT_E_INVALID, "max_logprobs is %d, may be 0 to %d",
+                           options->max_logprobs, COHORT_MAX_LOGPROBS);
+    cohort_server *server = calloc(1, sizeof *server);
+    if (!server) return COHORT_FAIL(COHORT_E_NOMEM, "a server");
+    server->options = *options;
+    if (!server->options.served_names[0])
+        server->options.served_names[0] = options->model;
+    snprintf(server->fingerprint, sizeof server->fingerprint, "cohort-%s-%.8s",
+             options->version, cohort_build_id());
+    const cohort_http_options http = {
+        .host = options->host,
+        .port = (uint16_t)options->port,
+        .uds = options->uds,
+        .ssl_certfile = options->ssl_certfile,
+        .ssl_keyfile = options->ssl_keyfile,
+        .max_body_bytes = (size_t)options->max_body_bytes,
+        .max_connections = (uint32_t)options->max_connections,
+        .idle_timeout_s = options->idle_timeout_s,
+        .request_timeout_s = options->request_timeout_s,
+        .on_request = on_request,
+        .user_data = server,
+    };
+    cohort_status status = cohort_http_bind(&http, &server->http);
+    if (status < 0) {
+        free(server);
+        return status;
+    }
+    *out_server = server;
+    return COHORT_OK;
+}
+
+/* 93,184: as vLLM's users grep for it. */
+static const char *with_commas(int64_t value, char out[32]) {
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)value), to = 0;
+    for (int i = 0; i < n; i++) {
+        if (i && (n - i) % 3 == 0) out[to++] = ',';
+        out[to++] = digits[i];
+    }
+    out[to] = '\0';
+    return out;
+}
+
+static void print_start(const cohort_server *server) {
+    const cohort_engine_info *info = &server->info;
+    int64_t tokens = info->num_blocks * info->block_size;
+    char size[32], length[32];
+    cohort_server_print(server,
+                        "CPU KV cache size: %s tokens, Maximum concurrency for %s tokens "
+                        "per request: %.2fx",
+                        with_commas(tokens, size),
+                        with_commas(info->max_model_len, length),
+                        (double)tokens / info->max_model_len);
+    cohort_server_print(server, "Starting Cohort server on %s",
+                        cohort_http_url(server->http));
+}
+
+cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
+    server->engine = engine;
+    cohort_engine_describe(engine, &server->info);
+    server->defaults = cohort_engine_request_defaults(engine);
+    server->started_s = time(NULL);
+    const int32_t waiting = server->options.max_waiting;
+    const cohort_driver_options driver = {
+        .engine = engine, .max_jobs = waiting ? server->info.max_num_seqs + waiting : 0};
+    COHORT_TRY(cohort_driver_create(&driver, &server->driver));
+    COHORT_TRY(cohort_http_open(server->http));
+    cohort_log(COHORT_LOG_INFO, "server", COHORT_RANK_LOCAL, "event=open url=%s",
+               cohort_http_url(server->http));
+    print_start(server);
+    return COHORT_OK;
+}
+
+const char *cohort_server_url(const cohort_server *server) {
+    return cohort_http_url(server->http);
+}
+
+int32_t cohort_server_port(const cohort_server *server) {
+    return cohort_http_port(server->http);
+}
+
+void cohort_server_drain(cohort_server *server) { cohort_driver_drain(server->driver); }
+
+cohort_status cohort_server_wait_idle(cohort_server *server, int64_t deadline_ns) {
+    return cohort_driver_wait_idle(server->driver, deadline_ns);
+}
+
+cohort_status cohort_server_failure(cohort_server *server, cohort_error *out_error) {
+    return cohort_driver_failure(server->driver, out_error);
+}
+
+void cohort_server_destroy(cohort_server *server) {
+    if (!server) return;
+    if (server->driver) cohort_driver_stop(server->driver);
+    /* A client that does not read its last answer is not waited for any longer. */
+    cohort_http_finish(server->http, cohort_deadline_ms(FLUSH_MS));
+    cohort_http_close(server->http);
+    cohort_engine_destroy(server->engine);
+    cohort_driver_destroy(server->driver);
+    free(server);
+}

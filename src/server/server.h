@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/server.h - the OpenAI API, as vLLM serves it, over an engine.
+ *
+ *   bind -> (the engine starts) -> open -> ... -> drain -> destroy
+ *
+ * bind takes the address at once, so that a port in use is known before a model is
+ * loaded; clients are let in by open, when there is something to answer them.
+ *
+ * Ownership: open takes the engine.  Strings of the options live as long as the server.
+ * Threads:   bind, open and destroy from one; drain and the questions from any.
+ * Errors:    a failed rank answers every open request with its error and turns /health
+ *            to 503; the server goes on to say so.
+ */
+#ifndef COHORT_SERVER_SERVER_H
+#define COHORT_SERVER_SERVER_H
+
+#include "cohort/engine.h"
+
+typedef struct cohort_server cohort_server;
+
+enum { COHORT_MAX_SERVED_NAMES = 16, COHORT_MAX_API_KEYS = 16 };
+
+typedef struct cohort_server_options {
+    const char *host;
+    int32_t port;
+    const char *uds;
+    const char *ssl_certfile, *ssl_keyfile;
+    int64_t max_body_bytes;
+    int32_t max_connections;
+    int32_t max_waiting; /* requests beyond max_num_seqs; 0: any number */
+    int32_t idle_timeout_s, request_timeout_s;
+    const char *model;                                     /* the path */
+    const char *served_names[COHORT_MAX_SERVED_NAMES + 1]; /* NULL-terminated */
+    const char *api_keys[COHORT_MAX_API_KEYS + 1];         /* none: open to all */
+    int32_t max_logprobs;
+    const char *version;
+    bool enable_request_id_headers;
+    bool return_tokens_as_token_ids;
+    /* A line for people: start-up, throughput.  NULL: none. */
+    void (*print)(void *user_data, const char *line);
+    void *user_data;
+} cohort_server_options;
+
+cohort_server_options cohort_server_defaults(void);
+
+cohort_status cohort_server_bind(const cohort_server_options *options,
+                                 cohort_server **out_server);
+/* Takes the engine, also where it fails. */
+cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine);
+const char *cohort_server_url(const cohort_server *server);
+int32_t cohort_server_port(const cohort_server *server);
+
+/* New requests get 503 from here on. */
+void cohort_server_drain(cohort_server *server);
+/* COHORT_OK: nothing is running any more; COHORT_E_TIMEOUT. */
+cohort_status cohort_server_wait_idle(cohort_server *server, int64_t deadline_ns);
+/* COHORT_OK, or what the engine failed with. */
+cohort_status cohort_server_failure(cohort_server *server, cohort_error *out_error);
+/* What is still running ends with an error, which clients are told.  Ends the engine.
+ * Accepts NULL. */
+void cohort_server_destroy(cohort_server *server);
+
+#endif /* COHORT_SERVER_SERVER_H */

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/server_internal.h - what the routes share; private to the folder. */
+#ifndef COHORT_SERVER_SERVER_INTERNAL_H
+#define COHORT_SERVER_SERVER_INTERNAL_H
+
+#include "server/api_error.h"
+#include "server/driver.h"
+#include "server/http.h"
+#include "server/schema.h"
+#include "server/server.h"
+
+struct cohort_server {
+    cohort_server_options options;
+    cohort_http *http;
+    cohort_engine *engine;
+    cohort_driver *driver;
+    cohort_engine_info info;
+    cohort_request defaults; /* of a request, from the model */
+    char fingerprint[48];
+    int64_t started_s;
+};
+
+/* A line for people. */
+void cohort_server_print(const cohort_server *server, const char *format, ...)
+    COHORT_PRINTF(2, 3);
+
+/* ---- answering --------------------------------------------------------------------- */
+
+/* Replies and releases. */
+void cohort_reply_json(cohort_exchange *exchange, int status, cohort_body *body);
+void cohort_reply_text(cohort_exchange *exchange, int status, const char *content_type,
+                       const char *text);
+void cohort_reply_error(cohort_exchange *exchange, cohort_api_error *error);
+
+/* ---- what routes do, each in its own file ------------------------------------------ */
+
+/* routes.c: finds and runs the route; answers or keeps the exchange. */
+void cohort_route(cohort_server *server, cohort_exchange *exchange);
+
+void cohort_serve_completion(cohort_server *server, cohort_exchange *exchange);
+void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange);
+void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);
+
+/* Reads the body of an exchange; false: error. */
+bool cohort_read_body(cohort_exchange *exchange, cohort_schema schema,
+                      cohort_api_request *out, cohort_api_error *error);
+/* 404 where the model is named and is not served. */
+bool cohort_check_model(const cohort_server *server, const cohort_api_request *api,
+                        cohort_api_error *error);
+/* 16 random hexadecimal digits. */
+void cohort_draw_id(char out[17]);
+
+#endif /* COHORT_SERVER_SERVER_INTERNAL_H */

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/server_internal.h"
+
+/* /tokenize and /detokenize. */
+
+static bool refuse_last(cohort_api_error *error) {
+    return cohort_api_refuse(error, 400, NULL, "%s", cohort_last_error()->message);
+}
+
+static bool write_strings(const cohort_server *server, const int32_t *ids, size_t count,
+                          cohort_body *out, cohort_api_error *error) {
+    cohort_body_puts(out, "[");
+    for (size_t i = 0; i < count; i++) {
+        char *text;
+        size_t size;
+        if (cohort_engine_token_string(server->engine, ids[i], &text, &size) < 0)
+            return refuse_last(error);
+        if (i) cohort_body_puts(out, ",");
+        cohort_body_json(out, text, size);
+        free(text);
+    }
+    cohort_body_puts(out, "]");
+    return true;
+}
+
+static bool tokenize(const cohort_server *server, const cohort_api_request *api,
+                     cohort_body *out, cohort_api_error *error) {
+    const char *text = api->prompt.text;
+    int32_t *ids;
+    size_t count;
+    if (!cohort_check_model(server, api, error)) return false;
+    if (cohort_engine_tokenize(server->engine, text, strlen(text),
+                               api->add_special_tokens.whole, &ids, &count) < 0)
+        return refuse_last(error);
+    cohort_body_printf(out, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":", count,
+                       server->info.max_model_len);
+    cohort_body_json_ids(out, ids, count);
+    cohort_body_puts(out, ",\"token_strs\":");
+    bool done = true;
+    if (api->return_token_strs.whole)
+        done = write_strings(server, ids, count, out, error);
+    else
+        cohort_body_puts(out, "null");
+    cohort_body_puts(out, "}");
+    free(ids);
+    return done;
+}
+
+static bool detokenize(const cohort_server *server, const cohort_api_request *api,
+                       cohort_body *out, cohort_api_error *error) {
+    const cJSON *list = api->tokens.json, *item;
+    char *text = NULL;
+    size_t size = 0, count = 0;
+    if (!cohort_check_model(server, api, error)) return false;
+    int32_t *ids = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *ids);
+    if (!ids) return cohort_api_refuse(error, 503, NULL, "out of memory");
+    bool done = true;
+    cJSON_ArrayForEach(item, list) {
+        const char *digits = cJSON_GetStringValue(item);
+        double id = digits ? strtod(digits, NULL) : item->valuedouble;
+        if (!(id >= 0 && id < server->info.vocab_size)) {
+            done = cohort_api_refuse(error, 400, NULL,
+                                     "Token id %.0f is out of vocabulary", id);
+            break;
+        }
+        ids[count++] = (int32_t)id;
+    }
+    if (done &&
+        cohort_engine_detokenize(server->engine, ids, count, false, &text, &size) < 0)
+        done = refuse_last(error);
+    free(ids);
+    if (!done) return false;
+    cohort_body_puts(out, "{\"prompt\":");
+    cohort_body_json(out, text, size);
+    cohort_body_puts(out, "}");
+    free(text);
+    return true;
+}
+
+typedef bool (*answer_maker)(const cohort_server *server, const cohort_api_request *api,
+                             cohort_body *out, cohort_api_error *error);
+
+static void serve(cohort_server *server, cohort_exchange *exchange, cohort_schema schema,
+                  answer_maker make) {
+    cohort_api_request api = {0};
+    cohort_api_error error = {0};
+    cohort_body body = {0};
+    bool done = cohort_read_body(exchange, schema, &api, &error) &&
+                make(server, &api, &body, &error);
+    cohort_api_request_deinit(&api);
+    if (done) {
+        cohort_reply_json(exchange, 200, &body);
+        return;
+    }
+    cohort_body_deinit(&body);
+    cohort_reply_error(exchange, &error);
+}
+
+void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange) {
+    serve(server, exchange, COHORT_SCHEMA_TOKENIZE, tokenize);
+}
+
+void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange) {
+    serve(server, exchange, COHORT_SCHEMA_DETOKENIZE, detokenize);
+}
