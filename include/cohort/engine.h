@@ -149,13 +149,17 @@ typedef struct cohort_completion {
     const char *stop_string;         /* that ended it; NULL */
     const int32_t *prompt_token_ids; /* of the request */
     int32_t n_prompt_token_ids;
-    int32_t n_generated; /* tokens of this completion so far */
+    int32_t n_generated;  /* tokens of this completion so far */
+    int64_t submitted_ns; /* on cohort_clock_ns() */
+    int64_t scheduled_ns; /* first time in a step; 0: never */
+    int32_t n_preemptions;
 } cohort_completion;
 
 typedef struct cohort_engine_outputs {
     const cohort_completion *completions; /* in the order of the requests */
     size_t n_completions;
     int32_t n_running, n_waiting; /* completions left */
+    int32_t n_tokens;             /* that the step computed, of prompts too */
 } cohort_engine_outputs;
 
 /* Keeps the ranks busy and returns what the oldest step under way gave.  COHORT_PENDING:
@@ -163,6 +167,15 @@ typedef struct cohort_engine_outputs {
 COHORT_API cohort_status cohort_engine_step(cohort_engine *engine, int64_t deadline_ns,
                                             cohort_engine_outputs *out_outputs);
 COHORT_API bool cohort_engine_has_unfinished(const cohort_engine *engine);
+
+typedef struct cohort_engine_stats {
+    int32_t n_running, n_waiting; /* completions */
+    int64_t n_free_blocks;        /* of cohort_engine_info.num_blocks */
+    uint64_t n_steps, n_computed_tokens, n_preemptions; /* since the start */
+} cohort_engine_stats;
+
+COHORT_API void cohort_engine_get_stats(const cohort_engine *engine,
+                                        cohort_engine_stats *out_stats);
 
 /* Token ids of a text and back; COHORT_E_INVALID without a tokenizer.  The caller frees
  * what is returned. */

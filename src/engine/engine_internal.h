@@ -50,6 +50,7 @@ typedef struct engine_sequence {
     cohort_token_logprob *prompt_entries;
     int32_t n_prompt_logprobs; /* that came in */
     bool is_cancelled;
+    int64_t submitted_ns, scheduled_ns;
     struct engine_sequence *previous, *next; /* in order of submission */
 } engine_sequence;
 
@@ -83,6 +84,8 @@ struct cohort_engine {
     cohort_step_output_view view;
     cohort_completion *completions;
     size_t n_completions, completions_capacity;
+    int32_t n_step_tokens; /* of the step reported last */
+    uint64_t n_steps, n_computed_tokens;
 };
 
 /* submit.c: the request goes with its last sequence. */

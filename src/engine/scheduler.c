@@ -43,7 +43,7 @@ struct cohort_scheduler {
     int32_t blocks_per_slot;
     cohort_blocks blocks;
     struct list waiting, running;
-    uint64_t last_arrival;
+    uint64_t last_arrival, n_preemptions;
 
     int32_t *tables;     /* max_num_seqs * blocks_per_slot */
     int32_t *free_slots; /* a stack */
@@ -187,6 +187,7 @@ static void preempt(cohort_scheduler *scheduler, cohort_scheduler_request *reque
     request->is_running = false;
     release(scheduler, request);
     request->n_preemptions++;
+    scheduler->n_preemptions++;
     request->is_queued = true;
     list_insert(&scheduler->waiting, request);
 }
@@ -398,6 +399,10 @@ int32_t cohort_scheduler_n_waiting(const cohort_scheduler *scheduler) {
 
 int32_t cohort_scheduler_n_in_flight(const cohort_scheduler *scheduler) {
     return scheduler->n_steps;
+}
+
+uint64_t cohort_scheduler_n_preemptions(const cohort_scheduler *scheduler) {
+    return scheduler->n_preemptions;
 }
 
 const cohort_blocks *cohort_scheduler_blocks(const cohort_scheduler *scheduler) {

@@ -101,6 +101,7 @@ void cohort_scheduler_finish(cohort_scheduler *scheduler,
 int32_t cohort_scheduler_n_running(const cohort_scheduler *scheduler);
 int32_t cohort_scheduler_n_waiting(const cohort_scheduler *scheduler);
 int32_t cohort_scheduler_n_in_flight(const cohort_scheduler *scheduler); /* steps */
+uint64_t cohort_scheduler_n_preemptions(const cohort_scheduler *scheduler);
 /* For tests and metrics. */
 const cohort_blocks *cohort_scheduler_blocks(const cohort_scheduler *scheduler);
 const int32_t *cohort_scheduler_block_table(const cohort_scheduler *scheduler,

@@ -54,8 +54,11 @@ static cohort_status encode(cohort_engine *engine, const cohort_schedule *schedu
                         .finished = schedule->finished,
                         .requests = engine->requests,
                         .entries = engine->entries};
+    int64_t now_ns = cohort_clock_ns();
     for (int32_t i = 0; i < schedule->n_entries; i++) {
         const cohort_schedule_entry *entry = &schedule->entries[i];
+        engine_sequence *sequence = (engine_sequence *)entry->request;
+        if (!sequence->scheduled_ns) sequence->scheduled_ns = now_ns;
         if (entry->is_new)
             engine->requests[step.n_requests++] =
                 request_of((const engine_sequence *)entry->request);
@@ -110,6 +113,9 @@ static cohort_completion *add_completion(cohort_engine *engine,
         .prompt_token_ids = sequence->request->prompt,
         .n_prompt_token_ids = sequence->request->n_prompt_tokens,
         .n_generated = sequence->n_tokens - sequence->request->n_prompt_tokens,
+        .submitted_ns = sequence->submitted_ns,
+        .scheduled_ns = sequence->scheduled_ns,
+        .n_preemptions = sequence->scheduled.n_preemptions,
     };
     return completion;
 }
@@ -272,6 +278,9 @@ static cohort_status take_step(cohort_engine *engine, cohort_future *future) {
     if (engine->view.output.n_results != (uint32_t)schedule.n_entries)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "%u results for a step of %d requests",
                            engine->view.output.n_results, schedule.n_entries);
+    engine->n_step_tokens = schedule.n_tokens;
+    engine->n_computed_tokens += (uint64_t)schedule.n_tokens;
+    engine->n_steps++;
     COHORT_TRY(reserve_completions(engine, (size_t)schedule.n_entries));
     for (int32_t i = 0; i < schedule.n_entries; i++)
         COHORT_TRY(
@@ -330,6 +339,7 @@ cohort_status cohort_engine_step(cohort_engine *engine, int64_t deadline_ns,
     cohort_future_destroy(engine->reported);
     engine->reported = NULL;
     engine->n_completions = 0;
+    engine->n_step_tokens = 0;
     free_ended(engine);
     cohort_status status = turn(engine, deadline_ns, &late);
     if (status < 0 && !late) {
@@ -341,8 +351,21 @@ cohort_status cohort_engine_step(cohort_engine *engine, int64_t deadline_ns,
         .completions = engine->completions,
         .n_completions = engine->n_completions,
         .n_running = cohort_scheduler_n_running(engine->scheduler),
-        .n_waiting = cohort_scheduler_n_waiting(engine->scheduler)};
+        .n_waiting = cohort_scheduler_n_waiting(engine->scheduler),
+        .n_tokens = engine->n_step_tokens};
     return status;
+}
+
+void cohort_engine_get_stats(const cohort_engine *engine,
+                             cohort_engine_stats *out_stats) {
+    *out_stats = (cohort_engine_stats){
+        .n_running = cohort_scheduler_n_running(engine->scheduler),
+        .n_waiting = cohort_scheduler_n_waiting(engine->scheduler),
+        .n_free_blocks = cohort_scheduler_blocks(engine->scheduler)->n_free,
+        .n_steps = engine->n_steps,
+        .n_computed_tokens = engine->n_computed_tokens,
+        .n_preemptions = cohort_scheduler_n_preemptions(engine->scheduler),
+    };
 }
 
 bool cohort_engine_has_unfinished(const cohort_engine *engine) {

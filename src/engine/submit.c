@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "base/random.h"
+#include "cohort/clock.h"
 #include "engine/engine_internal.h"
 
 /* Design notes.
@@ -286,6 +287,7 @@ static cohort_status make_sequences(const cohort_engine *engine, engine_request 
 
 static void queue(cohort_engine *engine, engine_sequence *sequence) {
     sequence->wire_id = ++engine->last_wire_id;
+    sequence->submitted_ns = cohort_clock_ns();
     sequence->previous = engine->last;
     sequence->next = NULL;
     *(engine->last ? &engine->last->next : &engine->first) = sequence;
