@@ -165,6 +165,8 @@ static const row rows[] = {
      "for a request to arrive, from its first byte to its last"},
     {"drain-timeout", NULL, SECONDS, CLI_SERVE, AT(drain_timeout_s), "30", 0, 1e6,
      "for running requests to finish after SIGTERM"},
+    {"log-stats-interval", NULL, SECONDS, CLI_SERVE, AT(stats_interval_s), "10", 0, 1e6,
+     "between throughput lines, while there is something to tell; 0: none"},
     {"enable-request-id-headers", NULL, FLAG, CLI_SERVE, AT(request_id_headers), NULL, 0,
      0, "send X-Request-Id"},
     {"return-tokens-as-token-ids", NULL, FLAG, CLI_SERVE, AT(tokens_as_ids), NULL, 0, 0,

@@ -55,6 +55,7 @@ static cohort_server_options server_options(const cli_options *options) {
     server.max_waiting = (int32_t)options->max_waiting;
     server.idle_timeout_s = (int32_t)options->idle_timeout_s;
     server.request_timeout_s = (int32_t)options->request_timeout_s;
+    server.stats_interval_s = options->stats_interval_s;
     server.model = options->model;
     server.max_logprobs = (int32_t)options->max_logprobs;
     server.version = COHORT_VERSION;

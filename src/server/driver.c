@@ -156,6 +156,12 @@ static void take_orders(cohort_driver *driver, bool busy, orders *out) {
     pthread_mutex_unlock(&driver->lock);
 }
 
+static void observe(cohort_driver *driver, const cohort_engine_outputs *outputs) {
+    const cohort_driver_options *options = &driver->options;
+    if (options->observer)
+        options->observer(options->user_data, options->engine, outputs);
+}
+
 static void step(cohort_driver *driver) {
     cohort_engine_outputs outputs;
     cohort_engine *engine = driver->options.engine;
@@ -163,7 +169,10 @@ static void step(cohort_driver *driver) {
         cohort_engine_step(engine, cohort_deadline_ms(STEP_MS), &outputs);
     /* Not before: steps of what was cancelled still hold blocks. */
     driver->is_busy = status != COHORT_PENDING;
-    if (!driver->is_busy) return;
+    if (!driver->is_busy) {
+        observe(driver, NULL);
+        return;
+    }
     if (status < 0) {
         /* Late is not failed: then the deadline was ours. */
         cohort_error error = *cohort_last_error(), failure;
@@ -173,8 +182,7 @@ static void step(cohort_driver *driver) {
         if (!is_late) note_failure(driver, &error);
         return;
     }
-    if (driver->options.observer)
-        driver->options.observer(driver->options.user_data, engine, &outputs);
+    observe(driver, &outputs);
     dispatch(driver, &outputs);
 }
 

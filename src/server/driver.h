@@ -39,7 +39,8 @@ struct cohort_job {
     bool is_cancelled, is_active;
 };
 
-/* Called on the driver's thread after every step that gave something. */
+/* Called on the driver's thread after every step; outputs: NULL where nothing was left to
+ * do. */
 typedef void (*cohort_driver_observer)(void *user_data, cohort_engine *engine,
                                        const cohort_engine_outputs *outputs);
 

@@ -208,6 +208,7 @@ static void on_output(cohort_job *job, size_t which,
                              (size_t)completion->index];
     choice->n_generated += completion->n_token_ids;
     generation->n_completion_tokens += completion->n_token_ids;
+    cohort_generation_measure(generation, choice, completion);
     if (completion->finish_reason != COHORT_FINISH_NONE) note_end(choice, completion);
     if (completion->n_prompt_logprobs ||
         (completion->index == 0 && completion->n_generated == 1 &&
@@ -226,6 +227,7 @@ static void answer_error(cohort_generation *generation, const cohort_error *erro
     cohort_api_error refused = {0};
     cohort_body body = {0};
     cohort_exchange *exchange = generation->exchange;
+    cohort_generation_measure_error(generation);
     cohort_api_refuse(&refused, status_of(error), NULL, "%s", error->message);
     cohort_api_error_write(&refused, &body);
     if (generation->has_begun) {
@@ -303,6 +305,7 @@ bool cohort_generation_start(cohort_generation *generation, cohort_api_error *er
     if (status >= 0) return true;
     cohort_exchange_on_gone(generation->exchange, NULL, NULL);
     const cohort_error *failure = cohort_last_error();
+    if (status == COHORT_E_NOMEM) cohort_metrics_count_rejection(server->metrics);
     int code = status == COHORT_E_INVALID ? 500 : 503;
     return cohort_api_refuse(error, code, NULL, "%s", failure->message);
 }

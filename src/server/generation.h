@@ -39,7 +39,8 @@ typedef struct cohort_prompt {
     size_t n_ids;
     char *text; /* for echo; NULL where it was not asked for */
     size_t text_bytes;
-    cohort_body logprobs; /* its prompt_logprobs, as JSON; empty: none */
+    cohort_body logprobs;            /* its prompt_logprobs, as JSON; empty: none */
+    int32_t n_ended, most_generated; /* of its completions */
 } cohort_prompt;
 
 /* The four lists of a completion's logprobs, or the one of a chat's, while they grow. */
@@ -59,6 +60,7 @@ struct cohort_choice {
     cohort_finish_reason finish_reason;
     int32_t stop_token_id;
     char *stop_string;
+    int64_t first_ns, last_ns; /* when its tokens came; 0: none yet */
 };
 
 struct cohort_generation {
@@ -99,6 +101,12 @@ bool cohort_generation_check_prompt(cohort_generation *generation, cohort_prompt
                                     cohort_api_error *error);
 /* False: error says why, and the generation is still the caller's. */
 bool cohort_generation_start(cohort_generation *generation, cohort_api_error *error);
+
+/* measure.c: tells the metrics what came. */
+void cohort_generation_measure(cohort_generation *generation, cohort_choice *choice,
+                               const cohort_completion *completion);
+/* ... and of choices that an error ended. */
+void cohort_generation_measure_error(const cohort_generation *generation);
 
 /* ---- for those who write ----------------------------------------------------------- */
 

@@ -146,6 +146,14 @@ static void serve_models(cohort_server *server, cohort_exchange *exchange) {
     cohort_reply_json(exchange, 200, &body);
 }
 
+static void serve_metrics(cohort_server *server, cohort_exchange *exchange) {
+    cohort_body body = {0};
+    cohort_metrics_write(server->metrics, &body);
+    cohort_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
+                          &body);
+    cohort_exchange_release(exchange);
+}
+
 /* ---- the table --------------------------------------------------------------------- */
 
 enum { GET = 1, POST = 2 };
@@ -153,23 +161,32 @@ enum { GET = 1, POST = 2 };
 static const struct route {
     const char *path;
     int methods;
-    bool needs_key; /* where there are keys: what costs or tells something */
+    bool needs_key;  /* where there are keys: what costs or tells something */
+    bool is_counted; /* in the metrics of HTTP */
     void (*serve)(cohort_server *server, cohort_exchange *exchange);
 } routes[] = {
-    {"/v1/completions", POST, true, cohort_serve_completion},
-    {"/v1/models", GET, true, serve_models},
-    {"/tokenize", POST, true, cohort_serve_tokenize},
-    {"/detokenize", POST, true, cohort_serve_detokenize},
-    {"/health", GET, false, serve_health},
-    {"/ping", GET | POST, false, serve_health},
-    {"/version", GET, false, serve_version},
-    {"/load", GET, false, serve_load},
+    {"/v1/completions", POST, true, true, cohort_serve_completion},
+    {"/v1/models", GET, true, true, serve_models},
+    {"/tokenize", POST, true, true, cohort_serve_tokenize},
+    {"/detokenize", POST, true, true, cohort_serve_detokenize},
+    {"/health", GET, false, false, serve_health},
+    {"/ping", GET | POST, false, false, serve_health},
+    {"/version", GET, false, false, serve_version},
+    {"/load", GET, false, false, serve_load},
+    {"/metrics", GET, false, false, serve_metrics},
 };
 
 static const struct route *find_route(const char *path) {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
         if (!strcmp(routes[i].path, path)) return &routes[i];
     return NULL;
+}
+
+void cohort_count_answer(void *user_data, const cohort_http_record *record) {
+    const cohort_server *server = user_data;
+    const struct route *route = find_route(record->path);
+    if (!route || route->is_counted)
+        cohort_metrics_count_http(server->metrics, route ? route->path : NULL, record);
 }
 
 /* Takes as long for a wrong key of the right length as for the right one. */

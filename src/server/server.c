@@ -23,6 +23,7 @@ enum {
     DEFAULT_CONNECTIONS = 4096,
     DEFAULT_IDLE_S = 300,
     DEFAULT_REQUEST_S = 60,
+    DEFAULT_STATS_S = 10,
     DEFAULT_BODY_BYTES = 64 << 20,
     FLUSH_MS = 2000 /* for last answers, at the end */
 };
@@ -34,6 +35,7 @@ cohort_server_options cohort_server_defaults(void) {
                                    .idle_timeout_s = DEFAULT_IDLE_S,
                                    .request_timeout_s = DEFAULT_REQUEST_S,
                                    .max_logprobs = DEFAULT_LOGPROBS,
+                                   .stats_interval_s = DEFAULT_STATS_S,
                                    .version = "0"};
 }
 
@@ -112,6 +114,17 @@ static void print_start(const cohort_server *server) {
                         cohort_http_url(server->http));
 }
 
+static void on_step(void *user_data, cohort_engine *engine,
+                    const cohort_engine_outputs *outputs) {
+    cohort_server *server = user_data;
+    cohort_engine_stats stats;
+    cohort_engine_get_stats(engine, &stats);
+    cohort_metrics_set_stats(server->metrics, &stats);
+    if (outputs && outputs->n_tokens)
+        cohort_metrics_observe(server->metrics, COHORT_ITERATION_TOKENS,
+                               outputs->n_tokens);
+}
+
 cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
     server->engine = engine;
     cohort_engine_describe(engine, &server->info);
@@ -119,8 +132,17 @@ cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
     server->started_s = time(NULL);
     const int32_t waiting = server->options.max_waiting;
     const cohort_driver_options driver = {
-        .engine = engine, .max_jobs = waiting ? server->info.max_num_seqs + waiting : 0};
+        .engine = engine,
+        .max_jobs = waiting ? server->info.max_num_seqs + waiting : 0,
+        .observer = on_step,
+        .user_data = server};
+    COHORT_TRY(cohort_metrics_create(server->options.served_names[0], &server->info,
+                                     &server->metrics));
     COHORT_TRY(cohort_driver_create(&driver, &server->driver));
+    cohort_http_set_observer(server->http, cohort_count_answer, server);
+    if (server->options.stats_interval_s > 0)
+        COHORT_TRY(cohort_reporter_start(server, server->options.stats_interval_s,
+                                         &server->reporter));
     COHORT_TRY(cohort_http_open(server->http));
     cohort_log(COHORT_LOG_INFO, "server", COHORT_RANK_LOCAL, "event=open url=%s",
                cohort_http_url(server->http));
@@ -154,5 +176,7 @@ void cohort_server_destroy(cohort_server *server) {
     cohort_http_close(server->http);
     cohort_engine_destroy(server->engine);
     cohort_driver_destroy(server->driver);
+    cohort_reporter_stop(server->reporter);
+    cohort_metrics_destroy(server->metrics);
     free(server);
 }

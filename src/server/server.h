@@ -36,6 +36,7 @@ typedef struct cohort_server_options {
     const char *version;
     bool enable_request_id_headers;
     bool return_tokens_as_token_ids;
+    double stats_interval_s; /* between throughput lines; 0: none */
     /* A line for people: start-up, throughput.  NULL: none. */
     void (*print)(void *user_data, const char *line);
     void *user_data;

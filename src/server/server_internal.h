@@ -6,14 +6,19 @@
 #include "server/api_error.h"
 #include "server/driver.h"
 #include "server/http.h"
+#include "server/metrics.h"
 #include "server/schema.h"
 #include "server/server.h"
+
+typedef struct cohort_reporter cohort_reporter;
 
 struct cohort_server {
     cohort_server_options options;
     cohort_http *http;
     cohort_engine *engine;
     cohort_driver *driver;
+    cohort_metrics *metrics;
+    cohort_reporter *reporter;
     cohort_engine_info info;
     cohort_request defaults; /* of a request, from the model */
     char fingerprint[48];
@@ -23,6 +28,11 @@ struct cohort_server {
 /* A line for people. */
 void cohort_server_print(const cohort_server *server, const char *format, ...)
     COHORT_PRINTF(2, 3);
+
+/* report.c: a line of throughput every interval in which something happened. */
+cohort_status cohort_reporter_start(const cohort_server *server, double interval_s,
+                                    cohort_reporter **out_reporter);
+void cohort_reporter_stop(cohort_reporter *reporter); /* accepts NULL */
 
 /* ---- answering --------------------------------------------------------------------- */
 
@@ -36,6 +46,8 @@ void cohort_reply_error(cohort_exchange *exchange, cohort_api_error *error);
 
 /* routes.c: finds and runs the route; answers or keeps the exchange. */
 void cohort_route(cohort_server *server, cohort_exchange *exchange);
+/* An answer was sent. */
+void cohort_count_answer(void *server, const cohort_http_record *record);
 
 void cohort_serve_completion(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange);

@@ -260,6 +260,118 @@ class Shared(unittest.TestCase):
         self.assertEqual([model["id"] for model in models["data"]], ["tiny", "other"])
 
 
+# ---- metrics -----------------------------------------------------------------------------
+
+def metrics(server):
+    """{name: {labels: value}} of /metrics, every line of which must be understood."""
+    status, headers, text = server.ask("GET", "/metrics")
+    assert status == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    values, kinds = {}, {}
+    for line in text.decode().splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name not in kinds, line
+            kinds[name] = kind
+        elif not line.startswith("# HELP "):
+            found = re.fullmatch(r'([a-z0-9_:]+)(?:\{((?:\w+="(?:[^"\\]|\\.)*",?)*)\})? (\S+)',
+                                 line)
+            assert found, line
+            name, labels, value = found.groups()
+            values.setdefault(name, {})[labels or ""] = float(value)
+    return values, kinds
+
+
+def recorded_metrics():
+    """{name: (kind, labels, buckets)} as vLLM has them."""
+    pattern = r"(counter|gauge|histogram|summary) +(\S+) labels=(\S*)(?: le=(\S+))?"
+    text = (CAPTURES / "metrics.txt").read_text()
+    return {name: (kind, set(filter(None, labels.split(","))), le)
+            for kind, name, labels, le in re.findall(pattern, text)}
+
+
+class Metrics(unittest.TestCase):
+    # Of Python, or not measured here.
+    ABSENT = re.compile(r"python_|vllm:estimated_|vllm:prompt_tokens_cached_by_source")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--served-model-name", 'ti"ny', "--log-stats-interval", "0.05")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.server.__exit__()
+
+    def value(self, name, label=""):
+        values = metrics(self.server)[0][name]
+        return sum(value for labels, value in values.items() if label in labels)
+
+    def test_names_kinds_labels_and_buckets_are_those_of_vllm(self):
+        self.server.complete(prompt="a b", max_tokens=3)
+        values, kinds = metrics(self.server)
+        for name, (kind, labels, le) in recorded_metrics().items():
+            if self.ABSENT.match(name):
+                continue
+            with self.subTest(name):
+                self.assertEqual(kinds[name], kind)
+                suffix = {"histogram": "_bucket", "summary": "_sum"}.get(kind, "")
+                found = [dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', words))
+                         for words in values[name + suffix]]
+                for words in found if name != "vllm:cache_config_info" else []:
+                    self.assertEqual(set(words), labels)
+                if le:
+                    buckets = list(dict.fromkeys(words["le"] for words in found))
+                    self.assertEqual(",".join(buckets), le)
+        self.assertIn('engine="0",model_name="ti\\"ny"', values["vllm:num_requests_running"])
+
+    def test_what_was_served_is_counted(self):
+        def count():
+            return [self.value("vllm:prompt_tokens_total"),
+                    self.value("vllm:generation_tokens_total"),
+                    self.value("vllm:request_success_total", 'finished_reason="length"'),
+                    self.value("vllm:time_to_first_token_seconds_count"),
+                    self.value("vllm:inter_token_latency_seconds_count"),
+                    self.value("vllm:request_params_n_sum"),
+                    self.value("http_requests_total", 'handler="/v1/completions"')]
+        before = count()
+        self.server.complete(prompt=[[5, 6, 7], [8, 9]], n=2, max_tokens=6, ignore_eos=True)
+        wanted = [old + more for old, more in zip(before, [10, 24, 4, 4, 20, 4, 1])]
+        end = time.monotonic() + DEADLINE_S  # the answer is counted when it was sent
+        while count() != wanted and time.monotonic() < end:
+            pass
+        self.assertEqual(count(), wanted)
+        times = {name: self.value(f"vllm:{name}_seconds_sum") for name in
+                 ("request_queue_time", "request_prefill_time", "request_decode_time",
+                  "request_inference_time", "e2e_request_latency")}
+        self.assertAlmostEqual(times["request_inference_time"],
+                               times["request_prefill_time"] + times["request_decode_time"])
+        self.assertGreater(times["request_prefill_time"], 0)
+        self.assertGreater(times["e2e_request_latency"],
+                           times["request_queue_time"] + times["request_inference_time"])
+
+    def test_blocks_and_queues_are_empty_again_after_a_client_left(self):
+        aborted = self.value("vllm:request_success_total", 'finished_reason="abort"')
+        connection, _ = self.server.begin(stream=True, **ENDLESS)
+        self.assertEqual(self.value("vllm:num_requests_running"), 8)
+        self.assertEqual(self.value("vllm:num_requests_waiting"), 992)
+        self.assertGreater(self.value("vllm:kv_cache_usage_perc"), 0)
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        connection.close()
+        self.server.wait_load(0)
+        end = time.monotonic() + DEADLINE_S
+        while self.value("vllm:kv_cache_usage_perc") or self.value("vllm:num_requests_running"):
+            self.assertLess(time.monotonic(), end)
+        self.assertEqual(self.value("vllm:request_success_total", 'finished_reason="abort"'),
+                         aborted + 1000)
+
+    def test_throughput_is_logged_while_there_is_some(self):
+        self.server.complete(prompt="a", max_tokens=500, n=8, ignore_eos=True)
+        self.server.wait_for(rb"Engine 000: Avg prompt throughput: \d+\.\d tokens/s, Avg "
+                             rb"generation throughput: [1-9]\d*\.\d tokens/s, Running: \d+ reqs, "
+                             rb"Waiting: \d+ reqs, CPU KV cache usage: \d+\.\d%, Prefix cache hit "
+                             rb"rate: ")
+
+
 # ---- what vLLM answered ------------------------------------------------------------------
 
 MAPS = ("top_logprobs", "prompt_logprobs")  # objects whose keys are tokens

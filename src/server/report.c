@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "cohort/clock.h"
+#include "server/server_internal.h"
+
+/* The throughput line, of a thread that does nothing else: printing may block, and
+ * neither steps nor clients shall wait for a terminal. */
+
+struct cohort_reporter {
+    const cohort_server *server;
+    int64_t interval_ns;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool is_stopping;
+};
+
+/* False once the reporter is to stop. */
+static bool sleep_until(cohort_reporter *self, int64_t until_ns) {
+    const struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000),
+                                   .tv_nsec = (long)(until_ns % 1000000000)};
+    pthread_mutex_lock(&self->lock);
+    int late = 0;
+    while (!self->is_stopping && !late)
+        late = pthread_cond_timedwait(&self->changed, &self->lock, &until);
+    bool goes_on = !self->is_stopping;
+    pthread_mutex_unlock(&self->lock);
+    return goes_on;
+}
+
+static void *report(void *user_data) {
+    cohort_reporter *self = user_data;
+    cohort_metrics_totals last, now;
+    int64_t last_ns = cohort_clock_ns();
+    bool was_idle = true;
+    cohort_metrics_get_totals(self->server->metrics, &last);
+    while (sleep_until(self, last_ns + self->interval_ns)) {
+        int64_t now_ns = cohort_clock_ns();
+        double passed_s = (double)(now_ns - last_ns) / 1e9;
+        cohort_metrics_get_totals(self->server->metrics, &now);
+        bool is_idle = now.n_prompt_tokens == last.n_prompt_tokens &&
+                       now.n_generated_tokens == last.n_generated_tokens &&
+                       now.stats.n_running + now.stats.n_waiting == 0;
+        /* Once more when it becomes idle: the last line shall not say it is busy. */
+        if (!is_idle || !was_idle)
+            cohort_server_print(
+                self->server,
+                "Engine 000: Avg prompt throughput: %.1f tokens/s, Avg generation "
+                "throughput: %.1f tokens/s, Running: %d reqs, Waiting: %d reqs, CPU KV "
+                "cache usage: %.1f%%, Prefix cache hit rate: 0.0%%",
+                (double)(now.n_prompt_tokens - last.n_prompt_tokens) / passed_s,
+                (double)(now.n_generated_tokens - last.n_generated_tokens) / passed_s,
+                now.stats.n_running, now.stats.n_waiting, now.cache_usage * 100);
+        was_idle = is_idle;
+        last = now;
+        last_ns = now_ns;
+    }
+    return NULL;
+}
+
+cohort_status cohort_reporter_start(const cohort_server *server, double interval_s,
+                                    cohort_reporter **out_reporter) {
+    pthread_condattr_t attributes;
+    *out_reporter = NULL;
+    cohort_reporter *self = calloc(1, sizeof *self);
+    if (!self) return COHORT_FAIL(COHORT_E_NOMEM, "the throughput line");
+    self->server = server;
+    self->interval_ns = (int64_t)(interval_s * 1e9);
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&self->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (pthread_create(&self->thread, NULL, report, self)) {
+        pthread_cond_destroy(&self->changed);
+        pthread_mutex_destroy(&self->lock);
+        free(self);
+        return COHORT_FAIL(COHORT_E_NOMEM, "a thread for the throughput line");
+    }
+    *out_reporter = self;
+    return COHORT_OK;
+}
+
+void cohort_reporter_stop(cohort_reporter *self) {
+    if (!self) return;
+    pthread_mutex_lock(&self->lock);
+    self->is_stopping = true;
+    pthread_cond_broadcast(&self->changed);
+    pthread_mutex_unlock(&self->lock);
+    pthread_join(self->thread, NULL);
+    pthread_cond_destroy(&self->changed);
+    pthread_mutex_destroy(&self->lock);
+    free(self);
+}
