@@ -53,8 +53,8 @@ static cohort_server_options server_options(const cli_options *options) {
     server.max_body_bytes = options->max_body_bytes;
     server.max_connections = (int32_t)options->max_connections;
     server.max_waiting = (int32_t)options->max_waiting;
-    server.idle_timeout_s = (int32_t)options->idle_timeout_s;
-    server.request_timeout_s = (int32_t)options->request_timeout_s;
+    server.idle_timeout_s = options->idle_timeout_s;
+    server.request_timeout_s = options->request_timeout_s;
     server.stats_interval_s = options->stats_interval_s;
     server.model = options->model;
     server.max_logprobs = (int32_t)options->max_logprobs;

@@ -24,6 +24,7 @@ const char *cohort_api_error_type(int status) {
     }
 }
 
+COHORT_PRINTF(4, 0)
 static void set(cohort_api_error *error, int status, const char *param,
                 const char *format, va_list args) {
     char text[1024];

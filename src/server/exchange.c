@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "cohort/clock.h"
 #include "server/http_internal.h"
@@ -12,7 +13,7 @@
  * under the lock of http; is_suspended says who acts next, and whoever clears it calls
  * MHD_resume_connection, without the lock: nobody else touches a suspended connection. */
 
-enum { READER_BLOCK_BYTES = 32768 };
+enum { READER_BLOCK_BYTES = 32768, MAX_UNSENT_BYTES = 16 << 20 };
 
 cohort_exchange *cohort_exchange_create(cohort_http *http,
                                         struct MHD_Connection *connection,
@@ -87,6 +88,17 @@ static void unlock_and_resume(cohort_exchange *exchange) {
 
 /* ---- the library's side ------------------------------------------------------------ */
 
+/* Moves what is left to the front, where that is no more than what went. */
+static void forget_sent(cohort_exchange *exchange) {
+    cohort_body *answer = &exchange->answer;
+    size_t left = answer->size - exchange->sent;
+    if (left > exchange->sent) return;
+    memmove(answer->bytes, answer->bytes + exchange->sent, left);
+    exchange->sent_before += exchange->sent;
+    exchange->sent = 0;
+    answer->size = left;
+}
+
 static ssize_t read_answer(void *user_data, uint64_t position, char *out, size_t size) {
     cohort_exchange *exchange = user_data;
     cohort_body *answer = &exchange->answer;
@@ -100,10 +112,7 @@ static ssize_t read_answer(void *user_data, uint64_t position, char *out, size_t
         got = (ssize_t)(left < size ? left : size);
         memcpy(out, answer->bytes + exchange->sent, (size_t)got);
         exchange->sent += (size_t)got;
-        if (exchange->sent == answer->size) {
-            exchange->sent_before += answer->size;
-            exchange->sent = answer->size = 0;
-        }
+        forget_sent(exchange);
     } else if (exchange->is_ended) {
         got = exchange->is_whole ? MHD_CONTENT_READER_END_OF_STREAM
                                  : MHD_CONTENT_READER_END_WITH_ERROR;
@@ -208,11 +217,21 @@ void cohort_exchange_begin(cohort_exchange *exchange, int status,
     unlock_and_resume(exchange);
 }
 
+/* A client that does not read is worth so much memory; the library waits for its socket.
+ */
+static void give_up(cohort_exchange *exchange) {
+    cohort_exchange_mark_gone(exchange);
+    cohort_body_deinit(&exchange->answer);
+    exchange->sent = 0;
+    if (exchange->connection) shutdown(exchange->peer->fd, SHUT_RDWR);
+}
+
 void cohort_exchange_push(cohort_exchange *exchange, const cohort_body *part) {
     pthread_mutex_lock(&exchange->http->lock);
     if (!exchange->is_gone) {
         cohort_body_add(&exchange->answer, part->bytes, part->size);
         exchange->answer.is_short |= part->is_short;
+        if (exchange->answer.size - exchange->sent > MAX_UNSENT_BYTES) give_up(exchange);
     }
     unlock_and_resume(exchange);
 }

@@ -17,10 +17,11 @@
 /* Design notes.
  *
  * libmicrohttpd runs every connection on one thread of its own.  It does not look at the
- * socket of a suspended connection, and counts any byte as progress, so that two things
- * are ours, on the watcher's thread: noticing that a client left while its answer is
- * computed (EPOLLRDHUP), and ending connections whose request takes too long to arrive,
- * however steadily it trickles.
+ * socket of a suspended connection, misses an end that comes together with a request
+ * (epoll tells it once, and a short read counts as all there is), and takes any byte for
+ * progress.  So two things are ours, on the watcher's thread: noticing that a client
+ * left, while its answer is computed or afterwards (EPOLLRDHUP), and ending connections
+ * whose request takes too long to arrive, however steadily it trickles.
  *
  * What if a callback runs for a connection that just closed?  Peers are found by serial,
  * under the lock, and leave the list before their socket is closed. */
@@ -29,11 +30,27 @@ enum {
     BACKLOG = 1024,
     HEAD_BYTES = 65536, /* of a request, and of the library's buffers */
     SWEEP_MS = 500,
+    HANGUP_MS = 1000, /* for a client that left to be noticed by the library */
     MAX_FILE_BYTES = 1 << 20,
     DEFAULT_BODY_BYTES = 64 << 20
 };
 
+/* When a request that nobody has begun to send must be there, whole.  The first byte of
+ * its head is not told to us, so that the time to idle counts from the last answer. */
+static int64_t next_deadline(const cohort_http *http) {
+    return cohort_clock_ns() + http->options.idle_timeout_ns +
+           http->options.request_timeout_ns;
+}
+
 /* ---- connections ------------------------------------------------------------------- */
+
+/* Under the lock: tells the watcher, once, when the client hangs up. */
+static void watch_peer(cohort_http *http, http_peer *peer) {
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
+                                .data.u64 = peer->serial};
+    int operation = peer->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    peer->is_watched |= epoll_ctl(http->epoll_fd, operation, peer->fd, &event) == 0;
+}
 
 static void open_peer(cohort_http *http, struct MHD_Connection *connection,
                       void **out_peer) {
@@ -43,13 +60,14 @@ static void open_peer(cohort_http *http, struct MHD_Connection *connection,
     *out_peer = peer;
     if (!peer || !info) return;
     peer->fd = info->connect_fd;
-    peer->waiting_since_ns = cohort_clock_ns();
+    peer->deadline_ns = next_deadline(http);
     pthread_mutex_lock(&http->lock);
     peer->serial = ++http->last_serial;
     peer->next = http->peers;
     if (http->peers) http->peers->previous = peer;
     http->peers = peer;
     http->n_peers++;
+    watch_peer(http, peer);
     pthread_mutex_unlock(&http->lock);
 }
 
@@ -76,12 +94,7 @@ static void on_connection(void *user_data, struct MHD_Connection *connection, vo
 /* ---- the watcher ------------------------------------------------------------------- */
 
 void cohort_http_suspend(cohort_exchange *exchange) {
-    http_peer *peer = exchange->peer;
-    cohort_http *http = exchange->http;
-    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
-                                .data.u64 = peer->serial};
-    int operation = peer->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    peer->is_watched |= epoll_ctl(http->epoll_fd, operation, peer->fd, &event) == 0;
+    watch_peer(exchange->http, exchange->peer);
     exchange->is_suspended = true;
     MHD_suspend_connection(exchange->connection);
 }
@@ -92,9 +105,15 @@ static void take_hangup(cohort_http *http, uint64_t serial) {
     http_peer *peer = http->peers;
     while (peer && peer->serial != serial)
         peer = peer->next;
-    if (peer && peer->exchange && !peer->exchange->is_ended) {
-        cohort_exchange_mark_gone(peer->exchange);
-        if (cohort_exchange_wake(peer->exchange)) resume = peer->exchange->connection;
+    cohort_exchange *exchange = peer ? peer->exchange : NULL;
+    if (exchange && exchange->is_dispatched) {
+        if (!exchange->is_ended) cohort_exchange_mark_gone(exchange);
+        if (exchange->is_gone && cohort_exchange_wake(exchange))
+            resume = exchange->connection;
+    } else if (peer) {
+        /* What it sent before may still be on the way through the library. */
+        int64_t end_ns = cohort_clock_ns() + HANGUP_MS * INT64_C(1000000);
+        if (end_ns < peer->deadline_ns) peer->deadline_ns = end_ns;
     }
     pthread_mutex_unlock(&http->lock);
     if (resume) MHD_resume_connection(resume);
@@ -102,14 +121,11 @@ static void take_hangup(cohort_http *http, uint64_t serial) {
 
 static void sweep(cohort_http *http) {
     int64_t now = cohort_clock_ns();
-    const cohort_http_options *options = &http->options;
-    int64_t limit =
-        (int64_t)(options->idle_timeout_s + options->request_timeout_s) * 1000000000;
     pthread_mutex_lock(&http->lock);
     for (http_peer *peer = http->peers; peer; peer = peer->next)
-        if (peer->waiting_since_ns && now - peer->waiting_since_ns > limit) {
+        if (now > peer->deadline_ns) {
             shutdown(peer->fd, SHUT_RDWR); /* the library sees an end, and closes */
-            peer->waiting_since_ns = now;
+            peer->deadline_ns = COHORT_NEVER;
         }
     pthread_mutex_unlock(&http->lock);
 }
@@ -154,6 +170,8 @@ static enum MHD_Result begin_request(cohort_http *http, struct MHD_Connection *c
         length && strtoull(length, NULL, 10) > http->options.max_body_bytes;
     pthread_mutex_lock(&http->lock);
     peer->exchange = exchange;
+    int64_t body_ns = exchange->begin_ns + http->options.request_timeout_ns;
+    if (body_ns < peer->deadline_ns) peer->deadline_ns = body_ns;
     pthread_mutex_unlock(&http->lock);
     return MHD_YES;
 }
@@ -187,7 +205,7 @@ static enum MHD_Result dispatch(cohort_exchange *exchange) {
     exchange->is_dispatched = true;
     http->n_answering++;
     exchange->owners = 2;
-    exchange->peer->waiting_since_ns = 0;
+    exchange->peer->deadline_ns = COHORT_NEVER;
     pthread_mutex_unlock(&http->lock);
     http->options.on_request(http->options.user_data, exchange);
     return go_on(exchange);
@@ -235,7 +253,8 @@ static void on_completed(void *user_data, struct MHD_Connection *connection, voi
                                  .response_bytes = exchange->sent_before + exchange->sent,
                                  .duration_ns = now - exchange->begin_ns};
     exchange->peer->exchange = NULL;
-    exchange->peer->waiting_since_ns = now;
+    watch_peer(http, exchange->peer);
+    exchange->peer->deadline_ns = next_deadline(http);
     http->n_answering -= exchange->is_dispatched;
     pthread_cond_broadcast(&http->answered);
     pthread_mutex_unlock(&http->lock);
@@ -306,6 +325,11 @@ static void drop_message(void *user_data, const char *format, va_list args) {
     (void)args;
 }
 
+/* The library counts whole seconds, and 0 is none. */
+static unsigned in_seconds(int64_t ns) {
+    return (unsigned)((ns + 999999999) / 1000000000);
+}
+
 cohort_status cohort_http_open(cohort_http *http) {
     const cohort_http_options *options = &http->options;
     if (listen(http->listen_fd, BACKLOG) < 0)
@@ -323,7 +347,7 @@ cohort_status cohort_http_open(cohort_http *http) {
         on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
         MHD_OPTION_CONNECTION_LIMIT,
         options->max_connections ? options->max_connections : 4096u,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)options->idle_timeout_s,
+        MHD_OPTION_CONNECTION_TIMEOUT, in_seconds(options->idle_timeout_ns),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES, MHD_OPTION_ARRAY, tls,
         MHD_OPTION_END);
     if (!http->daemon)

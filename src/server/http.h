@@ -12,8 +12,9 @@
  * Threads:   on_request runs on the one HTTP thread and must not block; the calls on an
  *            exchange are for any thread, its request (path, header, bytes) only for
  *            on_request.
- * Limits:    connections, head and body bytes, time for a request to arrive, time
- *            without progress.  All are the options'.
+ * Limits:    connections, body bytes, time for a request to arrive, time without
+ * progress: the options'.  A head has 64 KiB; a client that leaves 16 MiB of its answer
+ *            unread is given up.
  */
 #ifndef COHORT_SERVER_HTTP_H
 #define COHORT_SERVER_HTTP_H
@@ -34,8 +35,9 @@ typedef struct cohort_http_options {
     const char *ssl_certfile, *ssl_keyfile; /* both, or neither */
     size_t max_body_bytes;
     uint32_t max_connections;
-    int32_t idle_timeout_s;    /* a connection without any progress */
-    int32_t request_timeout_s; /* from its first byte to its last */
+    int64_t idle_timeout_ns; /* a connection without any progress */
+    int64_t
+        request_timeout_ns; /* a request's body; with the time to idle, its head too */
     void (*on_request)(void *user_data, cohort_exchange *exchange);
     void *user_data;
 } cohort_http_options;

@@ -13,8 +13,8 @@
 typedef struct http_peer {
     uint64_t serial;
     int fd;
-    bool is_watched;          /* is in the epoll set */
-    int64_t waiting_since_ns; /* for a whole request; 0: one is being answered */
+    bool is_watched;     /* is in the epoll set */
+    int64_t deadline_ns; /* of a whole request; COHORT_NEVER: one is being answered */
     cohort_exchange *exchange;
     struct http_peer *previous, *next;
 } http_peer;

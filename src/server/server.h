@@ -28,7 +28,7 @@ typedef struct cohort_server_options {
     int64_t max_body_bytes;
     int32_t max_connections;
     int32_t max_waiting; /* requests beyond max_num_seqs; 0: any number */
-    int32_t idle_timeout_s, request_timeout_s;
+    double idle_timeout_s, request_timeout_s;
     const char *model;                                     /* the path */
     const char *served_names[COHORT_MAX_SERVED_NAMES + 1]; /* NULL-terminated */
     const char *api_keys[COHORT_MAX_API_KEYS + 1];         /* none: open to all */

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import unittest
+from random import Random
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 COHORT = pathlib.Path(os.environ.get("COHORT_BUILD_DIR", SOURCE / "build/release")) / "cohort"
@@ -464,6 +465,120 @@ class Captures(unittest.TestCase):
             self.assertEqual((status, json.loads(text)["error"]["param"]), (400, field))
 
 
+# ---- anything at all ---------------------------------------------------------------------
+
+def random_body(random):
+    """A request that is right more often than not."""
+    body = {"prompt": random.choice(["a", "b c" * random.randrange(1, 200), [5, 6, 7], ["a", "b"],
+                                     [[5, 6], [7]], "é\u4e16" * random.randrange(1, 30)]),
+            "max_tokens": random.randrange(1, 60)}
+    choices = {"temperature": [0, 0.5, 1, 2, 3], "top_p": [0.1, 0.9, 1, 0], "top_k": [-1, 0, 5, -2],
+               "min_p": [0, 0.1, 2], "n": [1, 2, 5], "seed": [0, 7, 1 << 60],
+               "stop": ["a", ["e", "12"]], "presence_penalty": [1, -2, 3],
+               "frequency_penalty": [0.5], "stream": [True, False],
+               "repetition_penalty": [1.1, 0], "logprobs": [0, 5, 20, 21], "echo": [True],
+               "prompt_logprobs": [0, 2], "ignore_eos": [True], "min_tokens": [3, 70],
+               "stop_token_ids": [[5], [1 << 40]], "logit_bias": [{"5": 100}, {"x": 1}],
+               "return_token_ids": [True], "truncate_prompt_tokens": [1, 5, -1],
+               "stream_options": [{"include_usage": True}], "include_stop_str_in_output": [True],
+               "skip_special_tokens": [False], "add_special_tokens": [False], "wibble": [{}]}
+    for name in random.sample(sorted(choices), random.randrange(6)):
+        body[name] = random.choice(choices[name])
+    return body
+
+
+def mutate(random, text):
+    """Bytes of a request, damaged."""
+    damaged = bytearray(text)
+    for _ in range(random.randrange(1, 6)):
+        at = random.randrange(len(damaged))
+        kind = random.randrange(4)
+        if kind == 0:
+            damaged[at] = random.randrange(256)
+        elif kind == 1:
+            del damaged[at:at + random.randrange(1, 9)]
+        elif kind == 2:
+            damaged[at:at] = random.choice([b"[" * 300, b"\0", b'\\u0000', b"1e999", b"\xff", b'"',
+                                            b"-0", b"null", b"\\ud800", b"{}", b"\r\n"])
+        else:
+            damaged[at:at] = damaged[at // 2:at]
+        if not damaged:
+            damaged += b"{"
+    return bytes(damaged)
+
+
+class Anything(unittest.TestCase):
+    """COHORT_REQUESTS random requests, and half as many damaged ones."""
+
+    COUNT = int(os.environ.get("COHORT_REQUESTS", "300"))
+    SEED = int(os.environ.get("COHORT_SEED", "1"))
+
+    def ask_anything(self, server, number):
+        random = Random(self.SEED << 32 | number)
+        body = random_body(random)
+        if number % 3 == 0:
+            damaged = mutate(random, json.dumps(body).encode())
+            status, _, text = server.ask("POST", COMPLETIONS, damaged)
+        elif number % 17 == 1:
+            with contextlib.closing(server.connect()) as connection:  # and leaves
+                connection.request("POST", COMPLETIONS, json.dumps(body | {"stream": True}),
+                                   {"Content-Type": "application/json"})
+                return
+        else:
+            status, _, text = server.ask("POST", COMPLETIONS, body)
+        if status != 200:
+            assert status == 400 and json.loads(text)["error"]["code"] == 400, (body, text)
+        elif not text.startswith(b"data: "):
+            json.loads(text)
+        else:
+            events(text)
+
+    def damage_http(self, server, number):
+        random = Random(self.SEED << 32 | 1 << 31 | number)
+        head = (b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 14\r\nConnection: close\r\n\r\n{\"prompt\":\"a\"}")
+        with socket.create_connection(("127.0.0.1", server.port), DEADLINE_S) as client:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(mutate(random, head))
+                client.shutdown(socket.SHUT_WR)
+                answer = client.recv(65536)
+                assert not answer or re.match(rb"HTTP/1\.[01] [1-4]", answer), answer
+
+    def test_nothing_stays_of_any_request(self):
+        # So few blocks that some are preempted.
+        with Server("--num-gpu-blocks-override", "42", "--max-model-len", "640") as server:
+            server.complete(prompt="a", max_tokens=2)
+            before = metrics(server)[0]["process_open_fds"][""]
+            failures = []
+
+            def run(first):
+                for number in range(first, self.COUNT, 8):
+                    try:
+                        self.ask_anything(server, number)
+                        if number % 6 == 0:
+                            self.damage_http(server, number)
+                    except Exception as failure:
+                        failures.append((number, repr(failure)))
+            threads = [threading.Thread(target=run, args=(first,)) for first in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(DEADLINE_S + self.COUNT)
+            self.assertEqual(failures, [], f"COHORT_SEED={self.SEED}")
+            server.wait_load(0)
+            end = time.monotonic() + DEADLINE_S
+            while True:
+                values = metrics(server)[0]
+                left = [sum(values[name].values()) for name in (
+                    "vllm:kv_cache_usage_perc", "vllm:num_requests_running",
+                    "vllm:num_requests_waiting")]
+                if left == [0, 0, 0] and values["process_open_fds"][""] <= before:
+                    break
+                self.assertLess(time.monotonic(), end, (left, values["process_open_fds"], before))
+            self.assertGreater(sum(values["vllm:num_preemptions_total"].values()), 0)
+            self.assertEqual(server.stop(), 0)
+
+
 class Endings(unittest.TestCase):
     """Tests that end their server."""
 
@@ -554,6 +669,73 @@ class Endings(unittest.TestCase):
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(port.encode(), done.stderr)
             self.assertIn(b"--port", done.stderr)
+
+    def test_requests_over_the_queue_limit_get_503(self):
+        with Server("--max-num-seqs", "2", "--max-num-waiting", "1") as server:
+            clients = [server.connect() for _ in range(3)]
+            for i, body in enumerate((ENDLESS, ENDLESS, {"prompt": "a"})):
+                clients[i].request("POST", COMPLETIONS, json.dumps(body),
+                                   {"Content-Type": "application/json"})
+                server.wait_load(i + 1)
+            status, _, text = server.ask("POST", COMPLETIONS, {"prompt": "a"})
+            self.assertEqual((status, json.loads(text)["error"]["code"]), (503, 503))
+            rejected = metrics(server)[0]["vllm:admission_rejections_total"]
+            self.assertEqual(sum(rejected.values()), 1)
+            for client in clients[:2]:
+                client.sock.shutdown(socket.SHUT_RDWR)
+            self.assertEqual(clients[2].getresponse().status, 200)
+            for client in clients:
+                client.close()
+            self.assertEqual(server.stop(), 0)
+
+    def test_clients_that_do_not_go_on_are_let_go(self):
+        with Server("--idle-timeout", "1", "--request-timeout", "0.5") as server:
+            whole = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+            clients = []
+            for start in (b"", b"POST /v1/comp", whole):
+                clients.append(socket.create_connection(("127.0.0.1", server.port), DEADLINE_S))
+                clients[-1].sendall(start)
+            end = time.monotonic() + DEADLINE_S
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() < end:  # however steadily it comes
+                    clients[-1].sendall(b" ")
+                    time.sleep(0.05)
+            self.assertLess(time.monotonic(), end)
+            for client in clients:
+                with contextlib.closing(client), contextlib.suppress(ConnectionError):
+                    answer = client.recv(1000)  # nothing, or that it was too slow
+                    self.assertTrue(not answer or b" 408 " in answer, answer)
+            server.complete(prompt="a", max_tokens=2)
+            self.assertEqual(server.stop(), 0)
+
+    def test_a_client_that_does_not_read_is_given_up(self):
+        with Server() as server:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.settimeout(DEADLINE_S)
+                client.connect(("127.0.0.1", server.port))
+                body = json.dumps(ENDLESS | {"stream": True, "logprobs": 20})
+                client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: applicat"
+                               b"ion/json\r\nContent-Length: %d\r\n\r\n%s" %
+                               (len(body), body.encode()))
+                server.wait_load(1)
+                server.wait_load(0)
+            self.assertEqual(server.stop(), 0)
+
+    def test_idle_connections_do_not_stop_others(self):
+        with Server() as server:
+            idle = [socket.create_connection(("127.0.0.1", server.port), DEADLINE_S)
+                    for _ in range(500)]
+            for client in idle[::2]:
+                client.sendall(b"GET /health HTTP/1.1\r\nHo")
+            server.complete(prompt="a", max_tokens=2)
+            for client in idle[::2]:
+                client.sendall(b"st: a\r\n\r\n")
+            for client in idle[::2]:
+                self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 200"))
+            for client in idle:
+                client.close()
+            self.assertEqual(server.stop(), 0)
 
     def test_a_unix_socket_is_served_and_removed(self):
         with tempfile.TemporaryDirectory() as home:

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bodies of strangers' requests, from JSON to the engine's parameters: the first byte
+ * chooses the schema.  What is refused is told in an envelope that is JSON itself. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/json_scan.h"
+#include "server/params.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_refusal(const cohort_api_error *error) {
+    cohort_body body = {0};
+    cohort_json_fault fault;
+    cohort_api_error_write(error, &body);
+    if (error->status != 400 || !cohort_json_scan(body.bytes, body.size, &fault)) abort();
+    cJSON *json = cJSON_ParseWithLength(body.bytes, body.size);
+    if (!cJSON_IsString(
+            cJSON_GetObjectItem(cJSON_GetObjectItem(json, "error"), "message")))
+        abort();
+    cJSON_Delete(json);
+    cohort_body_deinit(&body);
+}
+
+/* What was accepted is within the bounds that the engine is promised. */
+static void check_params(const cohort_params *params) {
+    const cohort_request *request = &params->request;
+    if (request->n < 1 || request->n > COHORT_MAX_COMPLETIONS ||
+        request->max_tokens < 0 || request->max_tokens > 100 ||
+        request->n_stop > COHORT_MAX_STOP_STRINGS || request->sampling.n_logprobs > 20 ||
+        !(request->sampling.temperature >= 0) || !(request->sampling.temperature <= 2))
+        abort();
+    for (uint32_t i = 0; i < request->sampling.n_stop_tokens; i++)
+        if (request->sampling.stop_tokens[i] < 0 ||
+            request->sampling.stop_tokens[i] >= 1000)
+            abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (!size) return 0;
+    cohort_schema schema = data[0] % COHORT_N_SCHEMAS;
+    cohort_api_request api;
+    cohort_api_error error = {0};
+    cohort_params params = {0};
+    const cohort_params_limits limits = {
+        .max_model_len = 100, .max_logprobs = 20, .vocab_size = 1000};
+    const cohort_request defaults = {.sampling = cohort_sampling_defaults(), .n = 1};
+    bool is_chat = schema == COHORT_SCHEMA_CHAT;
+    bool fine =
+        cohort_api_request_read(&api, schema, (const char *)data + 1, size - 1, &error);
+    if (fine && (is_chat || schema == COHORT_SCHEMA_COMPLETION)) {
+        fine = cohort_params_read(&params, &api, is_chat, &defaults, &limits, &error);
+        if (fine) check_params(&params);
+    }
+    if (fine != (error.status == 0)) abort();
+    if (!fine) check_refusal(&error);
+    cohort_params_deinit(&params);
+    cohort_api_request_deinit(&api);
+    cohort_api_error_deinit(&error);
+    return 0;
+}
