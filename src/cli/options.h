@@ -64,10 +64,10 @@ typedef struct cli_options {
     const char *output_json;
     /* serve */
     const char *host, *uds, *ssl_certfile, *ssl_keyfile;
-    cli_list served_names, api_keys;
+    cli_list served_names, api_keys, allowed_origins;
     int64_t port, max_logprobs, max_body_bytes, max_connections, max_waiting;
     double idle_timeout_s, request_timeout_s, drain_timeout_s, stats_interval_s;
-    bool request_id_headers, tokens_as_ids;
+    bool request_id_headers, tokens_as_ids, no_access_log;
     /* By row of the table: given on the command line or in the environment. */
     bool is_set[CLI_MAX_OPTIONS];
     bool is_given[CLI_MAX_OPTIONS]; /* on the command line */

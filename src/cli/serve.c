@@ -2,9 +2,14 @@
 #include <errno.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/options.h"
 #include "cohort/clock.h"
@@ -36,6 +41,22 @@ static void print_line(void *user_data, const char *line) {
     fprintf(stderr, "INFO %s [serve] %s\n", when, line);
 }
 
+/* systemd's protocol: a datagram to the socket that it names; nothing where it does not.
+ */
+static void notify_supervisor(const char *state) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    const char *path = getenv("NOTIFY_SOCKET");
+    size_t length = path ? strlen(path) : 0;
+    if (length < 2 || length >= sizeof to.sun_path) return;
+    memcpy(to.sun_path, path, length);
+    if (*path == '@') to.sun_path[0] = '\0'; /* an abstract one */
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return;
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+    sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to, size);
+    close(fd);
+}
+
 static void copy_list(const char **to, const cli_list *from) {
     for (int i = 0; i < from->n; i++)
         to[i] = from->items[i];
@@ -45,6 +66,7 @@ static cohort_server_options server_options(const cli_options *options) {
     cohort_server_options server = cohort_server_defaults();
     _Static_assert((int)CLI_MAX_LIST <= (int)COHORT_MAX_SERVED_NAMES, "names fit");
     _Static_assert((int)CLI_MAX_LIST <= (int)COHORT_MAX_API_KEYS, "keys fit");
+    _Static_assert((int)CLI_MAX_LIST <= (int)COHORT_MAX_ORIGINS, "origins fit");
     server.host = options->host;
     server.port = (int32_t)options->port;
     server.uds = options->uds;
@@ -63,6 +85,8 @@ static cohort_server_options server_options(const cli_options *options) {
     server.return_tokens_as_token_ids = options->tokens_as_ids;
     server.print = print_line;
     copy_list(server.served_names, &options->served_names);
+    server.log_requests = !options->no_access_log;
+    copy_list(server.allowed_origins, &options->allowed_origins);
     copy_list(server.api_keys, &options->api_keys);
     return server;
 }
@@ -71,6 +95,7 @@ static cohort_server_options server_options(const cli_options *options) {
 static void drain(cohort_server *server, double timeout_s) {
     int64_t end_ns = cohort_clock_ns() + (int64_t)(timeout_s * 1e9);
     print_line(NULL, "Shutting down: running requests may finish, new ones get 503");
+    notify_supervisor("STOPPING=1");
     cohort_server_drain(server);
     for (;;) {
         int64_t now_ns = cohort_clock_ns();
@@ -95,6 +120,7 @@ static int serve(const cli_options *options, cohort_server *server) {
         return 128 + SIGTERM;
     }
     if (cohort_server_open(server, engine) < 0) return cli_fail("serving");
+    notify_supervisor("READY=1");
     while (sem_wait(&signals) < 0)
         continue;
     drain(server, options->drain_timeout_s);

@@ -2,6 +2,7 @@
 #include "server/http.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,10 +47,24 @@ static int64_t next_deadline(const cohort_http *http) {
 
 /* Under the lock: tells the watcher, once, when the client hangs up. */
 static void watch_peer(cohort_http *http, http_peer *peer) {
+    if (peer->is_armed) return; /* a stream sleeps between any two tokens */
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
                                 .data.u64 = peer->serial};
     int operation = peer->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    peer->is_watched |= epoll_ctl(http->epoll_fd, operation, peer->fd, &event) == 0;
+    peer->is_armed = epoll_ctl(http->epoll_fd, operation, peer->fd, &event) == 0;
+    peer->is_watched |= peer->is_armed;
+}
+
+static void name_peer(http_peer *peer) {
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    char host[48] = "", port[8] = "";
+    snprintf(peer->name, sizeof peer->name, "unix");
+    if (getpeername(peer->fd, (struct sockaddr *)&address, &length) == 0 &&
+        address.ss_family != AF_UNIX &&
+        getnameinfo((struct sockaddr *)&address, length, host, sizeof host, port,
+                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        snprintf(peer->name, sizeof peer->name, "%s:%s", host, port);
 }
 
 static void open_peer(cohort_http *http, struct MHD_Connection *connection,
@@ -60,6 +75,7 @@ static void open_peer(cohort_http *http, struct MHD_Connection *connection,
     *out_peer = peer;
     if (!peer || !info) return;
     peer->fd = info->connect_fd;
+    name_peer(peer);
     peer->deadline_ns = next_deadline(http);
     pthread_mutex_lock(&http->lock);
     peer->serial = ++http->last_serial;
@@ -106,6 +122,7 @@ static void take_hangup(cohort_http *http, uint64_t serial) {
     while (peer && peer->serial != serial)
         peer = peer->next;
     cohort_exchange *exchange = peer ? peer->exchange : NULL;
+    if (peer) peer->is_armed = false;
     if (exchange && exchange->is_dispatched) {
         if (!exchange->is_ended) cohort_exchange_mark_gone(exchange);
         if (exchange->is_gone && cohort_exchange_wake(exchange))
@@ -245,7 +262,8 @@ static void on_completed(void *user_data, struct MHD_Connection *connection, voi
     int64_t now = cohort_clock_ns();
     bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     pthread_mutex_lock(&http->lock);
-    cohort_http_record record = {.method = exchange->method,
+    cohort_http_record record = {.peer = exchange->peer->name,
+                                 .method = exchange->method,
                                  .path = exchange->path,
                                  .status =
                                      whole || exchange->is_ended ? exchange->status : 499,

@@ -91,6 +91,7 @@ void cohort_exchange_release(cohort_exchange *exchange);
 
 /* Of what was answered; for logs and metrics, called on the HTTP thread. */
 typedef struct cohort_http_record {
+    const char *peer; /* "127.0.0.1:40000", or "unix" */
     const char *method, *path;
     int status; /* 499: the client left first */
     size_t request_bytes, response_bytes;

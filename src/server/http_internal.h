@@ -14,6 +14,8 @@ typedef struct http_peer {
     uint64_t serial;
     int fd;
     bool is_watched;     /* is in the epoll set */
+    bool is_armed;       /* and will be told of, once */
+    char name[64];       /* who it is, for logs */
     int64_t deadline_ns; /* of a whole request; COHORT_NEVER: one is being answered */
     cohort_exchange *exchange;
     struct http_peer *previous, *next;

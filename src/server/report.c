@@ -1,34 +1,80 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "cohort/clock.h"
 #include "server/server_internal.h"
 
-/* The throughput line, of a thread that does nothing else: printing may block, and
- * neither steps nor clients shall wait for a terminal. */
+/* The thread that prints, and does nothing else: printing may block, and neither steps
+ * nor clients shall wait for a terminal.  Lines that come faster than they go are
+ * dropped, and counted. */
+
+enum { MAX_LINES = 256, LINE_BYTES = 400 };
 
 struct cohort_reporter {
     const cohort_server *server;
-    int64_t interval_ns;
+    int64_t interval_ns; /* COHORT_NEVER: none */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool is_stopping;
+    char lines[MAX_LINES][LINE_BYTES]; /* a ring */
+    uint32_t first, n_lines, n_dropped;
 };
 
-/* False once the reporter is to stop. */
-static bool sleep_until(cohort_reporter *self, int64_t until_ns) {
+/* Under the lock, which is let go meanwhile. */
+static void print_lines(cohort_reporter *self) {
+    char line[LINE_BYTES];
+    while (self->n_lines) {
+        memcpy(line, self->lines[self->first], sizeof line);
+        self->first = (self->first + 1) % MAX_LINES;
+        self->n_lines--;
+        uint32_t n_dropped = self->n_dropped;
+        self->n_dropped = 0;
+        pthread_mutex_unlock(&self->lock);
+        if (n_dropped)
+            cohort_server_print(self->server, "%u lines did not get here", n_dropped);
+        cohort_server_print(self->server, "%s", line);
+        pthread_mutex_lock(&self->lock);
+    }
+}
+
+/* Prints what there is until then.  False once the reporter is to stop. */
+static bool print_until(cohort_reporter *self, int64_t until_ns) {
     const struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000),
                                    .tv_nsec = (long)(until_ns % 1000000000)};
     pthread_mutex_lock(&self->lock);
     int late = 0;
-    while (!self->is_stopping && !late)
-        late = pthread_cond_timedwait(&self->changed, &self->lock, &until);
+    print_lines(self);
+    while (!self->is_stopping && !late) {
+        if (until_ns == COHORT_NEVER)
+            pthread_cond_wait(&self->changed, &self->lock);
+        else
+            late = pthread_cond_timedwait(&self->changed, &self->lock, &until);
+        print_lines(self);
+    }
     bool goes_on = !self->is_stopping;
     pthread_mutex_unlock(&self->lock);
     return goes_on;
+}
+
+void cohort_reporter_say(cohort_reporter *self, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    pthread_mutex_lock(&self->lock);
+    if (self->n_lines == MAX_LINES) {
+        self->n_dropped++;
+    } else {
+        uint32_t at = (self->first + self->n_lines++) % MAX_LINES;
+        vsnprintf(self->lines[at], LINE_BYTES, format, args);
+        pthread_cond_signal(&self->changed);
+    }
+    pthread_mutex_unlock(&self->lock);
+    va_end(args);
 }
 
 static void *report(void *user_data) {
@@ -37,7 +83,9 @@ static void *report(void *user_data) {
     int64_t last_ns = cohort_clock_ns();
     bool was_idle = true;
     cohort_metrics_get_totals(self->server->metrics, &last);
-    while (sleep_until(self, last_ns + self->interval_ns)) {
+    while (print_until(self, self->interval_ns == COHORT_NEVER
+                                 ? COHORT_NEVER
+                                 : last_ns + self->interval_ns)) {
         int64_t now_ns = cohort_clock_ns();
         double passed_s = (double)(now_ns - last_ns) / 1e9;
         cohort_metrics_get_totals(self->server->metrics, &now);
@@ -68,7 +116,7 @@ cohort_status cohort_reporter_start(const cohort_server *server, double interval
     cohort_reporter *self = calloc(1, sizeof *self);
     if (!self) return COHORT_FAIL(COHORT_E_NOMEM, "the throughput line");
     self->server = server;
-    self->interval_ns = (int64_t)(interval_s * 1e9);
+    self->interval_ns = interval_s > 0 ? (int64_t)(interval_s * 1e9) : COHORT_NEVER;
     pthread_mutex_init(&self->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

@@ -156,25 +156,75 @@ static void serve_metrics(cohort_server *server, cohort_exchange *exchange) {
 
 /* ---- the table --------------------------------------------------------------------- */
 
+static void serve_description(cohort_server *server, cohort_exchange *exchange);
+
 enum { GET = 1, POST = 2 };
 
 static const struct route {
-    const char *path;
+    const char *path, *summary;
     int methods;
     bool needs_key;  /* where there are keys: what costs or tells something */
     bool is_counted; /* in the metrics of HTTP */
+    int schema;      /* of its body; -1: none */
     void (*serve)(cohort_server *server, cohort_exchange *exchange);
 } routes[] = {
-    {"/v1/completions", POST, true, true, cohort_serve_completion},
-    {"/v1/models", GET, true, true, serve_models},
-    {"/tokenize", POST, true, true, cohort_serve_tokenize},
-    {"/detokenize", POST, true, true, cohort_serve_detokenize},
-    {"/health", GET, false, false, serve_health},
-    {"/ping", GET | POST, false, false, serve_health},
-    {"/version", GET, false, false, serve_version},
-    {"/load", GET, false, false, serve_load},
-    {"/metrics", GET, false, false, serve_metrics},
+    {"/v1/completions", "Create Completion", POST, true, true, COHORT_SCHEMA_COMPLETION,
+     cohort_serve_completion},
+    {"/v1/models", "Show Available Models", GET, true, true, -1, serve_models},
+    {"/tokenize", "Tokenize", POST, true, true, COHORT_SCHEMA_TOKENIZE,
+     cohort_serve_tokenize},
+    {"/detokenize", "Detokenize", POST, true, true, COHORT_SCHEMA_DETOKENIZE,
+     cohort_serve_detokenize},
+    {"/health", "Health", GET, false, false, -1, serve_health},
+    {"/ping", "Ping", GET | POST, false, false, -1, serve_health},
+    {"/version", "Show Version", GET, false, false, -1, serve_version},
+    {"/load", "Get Server Load Metrics", GET, false, false, -1, serve_load},
+    {"/metrics", "Metrics", GET, false, false, -1, serve_metrics},
+    {"/openapi.json", NULL, GET, false, false, -1, serve_description},
 };
+
+static void describe_method(cohort_body *out, const struct route *route,
+                            const char *method) {
+    cohort_body_printf(out, "\"%s\":{\"summary\":\"%s\",", method, route->summary);
+    if (route->schema >= 0)
+        cohort_body_printf(out,
+                           "\"requestBody\":{\"required\":true,\"content\":{"
+                           "\"application/json\":{\"schema\":{\"$ref\":\"#/components/"
+                           "schemas/%s\"}}}},",
+                           cohort_schema_name((cohort_schema)route->schema));
+    cohort_body_puts(out, "\"responses\":{\"200\":{\"description\":\"Successful "
+                          "Response\"}");
+    if (route->schema >= 0)
+        cohort_body_puts(out,
+                         ",\"400\":{\"description\":\"Bad Request\"},\"404\":{"
+                         "\"description\":\"Not Found\"},\"413\":{\"description\":"
+                         "\"Content Too Large\"},\"500\":{\"description\":\"Internal "
+                         "Server Error\"}");
+    if (route->needs_key)
+        cohort_body_puts(out, ",\"401\":{\"description\":\"Unauthorized\"}");
+    cohort_body_puts(out, ",\"503\":{\"description\":\"Service Unavailable\"}}}");
+}
+
+static void serve_description(cohort_server *server, cohort_exchange *exchange) {
+    cohort_body body = {0};
+    cohort_body_puts(&body, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"Cohort\","
+                            "\"version\":");
+    cohort_body_json_or_null(&body, server->options.version);
+    cohort_body_puts(&body, "},\"paths\":{");
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        const struct route *route = &routes[i];
+        if (!route->summary) continue; /* itself */
+        cohort_body_printf(&body, "%s\"%s\":{", i ? "," : "", route->path);
+        if (route->methods & GET) describe_method(&body, route, "get");
+        if (route->methods == (GET | POST)) cohort_body_puts(&body, ",");
+        if (route->methods & POST) describe_method(&body, route, "post");
+        cohort_body_puts(&body, "}");
+    }
+    cohort_body_puts(&body, "},\"components\":{\"schemas\":");
+    cohort_schema_write(&body);
+    cohort_body_puts(&body, "}}");
+    cohort_reply_json(exchange, 200, &body);
+}
 
 static const struct route *find_route(const char *path) {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
@@ -187,7 +237,51 @@ void cohort_count_answer(void *user_data, const cohort_http_record *record) {
     const struct route *route = find_route(record->path);
     if (!route || route->is_counted)
         cohort_metrics_count_http(server->metrics, route ? route->path : NULL, record);
+    if (!server->options.log_requests) return;
+    char path[200]; /* of a stranger: no line of ours may be written by it */
+    snprintf(path, sizeof path, "%s", record->path);
+    for (char *c = path; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == '"' || *c == 0x7f) *c = '?';
+    cohort_reporter_say(server->reporter, "%s - \"%.10s %s HTTP/1.1\" %d (%.1f ms)",
+                        record->peer, record->method, path, record->status,
+                        (double)record->duration_ns / 1e6);
 }
+
+/* ---- web pages of others -------------------------------------------------------------
+ */
+
+/* "*", the origin where it is allowed, or NULL.  As Starlette's middleware answers. */
+static const char *allowed_origin(const cohort_server *server, const char *origin) {
+    const char *const *allowed = server->options.allowed_origins;
+    for (size_t i = 0; origin && allowed[i]; i++)
+        if (!strcmp(allowed[i], "*") || !strcmp(allowed[i], origin)) return allowed[i];
+    return NULL;
+}
+
+/* True where this was the question before the question, and is answered. */
+static bool answer_origin(const cohort_server *server, cohort_exchange *exchange) {
+    const char *origin = cohort_exchange_header(exchange, "Origin");
+    const char *allowed = allowed_origin(server, origin);
+    bool asks_first = origin && !strcmp(cohort_exchange_method(exchange), "OPTIONS") &&
+                      cohort_exchange_header(exchange, "Access-Control-Request-Method");
+    if (!server->options.allowed_origins[0]) return false;
+    if (allowed) {
+        cohort_exchange_add_header(exchange, "Access-Control-Allow-Origin", allowed);
+        if (strcmp(allowed, "*")) cohort_exchange_add_header(exchange, "Vary", "Origin");
+    }
+    if (!asks_first) return false;
+    const char *headers =
+        cohort_exchange_header(exchange, "Access-Control-Request-Headers");
+    cohort_exchange_add_header(exchange, "Access-Control-Allow-Methods", "GET, POST");
+    cohort_exchange_add_header(exchange, "Access-Control-Max-Age", "600");
+    if (headers)
+        cohort_exchange_add_header(exchange, "Access-Control-Allow-Headers", headers);
+    cohort_reply_text(exchange, allowed ? 200 : 400, "text/plain; charset=utf-8",
+                      allowed ? "OK" : "Disallowed CORS origin");
+    return true;
+}
+
+/* ---- dispatch ---------------------------------------------------------------------- */
 
 /* Takes as long for a wrong key of the right length as for the right one. */
 static bool has_key(const cohort_server *server, const cohort_exchange *exchange) {
@@ -208,6 +302,7 @@ void cohort_route(cohort_server *server, cohort_exchange *exchange) {
     const struct route *route = find_route(cohort_exchange_path(exchange));
     int wanted = !strcmp(method, "GET") ? GET : !strcmp(method, "POST") ? POST : 0;
     bool is_api = !strncmp(cohort_exchange_path(exchange), "/v1", 3);
+    if (answer_origin(server, exchange)) return;
     if ((route ? route->needs_key : is_api) && !has_key(server, exchange)) {
         cohort_reply_text(exchange, 401, "application/json",
                           "{\"error\":\"Unauthorized\"}");

@@ -36,6 +36,7 @@ cohort_server_options cohort_server_defaults(void) {
                                    .request_timeout_s = DEFAULT_REQUEST_S,
                                    .max_logprobs = DEFAULT_LOGPROBS,
                                    .stats_interval_s = DEFAULT_STATS_S,
+                                   .log_requests = true,
                                    .version = "0"};
 }
 
@@ -140,9 +141,8 @@ cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
                                      &server->metrics));
     COHORT_TRY(cohort_driver_create(&driver, &server->driver));
     cohort_http_set_observer(server->http, cohort_count_answer, server);
-    if (server->options.stats_interval_s > 0)
-        COHORT_TRY(cohort_reporter_start(server, server->options.stats_interval_s,
-                                         &server->reporter));
+    COHORT_TRY(cohort_reporter_start(server, server->options.stats_interval_s,
+                                     &server->reporter));
     COHORT_TRY(cohort_http_open(server->http));
     cohort_log(COHORT_LOG_INFO, "server", COHORT_RANK_LOCAL, "event=open url=%s",
                cohort_http_url(server->http));

@@ -18,7 +18,7 @@
 
 typedef struct cohort_server cohort_server;
 
-enum { COHORT_MAX_SERVED_NAMES = 16, COHORT_MAX_API_KEYS = 16 };
+enum { COHORT_MAX_SERVED_NAMES = 16, COHORT_MAX_API_KEYS = 16, COHORT_MAX_ORIGINS = 16 };
 
 typedef struct cohort_server_options {
     const char *host;
@@ -37,6 +37,9 @@ typedef struct cohort_server_options {
     bool enable_request_id_headers;
     bool return_tokens_as_token_ids;
     double stats_interval_s; /* between throughput lines; 0: none */
+    bool log_requests;       /* a line for each answer */
+    /* Origins that browsers may come from: "*", or as "https://example.org". */
+    const char *allowed_origins[COHORT_MAX_ORIGINS + 1];
     /* A line for people: start-up, throughput.  NULL: none. */
     void (*print)(void *user_data, const char *line);
     void *user_data;

@@ -29,9 +29,12 @@ struct cohort_server {
 void cohort_server_print(const cohort_server *server, const char *format, ...)
     COHORT_PRINTF(2, 3);
 
-/* report.c: a line of throughput every interval in which something happened. */
+/* report.c: a line of throughput every interval in which something happened; 0: none. */
 cohort_status cohort_reporter_start(const cohort_server *server, double interval_s,
                                     cohort_reporter **out_reporter);
+/* A line, printed soon by the reporter's thread; never waits for it. */
+void cohort_reporter_say(cohort_reporter *reporter, const char *format, ...)
+    COHORT_PRINTF(2, 3);
 void cohort_reporter_stop(cohort_reporter *reporter); /* accepts NULL */
 
 /* ---- answering --------------------------------------------------------------------- */

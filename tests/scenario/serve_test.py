@@ -12,6 +12,7 @@ import pathlib
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -33,10 +34,10 @@ ENDLESS = {"prompt": "a b", "max_tokens": 1900, "n": 1000, "ignore_eos": True}
 class Server:
     """One `cohort serve` on a free port of loopback."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, **variables):
         self.home = tempfile.TemporaryDirectory()
         self.log = open(pathlib.Path(self.home.name) / "log", "w+b")
-        environment = os.environ | {"XDG_RUNTIME_DIR": self.home.name}
+        environment = os.environ | {"XDG_RUNTIME_DIR": self.home.name} | variables
         words = [COHORT, "serve", MODEL, "--host", "127.0.0.1", "--port", "0", "--max-num-seqs",
                  "8", "--kv-cache-memory-bytes", "16MiB", "--verbose", *options]
         self.process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL,
@@ -253,6 +254,12 @@ class Shared(unittest.TestCase):
                                      ("GET", "/v1/", 404), ("GET", "//health", 404)):
             self.assertEqual(self.server.ask(method, path)[0], status, path)
 
+    def test_every_answer_is_logged_with_who_asked(self):
+        self.server.ask("GET", "/version?a=1")
+        self.server.ask("GET", "/a%0a%22b")
+        self.server.wait_for(rb'127\.0\.0\.1:\d+ - "GET /version HTTP/1\.1" 200 \(')
+        self.server.wait_for(rb'"GET /a\?\?b HTTP/1\.1" 404 \(')
+
     def test_every_served_name_is_a_model(self):
         for name in ("tiny", "other"):
             self.assertEqual(self.server.complete(model=name, prompt="a", max_tokens=1)["model"],
@@ -457,6 +464,25 @@ class Captures(unittest.TestCase):
                     self.compare(title, method, path, *rest)
         self.assertGreater(count, 60)
 
+    def test_fields_and_routes_are_described_as_vllm_does(self):
+        described = json.loads(self.server.ask("GET", "/openapi.json")[2])
+        summaries = {}
+        for methods, path, words in re.findall(r"^(\S+) +(\S+)   (.*)$",
+                                               (CAPTURES / "routes.txt").read_text(), re.M):
+            summaries[path] = (methods, words)
+        for path, methods in described["paths"].items():
+            words = "; ".join(method["summary"] for method in methods.values())
+            self.assertEqual((",".join(methods).upper(), words), summaries[path], path)
+        recorded = re.split(r"^## (\w+).*\n", (CAPTURES / "request_fields.txt").read_text(),
+                            flags=re.M)[1:]
+        for name, fields in zip(recorded[::2], recorded[1::2]):
+            ours = described["components"]["schemas"][name]["properties"]
+            theirs = dict(re.findall(r"^(\w+): .* = (.*)$", fields, re.M))
+            self.assertLessEqual(set(ours), set(theirs), name)
+            for field, default in theirs.items():
+                if field in ours:
+                    self.assertEqual(ours[field].get("default", "-"), json.loads(default), field)
+
     def test_what_is_not_there_is_refused_by_name(self):
         for field, value in (("structured_outputs", {"choice": ["a"]}), ("bad_words", ["a"]),
                              ("response_format", {"type": "json_object"}), ("priority", 1),
@@ -595,6 +621,57 @@ class Endings(unittest.TestCase):
                 self.assertEqual(server.ask("POST", COMPLETIONS, {"prompt": "a"}, headers)[0], 200)
             self.assertEqual(server.ask("GET", "/health")[0], 200)
             self.assertEqual(server.stop(), 0)
+
+    def test_pages_of_allowed_origins_may_ask(self):
+        first = {"Origin": "https://a.b", "Access-Control-Request-Method": "POST",
+                 "Access-Control-Request-Headers": "content-type"}
+        with Server("--allowed-origins", "https://a.b", "https://c.d") as server:
+            status, headers, _ = server.ask("OPTIONS", COMPLETIONS, None, first)
+            self.assertEqual((status, headers["Access-Control-Allow-Origin"],
+                              headers["Access-Control-Allow-Headers"]),
+                             (200, "https://a.b", "content-type"))
+            foreign = first | {"Origin": "https://x.y"}
+            status, headers, _ = server.ask("OPTIONS", COMPLETIONS, None, foreign)
+            self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (400, None))
+            _, headers, _ = server.ask("GET", "/health", None, {"Origin": "https://c.d"})
+            self.assertEqual((headers["Access-Control-Allow-Origin"], headers["Vary"]),
+                             ("https://c.d", "Origin"))
+            self.assertEqual(server.stop(), 0)
+
+    def test_a_certificate_makes_it_https(self):
+        with tempfile.TemporaryDirectory() as home:
+            key, certificate = f"{home}/key.pem", f"{home}/certificate.pem"
+            try:
+                subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                                "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost",
+                                "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key,
+                                "-out", certificate], check=True, capture_output=True,
+                               timeout=DEADLINE_S)
+            except FileNotFoundError:
+                self.skipTest("no openssl to make a certificate")
+            with Server("--ssl-certfile", certificate, "--ssl-keyfile", key) as server:
+                trusted = ssl.create_default_context(cafile=certificate)
+                server.connect = lambda: http.client.HTTPSConnection(
+                    "127.0.0.1", server.port, timeout=DEADLINE_S, context=trusted)
+                self.assertEqual(server.complete(prompt="a", max_tokens=3)["object"],
+                                 "text_completion")
+                self.assertEqual(len(events(server.ask("POST", COMPLETIONS, {
+                    "prompt": "a", "max_tokens": 3, "ignore_eos": True, "stream": True})[2])), 3)
+                connection, _ = server.begin(stream=True, **ENDLESS)
+                connection.sock.close()
+                connection.close()
+                server.wait_load(0)
+                self.assertEqual(server.stop(), 0)
+
+    def test_a_supervisor_is_told_when_it_can_serve(self):
+        with tempfile.TemporaryDirectory() as home, socket.socket(
+                socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+            supervisor.bind(f"{home}/notify")
+            supervisor.settimeout(DEADLINE_S)
+            with Server(NOTIFY_SOCKET=f"{home}/notify") as server:
+                self.assertEqual(supervisor.recv(100), b"READY=1")
+                self.assertEqual(server.stop(), 0)
+                self.assertEqual(supervisor.recv(100), b"STOPPING=1")
 
     def test_a_killed_worker_ends_every_request_and_is_named(self):
         with Server("-tp", "2") as server:
