@@ -131,14 +131,28 @@ def events(text):
     return [json.loads(part[6:]) for part in parts[:-2]]
 
 
-def generate(lines):
-    """Texts of `cohort generate` for JSON lines, in order."""
+def generate(lines, *options):
+    """Texts of `cohort generate` for JSON lines, in order, one after another."""
     command = [str(COHORT), "generate", str(MODEL), "--input", "-", "--json", "--temperature", "0",
-               "--kv-cache-memory-bytes", "16MiB"]
+               "--kv-cache-memory-bytes", "16MiB", "--max-num-seqs", "1", *options]
     done = subprocess.run(command, input="\n".join(map(json.dumps, lines)), text=True,
                           capture_output=True, timeout=DEADLINE_S, check=True)
     answers = sorted(map(json.loads, done.stdout.splitlines()), key=lambda one: one["index"])
     return [answer["text"] for answer in answers]
+
+
+def together(server, lines):
+    """Greedy texts of requests that are all sent at once."""
+    texts = [None] * len(lines)
+
+    def run(i):
+        texts[i] = server.complete(temperature=0, **lines[i])["choices"][0]["text"]
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(lines))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    return texts
 
 
 class Shared(unittest.TestCase):
@@ -160,16 +174,7 @@ class Shared(unittest.TestCase):
         wanted = generate(lines)
         alone = [self.server.complete(temperature=0, **line) for line in lines]
         self.assertEqual([one["choices"][0]["text"] for one in alone], wanted)
-        together = [None] * len(lines)
-
-        def run(i):
-            together[i] = self.server.complete(temperature=0, **lines[i])["choices"][0]["text"]
-        threads = [threading.Thread(target=run, args=(i,)) for i in range(len(lines))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(DEADLINE_S)
-        self.assertEqual(together, wanted)
+        self.assertEqual(together(self.server, lines), wanted)
 
     def test_prompts_of_one_request_are_answered_in_order(self):
         prompts = ["a b", "d e f", "a b"]
@@ -607,6 +612,21 @@ class Anything(unittest.TestCase):
 
 class Endings(unittest.TestCase):
     """Tests that end their server."""
+
+    def test_greedy_text_is_the_same_however_it_is_computed(self):
+        few_blocks = ("--num-gpu-blocks-override", "42", "--max-model-len", "640")
+        small_chunks = ("--max-num-batched-tokens", "24")
+        lines = [{"prompt": "a bc d " * (1 + i * 7 % 29), "max_tokens": 4 + i * 11 % 60}
+                 for i in range(64)]
+        for ranks in ((), ("-tp", "2"), ("-pp", "2")):
+            wanted = generate(lines, *ranks)
+            for options in (few_blocks, small_chunks):
+                with self.subTest(ranks + options), Server(*ranks, *options) as server:
+                    self.assertEqual(together(server, lines), wanted)
+                    if options == few_blocks:
+                        preempted = metrics(server)[0]["vllm:num_preemptions_total"]
+                        self.assertGreater(sum(preempted.values()), 0)
+                    self.assertEqual(server.stop(), 0)
 
     def test_keys_are_asked_for(self):
         with Server("--api-key", "secret", "other") as server:
