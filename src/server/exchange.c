@@ -15,6 +15,50 @@
 
 enum { READER_BLOCK_BYTES = 32768, MAX_UNSENT_BYTES = 16 << 20 };
 
+static bool add_header(http_header **list, const char *name, const char *value) {
+    http_header *header = calloc(1, sizeof *header);
+    if (!header) return false;
+    header->name = strdup(name);
+    header->value = strdup(value ? value : "");
+    if (!header->name || !header->value) {
+        free(header->name);
+        free(header->value);
+        free(header);
+        return false;
+    }
+    header->next = *list;
+    *list = header;
+    return true;
+}
+
+static void free_headers(http_header *list) {
+    while (list) {
+        http_header *next = list->next;
+        free(list->name);
+        free(list->value);
+        free(list);
+        list = next;
+    }
+}
+
+static enum MHD_Result copy_header(void *user_data, enum MHD_ValueKind kind,
+                                   const char *name, const char *value) {
+    cohort_exchange *exchange = user_data;
+    (void)kind;
+    add_header(&exchange->request_headers, name, value);
+    return MHD_YES;
+}
+
+static void destroy(cohort_exchange *exchange) {
+    free_headers(exchange->headers);
+    free_headers(exchange->request_headers);
+    cohort_body_deinit(&exchange->request);
+    cohort_body_deinit(&exchange->answer);
+    free(exchange->method);
+    free(exchange->path);
+    free(exchange);
+}
+
 cohort_exchange *cohort_exchange_create(cohort_http *http,
                                         struct MHD_Connection *connection,
                                         const char *method, const char *path) {
@@ -26,26 +70,13 @@ cohort_exchange *cohort_exchange_create(cohort_http *http,
     exchange->begin_ns = cohort_clock_ns();
     exchange->method = strdup(method);
     exchange->path = strdup(path);
-    if (exchange->method && exchange->path) return exchange;
-    free(exchange->method);
-    free(exchange->path);
-    free(exchange);
+    /* Copied, because the connection may go while somebody still reads. */
+    if (exchange->method && exchange->path &&
+        MHD_get_connection_values(connection, MHD_HEADER_KIND, copy_header, exchange) >=
+            0)
+        return exchange;
+    destroy(exchange);
     return NULL;
-}
-
-static void destroy(cohort_exchange *exchange) {
-    while (exchange->headers) {
-        http_header *next = exchange->headers->next;
-        free(exchange->headers->name);
-        free(exchange->headers->value);
-        free(exchange->headers);
-        exchange->headers = next;
-    }
-    cohort_body_deinit(&exchange->request);
-    cohort_body_deinit(&exchange->answer);
-    free(exchange->method);
-    free(exchange->path);
-    free(exchange);
 }
 
 static void let_go(cohort_exchange *exchange) {
@@ -161,7 +192,9 @@ const char *cohort_exchange_path(const cohort_exchange *exchange) {
 }
 
 const char *cohort_exchange_header(const cohort_exchange *exchange, const char *name) {
-    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+    for (const http_header *at = exchange->request_headers; at; at = at->next)
+        if (!strcasecmp(at->name, name)) return at->value;
+    return NULL;
 }
 
 const char *cohort_exchange_body(const cohort_exchange *exchange, size_t *out_size) {
@@ -179,18 +212,7 @@ int64_t cohort_exchange_begin_ns(const cohort_exchange *exchange) {
 
 void cohort_exchange_add_header(cohort_exchange *exchange, const char *name,
                                 const char *value) {
-    http_header *header = calloc(1, sizeof *header);
-    if (!header) return;
-    header->name = strdup(name);
-    header->value = strdup(value);
-    if (!header->name || !header->value) {
-        free(header->name);
-        free(header->value);
-        free(header);
-        return;
-    }
-    header->next = exchange->headers;
-    exchange->headers = header;
+    add_header(&exchange->headers, name, value);
 }
 
 void cohort_exchange_reply(cohort_exchange *exchange, int status,

@@ -428,16 +428,22 @@ static void wake_all(cohort_http *http) {
     }
 }
 
-void cohort_http_close(cohort_http *http) {
-    if (!http) return;
+void cohort_http_stop(cohort_http *http) {
     if (http->has_watcher) {
         uint64_t one = 1;
         ssize_t ignored = write(http->wake_fd, &one, sizeof one);
         (void)ignored;
         pthread_join(http->watcher, NULL);
+        http->has_watcher = false;
     }
     wake_all(http);
     if (http->daemon) MHD_stop_daemon(http->daemon);
+    http->daemon = NULL;
+}
+
+void cohort_http_close(cohort_http *http) {
+    if (!http) return;
+    cohort_http_stop(http);
     if (http->listen_fd >= 0) close(http->listen_fd);
     if (http->epoll_fd >= 0) close(http->epoll_fd);
     if (http->wake_fd >= 0) close(http->wake_fd);

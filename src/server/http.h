@@ -10,8 +10,7 @@
  * Ownership: an exchange has two owners, the connection and the holder, each of which
  *            lets go once: the holder by cohort_exchange_release.
  * Threads:   on_request runs on the one HTTP thread and must not block; the calls on an
- *            exchange are for any thread, its request (path, header, bytes) only for
- *            on_request.
+ *            exchange are for any thread.
  * Limits:    connections, body bytes, time for a request to arrive, time without
  * progress: the options'.  A head has 64 KiB; a client that leaves 16 MiB of its answer
  *            unread is given up.
@@ -53,11 +52,13 @@ uint32_t cohort_http_n_connections(cohort_http *http);
 /* Takes no further connections, and waits until the answers under way have been sent.
  * COHORT_OK, or COHORT_E_TIMEOUT. */
 cohort_status cohort_http_finish(cohort_http *http, int64_t deadline_ns);
-/* Ends every connection, answered or not, and waits until none is left.  Every exchange
- * must have been released.  Accepts NULL. */
+/* Ends every connection, answered or not, and waits until none is left.  Exchanges that
+ * are still held may be answered, which nobody hears. */
+void cohort_http_stop(cohort_http *http);
+/* Stops.  Every exchange must have been released.  Accepts NULL. */
 void cohort_http_close(cohort_http *http);
 
-/* ---- the request, for on_request alone --------------------------------------------- */
+/* ---- the request ------------------------------------------------------------------- */
 
 const char *cohort_exchange_method(const cohort_exchange *exchange);
 const char *cohort_exchange_path(const cohort_exchange *exchange); /* no query */

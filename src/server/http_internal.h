@@ -53,6 +53,7 @@ struct cohort_exchange {
     struct MHD_Connection *connection;
     http_peer *peer;
     char *method, *path;
+    http_header *request_headers;
     cohort_body request;
     size_t request_bytes; /* also those over the limit, which are not kept */
     bool is_too_large, is_dispatched;

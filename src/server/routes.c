@@ -297,6 +297,21 @@ static bool has_key(const cohort_server *server, const cohort_exchange *exchange
     return found;
 }
 
+static void serve_late(void *user_data, cohort_exchange *exchange) {
+    cohort_server *server = user_data;
+    find_route(cohort_exchange_path(exchange))->serve(server, exchange);
+}
+
+static void serve_route(cohort_server *server, cohort_exchange *exchange,
+                        const struct route *route) {
+    enum { QUICK_BYTES = 32768 }; /* some milliseconds to tokenize */
+    size_t size;
+    cohort_exchange_body(exchange, &size);
+    if (size <= QUICK_BYTES ||
+        !cohort_clerk_hand_over(server->clerk, serve_late, exchange))
+        route->serve(server, exchange);
+}
+
 void cohort_route(cohort_server *server, cohort_exchange *exchange) {
     const char *method = cohort_exchange_method(exchange);
     const struct route *route = find_route(cohort_exchange_path(exchange));
@@ -319,6 +334,6 @@ void cohort_route(cohort_server *server, cohort_exchange *exchange) {
                           (long long)server->options.max_body_bytes);
         cohort_reply_error(exchange, &error);
     } else {
-        route->serve(server, exchange);
+        serve_route(server, exchange, route);
     }
 }

@@ -15,7 +15,8 @@
  *
  * Two threads matter: that of HTTP, which reads requests and tokenizes, and the driver's,
  * which steps the engine and writes answers.  What passes between them are jobs one way
- * and bytes of an exchange the other. */
+ * and bytes of an exchange the other.  Long bodies are the clerk's, printing is the
+ * reporter's: both may take their time. */
 
 enum {
     DEFAULT_PORT = 8000,
@@ -140,6 +141,7 @@ cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
     COHORT_TRY(cohort_metrics_create(server->options.served_names[0], &server->info,
                                      &server->metrics));
     COHORT_TRY(cohort_driver_create(&driver, &server->driver));
+    COHORT_TRY(cohort_clerk_start(server, &server->clerk));
     cohort_http_set_observer(server->http, cohort_count_answer, server);
     COHORT_TRY(cohort_reporter_start(server, server->options.stats_interval_s,
                                      &server->reporter));
@@ -173,6 +175,8 @@ void cohort_server_destroy(cohort_server *server) {
     if (server->driver) cohort_driver_stop(server->driver);
     /* A client that does not read its last answer is not waited for any longer. */
     cohort_http_finish(server->http, cohort_deadline_ms(FLUSH_MS));
+    cohort_http_stop(server->http);
+    cohort_clerk_stop(server->clerk);
     cohort_http_close(server->http);
     cohort_engine_destroy(server->engine);
     cohort_driver_destroy(server->driver);

@@ -4,6 +4,7 @@
 #define COHORT_SERVER_SERVER_INTERNAL_H
 
 #include "server/api_error.h"
+#include "server/clerk.h"
 #include "server/driver.h"
 #include "server/http.h"
 #include "server/metrics.h"
@@ -19,6 +20,7 @@ struct cohort_server {
     cohort_driver *driver;
     cohort_metrics *metrics;
     cohort_reporter *reporter;
+    cohort_clerk *clerk;
     cohort_engine_info info;
     cohort_request defaults; /* of a request, from the model */
     char fingerprint[48];

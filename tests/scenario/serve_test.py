@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import signal
 import socket
 import ssl
@@ -818,6 +819,18 @@ class Endings(unittest.TestCase):
                 server.wait_load(1)
                 server.wait_load(0)
             self.assertEqual(server.stop(), 0)
+
+    def test_a_long_body_does_not_stop_others(self):
+        body = b'{"prompt":"%s"}' % (b"a bc " * 4000000)  # a second or so to tokenize
+        head = (b"POST /tokenize HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n" % len(body))
+        with Server() as server, socket.create_connection(("127.0.0.1", server.port),
+                                                          DEADLINE_S) as client:
+            client.sendall(head + body)
+            server.complete(prompt="a", max_tokens=2)
+            self.assertEqual(select.select([client], [], [], 0)[0], [], "it came first")
+            self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 200 OK"))
+            server.stop()
 
     def test_idle_connections_do_not_stop_others(self):
         with Server() as server:
