@@ -20,7 +20,9 @@ run: build-release ## install what is missing, build, fetch a real model, genera
 	    --prompt "The capital of France is" --max-tokens 24 --temperature 0
 
 test: build-release ## every test of the short tier
+	@scripts/fetch_model.sh >/dev/null || echo "no real model: its test will be skipped"
 	ctest --test-dir build/release --output-on-failure -j$(JOBS)
+	@scripts/check_requirements.py build/release
 
 asan: build-dev ## the same tests under ASan and UBSan
 	ctest --test-dir build/dev --output-on-failure -j$(JOBS)
