@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 
-.PHONY: run all setup test asan tsan fuzz model soak install lint fmt clean
+.PHONY: run all setup test asan tsan fuzz model bench soak install lint fmt clean
 all: build-release
 
 setup:
@@ -35,6 +35,9 @@ fuzz: build-fuzz ## every fuzz target for FUZZ_SECONDS
 
 model: ## the spin model of the ring, with and without each memory order
 	@scripts/model.sh build/model
+
+bench: build-release ## what the README's figures come from; a quiet machine, please
+	@scripts/bench.sh build/release
 
 soak: build-release ## the full counts, for hours; what came of it goes to bench/results/
 	@scripts/soak.sh build/release

@@ -9,12 +9,16 @@
 #define COHORT_BENCH_H
 
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#include "cohort/status.h"
 
 enum { BENCH_MAX_ROUNDS = 64 };
 
@@ -71,6 +75,33 @@ static inline void bench_print_machine(void) {
         if (strstr(flags, wanted)) printf(" %s", bits[i]);
     }
     printf(", %s %s\n", system.sysname, system.release);
+}
+
+/* A child that does not outlive us. */
+static inline pid_t bench_fork(void) {
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0) exit(1);
+    if (pid == 0) prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
+}
+
+static inline void bench_check(cohort_status status) {
+    if (status >= 0) return;
+    fprintf(stderr, "bench: %s\n", cohort_last_error()->message);
+    exit(1);
+}
+
+/* The only argument of most, 7 by default; 0 and a word where it cannot be.  Prints the
+ * machine. */
+static inline int bench_rounds(int argc, char **argv) {
+    int rounds = argc > 1 ? atoi(argv[1]) : 7;
+    if (argc > 2 || rounds < 5 || rounds > BENCH_MAX_ROUNDS) {
+        fprintf(stderr, "usage: %s [ROUNDS], 5 to %d\n", argv[0], BENCH_MAX_ROUNDS);
+        return 0;
+    }
+    bench_print_machine();
+    return rounds;
 }
 
 typedef struct bench_pair {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `cohort bench latency` and `throughput`, with vLLM's flags and words.  Prompts are
  * random token ids, distinct, greedy, eos ignored.  Outside the timed window: start-up
- * and warm-up. */
+ * and warm-up.  The others lie in bench/ with their floors. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "cli/options.h"
 #include "cohort/clock.h"
+#include "micro.h"
 
 typedef struct series {
     double *seconds;
@@ -208,12 +209,23 @@ static int throughput(cohort_engine *engine, const cli_options *options) {
     return result;
 }
 
+static const struct micro {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} micros[] = {{"queue", bench_queue},
+              {"collective", bench_collective},
+              {"rpc", bench_rpc},
+              {"launch", bench_launch}};
+
 int cli_bench(int argc, char **argv) {
+    for (size_t i = 0; argc > 1 && i < sizeof micros / sizeof *micros; i++)
+        if (!strcmp(argv[1], micros[i].name)) return micros[i].run(argc - 1, argv + 1);
     bool is_latency = argc > 1 && !strcmp(argv[1], "latency");
     if (!is_latency && (argc < 2 || strcmp(argv[1], "throughput"))) {
         bool is_asked = argc > 1 && !strcmp(argv[1], "--help");
         fprintf(is_asked ? stdout : stderr,
-                "usage: cohort bench latency|throughput MODEL_DIR [options]\n");
+                "usage: cohort bench latency|throughput MODEL_DIR [options]\n"
+                "       cohort bench queue|collective|rpc|launch [ROUNDS]\n");
         return is_asked ? CLI_OK : CLI_USAGE;
     }
     cli_options options;

@@ -123,6 +123,8 @@ static const row rows[] = {
 
     {"control-fd", NULL, COUNT, CLI_WORKER, AT(control_fd), "-1", 0, 1 << 20,
      "the driver's socket; only a driver starts workers"},
+    {"no-model", NULL, FLAG, CLI_WORKER, AT(no_model), NULL, 0, 0,
+     "load nothing, answer noop and echo only, as `cohort bench rpc` wants it"},
 
     {"input-len", NULL, COUNT, CLI_LATENCY | CLI_THROUGHPUT, AT(input_len), "32", 1,
      1 << 24, "tokens of each prompt"},

@@ -59,6 +59,7 @@ typedef struct cli_options {
     bool json, ignore_eos, include_stop, keep_special;
     /* worker */
     int64_t control_fd;
+    bool no_model;
     /* bench */
     int64_t input_len, output_len, batch_size, num_iters, num_iters_warmup, num_prompts;
     const char *output_json;

@@ -3,6 +3,29 @@
 #include "cli/options.h"
 #include "worker/worker_main.h"
 
+static cohort_status open_nothing(const cohort_worker_info *info, void **out_context) {
+    (void)info;
+    *out_context = NULL;
+    return COHORT_OK;
+}
+
+static cohort_status load_nothing(void *context) {
+    (void)context;
+    return COHORT_OK;
+}
+
+static cohort_status execute_nothing(void *context, const void *payload,
+                                     size_t size_bytes, cohort_worker_reply *reply) {
+    (void)context;
+    (void)payload;
+    (void)size_bytes;
+    (void)reply;
+    return COHORT_OK;
+}
+
+static const cohort_worker_ops no_model_ops = {
+    .open = open_nothing, .load = load_nothing, .execute = execute_nothing};
+
 int cli_worker(int argc, char **argv) {
     cli_options options;
     int result = cli_options_parse(&options, CLI_WORKER, "worker", argc, argv);
@@ -12,5 +35,7 @@ int cli_worker(int argc, char **argv) {
                         "`cohort generate` does\n");
         return CLI_USAGE;
     }
-    return cohort_worker_main((int)options.control_fd, cohort_model_worker_ops());
+    return cohort_worker_main((int)options.control_fd, options.no_model
+                                                           ? &no_model_ops
+                                                           : cohort_model_worker_ops());
 }

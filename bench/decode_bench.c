@@ -3,7 +3,7 @@
  * against bare threads that read the same bytes: the very panels, front to back.  Random
  * weights; making them, and all but the products, is outside the timed window.
  *
- * usage: cpu_decode [THREADS [LAYERS [ROWS]]] */
+ * usage: decode_bench [THREADS [LAYERS [ROWS]]] */
 #include <inttypes.h>
 
 #include "bench.h"

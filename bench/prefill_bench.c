@@ -3,7 +3,7 @@
  * against OpenBLAS' sgemm on the same weights widened to f32.  Widening and packing of
  * the weights is outside the timed window, packing of the activations inside.
  *
- * usage: cpu_prefill [THREADS [ROWS]] */
+ * usage: prefill_bench [THREADS [ROWS]] */
 #include "bench.h"
 #include "cohort/clock.h"
 #include "model/cpu/cpu_internal.h"

@@ -7,107 +7,51 @@
  *               Floor: the same step over bare words with the yield-then-futex loop.
  *   tcp         8 KB round trip over two queues.  Floor: one raw socket.
  *
- * The floors use base/wait.h, the loop that the queue waits with; they are pinned alike
- * and copy payloads in and out alike.  Ours and floor take turns within a round.  Outside
+ * Ours and floor take turns within a round.  Outside
  * the timed window: making, attaching, the first (warming) tenth of each run.
- *
- * usage: queue_bench [rounds, at least 5; 7] [oneway|step|tcp] */
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
+ */
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 
-#include "base/wait.h"
 #include "bench.h"
 #include "cohort/clock.h"
 #include "cohort/queue.h"
+#include "floor.h"
+#include "micro.h"
 
 enum { MAX_SAMPLES = 20000, WORKERS = 2, STEP_BYTES = 1024, REPLY_BYTES = 64 };
-enum { MAX_PAYLOAD = 8192 };
 
 static double ours_us[MAX_SAMPLES], floor_us[MAX_SAMPLES];
 
-static void check(cohort_status status) {
-    if (status >= 0) return;
-    fprintf(stderr, "queue_bench: %s\n", cohort_last_error()->message);
-    exit(1);
-}
-
-/* A word that one side sets and the other waits for, and the payload that it covers. */
-typedef struct mailbox {
-    _Alignas(128) _Atomic uint32_t turn;
-    _Alignas(128) cohort_event event;
-    _Alignas(128) uint8_t payload[MAX_PAYLOAD];
-} mailbox;
-
 typedef struct bare_world {
-    mailbox to_worker, from_worker[WORKERS];
+    floor_mailbox to_worker, from_worker[WORKERS];
 } bare_world;
-
-/* The bare yield-then-futex loop. */
-static void mailbox_await(mailbox *box, uint32_t turn) {
-    cohort_wait wait = cohort_wait_begin(COHORT_WAIT_SPIN_NS);
-    while (atomic_load_explicit(&box->turn, memory_order_acquire) != turn) {
-        if (cohort_wait_spin(&wait)) continue;
-        uint32_t ticket = cohort_event_prepare(&box->event);
-        if (atomic_load_explicit(&box->turn, memory_order_acquire) == turn) {
-            cohort_event_leave(&box->event);
-            return;
-        }
-        cohort_event_sleep(&box->event, ticket, 50000000);
-    }
-}
-
-/* A flag without futex: the floor of an awake reader. */
-static void mailbox_await_flag(mailbox *box, uint32_t turn) {
-    cohort_wait wait = cohort_wait_begin(COHORT_WAIT_SPIN_NS);
-    while (atomic_load_explicit(&box->turn, memory_order_acquire) != turn)
-        if (!cohort_wait_spin(&wait)) wait = cohort_wait_begin(COHORT_WAIT_SPIN_NS);
-}
-
-static void mailbox_post(mailbox *box, uint32_t turn, const void *bytes, size_t size,
-                         bool wake) {
-    memcpy(box->payload, bytes, size);
-    atomic_store_explicit(&box->turn, turn, memory_order_release);
-    if (wake) cohort_event_signal(&box->event);
-}
-
-static void *share(size_t size) {
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) exit(1);
-    return memory;
-}
 
 static cohort_queue *make_queue(int32_t readers, int32_t local,
                                 cohort_queue_handle *out) {
     cohort_queue *queue = NULL;
     cohort_queue_options options = {.reader_count = readers,
                                     .local_reader_count = local,
-                                    .chunk_bytes = MAX_PAYLOAD,
+                                    .chunk_bytes = FLOOR_MAX_PAYLOAD,
                                     .chunk_count = 8,
                                     .spin_ns = -1,
                                     .listen_host = local < readers ? "127.0.0.1" : NULL,
                                     .name = "bench"};
-    check(cohort_queue_create(&options, &queue));
-    check(cohort_queue_export(queue, out));
+    bench_check(cohort_queue_create(&options, &queue));
+    bench_check(cohort_queue_export(queue, out));
     return queue;
 }
 
 static void send_bytes(cohort_queue *queue, const void *bytes, size_t size) {
-    check(cohort_queue_write(queue, bytes, size, COHORT_NEVER));
+    bench_check(cohort_queue_write(queue, bytes, size, COHORT_NEVER));
 }
 
 /* Copies out, as the floor does. */
 static void take_bytes(cohort_queue *queue, void *bytes) {
     const void *payload;
     size_t size;
-    check(cohort_queue_read_begin(queue, COHORT_NEVER, &payload, &size));
+    bench_check(cohort_queue_read_begin(queue, COHORT_NEVER, &payload, &size));
     memcpy(bytes, payload, size);
     cohort_queue_read_end(queue);
 }
@@ -129,19 +73,11 @@ static ends meet(int fd, bool first, int32_t local) {
     ends both;
     both.out = make_queue(1, local, &mine);
     swap_handles(fd, &mine, &theirs);
-    check(cohort_queue_attach(&theirs, 0, &both.in));
+    bench_check(cohort_queue_attach(&theirs, 0, &both.in));
     int64_t deadline_ns = cohort_deadline_ms(20000);
-    check(cohort_queue_wait_ready(first ? both.out : both.in, deadline_ns));
-    check(cohort_queue_wait_ready(first ? both.in : both.out, deadline_ns));
+    bench_check(cohort_queue_wait_ready(first ? both.out : both.in, deadline_ns));
+    bench_check(cohort_queue_wait_ready(first ? both.in : both.out, deadline_ns));
     return both;
-}
-
-static pid_t fork_child(void) {
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid < 0) exit(1);
-    if (pid == 0) prctl(PR_SET_PDEATHSIG, SIGKILL);
-    return pid;
 }
 
 /* ---- one way, and TCP: ping-pong of two processes --------------------------------- */
@@ -156,46 +92,24 @@ typedef struct match {
     ends queues;
 } match;
 
-static uint8_t ball[MAX_PAYLOAD];
-
-/* All of it, polling with the same wait loop and then poll(). */
-static void raw_receive(int fd, uint8_t *bytes, size_t size) {
-    cohort_wait wait = cohort_wait_begin(COHORT_WAIT_SPIN_NS);
-    while (size) {
-        ssize_t got = recv(fd, bytes, size, MSG_DONTWAIT);
-        if (got > 0) {
-            bytes += got;
-            size -= (size_t)got;
-        } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-            exit(1);
-        } else if (!cohort_wait_spin(&wait)) {
-            wait = cohort_wait_begin(COHORT_WAIT_SPIN_NS);
-        }
-    }
-}
+static uint8_t ball[FLOOR_MAX_PAYLOAD];
 
 static void floor_throw(match *game) {
     if (!game->world) {
-        size_t done = 0;
-        while (done < game->bytes) {
-            ssize_t sent =
-                send(game->raw_fd, ball + done, game->bytes - done, MSG_NOSIGNAL);
-            if (sent < 0 && errno != EINTR && errno != EAGAIN) exit(1);
-            if (sent > 0) done += (size_t)sent;
-        }
+        floor_socket_send(game->raw_fd, ball, game->bytes);
         return;
     }
-    mailbox *box = game->first ? &game->world->to_worker : game->world->from_worker;
-    mailbox_post(box, game->turn, ball, game->bytes, false);
+    floor_mailbox *box = game->first ? &game->world->to_worker : game->world->from_worker;
+    floor_mailbox_post(box, game->turn, ball, game->bytes, false);
 }
 
 static void floor_catch(match *game) {
     if (!game->world) {
-        raw_receive(game->raw_fd, ball, game->bytes);
+        floor_socket_receive(game->raw_fd, ball, game->bytes);
         return;
     }
-    mailbox *box = game->first ? game->world->from_worker : &game->world->to_worker;
-    mailbox_await_flag(box, game->turn);
+    floor_mailbox *box = game->first ? game->world->from_worker : &game->world->to_worker;
+    floor_mailbox_await_flag(box, game->turn);
     memcpy(ball, box->payload, game->bytes);
 }
 
@@ -220,41 +134,20 @@ static void play_ours(match *game, double *out_us) {
     }
 }
 
-static int raw_tcp(bool first, int control_fd) {
-    struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
-    if (first) {
-        int listen_fd = fd;
-        if (bind(fd, (struct sockaddr *)&at, sizeof at) || listen(fd, 1) ||
-            getsockname(fd, (struct sockaddr *)&at, &length) ||
-            send(control_fd, &at, sizeof at, 0) != (ssize_t)sizeof at)
-            exit(1);
-        fd = accept(listen_fd, NULL, NULL);
-        close(listen_fd);
-    } else if (recv(control_fd, &at, sizeof at, MSG_WAITALL) != (ssize_t)sizeof at ||
-               connect(fd, (struct sockaddr *)&at, sizeof at)) {
-        exit(1);
-    }
-    if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on)) exit(1);
-    return fd;
-}
-
-static void play_match(const char *name, int rounds, size_t bytes, int iterations,
-                       bool tcp, double halves) {
+static int play_match(const char *name, int rounds, size_t bytes, int iterations,
+                      bool tcp, double halves) {
     bench_pair pair = {.name = name, .goal = 1.5};
     match game = {.bytes = bytes, .iterations = iterations, .raw_fd = -1};
     int fds[2];
-    if (!tcp) game.world = share(sizeof *game.world);
+    if (!tcp) game.world = floor_share(sizeof *game.world);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)) exit(1);
-    pid_t child = fork_child();
+    pid_t child = bench_fork();
     game.first = child != 0;
     bench_pin(game.first ? 0 : 1);
     int control_fd = fds[game.first];
     close(fds[!game.first]);
     game.queues = meet(control_fd, game.first, tcp ? 0 : 1);
-    if (tcp) game.raw_fd = raw_tcp(game.first, control_fd);
+    if (tcp) game.raw_fd = floor_socket_open(game.first, control_fd);
     for (int i = 0; i < rounds; i++) {
         play_floor(&game, game.first ? floor_us : NULL);
         play_ours(&game, game.first ? ours_us : NULL);
@@ -270,6 +163,7 @@ static void play_match(const char *name, int rounds, size_t bytes, int iteration
     if (!game.first) exit(0);
     waitpid(child, NULL, 0);
     bench_print_pair(&pair);
+    return 0;
 }
 
 /* ---- a step of driver and two workers ---------------------------------------------- */
@@ -292,23 +186,23 @@ typedef struct step_plan {
 } step_plan;
 
 static void work(const step_plan *plan, int32_t worker, int fd) {
-    uint8_t bytes[MAX_PAYLOAD];
+    uint8_t bytes[FLOOR_MAX_PAYLOAD];
     cohort_queue_handle broadcast, response;
     cohort_queue *in = NULL;
     bench_pin(worker);
     cohort_queue *out = make_queue(1, 1, &response);
     swap_handles(fd, &response, &broadcast);
-    check(cohort_queue_attach(&broadcast, worker, &in));
-    check(cohort_queue_wait_ready(in, cohort_deadline_ms(20000)));
-    check(cohort_queue_wait_ready(out, cohort_deadline_ms(20000)));
-    mailbox *answer = &plan->world->from_worker[worker];
+    bench_check(cohort_queue_attach(&broadcast, worker, &in));
+    bench_check(cohort_queue_wait_ready(in, cohort_deadline_ms(20000)));
+    bench_check(cohort_queue_wait_ready(out, cohort_deadline_ms(20000)));
+    floor_mailbox *answer = &plan->world->from_worker[worker];
     uint32_t turn = 0;
     for (int round = 0; round < plan->rounds; round++) {
         for (int i = 0; i < plan->steps; i++) {
-            mailbox_await(&plan->world->to_worker, ++turn);
+            floor_mailbox_await(&plan->world->to_worker, ++turn);
             memcpy(bytes, plan->world->to_worker.payload, STEP_BYTES);
             compute(plan->work_ns);
-            mailbox_post(answer, turn, bytes, REPLY_BYTES, true);
+            floor_mailbox_post(answer, turn, bytes, REPLY_BYTES, true);
         }
         for (int i = 0; i < plan->steps; i++) {
             take_bytes(in, bytes);
@@ -322,9 +216,9 @@ static void work(const step_plan *plan, int32_t worker, int fd) {
 }
 
 static void step_floor(const step_plan *plan, uint32_t turn, uint8_t *bytes) {
-    mailbox_post(&plan->world->to_worker, turn, bytes, STEP_BYTES, true);
+    floor_mailbox_post(&plan->world->to_worker, turn, bytes, STEP_BYTES, true);
     for (int32_t k = 0; k < WORKERS; k++) {
-        mailbox_await(&plan->world->from_worker[k], turn);
+        floor_mailbox_await(&plan->world->from_worker[k], turn);
         memcpy(bytes, plan->world->from_worker[k].payload, REPLY_BYTES);
     }
 }
@@ -336,17 +230,17 @@ static void step_ours(cohort_queue *out, cohort_queue **in, uint8_t *bytes) {
 }
 
 static void drive(const step_plan *plan, const int *fds, bench_pair *pair) {
-    uint8_t bytes[MAX_PAYLOAD] = {0};
+    uint8_t bytes[FLOOR_MAX_PAYLOAD] = {0};
     cohort_queue_handle broadcast, responses[WORKERS];
     cohort_queue *in[WORKERS];
     cohort_queue *out = make_queue(WORKERS, WORKERS, &broadcast);
     for (int32_t k = 0; k < WORKERS; k++) {
         swap_handles(fds[k], &broadcast, &responses[k]);
-        check(cohort_queue_attach(&responses[k], 0, &in[k]));
+        bench_check(cohort_queue_attach(&responses[k], 0, &in[k]));
     }
-    check(cohort_queue_wait_ready(out, cohort_deadline_ms(20000)));
+    bench_check(cohort_queue_wait_ready(out, cohort_deadline_ms(20000)));
     for (int32_t k = 0; k < WORKERS; k++)
-        check(cohort_queue_wait_ready(in[k], cohort_deadline_ms(20000)));
+        bench_check(cohort_queue_wait_ready(in[k], cohort_deadline_ms(20000)));
     uint32_t turn = 0;
     double work_us = (double)plan->work_ns / 1e3;
     for (int round = 0; round < plan->rounds; round++) {
@@ -369,18 +263,18 @@ static void drive(const step_plan *plan, const int *fds, bench_pair *pair) {
         cohort_queue_close(in[k]);
 }
 
-static void measure_step(const char *name, int rounds, int64_t work_ns, int steps) {
+static int measure_step(const char *name, int rounds, int64_t work_ns, int steps) {
     step_plan plan = {.rounds = rounds,
                       .steps = steps,
                       .work_ns = work_ns,
-                      .world = share(sizeof(bare_world))};
+                      .world = floor_share(sizeof(bare_world))};
     bench_pair pair = {.name = name, .goal = 1.5};
     int fds[WORKERS];
     pid_t children[WORKERS];
     for (int32_t k = 0; k < WORKERS; k++) {
         int both[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both)) exit(1);
-        children[k] = fork_child();
+        children[k] = bench_fork();
         if (children[k] == 0) work(&plan, k, both[1]);
         close(both[1]);
         fds[k] = both[0];
@@ -392,42 +286,29 @@ static void measure_step(const char *name, int rounds, int64_t work_ns, int step
         close(fds[k]);
     }
     bench_print_pair(&pair);
+    return 0;
 }
 
 /* Each case in a process of its own: pinning and memory start afresh. */
 static bool is_child(void) {
-    pid_t pid = fork_child();
+    pid_t pid = bench_fork();
     if (pid > 0) waitpid(pid, NULL, 0);
     return pid == 0;
 }
 
-int main(int argc, char **argv) {
-    int rounds = argc > 1 ? atoi(argv[1]) : 7;
-    const char *only = argc > 2 ? argv[2] : "";
-    if (rounds < 5 || rounds > BENCH_MAX_ROUNDS) {
-        fprintf(stderr, "usage: queue_bench [rounds: 5 to %d] [oneway|step|tcp]\n",
-                BENCH_MAX_ROUNDS);
-        return 2;
-    }
-    bench_print_machine();
+int bench_queue(int argc, char **argv) {
+    int rounds = bench_rounds(argc, argv);
+    if (!rounds) return 2;
     bench_print_header();
-    if (!*only || !strcmp(only, "oneway")) {
-        if (is_child())
-            return play_match("one way, 1 KB, shared memory", rounds, 1024, 10000, false,
-                              2),
-                   0;
-    }
-    if (!*only || !strcmp(only, "step")) {
-        if (is_child())
-            return measure_step("step beyond 0.2 ms of compute", rounds, 200000, 300), 0;
-        if (is_child())
-            return measure_step("step beyond 2 ms of compute", rounds, 2000000, 60), 0;
-        if (is_child())
-            return measure_step("step beyond 50 ms of compute", rounds, 50000000, 6), 0;
-    }
-    if (!*only || !strcmp(only, "tcp")) {
-        if (is_child())
-            return play_match("round trip, 8 KB, TCP", rounds, 8192, 3000, true, 1), 0;
-    }
+    if (is_child())
+        exit(play_match("one way, 1 KB, shared memory", rounds, 1024, 10000, false, 2));
+    if (is_child())
+        exit(measure_step("step beyond 0.2 ms of compute", rounds, 200000, 300));
+    if (is_child())
+        exit(measure_step("step beyond 2 ms of compute", rounds, 2000000, 60));
+    if (is_child())
+        exit(measure_step("step beyond 50 ms of compute", rounds, 50000000, 6));
+    if (is_child())
+        exit(play_match("round trip, 8 KB, TCP", rounds, 8192, 3000, true, 1));
     return 0;
 }
