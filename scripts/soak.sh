@@ -16,7 +16,7 @@ mkdir -p bench/results
 } >"$out.new"
 for test in scenario_kill_test scenario_command_kill_test; do
     echo "$test" | tee -a "$out.new"
-    "$build/$test" 2>&1 | grep -E 'COHORT_|delivered|longest|FAILED|PASSED|Error' | tee -a "$out.new"
+    "$build/$test" 2>&1 | grep -vE '\[ RUN|\[ +OK' | tee -a "$out.new"
 done
 echo "serve_test: $COHORT_REQUESTS random requests" | tee -a "$out.new"
 COHORT_BUILD_DIR=$build COHORT_SOURCE_DIR=. tests/scenario/serve_test.py Anything 2>&1 |

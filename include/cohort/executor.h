@@ -135,9 +135,9 @@ COHORT_API void cohort_executor_register_failure_callback(
     cohort_executor *executor, cohort_failure_callback callback, void *user_data);
 
 /* Ends all ranks: asks, then SIGTERM, then SIGKILL, all within shutdown_timeout_ns, and
- * returns when none is left; the error is a rank's that crashed on the way, or stayed.
- * Pending futures end with COHORT_E_CLOSED.  Idempotent; from the failure callback it
- * asks only and returns COHORT_PENDING. */
+ * returns when none is left.  The error is the failure that the executor had before, or a
+ * rank's that crashed on the way, or stayed.  Pending futures end with COHORT_E_CLOSED.
+ * Idempotent; from the failure callback it asks only and returns COHORT_PENDING. */
 COHORT_API cohort_status cohort_executor_shutdown(cohort_executor *executor);
 /* Shuts down first where nobody did.  Accepts NULL. */
 COHORT_API void cohort_executor_destroy(cohort_executor *executor);

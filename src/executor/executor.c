@@ -292,7 +292,7 @@ void executor_set_state(cohort_executor *executor, executor_state state) {
     pthread_cond_broadcast(&executor->changed);
 }
 
-void executor_fail(cohort_executor *executor, const cohort_error *error) {
+bool executor_fail(cohort_executor *executor, const cohort_error *error) {
     pthread_mutex_lock(&executor->lock);
     bool is_first = !executor->is_failed && executor->state < EXECUTOR_STOPPING;
     if (is_first) {
@@ -305,17 +305,18 @@ void executor_fail(cohort_executor *executor, const cohort_error *error) {
         pthread_cond_broadcast(&executor->changed);
     }
     pthread_mutex_unlock(&executor->lock);
-    if (!is_first) return;
+    if (!is_first) return false;
     cohort_log(COHORT_LOG_ERROR, "executor", error->rank,
                "event=failed code=%s text=\"%s\"",
                cohort_status_name((cohort_status)error->code), error->message);
     executor_wake_monitor(executor);
+    return true;
 }
 
-void executor_fail_last(cohort_executor *executor, int32_t rank) {
+bool executor_fail_last(cohort_executor *executor, int32_t rank) {
     cohort_error error = *cohort_last_error();
     if (error.rank == COHORT_RANK_LOCAL) error.rank = rank;
-    executor_fail(executor, &error);
+    return executor_fail(executor, &error);
 }
 
 cohort_status cohort_executor_failure(cohort_executor *executor,
@@ -376,10 +377,9 @@ cohort_status cohort_executor_shutdown(cohort_executor *executor) {
 
 void cohort_executor_destroy(cohort_executor *executor) {
     if (!executor) return;
+    cohort_executor_shutdown(executor);
     /* A thread of uni that never came back still uses all of it: then it stays. */
-    if (cohort_executor_shutdown(executor) < 0 &&
-        executor->launcher == &cohort_uni_launcher)
-        return;
+    if (executor->has_stayed && executor->launcher == &cohort_uni_launcher) return;
     executor_free_futures(executor);
     for (int32_t i = 0; executor->ranks && i < executor->world_size; i++) {
         cohort_queue_close(executor->ranks[i].response);

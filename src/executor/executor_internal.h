@@ -115,14 +115,15 @@ struct cohort_executor {
     bool is_poison_sent;
     int32_t stop_stage; /* 1: asked, 2: SIGTERM, 3: SIGKILL */
     int64_t stop_ns;
+    bool has_stayed;         /* a rank could not be ended in time */
     cohort_error late_death; /* of a rank that crashed after it was asked to stop */
 };
 
 /* Fails the executor, once: wakes everybody.  From any thread; the monitor does the rest.
  */
-void executor_fail(cohort_executor *executor, const cohort_error *error);
+bool executor_fail(cohort_executor *executor, const cohort_error *error);
 /* The same for the calling thread's last error; rank where that has none. */
-void executor_fail_last(cohort_executor *executor, int32_t rank);
+bool executor_fail_last(cohort_executor *executor, int32_t rank);
 void executor_wake_monitor(cohort_executor *executor);
 
 /* monitor.c */

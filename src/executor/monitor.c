@@ -167,14 +167,13 @@ static void judge_death(cohort_executor *executor, int32_t rank,
     else
         COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (pid %d) exited with status %d %s", rank,
                     pid, ending->status, moment);
+    cohort_error error = *cohort_last_error();
+    error.rank = rank;
     /* Nothing is lost with a rank that was only asked to leave, but a crash is told. */
     bool is_crash = ending->is_known && (ending->signal || ending->status);
-    if (is_crash && locked_state(executor) == EXECUTOR_STOPPING &&
-        executor->stop_stage < 2 && !executor->late_death.code) {
-        executor->late_death = *cohort_last_error();
-        executor->late_death.rank = rank;
-    }
-    fail_rank(executor, rank);
+    if (!executor_fail(executor, &error) && is_crash && executor->stop_stage < 2 &&
+        !executor->late_death.code)
+        executor->late_death = error;
 }
 
 /* An error that a rank reported, with who and what in front. */
@@ -547,7 +546,9 @@ static void signal_stage(cohort_executor *executor, int32_t stage, int signal_nu
 static void close_executor(cohort_executor *executor, cohort_status status) {
     cohort_counters_unlink(executor->counters);
     pthread_mutex_lock(&executor->lock);
-    if (status >= 0 && !executor->is_failed && executor->late_death.code < 0)
+    if (status >= 0 && executor->is_failed)
+        status = cohort_fail_adopt(&executor->failure);
+    else if (status >= 0 && executor->late_death.code < 0)
         status = cohort_fail_adopt(&executor->late_death);
     executor->shutdown_status = status;
     if (status < 0) executor->shutdown_error = *cohort_last_error();
@@ -576,6 +577,7 @@ static void stop_step(cohort_executor *executor, int64_t now_ns) {
         if (!executor->ranks[rank].is_started || executor->ranks[rank].has_ended)
             continue;
         if (limit_ns <= 0 || spent_ns < limit_ns) return;
+        executor->has_stayed = true;
         close_executor(
             executor,
             COHORT_FAIL(COHORT_E_TIMEOUT, "rank %d (pid %d) could not be ended in %.1f s",

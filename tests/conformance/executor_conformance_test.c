@@ -58,7 +58,8 @@ static cohort_executor *start_with(void **state, int32_t tp, int32_t pp,
 }
 
 static void end(cohort_executor *executor) {
-    if (cohort_executor_shutdown(executor) < 0)
+    cohort_status failure = cohort_executor_failure(executor, NULL);
+    if (cohort_executor_shutdown(executor) != failure)
         fail_msg("%s", cohort_last_error()->message);
     cohort_executor_destroy(executor);
 }

@@ -68,6 +68,7 @@ static void *killer_main(void *argument) {
     sleep_us(self->delay_us);
     self->killed_ns = cohort_clock_ns();
     self->has_killed = !kill(atomic_load(pid), SIGKILL);
+    self->is_late = state_of(self->counters) >= STATE_STOPPING;
     return NULL;
 }
 

@@ -38,6 +38,7 @@ typedef struct killer {
     cohort_counters *counters;
     _Atomic bool is_over; /* the run has ended: give up waiting */
     bool has_killed;
+    bool is_late; /* the run was ending of itself by then: nobody may have noticed */
     int64_t killed_ns;
 } killer;
 
