@@ -12,7 +12,18 @@
 
 #include "base/log.h"
 
-typedef enum value_kind { TEXT, COUNT, BYTES, SECONDS, NUMBER, FLAG, LIST } value_kind;
+/* LIST: all words up to the next option; EACH: one word, and the option again for more.
+ */
+typedef enum value_kind {
+    TEXT,
+    COUNT,
+    BYTES,
+    SECONDS,
+    NUMBER,
+    FLAG,
+    LIST,
+    EACH
+} value_kind;
 
 typedef struct row {
     const char *name, *alias;
@@ -105,7 +116,8 @@ static const row rows[] = {
      "JSON object: token id to what is added to its logit"},
     {"min-tokens", NULL, COUNT, CLI_GENERATE, AT(min_tokens), "0", 0, 1 << 24,
      "no end before so many"},
-    {"stop", NULL, TEXT, CLI_GENERATE, AT(stop), NULL, 0, 0, "string that ends the text"},
+    {"stop", NULL, EACH, CLI_GENERATE, AT(stop), NULL, 0, 0,
+     "string that ends the text; may be given again"},
     {"stop-token-ids", NULL, TEXT, CLI_GENERATE, AT(stop_token_ids), NULL, 0, 0,
      "token ids that end the text: 1,2,3"},
     {"include-stop-str-in-output", NULL, FLAG, CLI_GENERATE, AT(include_stop), NULL, 0, 0,
@@ -235,7 +247,8 @@ static bool set_value(cli_options *options, const row *at, const char *text) {
         *(double *)field_of(options, at) = value;
         return true;
     }
-    case LIST: {
+    case LIST:
+    case EACH: {
         cli_list *list = field_of(options, at);
         if (list->n == CLI_MAX_LIST - 1) return false;
         list->items[list->n++] = text;
@@ -244,6 +257,8 @@ static bool set_value(cli_options *options, const row *at, const char *text) {
     }
     return false;
 }
+
+static bool is_list(const row *at) { return at->kind == LIST || at->kind == EACH; }
 
 static void variable_of(const row *at, char *out, size_t size) {
     size_t n = (size_t)snprintf(out, size, "COHORT_");
@@ -256,7 +271,7 @@ static int complain_value(const row *at, const char *where, const char *text) {
     fprintf(stderr, "cohort: %s: '%s' is no value; it takes ", where, text);
     if (at->kind == FLAG)
         fprintf(stderr, "true or false\n");
-    else if (at->kind == LIST)
+    else if (is_list(at))
         fprintf(stderr, "at most %d words\n", CLI_MAX_LIST - 1);
     else if (at->most >= 0x1p53)
         fprintf(stderr, "a number from %g\n", at->least);
@@ -334,7 +349,7 @@ static int parse_word(cli_options *options, int commands, const char *command, i
         return CLI_USAGE;
     }
     /* The command line takes the place of the environment, word by word of a list. */
-    if (at->kind == LIST && !options->is_given[at - rows])
+    if (is_list(at) && !options->is_given[at - rows])
         *(cli_list *)field_of(options, at) = (cli_list){0};
     options->is_set[at - rows] = options->is_given[at - rows] = true;
     if (!set_value(options, at, value)) return complain_value(at, word, value);
@@ -369,7 +384,7 @@ static void print_value(FILE *out, const cli_options *options, const row *at) {
                 *(const char *const *)field ? *(const char *const *)field : "");
     else if (at->kind == FLAG)
         fprintf(out, "%s", *(const bool *)field ? "true" : "false");
-    else if (at->kind == LIST)
+    else if (is_list(at))
         for (int i = 0; i < ((const cli_list *)field)->n; i++)
             fprintf(out, "%s%s", i ? " " : "", ((const cli_list *)field)->items[i]);
     else if (at->kind == COUNT || at->kind == BYTES)

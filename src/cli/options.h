@@ -52,7 +52,8 @@ typedef struct cli_options {
     double shutdown_timeout_s;
     bool verbose, skip_tokenizer_init;
     /* generate */
-    const char *prompt, *prompt_token_ids, *input, *stop, *stop_token_ids, *logit_bias;
+    const char *prompt, *prompt_token_ids, *input, *stop_token_ids, *logit_bias;
+    cli_list stop;
     int64_t max_tokens, n, logprobs, prompt_logprobs, top_k, min_tokens;
     double temperature, top_p, min_p;
     double repetition_penalty, presence_penalty, frequency_penalty;

@@ -192,7 +192,8 @@ static void take_sampling(cohort_request *request, const cli_options *options) {
 static bool read_options(reader *self, const cli_options *options) {
     cohort_request *request = &self->out->request;
     size_t n = 0;
-    if (options->stop && !add_stop(self, options->stop)) return false;
+    for (int i = 0; i < options->stop.n; i++)
+        if (!add_stop(self, options->stop.items[i])) return false;
     if (options->stop_token_ids) {
         if (!cli_parse_ids(options->stop_token_ids, &self->out->stop_ids, &n))
             return REFUSE(self, "--stop-token-ids '%s' is no list as 1,2,3",

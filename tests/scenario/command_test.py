@@ -230,6 +230,15 @@ class Answers(Home):
         self.assertIsNone(line["prompt_logprobs"][0])
         self.assertEqual([entry["token_id"] for entry in line["prompt_logprobs"][1:]], [6, 7])
 
+    def test_any_of_several_stop_strings_ends_the_text(self):
+        text = "".join(line["text"] for line in json_lines(generate(
+            MODEL, "--prompt", "Hello", "--temperature", "0", "--json")))
+        late, early = text[6:9], text[2:5]
+        line, = json_lines(generate("--stop", late, "--stop", early, MODEL, "--prompt",
+                                    "Hello", "--temperature", "0", "--json"))
+        self.assertEqual((line["text"], line["finish_reason"]),
+                         (text[:min(text.index(late), text.index(early))], "stop"))
+
     def test_flags_variables_and_spellings_are_one(self):
         want = generate(MODEL, "--prompt", "a", "--max-tokens", "5", "--temperature", "0",
                         "--tensor-parallel-size", "2")
