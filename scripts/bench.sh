@@ -17,6 +17,8 @@ run_all() {
         echo "== $program"
         "$build/bench/$program"
     done
+    echo "== load_bench SmolLM2-135M"
+    "$build/bench/load_bench" "$(scripts/fetch_model.sh)"
     echo "== layout_bench qwen3-0.6b"
     "$build/bench/layout_bench" "$shapes/qwen3-0.6b"
 }
