@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "leftovers.h"
+
 static char home[] = "/tmp/cohort-counters-test-XXXXXX";
 
 static cohort_counters *create(const char *instance) {
@@ -24,17 +26,6 @@ static cohort_counters *create(const char *instance) {
     cohort_counters *counters = NULL;
     assert_int_equal(cohort_counters_create(&options, &counters), COHORT_OK);
     return counters;
-}
-
-static void count_file(void *user_data, const char *path) {
-    (void)path;
-    ++*(int *)user_data;
-}
-
-static int count_files(void) {
-    int n = 0;
-    assert_int_equal(cohort_counters_list(count_file, &n), COHORT_OK);
-    return n;
 }
 
 static void reader_sees_what_the_writer_counts(void **state) {
@@ -60,9 +51,9 @@ static void reader_sees_what_the_writer_counts(void **state) {
     assert_string_equal(cohort_counters_header_of(reader)->instance, "one");
     assert_true(cohort_counters_is_alive(cohort_counters_header_of(reader)));
     cohort_counters_close(worker);
-    assert_int_equal(count_files(), 1);
+    assert_int_equal(count_counters(), 1);
     cohort_counters_close(writer);
-    assert_int_equal(count_files(), 0);
+    assert_int_equal(count_counters(), 0);
     cohort_counters_close(reader);
 }
 
@@ -110,7 +101,7 @@ static void bad_names_are_refused(void **state) {
             .instance = names[i], .backend = "mp", .tp = 1, .pp = 1, .n_rows = 1};
         assert_int_equal(cohort_counters_create(&options, &counters), COHORT_E_INVALID);
     }
-    assert_int_equal(count_files(), 0);
+    assert_int_equal(count_counters(), 0);
 }
 
 /* r35: what a killed driver left is readable, known to be dead, and swept. */
@@ -131,7 +122,7 @@ static void r35_files_of_a_killed_driver_are_swept(void **state) {
     }
     assert_int_equal(read(ready[0], &byte, 1), 1);
     assert_int_equal(cohort_counters_sweep(), 0); /* it lives */
-    assert_int_equal(count_files(), 1);
+    assert_int_equal(count_counters(), 1);
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     char path[600];
@@ -147,7 +138,7 @@ static void r35_files_of_a_killed_driver_are_swept(void **state) {
     assert_true(fd >= 0);
     close(fd);
     cohort_counters_close(create("next")); /* a start sweeps by itself */
-    assert_int_equal(count_files(), 0);
+    assert_int_equal(count_counters(), 0);
     assert_int_equal(access(path, F_OK), -1);
     close(ready[0]);
     close(ready[1]);

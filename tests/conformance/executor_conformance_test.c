@@ -2,7 +2,6 @@
 /* One suite for every backend of an executor: each test runs on uni and on mp.  Tests
  * named r<number> stand for the requirements of the same number.  What only processes can
  * suffer (signals, missing programs) is in tests/scenario/kill_test.c. */
-#include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,6 +19,7 @@
 #include "base/counters.h"
 #include "cohort/clock.h"
 #include "cohort/executor.h"
+#include "leftovers.h"
 #include "test_worker.h"
 
 /* Deadlines that are meant to be kept are generous, those meant to pass are short. */
@@ -654,27 +654,6 @@ static void r43_methods_come_from_a_table(void **state) {
 }
 
 /* ---- nothing is left ---------------------------------------------------------- */
-
-static int count_entries(const char *path) {
-    int n = 0;
-    DIR *directory = opendir(path);
-    if (!directory) return 0;
-    while (readdir(directory))
-        n++;
-    closedir(directory);
-    return n;
-}
-
-static void count_file(void *user_data, const char *path) {
-    (void)path;
-    ++*(int *)user_data;
-}
-
-static int count_counters(void) {
-    int n = 0;
-    assert_int_equal(cohort_counters_list(count_file, &n), COHORT_OK);
-    return n;
-}
 
 /* A start that fails in any phase is unwound: no thread, process, socket or file. */
 static void r21_half_made_world_is_unwound(void **state) {

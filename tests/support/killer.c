@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "killer.h"
 
-#include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -9,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -126,29 +124,6 @@ void killer_run(const char *const *moments, int n_moments, killer_attempt *attem
     print_message("longest way from kill to clean end: %.1f ms\n",
                   (double)longest_ns * 1e-6);
 }
-
-int count_entries(const char *path) {
-    int n = 0;
-    DIR *directory = opendir(path);
-    if (!directory) return 0;
-    while (readdir(directory))
-        n++;
-    closedir(directory);
-    return n;
-}
-
-static void count_file(void *user_data, const char *path) {
-    (void)path;
-    ++*(int *)user_data;
-}
-
-int count_counters(void) {
-    int n = 0;
-    assert_int_equal(cohort_counters_list(count_file, &n), COHORT_OK);
-    return n;
-}
-
-bool has_children(void) { return waitpid(-1, NULL, WNOHANG) != -1; }
 
 void sleep_us(uint64_t us) {
     struct timespec time = {.tv_sec = (time_t)(us / 1000000),

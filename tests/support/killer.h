@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/counters.h"
+#include "leftovers.h"
 
 /* From the kill to the error in the caller's hands and everything cleaned up. */
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
@@ -52,15 +53,11 @@ typedef int64_t killer_attempt(uint64_t seed, uint64_t number, int moment);
  * least a twentieth of that; fails where one took longer than LIMIT_MS. */
 void killer_run(const char *const *moments, int n_moments, killer_attempt *attempt);
 
-/* What is there of this process and its runs. */
-int count_entries(const char *path);
-int count_counters(void);
-/* The process adopts orphans, so that none can hide with init. */
-bool has_children(void);
 void sleep_us(uint64_t us);
 
-/* Group set-up: a folder of its own for counters and temporary files, which must be
- * empty at tear-down. */
+/* Group set-up: the process adopts orphans, so that none can hide with init, and has a
+ * folder of its own for counters and temporary files, which must be empty at tear-down.
+ */
 int killer_enter_home(void **state);
 int killer_leave_home(void **state);
 

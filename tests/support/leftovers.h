@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* support/leftovers.h - what there is of this process and its runs, to be counted before
+ * and after. */
+#ifndef COHORT_TESTS_LEFTOVERS_H
+#define COHORT_TESTS_LEFTOVERS_H
+
+#include <stdbool.h>
+
+/* Of a folder: /proc/self/fd, /proc/self/task. */
+int count_entries(const char *path);
+int count_counters(void);
+bool has_children(void);
+
+#endif /* COHORT_TESTS_LEFTOVERS_H */
