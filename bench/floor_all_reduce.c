@@ -3,8 +3,9 @@
 
 #include "floor.h"
 
-/* The widest vectors that there are, as ours. */
-#ifndef __SANITIZE_ADDRESS__
+/* The widest vectors that there are, as ours.  What chooses among the clones runs before
+ * a sanitizer has started. */
+#if !defined __clang__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
 __attribute__((optimize("O3"), target_clones("avx512f", "avx2", "default")))
 #endif
 void floor_all_reduce(floor_side sides[2], int rank, uint32_t step, float *data,
