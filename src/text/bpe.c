@@ -22,7 +22,7 @@ typedef struct cohort_candidate {
     int32_t left_id, right_id;
 } candidate;
 
-enum { NONE = UINT32_MAX };
+#define NONE UINT32_MAX
 
 void cohort_ids_add(cohort_ids *ids, int32_t id) {
     if (ids->count == ids->capacity) {
@@ -131,18 +131,18 @@ static void add_symbol(cohort_bpe_scratch *scratch, uint32_t *n, int32_t id) {
     ++*n;
 }
 
-/* One character that the vocabulary lacks: its bytes, or unk, or nothing. */
+/* One character that the vocabulary lacks: its bytes, or unk, or nothing.  As in the
+ * reference, unk waits for the next known character, and bytes overtake it. */
 static void add_unknown(const cohort_tokenizer *tokenizer, cohort_bpe_scratch *scratch,
-                        uint32_t *n, const char *bytes, size_t size) {
+                        uint32_t *n, bool *unknown, const char *bytes, size_t size) {
     bool all = tokenizer->byte_fallback;
     for (size_t i = 0; all && i < size; i++)
         all = tokenizer->byte_ids[(unsigned char)bytes[i]] >= 0;
     for (size_t i = 0; all && i < size; i++)
         add_symbol(scratch, n, tokenizer->byte_ids[(unsigned char)bytes[i]]);
     if (all || tokenizer->unk_id < 0) return;
-    bool fused =
-        tokenizer->fuse_unk && *n && scratch->symbols[*n - 1].id == tokenizer->unk_id;
-    if (!fused) add_symbol(scratch, n, tokenizer->unk_id);
+    if (*unknown && !tokenizer->fuse_unk) add_symbol(scratch, n, tokenizer->unk_id);
+    *unknown = true;
 }
 
 cohort_status cohort_bpe_encode(const cohort_tokenizer *tokenizer,
@@ -158,6 +158,7 @@ cohort_status cohort_bpe_encode(const cohort_tokenizer *tokenizer,
     }
     COHORT_TRY(reserve(scratch, size));
     uint32_t n = 0;
+    bool unknown = false;
     for (size_t i = 0, length; i < size; i += length) {
         size_t bad;
         bool truncated;
@@ -168,11 +169,15 @@ cohort_status cohort_bpe_encode(const cohort_tokenizer *tokenizer,
         int32_t id = tokenizer->byte_level
                          ? tokenizer->byte_ids[(unsigned char)word[i]]
                          : cohort_token_lookup(tokenizer, word + i, length);
-        if (id >= 0)
-            add_symbol(scratch, &n, id);
-        else
-            add_unknown(tokenizer, scratch, &n, word + i, length);
+        if (id < 0) {
+            add_unknown(tokenizer, scratch, &n, &unknown, word + i, length);
+            continue;
+        }
+        if (unknown) add_symbol(scratch, &n, tokenizer->unk_id);
+        unknown = false;
+        add_symbol(scratch, &n, id);
     }
+    if (unknown) add_symbol(scratch, &n, tokenizer->unk_id);
     if (!n) return COHORT_OK;
     scratch->symbols[n - 1].next = NONE;
     merge_all(tokenizer, scratch, n);

@@ -1,73 +1,74 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/fail.h"
 #include "text/text_internal.h"
 
-/* Design notes.
- *
- * Decoding looks at one token at a time, but for runs of bytes and for what is stripped
- * at the very beginning.  So only tokens whose text is still open are kept: those at the
- * end that decode to U+FFFD may yet become a character, and are held for as many tokens
- * as a character can have bytes. */
-
-enum { MOST_HELD_TOKENS = 4 };
+/* A character has at most this many bytes, and a token at least one. */
+enum { PROMPT_TOKENS = 4 };
 
 struct cohort_detokenizer {
-    const cohort_tokenizer *tokenizer;
+    cohort_decoding decoding; /* its text: what the last call added */
     bool skip_special;
-    bool continued; /* text came before: nothing is stripped */
-    int32_t held[MOST_HELD_TOKENS];
-    size_t n_held;
-    char *text; /* last result */
 };
+
+static void add(cohort_detokenizer *self, int32_t id) {
+    const cohort_token *token =
+        cohort_visible_token(self->decoding.tokenizer, id, self->skip_special);
+    if (token) cohort_decoding_add(&self->decoding, token);
+}
+
+static void empty(cohort_detokenizer *self) {
+    self->decoding.text.size = 0;
+    cohort_text_append(&self->decoding.text, "", 0);
+}
+
+static cohort_status result(cohort_detokenizer *self, const char **out_text,
+                            size_t *out_size_bytes) {
+    *out_text = self->decoding.text.bytes;
+    *out_size_bytes = self->decoding.text.size;
+    return self->decoding.text.failed || self->decoding.held.failed
+               ? COHORT_FAIL(COHORT_E_NOMEM, "a piece of text")
+               : COHORT_OK;
+}
 
 cohort_status cohort_detokenizer_create(const cohort_tokenizer *tokenizer,
                                         const int32_t *prompt, size_t count,
                                         bool skip_special,
                                         cohort_detokenizer **out_detokenizer) {
-    (void)prompt;
     cohort_detokenizer *self = calloc(1, sizeof *self);
     if (!self) return COHORT_FAIL(COHORT_E_NOMEM, "a detokenizer");
-    self->tokenizer = tokenizer;
+    self->decoding.tokenizer = tokenizer;
     self->skip_special = skip_special;
-    self->continued = count > 0;
+    bool seen = false;
+    for (size_t i = 0; i < count && !seen; i++)
+        seen = cohort_visible_token(tokenizer, prompt[i], skip_special);
+    if (seen) { /* not the beginning of a text; the prompt may end within a character */
+        self->decoding.begun = true;
+        self->decoding.stripped = -1;
+    }
+    for (size_t i = count > PROMPT_TOKENS ? count - PROMPT_TOKENS : 0; i < count; i++)
+        add(self, prompt[i]);
     *out_detokenizer = self;
-    return COHORT_OK;
-}
-
-static cohort_status emit(cohort_detokenizer *self, bool all, const char **out_text,
-                          size_t *out_size_bytes) {
-    size_t size = 0;
-    free(self->text);
-    self->text = NULL;
-    *out_text = "";
-    *out_size_bytes = 0;
-    COHORT_TRY(cohort_decode(self->tokenizer, self->held, self->n_held,
-                             self->skip_special, self->continued, &self->text, &size));
-    bool open = size >= 3 && !memcmp(self->text + size - 3, "\xef\xbf\xbd", 3);
-    if (open && !all && self->n_held < MOST_HELD_TOKENS) return COHORT_OK;
-    self->n_held = 0;
-    self->continued |= size > 0;
-    *out_text = self->text;
-    *out_size_bytes = size;
     return COHORT_OK;
 }
 
 cohort_status cohort_detokenizer_append(cohort_detokenizer *detokenizer, int32_t id,
                                         const char **out_text, size_t *out_size_bytes) {
-    detokenizer->held[detokenizer->n_held++] = id;
-    return emit(detokenizer, false, out_text, out_size_bytes);
+    empty(detokenizer);
+    add(detokenizer, id);
+    return result(detokenizer, out_text, out_size_bytes);
 }
 
 cohort_status cohort_detokenizer_finish(cohort_detokenizer *detokenizer,
                                         const char **out_text, size_t *out_size_bytes) {
-    return emit(detokenizer, true, out_text, out_size_bytes);
+    empty(detokenizer);
+    cohort_decoding_end(&detokenizer->decoding);
+    return result(detokenizer, out_text, out_size_bytes);
 }
 
 void cohort_detokenizer_destroy(cohort_detokenizer *detokenizer) {
     if (!detokenizer) return;
-    free(detokenizer->text);
+    cohort_decoding_free(&detokenizer->decoding);
     free(detokenizer);
 }

@@ -42,16 +42,35 @@ static void replace_all(cohort_text *out, const cohort_text *in, const char *pat
     cohort_text_append(out, in->bytes + from, in->size - from);
 }
 
-static cohort_status normalize_utf8(cohort_text *out, const cohort_text *in, int flags) {
+static cohort_status normalize_part(cohort_text *out, const char *bytes, size_t in_size,
+                                    int flags) {
     utf8proc_uint8_t *result = NULL;
+    if (!in_size) return COHORT_OK;
     utf8proc_ssize_t size =
-        utf8proc_map((const utf8proc_uint8_t *)in->bytes, (utf8proc_ssize_t)in->size,
-                     &result, (utf8proc_option_t)flags);
+        utf8proc_map((const utf8proc_uint8_t *)bytes, (utf8proc_ssize_t)in_size, &result,
+                     (utf8proc_option_t)flags);
     if (size < 0)
         return COHORT_FAIL(COHORT_E_INVALID, "normalizing: %s", utf8proc_errmsg(size));
     cohort_text_append(out, (const char *)result, (size_t)size);
     free(result);
     return COHORT_OK;
+}
+
+/* Normalizes what lies between characters that are left alone. */
+static cohort_status normalize_utf8(cohort_text *out, const cohort_text *in, int flags) {
+    size_t done = 0;
+    utf8proc_ssize_t length;
+    for (size_t i = 0; i < in->size; i += (size_t)length) {
+        utf8proc_int32_t code = -1;
+        length = utf8proc_iterate((const utf8proc_uint8_t *)in->bytes + i,
+                                  (utf8proc_ssize_t)(in->size - i), &code);
+        if (length <= 0) length = 1;
+        if (code < 0x7fd || !cohort_unicode_inert((uint32_t)code)) continue;
+        COHORT_TRY(normalize_part(out, in->bytes + done, i - done, flags));
+        cohort_text_append(out, in->bytes + i, (size_t)length);
+        done = i + (size_t)length;
+    }
+    return normalize_part(out, in->bytes + done, in->size - done, flags);
 }
 
 cohort_status cohort_normalize(const cohort_text_steps *steps, cohort_text *text) {
@@ -71,6 +90,7 @@ cohort_status cohort_normalize(const cohort_text_steps *steps, cohort_text *text
         *text = out;
         COHORT_TRY(status);
     }
+    cohort_text_append(text, "", 0); /* never NULL */
     return text->failed ? COHORT_FAIL(COHORT_E_NOMEM, "normalizing text") : COHORT_OK;
 }
 
@@ -81,110 +101,103 @@ cohort_status cohort_normalize(const cohort_text_steps *steps, cohort_text *text
 typedef struct cutter {
     cohort_span_list *out;
     cohort_split_behavior behavior;
-    size_t held_begin, held_size; /* a piece that the next may join */
-    bool held_match;
+    struct cohort_word held; /* a piece that the next may join */
+    bool holds, held_match;
 } cutter;
 
 static void flush(cutter *cut) {
-    cohort_span_add(cut->out, cut->held_begin, cut->held_size);
-    cut->held_size = 0;
+    if (cut->holds) cohort_span_add(cut->out, cut->held.begin, cut->held.size);
+    cut->holds = false;
 }
 
+/* Also a match of nothing is a piece: it cuts. */
 static void cut_piece(cutter *cut, size_t begin, size_t size, bool match) {
     bool joins = false;
-    if (!size) return;
     switch (cut->behavior) {
     case COHORT_ISOLATED: break;
     case COHORT_REMOVED:
-        if (match) return;
-        break;
+        if (!match) break;
+        flush(cut);
+        return;
     case COHORT_MERGED_WITH_PREVIOUS: joins = match && !cut->held_match; break;
     case COHORT_MERGED_WITH_NEXT: joins = !match && cut->held_match; break;
     case COHORT_CONTIGUOUS: joins = match == cut->held_match; break;
     }
-    if (joins && cut->held_size && cut->held_begin + cut->held_size == begin) {
-        cut->held_size += size;
+    if (joins && cut->holds) {
+        cut->held.size += size;
     } else {
         flush(cut);
-        cut->held_begin = begin;
-        cut->held_size = size;
+        cut->held = (struct cohort_word){begin, size};
+        cut->holds = true;
     }
     cut->held_match = match;
 }
 
-/* Next match of a literal or a regex at or after from; false: none. */
-static bool find_match(const cohort_text_step *step, pcre2_match_data *matches,
-                       const char *text, size_t size, size_t from, size_t *out_begin,
-                       size_t *out_end) {
+/* A match of a literal or a regex at or after from; false: none. */
+static cohort_status find_match(const cohort_text_step *step, pcre2_match_data *matches,
+                                const char *text, size_t size, size_t from, bool *out_any,
+                                size_t *out_begin, size_t *out_end) {
+    *out_any = false;
     if (!step->regex) {
         size_t length = strlen(step->pattern);
         const char *at =
             from < size ? memmem(text + from, size - from, step->pattern, length) : NULL;
-        if (!at) return false;
+        if (!at) return COHORT_OK;
         *out_begin = (size_t)(at - text);
         *out_end = *out_begin + length;
-        return true;
+        *out_any = true;
+        return COHORT_OK;
     }
-    if (pcre2_match(step->regex, (PCRE2_SPTR)text, size, from, PCRE2_NO_UTF_CHECK,
-                    matches, NULL) < 0)
-        return false;
+    int found = pcre2_match(step->regex, (PCRE2_SPTR)text, size, from, PCRE2_NO_UTF_CHECK,
+                            matches, NULL);
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter's stack is the heap */
+        found = pcre2_match(step->regex, (PCRE2_SPTR)text, size, from,
+                            PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, matches, NULL);
+    if (found == PCRE2_ERROR_NOMATCH) return COHORT_OK;
+    if (found < 0) {
+        char message[128];
+        pcre2_get_error_message(found, (PCRE2_UCHAR *)message, sizeof message);
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "a word of %zu bytes does not go through the tokenizer's "
+                           "regular expression: %s",
+                           size, message);
+    }
     const PCRE2_SIZE *at = pcre2_get_ovector_pointer(matches);
     *out_begin = at[0];
-    *out_end = at[1];
-    return *out_end >= *out_begin;
+    *out_end = at[1] < at[0] ? at[0] : at[1]; /* \K in a lookahead */
+    *out_any = true;
+    return COHORT_OK;
 }
 
-static void split_pattern(const cohort_text_step *step, pcre2_match_data *matches,
-                          const char *text, struct cohort_word word,
-                          cohort_span_list *out) {
+static cohort_status split_pattern(const cohort_text_step *step,
+                                   pcre2_match_data *matches, const char *text,
+                                   struct cohort_word word, cohort_span_list *out) {
     cutter cut = {.out = out, .behavior = step->behavior};
     const char *at = text + word.begin;
     size_t done = 0, from = 0, begin, end;
-    while (from <= word.size &&
-           find_match(step, matches, at, word.size, from, &begin, &end)) {
-        if (begin == end) { /* an empty match cuts nothing; go on after one character */
-            size_t bad;
+    bool matched = false, any;
+    for (;;) {
+        if (from > word.size) break;
+        COHORT_TRY(find_match(step, matches, at, word.size, from, &any, &begin, &end));
+        if (!any) break;
+        from = end;
+        if (begin == end) { /* go on after one character */
+            size_t bad, length = 1;
             bool truncated;
-            if (end >= word.size) break;
-            size_t length =
-                cohort_utf8_length(at + end, word.size - end, &bad, &truncated);
-            from = end + (length ? length : 1);
-            continue;
+            if (end < word.size)
+                length = cohort_utf8_length(at + end, word.size - end, &bad, &truncated);
+            from += length ? length : 1;
+            if (matched && end == done) continue; /* as the reference: not behind one */
         }
-        cut_piece(&cut, word.begin + done, begin - done, step->invert);
+        if (begin > done) cut_piece(&cut, word.begin + done, begin - done, step->invert);
         cut_piece(&cut, word.begin + begin, end - begin, !step->invert);
-        done = from = end;
+        done = end;
+        matched = true;
     }
-    cut_piece(&cut, word.begin + done, word.size - done, step->invert);
+    if (word.size > done)
+        cut_piece(&cut, word.begin + done, word.size - done, step->invert);
     flush(&cut);
-}
-
-static bool is_number(const char *text, size_t size) {
-    utf8proc_int32_t code = -1;
-    utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &code);
-    utf8proc_category_t category = utf8proc_category(code);
-    return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
-           category == UTF8PROC_CATEGORY_NO;
-}
-
-static void split_digits(const cohort_text_step *step, const char *text,
-                         struct cohort_word word, cohort_span_list *out) {
-    cutter cut = {.out = out,
-                  .behavior = step->option ? COHORT_ISOLATED : COHORT_CONTIGUOUS};
-    size_t done = 0;
-    for (size_t i = 0, length; i < word.size; i += length) {
-        size_t bad;
-        bool truncated;
-        const char *at = text + word.begin + i;
-        length = cohort_utf8_length(at, word.size - i, &bad, &truncated);
-        if (!length) length = 1;
-        if (!is_number(at, length)) continue;
-        cut_piece(&cut, word.begin + done, i - done, false);
-        cut_piece(&cut, word.begin + i, length, true);
-        done = i + length;
-    }
-    cut_piece(&cut, word.begin + done, word.size - done, false);
-    flush(&cut);
+    return COHORT_OK;
 }
 
 /* ---- rewriting --------------------------------------------------------------------- */
@@ -198,8 +211,9 @@ static void prefix_space(cohort_text *out, const char *text, struct cohort_word 
 }
 
 /* Spaces become the replacement, and each of those may begin a word. */
-static void metaspace(const cohort_text_step *step, cohort_text *out, const char *text,
-                      struct cohort_word word, bool first, cohort_span_list *spans) {
+static cohort_status metaspace(const cohort_text_step *step, cohort_text *out,
+                               const char *text, struct cohort_word word, bool first,
+                               cohort_span_list *spans) {
     size_t mark = strlen(step->content), begin = out->size;
     bool prepend = !step->never && (first || !step->first_only);
     bool has = word.size >= mark && !memcmp(text + word.begin, step->content, mark);
@@ -210,31 +224,32 @@ static void metaspace(const cohort_text_step *step, cohort_text *out, const char
             cohort_text_append(out, step->content, mark);
         else
             cohort_text_append(out, text + word.begin + i, 1);
-    if (out->failed) return;
+    if (out->failed) return COHORT_FAIL(COHORT_E_NOMEM, "splitting text");
     if (!step->option) {
         cohort_span_add(spans, begin, out->size - begin);
-        return;
+        return COHORT_OK;
     }
     cohort_text_step split = {.behavior = COHORT_MERGED_WITH_NEXT,
                               .pattern = step->content};
-    split_pattern(&split, NULL, out->bytes,
-                  (struct cohort_word){begin, out->size - begin}, spans);
+    return split_pattern(&split, NULL, out->bytes,
+                         (struct cohort_word){begin, out->size - begin}, spans);
 }
 
-static void run_step(const cohort_text_step *step, pcre2_match_data *matches,
-                     const cohort_text *text, cohort_text *rewritten, bool at_start,
-                     const cohort_span_list *words, cohort_span_list *out) {
+static cohort_status run_step(const cohort_text_step *step, pcre2_match_data *matches,
+                              const cohort_text *text, cohort_text *rewritten,
+                              bool at_start, const cohort_span_list *words,
+                              cohort_span_list *out) {
     for (size_t i = 0; i < words->count; i++) {
         struct cohort_word word = words->items[i];
         if (step->kind == COHORT_SPLIT_PATTERN)
-            split_pattern(step, matches, text->bytes, word, out);
-        else if (step->kind == COHORT_SPLIT_DIGITS)
-            split_digits(step, text->bytes, word, out);
+            COHORT_TRY(split_pattern(step, matches, text->bytes, word, out));
         else if (step->kind == COHORT_SPLIT_PREFIX_SPACE)
             prefix_space(rewritten, text->bytes, word, out);
         else
-            metaspace(step, rewritten, text->bytes, word, at_start && i == 0, out);
+            COHORT_TRY(
+                metaspace(step, rewritten, text->bytes, word, at_start && i == 0, out));
     }
+    return COHORT_OK;
 }
 
 cohort_status cohort_split(const cohort_text_steps *steps, cohort_text *text,
@@ -247,16 +262,19 @@ cohort_status cohort_split(const cohort_text_steps *steps, cohort_text *text,
         cohort_text rewritten = {0};
         pcre2_match_data *matches =
             step->regex ? pcre2_match_data_create_from_pattern(step->regex, NULL) : NULL;
-        bool ready = !step->regex || matches;
-        if (ready) run_step(step, matches, text, &rewritten, at_start, out_words, &next);
+        cohort_status status =
+            !step->regex || matches
+                ? run_step(step, matches, text, &rewritten, at_start, out_words, &next)
+                : COHORT_FAIL(COHORT_E_NOMEM, "splitting text");
         pcre2_match_data_free(matches);
+        next.failed |= out_words->failed | rewritten.failed;
         if (rewritten.bytes) {
             cohort_text_free(text);
             *text = rewritten;
         }
         free(out_words->items);
         *out_words = next;
-        if (!ready) return COHORT_FAIL(COHORT_E_NOMEM, "splitting text");
+        COHORT_TRY(status);
     }
     if (out_words->failed || text->failed)
         return COHORT_FAIL(COHORT_E_NOMEM, "splitting %zu bytes of text", text->size);

@@ -32,8 +32,19 @@ void cohort_text_free(cohort_text *text);
  */
 size_t cohort_utf8_length(const char *bytes, size_t size, size_t *out_bad,
                           bool *out_truncated);
+bool cohort_utf8_is_valid(const char *bytes, size_t size);
 /* Appends bytes, U+FFFD for what is not UTF-8. */
 void cohort_utf8_clean(cohort_text *out, const char *bytes, size_t size);
+
+/* ---- unicode.c --------------------------------------------------------------------- */
+
+/* Writes the PCRE2 pattern that matches what a pattern of `tokenizers` does; name is of
+ * its file.  What cannot be said in PCRE2 is refused. */
+cohort_status cohort_pattern_translate(const char *pattern, const char *name,
+                                       cohort_text *out);
+/* A character that a normalizer of `tokenizers` does not know: it stays as it is, and
+ * nothing moves over it. */
+bool cohort_unicode_inert(uint32_t code);
 
 /* ---- parts ------------------------------------------------------------------------- */
 
@@ -52,11 +63,10 @@ typedef enum cohort_step_kind {
     COHORT_NORMALIZE_PREPEND,
     COHORT_NORMALIZE_REPLACE,
     COHORT_SPLIT_PATTERN,
-    COHORT_SPLIT_DIGITS,
     COHORT_SPLIT_PREFIX_SPACE,
     COHORT_SPLIT_METASPACE,
     COHORT_DECODE_REPLACE,
-    COHORT_DECODE_STRIP,
+    COHORT_DECODE_METASPACE,
 } cohort_step_kind;
 
 typedef enum cohort_split_behavior {
@@ -69,7 +79,7 @@ typedef enum cohort_split_behavior {
 
 typedef struct cohort_text_step {
     cohort_step_kind kind;
-    int option; /* per kind: flags; one by one; how many to strip */
+    int option; /* per kind: flags; is every replacement a cut */
     bool invert, first_only, never;
     cohort_split_behavior behavior;
     char *pattern, *content; /* literal texts */
@@ -84,11 +94,17 @@ typedef struct cohort_text_steps {
 } cohort_text_steps;
 
 typedef struct cohort_added_token {
-    char *content;
-    size_t size;
+    char *content; /* as written */
+    char *pattern; /* what the text is searched for: content, normalized where asked */
+    size_t size;   /* of the pattern */
     int32_t id;
     bool special, normalized, lstrip, rstrip, single_word;
 } cohort_added_token;
+
+/* Added tokens whose pattern begins with one byte: a range of the sorted list. */
+typedef struct cohort_added_range {
+    int32_t begin, end;
+} cohort_added_range;
 
 typedef struct cohort_token {
     const char *bytes; /* NUL-terminated too */
@@ -120,12 +136,17 @@ struct cohort_tokenizer {
     char *arena; /* the tokens' bytes */
     bool byte_level, byte_fallback, fuse_unk, ignore_merges;
     int32_t unk_id;
-    int32_t byte_ids[256]; /* "<0xNN>", or of the single byte; -1 */
-    cohort_added_token *added;
+    int32_t byte_ids[256];     /* "<0xNN>", or of the single byte; -1 */
+    cohort_added_token *added; /* raw, then normalized; by first byte; longest first */
     int32_t n_added;
+    cohort_added_range added_by_byte[2][256]; /* [normalized] */
+    pcre2_code *word_char;
     cohort_text_steps normalizers, splitters, decoders;
-    bool decode_bytes;        /* byte fallback when decoding */
-    int32_t *prefix, *suffix; /* of the post-processor */
+    bool decode_level, decode_bytes; /* byte level, or byte fallback, when decoding */
+    bool joined;                     /* no decoder: tokens are joined by spaces */
+    char *strip;                     /* what is cut off the beginning of a text, */
+    int32_t n_strip;                 /* so many times */
+    int32_t *prefix, *suffix;        /* of the post-processor */
     int32_t n_prefix, n_suffix;
 };
 
@@ -136,10 +157,25 @@ cohort_status cohort_tokenizer_read(cohort_tokenizer *tokenizer, const cJSON *ro
 int32_t cohort_token_lookup(const cohort_tokenizer *tokenizer, const char *bytes,
                             size_t size);
 
-/* tokenizer.c: decodes; continued: other text comes before, so nothing is stripped. */
-cohort_status cohort_decode(const cohort_tokenizer *tokenizer, const int32_t *ids,
-                            size_t count, bool skip_special, bool continued,
-                            char **out_text, size_t *out_size_bytes);
+/* decode.c: tokens into text, one by one.  Zero-initialise all but the tokenizer. */
+typedef struct cohort_decoding {
+    const cohort_tokenizer *tokenizer;
+    cohort_text text; /* ready: the caller takes from it, or empties it */
+    cohort_text held; /* bytes that may still become a character */
+    bool whole;       /* all tokens are there: a run of bytes is judged as one */
+    bool begun;       /* a token was seen: no more is special about the next */
+    bool in_run;      /* held is of a run of byte tokens... */
+    bool broken;      /* ...which is no UTF-8 */
+    int32_t stripped; /* how often; -1: no more */
+} cohort_decoding;
+
+void cohort_decoding_add(cohort_decoding *decoding, const cohort_token *token);
+/* There is no more; or what comes begins anew. */
+void cohort_decoding_end(cohort_decoding *decoding);
+void cohort_decoding_free(cohort_decoding *decoding);
+/* NULL where an id is none, or not to be seen. */
+const cohort_token *cohort_visible_token(const cohort_tokenizer *tokenizer, int32_t id,
+                                         bool skip_special);
 
 /* split.c: runs the normalizers on one segment. */
 cohort_status cohort_normalize(const cohort_text_steps *steps, cohort_text *text);

@@ -27,9 +27,13 @@ void cohort_tokenizer_close(cohort_tokenizer *tokenizer) {
     free_steps(&tokenizer->normalizers);
     free_steps(&tokenizer->splitters);
     free_steps(&tokenizer->decoders);
-    for (int32_t i = 0; i < tokenizer->n_added; i++)
+    for (int32_t i = 0; i < tokenizer->n_added; i++) {
         free(tokenizer->added[i].content);
+        free(tokenizer->added[i].pattern);
+    }
     free(tokenizer->added);
+    free(tokenizer->strip);
+    pcre2_code_free(tokenizer->word_char);
     free(tokenizer->tokens);
     free(tokenizer->arena);
     free(tokenizer->by_bytes.slots);
@@ -41,9 +45,18 @@ void cohort_tokenizer_close(cohort_tokenizer *tokenizer) {
 
 cohort_status cohort_tokenizer_parse(const char *json, size_t size_bytes,
                                      const char *name, cohort_tokenizer **out_tokenizer) {
+    if (!cohort_utf8_is_valid(json, size_bytes)) /* as cJSON would let through */
+        return COHORT_FAIL(COHORT_E_INVALID, "%s is not UTF-8", name);
     cohort_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (!tokenizer) return COHORT_FAIL(COHORT_E_NOMEM, "a tokenizer");
-    cJSON *root = cJSON_ParseWithLength(json, size_bytes);
+    /* cJSON before 1.7.18 looks one byte past the length it was given. */
+    char *copy = malloc(size_bytes + 1);
+    if (copy) {
+        memcpy(copy, json, size_bytes);
+        copy[size_bytes] = '\0';
+    }
+    cJSON *root = copy ? cJSON_ParseWithLength(copy, size_bytes) : NULL;
+    free(copy);
     cohort_status status =
         cJSON_IsObject(root)
             ? cohort_tokenizer_read(tokenizer, root, name)
@@ -107,16 +120,13 @@ typedef struct encoder {
     cohort_bpe_scratch scratch;
     cohort_span_list words;
     cohort_ids *ids;
+    pcre2_match_data *match; /* of one character */
 } encoder;
 
-static bool is_word_char(const char *text, size_t size) {
-    utf8proc_int32_t code = -1;
-    if (utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &code) <=
-        0)
-        return false;
-    utf8proc_category_t category = utf8proc_category(code);
-    return code == '_' ||
-           (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO);
+/* Is text[at..end) one word character? */
+static bool is_word_char(const encoder *self, const char *text, size_t at, size_t end) {
+    return pcre2_match(self->tokenizer->word_char, (PCRE2_SPTR)text + at, end - at, 0,
+                       PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED, self->match, NULL) > 0;
 }
 
 static size_t char_before(const char *text, size_t at) {
@@ -144,22 +154,14 @@ static size_t skip_space(const char *text, size_t size, size_t at) {
 static const cohort_added_token *added_at(const cohort_tokenizer *tokenizer,
                                           const char *text, size_t size, size_t at,
                                           bool normalized) {
-    const cohort_added_token *best = NULL;
-    for (int32_t i = 0; i < tokenizer->n_added; i++) {
+    const cohort_added_range *range =
+        &tokenizer->added_by_byte[normalized][(unsigned char)text[at]];
+    for (int32_t i = range->begin; i < range->end; i++) {
         const cohort_added_token *token = &tokenizer->added[i];
-        if (token->content[0] != text[at] || token->normalized != normalized ||
-            token->size > size - at || memcmp(token->content, text + at, token->size))
-            continue;
-        if (best && best->size >= token->size) continue;
-        if (token->single_word) {
-            size_t end = at + token->size, before = char_before(text, at);
-            if ((at && is_word_char(text + before, at - before)) ||
-                (end < size && is_word_char(text + end, size - end)))
-                continue;
-        }
-        best = token;
+        if (token->size <= size - at && !memcmp(token->pattern, text + at, token->size))
+            return token;
     }
-    return best;
+    return NULL;
 }
 
 static cohort_status encode_words(encoder *self, const char *bytes, size_t size,
@@ -192,8 +194,26 @@ static cohort_status encode_plain(encoder *self, const char *bytes, size_t size,
     return status;
 }
 
+/* Does a token that wants to be a word of its own stand so? */
+static bool stands_alone(const encoder *self, const cohort_added_token *token,
+                         const char *bytes, size_t size, size_t begin, size_t end) {
+    return !token->single_word ||
+           ((!begin || !is_word_char(self, bytes, char_before(bytes, begin), begin)) &&
+            (end >= size || !is_word_char(self, bytes, end, size)));
+}
+
+static size_t spaces_before(const char *bytes, size_t at) {
+    while (at > 0) {
+        size_t before = char_before(bytes, at);
+        if (skip_space(bytes, at, before) != at) break;
+        at = before;
+    }
+    return at;
+}
+
 /* Cuts out added tokens: first those that match the raw text, then, on normalized text,
- * the others. */
+ * the others.  As the reference does, the search goes on behind the match, not behind the
+ * spaces that it took with it. */
 static cohort_status encode_segments(encoder *self, const char *bytes, size_t size,
                                      bool normalized, bool at_start) {
     size_t done = 0;
@@ -204,17 +224,16 @@ static cohort_status encode_segments(encoder *self, const char *bytes, size_t si
             i++;
             continue;
         }
-        size_t end = i + token->size, begin = i;
+        size_t begin = i, end = i + token->size;
+        i = end;
+        if (!stands_alone(self, token, bytes, size, begin, end)) continue;
+        if (token->lstrip) begin = spaces_before(bytes, begin);
+        if (begin < done) begin = done;
         if (token->rstrip) end = skip_space(bytes, size, end);
-        while (token->lstrip && begin > done) {
-            size_t before = char_before(bytes, begin);
-            if (skip_space(bytes, begin, before) != begin) break;
-            begin = before;
-        }
         COHORT_TRY(encode_plain(self, bytes + done, begin - done, normalized,
                                 at_start && done == 0));
         cohort_ids_add(self->ids, token->id);
-        done = i = end;
+        done = end;
     }
     return encode_plain(self, bytes + done, size - done, normalized,
                         at_start && done == 0);
@@ -233,9 +252,14 @@ cohort_status cohort_tokenizer_encode(const cohort_tokenizer *tokenizer, const c
     encoder self = {.tokenizer = tokenizer, .ids = &ids};
     cohort_utf8_clean(&clean, text, size_bytes);
     if (special) add_ids(&ids, tokenizer->prefix, tokenizer->n_prefix);
-    cohort_status status = encode_segments(&self, clean.bytes, clean.size, false, true);
+    self.match = pcre2_match_data_create(1, NULL);
+    cohort_status status =
+        self.match && !clean.failed
+            ? encode_segments(&self, clean.bytes, clean.size, false, true)
+            : COHORT_FAIL(COHORT_E_NOMEM, "encoding %zu bytes", size_bytes);
+    pcre2_match_data_free(self.match);
     if (special) add_ids(&ids, tokenizer->suffix, tokenizer->n_suffix);
-    if (status >= 0 && (ids.failed || clean.failed))
+    if (status >= 0 && ids.failed)
         status = COHORT_FAIL(COHORT_E_NOMEM, "encoding %zu bytes", size_bytes);
     cohort_bpe_scratch_free(&self.scratch);
     free(self.words.items);
@@ -246,103 +270,5 @@ cohort_status cohort_tokenizer_encode(const cohort_tokenizer *tokenizer, const c
     }
     *out_ids = ids.items;
     *out_count = ids.count;
-    return COHORT_OK;
-}
-
-/* ---- decoding ---------------------------------------------------------------------- */
-
-static bool is_utf8(const char *bytes, size_t size) {
-    size_t bad;
-    bool truncated;
-    for (size_t i = 0, length; i < size; i += length)
-        if (!(length = cohort_utf8_length(bytes + i, size - i, &bad, &truncated)))
-            return false;
-    return true;
-}
-
-/* A run of byte tokens is a text, or as many U+FFFD as bytes. */
-static void flush_bytes(cohort_text *out, cohort_text *run) {
-    if (is_utf8(run->bytes, run->size))
-        cohort_text_append(out, run->bytes, run->size);
-    else
-        for (size_t i = 0; i < run->size; i++)
-            cohort_text_append(out, "\xef\xbf\xbd", 3);
-    run->size = 0;
-}
-
-static void append_replaced(cohort_text *out, const cohort_text_steps *decoders,
-                            const cohort_token *token) {
-    const cohort_text_step *replace = NULL;
-    for (int i = 0; i < decoders->count; i++)
-        if (decoders->items[i].kind == COHORT_DECODE_REPLACE)
-            replace = &decoders->items[i];
-    if (!replace) {
-        cohort_text_append(out, token->bytes, token->size);
-        return;
-    }
-    size_t length = strlen(replace->pattern);
-    for (size_t i = 0; i < token->size;) {
-        bool match = token->size - i >= length &&
-                     !memcmp(token->bytes + i, replace->pattern, length);
-        if (match)
-            cohort_text_append(out, replace->content, strlen(replace->content));
-        else
-            cohort_text_append(out, token->bytes + i, 1);
-        i += match ? length : 1;
-    }
-}
-
-static void strip_front(cohort_text *text, const cohort_text_steps *decoders) {
-    for (int i = 0; i < decoders->count; i++) {
-        const cohort_text_step *step = &decoders->items[i];
-        size_t length = step->content ? strlen(step->content) : 0;
-        if (step->kind != COHORT_DECODE_STRIP || !length) continue;
-        for (int n = 0; n < step->option && text->size >= length &&
-                        !memcmp(text->bytes, step->content, length);
-             n++) {
-            text->size -= length;
-            memmove(text->bytes, text->bytes + length, text->size);
-        }
-    }
-}
-
-cohort_status cohort_tokenizer_decode(const cohort_tokenizer *tokenizer,
-                                      const int32_t *ids, size_t count, bool skip_special,
-                                      char **out_text, size_t *out_size_bytes) {
-    return cohort_decode(tokenizer, ids, count, skip_special, false, out_text,
-                         out_size_bytes);
-}
-
-cohort_status cohort_decode(const cohort_tokenizer *tokenizer, const int32_t *ids,
-                            size_t count, bool skip_special, bool continued,
-                            char **out_text, size_t *out_size_bytes) {
-    cohort_text raw = {0}, run = {0}, text = {0};
-    cohort_text_append(&raw, "", 0);
-    cohort_text_append(&run, "", 0);
-    for (size_t i = 0; i < count; i++) {
-        if (ids[i] < 0 || ids[i] >= tokenizer->n_tokens) continue;
-        const cohort_token *token = &tokenizer->tokens[ids[i]];
-        if (!token->bytes || (skip_special && token->special)) continue;
-        if (tokenizer->decode_bytes && token->byte >= 0) {
-            char byte = (char)token->byte;
-            cohort_text_append(&run, &byte, 1);
-            continue;
-        }
-        flush_bytes(&raw, &run);
-        append_replaced(&raw, &tokenizer->decoders, token);
-    }
-    flush_bytes(&raw, &run);
-    if (!continued) strip_front(&raw, &tokenizer->decoders);
-    cohort_text_append(&text, "", 0);
-    cohort_utf8_clean(&text, raw.bytes, raw.size);
-    bool failed = raw.failed || run.failed || text.failed;
-    cohort_text_free(&raw);
-    cohort_text_free(&run);
-    if (failed) {
-        cohort_text_free(&text);
-        return COHORT_FAIL(COHORT_E_NOMEM, "decoding %zu tokens", count);
-    }
-    *out_text = text.bytes;
-    *out_size_bytes = text.size;
     return COHORT_OK;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
  * known here, with all the options that change its result, or refused by its name: an
  * approximate tokenizer is worse than none. */
 
-enum { MAX_TOKENS = 1 << 22, MAX_ADDED = 1 << 16 };
+enum { MAX_TOKENS = 1 << 22, MAX_ADDED = 1 << 16, LONGEST_TOKEN = 8192 };
 
 static cohort_status refuse(const char *name, const char *part, const char *what) {
     return COHORT_FAIL(COHORT_E_INVALID, "%s: %s '%s' is not supported", name, part,
@@ -77,19 +78,25 @@ static cohort_text_step *add_step(cohort_text_steps *steps, cohort_step_kind kin
     return step;
 }
 
-static cohort_status compile(cohort_text_step *step, const char *pattern,
+static cohort_status compile(pcre2_code **out_regex, const char *pattern,
                              const char *name) {
     int code;
     PCRE2_SIZE at;
-    step->regex = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                                PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
-    if (!step->regex) {
+    cohort_text text = {0};
+    cohort_status status = cohort_pattern_translate(pattern, name, &text);
+    if (status >= 0)
+        *out_regex =
+            pcre2_compile((PCRE2_SPTR)text.bytes, text.size,
+                          PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &at, NULL);
+    cohort_text_free(&text);
+    COHORT_TRY(status);
+    if (!*out_regex) {
         char message[128];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof message);
         return COHORT_FAIL(COHORT_E_INVALID, "%s: regular expression at %zu: %s", name,
                            at, message);
     }
-    pcre2_jit_compile(step->regex, PCRE2_JIT_COMPLETE); /* without it, only slower */
+    pcre2_jit_compile(*out_regex, PCRE2_JIT_COMPLETE); /* without it, only slower */
     return COHORT_OK;
 }
 
@@ -102,7 +109,7 @@ static cohort_status read_pattern(cohort_text_step *step, const cJSON *node,
         step->pattern = strdup(literal);
         return step->pattern ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "%s", name);
     }
-    if (regex && allow_regex) return compile(step, regex, name);
+    if (regex && allow_regex) return compile(&step->regex, regex, name);
     return refuse(name, "pattern", regex ? regex : "(unknown)");
 }
 
@@ -183,7 +190,7 @@ static cohort_status read_byte_level(cohort_tokenizer *tokenizer, const cJSON *n
     if (!flag_of(node, "use_regex", true)) return COHORT_OK;
     cohort_text_step *step = add_step(&tokenizer->splitters, COHORT_SPLIT_PATTERN);
     if (!step) return refuse(name, "a long list of pre-tokenizers with", "ByteLevel");
-    return compile(step, gpt2_pattern, name);
+    return compile(&step->regex, gpt2_pattern, name);
 }
 
 static cohort_status read_metaspace(cohort_text_step *step, const cJSON *node,
@@ -202,59 +209,102 @@ static cohort_status read_metaspace(cohort_text_step *step, const cJSON *node,
 static cohort_status read_splitter(cohort_tokenizer *tokenizer, const cJSON *node,
                                    const char *name) {
     const char *type = text_of(node, "type");
+    if (tokenizer->byte_level)
+        return refuse(name, "behind ByteLevel pre-tokenizer", type);
     if (is(type, "ByteLevel")) return read_byte_level(tokenizer, node, name);
     bool split = is(type, "Split"), digits = is(type, "Digits");
     if (!split && !digits && !is(type, "Metaspace"))
         return refuse(name, "pre-tokenizer", type);
     cohort_text_step *step =
-        add_step(&tokenizer->splitters, split    ? COHORT_SPLIT_PATTERN
-                                        : digits ? COHORT_SPLIT_DIGITS
-                                                 : COHORT_SPLIT_METASPACE);
+        add_step(&tokenizer->splitters,
+                 split || digits ? COHORT_SPLIT_PATTERN : COHORT_SPLIT_METASPACE);
     if (!step) return refuse(name, "a long list of pre-tokenizers with", type);
     if (digits) {
-        step->option = flag_of(node, "individual_digits", false);
-        return COHORT_OK;
+        step->behavior = flag_of(node, "individual_digits", false) ? COHORT_ISOLATED
+                                                                   : COHORT_CONTIGUOUS;
+        return compile(&step->regex, "\\p{N}", name);
     }
     if (!split) return read_metaspace(step, node, name);
     COHORT_TRY(read_pattern(step, node, name, true));
     return read_behavior(step, node, name);
 }
 
-static cohort_status read_decoder(cohort_tokenizer *tokenizer, const cJSON *node,
-                                  const char *name) {
-    const char *type = text_of(node, "type");
-    if (is(type, "ByteLevel") || is(type, "Fuse")) return COHORT_OK;
-    if (is(type, "ByteFallback")) {
-        tokenizer->decode_bytes = true;
-        return COHORT_OK;
-    }
-    bool strip = is(type, "Strip"), metaspace = is(type, "Metaspace");
-    if (!strip && !metaspace && !is(type, "Replace"))
-        return refuse(name, "decoder", type);
-    cohort_text_step *step = add_step(
-        &tokenizer->decoders, strip ? COHORT_DECODE_STRIP : COHORT_DECODE_REPLACE);
-    if (!step) return refuse(name, "a long list of decoders with", type);
-    if (strip) {
-        const cJSON *start = cJSON_GetObjectItemCaseSensitive(node, "start");
-        const cJSON *stop = cJSON_GetObjectItemCaseSensitive(node, "stop");
-        if (!cJSON_IsNumber(start) || (cJSON_IsNumber(stop) && stop->valueint))
-            return refuse(name, "decoder", "Strip with a stop");
-        step->option = start->valueint;
-        return set_content(step, text_of(node, "content"), name);
-    }
-    if (!metaspace) {
+/* Decoders run in this order or are refused: each token is replaced in, bytes become
+ * characters, the whole loses what it begins with. */
+enum { STAGE_TOKENS, STAGE_BYTES, STAGE_FUSED, STAGE_STRIPPED };
+
+static cohort_status read_strip(cohort_tokenizer *tokenizer, const cJSON *node,
+                                const char *name) {
+    const cJSON *start = cJSON_GetObjectItemCaseSensitive(node, "start");
+    const cJSON *stop = cJSON_GetObjectItemCaseSensitive(node, "stop");
+    const char *content = text_of(node, "content");
+    if (!cJSON_IsNumber(start) || start->valueint < 0 ||
+        (cJSON_IsNumber(stop) && stop->valueint) || !content || !*content)
+        return refuse(name, "decoder", "Strip with a stop, or without content");
+    tokenizer->n_strip = start->valueint;
+    tokenizer->strip = strdup(content);
+    return tokenizer->strip ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "%s", name);
+}
+
+static cohort_status read_replace(cohort_tokenizer *tokenizer, const cJSON *node,
+                                  bool is_metaspace, const char *name) {
+    cohort_text_step *step =
+        add_step(&tokenizer->decoders,
+                 is_metaspace ? COHORT_DECODE_METASPACE : COHORT_DECODE_REPLACE);
+    if (!step) return refuse(name, "a long list of decoders with", text_of(node, "type"));
+    if (!is_metaspace) {
         COHORT_TRY(read_pattern(step, node, name, false));
         return set_content(step, text_of(node, "content"), name);
     }
-    cohort_text_step like = {0};
-    COHORT_TRY(read_metaspace(&like, node, name));
-    step->pattern = like.content;
-    COHORT_TRY(set_content(step, " ", name));
-    cohort_text_step *first =
-        like.never ? NULL : add_step(&tokenizer->decoders, COHORT_DECODE_STRIP);
-    if (!first) return COHORT_OK;
-    first->option = 1;
-    return set_content(first, " ", name);
+    COHORT_TRY(read_metaspace(step, node, name));
+    step->pattern = step->content;
+    step->content = NULL;
+    return set_content(step, " ", name);
+}
+
+static cohort_status read_decoder(cohort_tokenizer *tokenizer, const cJSON *node,
+                                  int *stage, const char *name) {
+    static const struct {
+        const char *type;
+        int stage;
+    } known[] = {{"Replace", STAGE_TOKENS},   {"Metaspace", STAGE_TOKENS},
+                 {"ByteLevel", STAGE_TOKENS}, {"ByteFallback", STAGE_BYTES},
+                 {"Fuse", STAGE_FUSED},       {"Strip", STAGE_STRIPPED}};
+    const char *type = text_of(node, "type");
+    int mine = -1;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (is(type, known[i].type)) mine = known[i].stage;
+    if (mine < 0) return refuse(name, "decoder", type);
+    bool again = mine > STAGE_TOKENS && mine == *stage && mine != STAGE_FUSED;
+    if (mine < *stage || again || (mine == STAGE_STRIPPED && *stage != STAGE_FUSED))
+        return refuse(name, "in this place decoder", type);
+    *stage = mine;
+    if (is(type, "ByteLevel")) tokenizer->decode_level = true;
+    if (is(type, "ByteFallback")) tokenizer->decode_bytes = true;
+    if (mine == STAGE_STRIPPED) return read_strip(tokenizer, node, name);
+    if (mine == STAGE_TOKENS && !is(type, "ByteLevel"))
+        return read_replace(tokenizer, node, is(type, "Metaspace"), name);
+    return COHORT_OK;
+}
+
+static cohort_status read_decoders(cohort_tokenizer *tokenizer, const cJSON *node,
+                                   const char *name) {
+    int stage = STAGE_TOKENS;
+    tokenizer->joined = !node || cJSON_IsNull(node);
+    if (is(text_of(node, "type"), "Sequence")) {
+        const cJSON *child;
+        cJSON_ArrayForEach(child, cJSON_GetObjectItemCaseSensitive(node, "decoders"))
+            COHORT_TRY(read_decoder(tokenizer, child, &stage, name));
+    } else if (!tokenizer->joined) {
+        COHORT_TRY(read_decoder(tokenizer, node, &stage, name));
+    }
+    if (tokenizer->decode_level != tokenizer->byte_level)
+        return refuse(name, "ByteLevel without its like as pre-tokenizer or decoder",
+                      text_of(node, "type"));
+    if (tokenizer->decode_level &&
+        (tokenizer->decoders.count || tokenizer->decode_bytes || tokenizer->n_strip))
+        return refuse(name, "decoder ByteLevel with", "others");
+    return COHORT_OK;
 }
 
 /* ---- vocabulary -------------------------------------------------------------------- */
@@ -324,10 +374,10 @@ static cohort_status measure(const cJSON *vocab, const cJSON *added, const char 
 }
 
 static int byte_of_name(const char *bytes, size_t size) {
-    unsigned value;
-    char end;
-    if (size != 6 || memcmp(bytes, "<0x", 3)) return -1;
-    return sscanf(bytes + 3, "%2x%c", &value, &end) == 2 && end == '>' ? (int)value : -1;
+    if (size != 6 || memcmp(bytes, "<0x", 3) || bytes[5] != '>' ||
+        !isxdigit((unsigned char)bytes[3]) || !isxdigit((unsigned char)bytes[4]))
+        return -1;
+    return (int)strtol(bytes + 3, NULL, 16);
 }
 
 static void fill_token(cohort_tokenizer *tokenizer, int32_t id, const char *text,
@@ -343,6 +393,19 @@ static void fill_token(cohort_tokenizer *tokenizer, int32_t id, const char *text
     *token = (cohort_token){.bytes = *arena, .size = (uint32_t)n, .added = added};
     token->byte = (int16_t)byte_of_name(*arena, n);
     *arena += n + 1;
+}
+
+/* The token that a vocabulary's spelling stands for. */
+static int32_t find_spelling(const cohort_tokenizer *tokenizer, const char *text,
+                             size_t size) {
+    char bytes[LONGEST_TOKEN];
+    size_t n = size;
+    if (size > sizeof bytes) return -1;
+    if (!tokenizer->byte_level || !to_bytes(text, size, bytes, &n)) {
+        memcpy(bytes, text, size);
+        n = size;
+    }
+    return cohort_token_lookup(tokenizer, bytes, n);
 }
 
 static cohort_status read_vocab(cohort_tokenizer *tokenizer, const cJSON *vocab,
@@ -375,8 +438,13 @@ static cohort_status read_vocab(cohort_tokenizer *tokenizer, const cJSON *vocab,
     }
     cJSON_ArrayForEach(item, added) {
         int32_t id = (int32_t)cJSON_GetObjectItemCaseSensitive(item, "id")->valuedouble;
+        const char *content = text_of(item, "content");
         if (!tokenizer->tokens[id].bytes)
-            fill_token(tokenizer, id, text_of(item, "content"), &arena, true);
+            fill_token(tokenizer, id, content, &arena, true);
+        else if (find_spelling(tokenizer, content, strlen(content)) != id)
+            return COHORT_FAIL(COHORT_E_INVALID,
+                               "%s: added token '%.40s' has the id %d of another token",
+                               name, content, id);
         tokenizer->tokens[id].added = true;
         tokenizer->tokens[id].special = flag_of(item, "special", false);
     }
@@ -384,19 +452,6 @@ static cohort_status read_vocab(cohort_tokenizer *tokenizer, const cJSON *vocab,
 }
 
 /* ---- merges ------------------------------------------------------------------------ */
-
-/* The token that a vocabulary's spelling stands for. */
-static int32_t find_spelling(const cohort_tokenizer *tokenizer, const char *text,
-                             size_t size) {
-    char bytes[1024];
-    size_t n = size;
-    if (size > sizeof bytes) return -1;
-    if (!tokenizer->byte_level || !to_bytes(text, size, bytes, &n)) {
-        memcpy(bytes, text, size);
-        n = size;
-    }
-    return cohort_token_lookup(tokenizer, bytes, n);
-}
 
 /* "a b", or ["a", "b"]. */
 static bool merge_parts(const cJSON *item, const char **out_left, size_t *out_left_size,
@@ -420,7 +475,7 @@ static cohort_status read_merge(cohort_tokenizer *tokenizer, const cJSON *item,
                                 uint32_t rank, const char *name) {
     const char *left, *right;
     size_t left_size;
-    char whole[2048];
+    char whole[LONGEST_TOKEN];
     if (!merge_parts(item, &left, &left_size, &right))
         return COHORT_FAIL(COHORT_E_INVALID, "%s: merge %u is not a pair", name, rank);
     size_t right_size = strlen(right);
@@ -469,7 +524,9 @@ static cohort_status read_model(cohort_tokenizer *tokenizer, const cJSON *model,
         return refuse(name, "model", type ? type : "(no BPE)");
     const char *prefix = text_of(model, "continuing_subword_prefix");
     const char *suffix = text_of(model, "end_of_word_suffix");
-    if ((prefix && *prefix) || (suffix && *suffix) || given(model, "dropout"))
+    const cJSON *dropout = cJSON_GetObjectItemCaseSensitive(model, "dropout");
+    if ((prefix && *prefix) || (suffix && *suffix) ||
+        (given(model, "dropout") && dropout->valuedouble != 0))
         return refuse(name, "BPE with", "dropout, a subword prefix or a word suffix");
     tokenizer->byte_fallback = flag_of(model, "byte_fallback", false);
     tokenizer->fuse_unk = flag_of(model, "fuse_unk", false);
@@ -477,11 +534,50 @@ static cohort_status read_model(cohort_tokenizer *tokenizer, const cJSON *model,
     COHORT_TRY(read_vocab(tokenizer, vocab, added, name));
     const char *unk = text_of(model, "unk_token");
     tokenizer->unk_id = unk ? find_spelling(tokenizer, unk, strlen(unk)) : -1;
+    if (unk && tokenizer->unk_id < 0)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "%s: unk_token '%s' is not in the vocabulary", name, unk);
     return read_merges(tokenizer, merges, name);
 }
 
 /* ---- added tokens, post-processor ---------------------------------------------------
  */
+
+static cohort_status read_added_token(cohort_tokenizer *tokenizer, const cJSON *item,
+                                      cohort_added_token *token) {
+    const char *content = text_of(item, "content");
+    cohort_text pattern = {0};
+    token->id = (int32_t)cJSON_GetObjectItemCaseSensitive(item, "id")->valuedouble;
+    token->special = flag_of(item, "special", false);
+    token->normalized = flag_of(item, "normalized", !token->special);
+    token->lstrip = flag_of(item, "lstrip", false);
+    token->rstrip = flag_of(item, "rstrip", false);
+    token->single_word = flag_of(item, "single_word", false);
+    token->content = strdup(content);
+    cohort_utf8_clean(&pattern, content, strlen(content));
+    cohort_status status = token->normalized
+                               ? cohort_normalize(&tokenizer->normalizers, &pattern)
+                               : COHORT_OK;
+    token->pattern = pattern.bytes;
+    token->size = pattern.size;
+    COHORT_TRY(status);
+    return token->content && token->pattern ? COHORT_OK
+                                            : COHORT_FAIL(COHORT_E_NOMEM, "added tokens");
+}
+
+static int compare_added(const void *a, const void *b) {
+    const cohort_added_token *left = a, *right = b;
+    if (left->normalized != right->normalized) return left->normalized ? 1 : -1;
+    unsigned char first = (unsigned char)left->pattern[0];
+    unsigned char second = (unsigned char)right->pattern[0];
+    if (first != second) return first < second ? -1 : 1;
+    if (left->size != right->size) return left->size > right->size ? -1 : 1;
+    return left->id < right->id ? -1 : left->id > right->id;
+}
+
+/* \w of Rust's regular expressions, which those of Oniguruma only resemble. */
+static const char rust_word_char[] =
+    "[\\p{Alphabetic}\\p{L}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}]";
 
 static cohort_status read_added(cohort_tokenizer *tokenizer, const cJSON *added,
                                 const char *name) {
@@ -491,20 +587,20 @@ static cohort_status read_added(cohort_tokenizer *tokenizer, const cJSON *added,
     tokenizer->added = calloc(n ? (size_t)n : 1, sizeof *tokenizer->added);
     if (!tokenizer->added) return COHORT_FAIL(COHORT_E_NOMEM, "%s: added tokens", name);
     const cJSON *item;
-    cJSON_ArrayForEach(item, added) {
-        cohort_added_token *token = &tokenizer->added[tokenizer->n_added];
-        token->content = strdup(text_of(item, "content"));
-        if (!token->content) return COHORT_FAIL(COHORT_E_NOMEM, "%s: added tokens", name);
-        tokenizer->n_added++;
-        token->size = strlen(token->content);
-        token->id = (int32_t)cJSON_GetObjectItemCaseSensitive(item, "id")->valuedouble;
-        token->special = flag_of(item, "special", false);
-        token->normalized = flag_of(item, "normalized", !token->special);
-        token->lstrip = flag_of(item, "lstrip", false);
-        token->rstrip = flag_of(item, "rstrip", false);
-        token->single_word = flag_of(item, "single_word", false);
+    cJSON_ArrayForEach(item, added) COHORT_TRY(
+        read_added_token(tokenizer, item, &tokenizer->added[tokenizer->n_added++]));
+    qsort(tokenizer->added, (size_t)tokenizer->n_added, sizeof *tokenizer->added,
+          compare_added);
+    for (int32_t i = 0; i < tokenizer->n_added; i++) {
+        const cohort_added_token *token = &tokenizer->added[i];
+        if (!token->size) continue; /* normalized away: never found */
+        cohort_added_range *range =
+            &tokenizer
+                 ->added_by_byte[token->normalized][(unsigned char)token->pattern[0]];
+        if (!range->end) range->begin = i;
+        range->end = i + 1;
     }
-    return COHORT_OK;
+    return compile(&tokenizer->word_char, rust_word_char, name);
 }
 
 static cohort_status add_template_ids(const cJSON *processor, const char *token,
@@ -533,10 +629,15 @@ static cohort_status read_processor(cohort_tokenizer *tokenizer, const cJSON *no
     if (!is(type, "TemplateProcessing")) return refuse(name, "post-processor", type);
     bool seen = false;
     const cJSON *piece;
+    if (tokenizer->prefix || tokenizer->suffix)
+        return refuse(name, "post-processor", "a second TemplateProcessing");
     cJSON_ArrayForEach(piece, cJSON_GetObjectItemCaseSensitive(node, "single")) {
         const cJSON *special = cJSON_GetObjectItemCaseSensitive(piece, "SpecialToken");
         const char *token = text_of(special, "id");
-        if (cJSON_GetObjectItemCaseSensitive(piece, "Sequence")) {
+        const cJSON *sequence = cJSON_GetObjectItemCaseSensitive(piece, "Sequence");
+        if (sequence) {
+            if (seen || !is(text_of(sequence, "id"), "A"))
+                return refuse(name, "template sequence", text_of(sequence, "id"));
             seen = true;
             continue;
         }
@@ -545,7 +646,7 @@ static cohort_status read_processor(cohort_tokenizer *tokenizer, const cJSON *no
                                     seen ? &tokenizer->suffix : &tokenizer->prefix,
                                     seen ? &tokenizer->n_suffix : &tokenizer->n_prefix));
     }
-    return COHORT_OK;
+    return seen ? COHORT_OK : refuse(name, "template without sequence", "A");
 }
 
 cohort_status cohort_tokenizer_read(cohort_tokenizer *tokenizer, const cJSON *root,
@@ -558,7 +659,7 @@ cohort_status cohort_tokenizer_read(cohort_tokenizer *tokenizer, const cJSON *ro
                     "normalizers", name, read_normalizer));
     COHORT_TRY(each(tokenizer, cJSON_GetObjectItemCaseSensitive(root, "pre_tokenizer"),
                     "pretokenizers", name, read_splitter));
-    COHORT_TRY(each(tokenizer, decoder, "decoders", name, read_decoder));
+    COHORT_TRY(read_decoders(tokenizer, decoder, name));
     COHORT_TRY(each(tokenizer, cJSON_GetObjectItemCaseSensitive(root, "post_processor"),
                     "processors", name, read_processor));
     COHORT_TRY(read_model(tokenizer, cJSON_GetObjectItemCaseSensitive(root, "model"),

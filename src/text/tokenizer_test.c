@@ -248,6 +248,7 @@ static void what_is_not_supported_is_refused_by_name(void **state) {
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}",
          "merge 0"},
         {"[]", "JSON"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\xf0\":0},\"merges\":[]}}", "UTF-8"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},"
          "\"behavior\":\"Isolated\"}}",
          "regular expression"},

@@ -54,6 +54,15 @@ size_t cohort_utf8_length(const char *bytes, size_t size, size_t *out_bad,
     return length;
 }
 
+bool cohort_utf8_is_valid(const char *bytes, size_t size) {
+    size_t bad;
+    bool truncated;
+    for (size_t i = 0, length; i < size; i += length)
+        if (!(length = cohort_utf8_length(bytes + i, size - i, &bad, &truncated)))
+            return false;
+    return true;
+}
+
 void cohort_utf8_clean(cohort_text *out, const char *bytes, size_t size) {
     size_t good = 0;
     for (size_t i = 0; i < size;) {

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Prints the Python of an environment with the references that tests compare us with
+# (tokenizers, jinja2), after making it once; 77 where it cannot be made.
+set -euo pipefail
+
+venv=${XDG_CACHE_HOME:-$HOME/.cache}/cohort/venv-test
+wanted='tokenizers==0.22.2 jinja2==3.1.6 markupsafe==3.0.4'
+if [ "$(cat "$venv/wanted" 2>/dev/null)" != "$wanted" ]; then
+    mkdir -p "$(dirname "$venv")"
+    exec 9>"$venv.lock"
+    flock 9 # tests run beside each other; one makes it
+    if [ "$(cat "$venv/wanted" 2>/dev/null)" != "$wanted" ]; then
+        echo "making a Python environment with $wanted" >&2
+        rm -rf "$venv"
+        # shellcheck disable=SC2086 # a list
+        { python3 -m venv "$venv" &&
+            "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps $wanted &&
+            "$venv/bin/python" -c 'import jinja2, tokenizers'; } >&2 || exit 77
+        echo "$wanted" >"$venv/wanted"
+    fi
+fi
+echo "$venv/bin/python"
