@@ -49,7 +49,8 @@ static uint64_t read_output(const cohort_step_output *output) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static cohort_step_view step;
     static cohort_step_output_view output;
-    static volatile uint64_t sum; /* keeps the reads */
+    static volatile uint64_t sum;
+    (void)sum; /* keeps the reads */
     uint8_t *bytes = malloc(size + 1), *again = malloc(size + 1);
     memcpy(bytes, data, size);
     size_t encoded = SIZE_MAX;

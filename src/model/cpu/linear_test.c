@@ -185,7 +185,7 @@ static void encode(cohort_dtype dtype, int32_t m, unsigned char *to) {
                  exponent = size ? 31u - (uint32_t)__builtin_clz(size) : 0;
         half = size ? (uint16_t)((exponent + 8) << 10 | (size << (10 - exponent) & 0x3ff))
                     : 0;
-        if (m < 0) half |= 0x8000;
+        if (m < 0) half = (uint16_t)(half | 0x8000);
     }
     if (dtype == COHORT_F32)
         memcpy(to, &value, sizeof value);
