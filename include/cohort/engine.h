@@ -32,17 +32,21 @@ typedef struct cohort_engine cohort_engine;
 
 /* vLLM's engine arguments; what is 0 or NULL is chosen by the engine. */
 typedef struct cohort_engine_options {
-    cohort_executor_options executor; /* its config is the engine's to fill */
-    const char *model;                /* a Hugging Face directory */
-    const char *dtype;                /* "auto", "float32", "bfloat16", "float16" */
-    const char *load_format;          /* "auto", "safetensors", "dummy" */
-    uint64_t seed;                    /* of dummy weights and of requests without one */
+    /* Its config is the engine's to fill; its async_scheduling is on by default: the next
+     * step is scheduled and sent while one computes. */
+    cohort_executor_options executor;
+    const char *model;       /* a Hugging Face directory */
+    const char *dtype;       /* "auto", "float32", "bfloat16", "float16" */
+    const char *load_format; /* "auto", "safetensors", "dummy" */
+    uint64_t seed;           /* of dummy weights and of requests without one */
     int32_t max_model_len;
     int32_t max_num_seqs;
     int32_t max_num_batched_tokens;
     int32_t block_size;            /* tokens of a KV block; 16 */
     int64_t kv_cache_memory_bytes; /* of each rank */
     int64_t num_blocks;            /* of the cache, whatever memory there is */
+    bool enable_prefix_caching;    /* prompts start behind what others have in common */
+    bool priority_scheduling;      /* a request's priority counts before its arrival */
     const char *layer_partition;   /* "7,8,8,7": layers of each pipeline stage */
     const char *cpu_threads_bind;  /* as VLLM_CPU_OMP_THREADS_BIND; "auto" */
     const char *isa;               /* "portable", "avx2", ...; NULL: the best there is */
@@ -65,6 +69,7 @@ typedef struct cohort_engine_info {
     int64_t num_blocks;
     int64_t kv_block_bytes; /* of all ranks together */
     int64_t weight_bytes;   /* of all ranks together */
+    bool prefix_caching, priority_scheduling;
     int32_t vocab_size;
     int32_t eos_token_id; /* -1: none */
     const char *architecture;
@@ -100,7 +105,10 @@ typedef struct cohort_request {
     bool include_stop_str_in_output;
     bool ignore_eos;
     bool skip_special_tokens;
-    bool detokenize; /* false: no text, and no stop strings */
+    int32_t priority; /* the smaller, the earlier; needs priority_scheduling */
+    bool detokenize;  /* false: no text, and no stop strings */
+    const char
+        *cache_salt; /* prefixes are shared with requests of the same; NULL: none */
 } cohort_request;
 
 enum {
@@ -153,6 +161,7 @@ typedef struct cohort_completion {
     int64_t submitted_ns; /* on cohort_clock_ns() */
     int64_t scheduled_ns; /* first time in a step; 0: never */
     int32_t n_preemptions;
+    int32_t n_cached_tokens; /* of the prompt, found in the KV cache */
 } cohort_completion;
 
 typedef struct cohort_engine_outputs {
@@ -172,6 +181,7 @@ typedef struct cohort_engine_stats {
     int32_t n_running, n_waiting; /* completions */
     int64_t n_free_blocks;        /* of cohort_engine_info.num_blocks */
     uint64_t n_steps, n_computed_tokens, n_preemptions; /* since the start */
+    uint64_t n_cache_queries, n_cache_hits; /* tokens: asked of the prefix cache, found */
 } cohort_engine_stats;
 
 COHORT_API void cohort_engine_get_stats(const cohort_engine *engine,

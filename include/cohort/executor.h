@@ -44,7 +44,7 @@ typedef struct cohort_executor_options {
     const char *backend; /* "uni": threads of this process; "mp": processes */
     int32_t tp;
     int32_t pp;
-    bool async_scheduling; /* one more step in flight, where pp > 1 */
+    bool async_scheduling; /* one more step in flight than stages */
 
     /* "key=value" strings that every worker's open() receives, NULL-terminated; NULL:
      * none. */
@@ -163,7 +163,7 @@ typedef struct cohort_executor_phases {
 
 COHORT_API int32_t cohort_executor_world_size(const cohort_executor *executor);
 COHORT_API int32_t cohort_executor_output_rank(const cohort_executor *executor);
-/* pp, and one more with async_scheduling where pp > 1. */
+/* pp, and one more with async_scheduling. */
 COHORT_API int32_t cohort_executor_max_in_flight(const cohort_executor *executor);
 COHORT_API void cohort_executor_describe_rank(const cohort_executor *executor,
                                               int32_t rank, cohort_rank_info *out_info);

@@ -62,6 +62,12 @@ static const row rows[] = {
      "KV cache of each rank (0: from the memory there is)"},
     {"num-gpu-blocks-override", NULL, COUNT, CLI_ENGINE, AT(num_blocks), "0", 0, 1 << 30,
      "blocks of the KV cache, whatever memory there is"},
+    {"enable-prefix-caching", NULL, FLAG, CLI_ENGINE, AT(prefix_caching), "true", 0, 0,
+     "start prompts behind what others have in common"},
+    {"async-scheduling", NULL, FLAG, CLI_ENGINE, AT(async_scheduling), "true", 0, 0,
+     "send the next step while one computes"},
+    {"scheduling-policy", NULL, TEXT, CLI_ENGINE, AT(scheduling_policy), "fcfs", 0, 0,
+     "fcfs, or priority: a request's priority before its arrival"},
     {"seed", NULL, COUNT, CLI_ENGINE, AT(seed), "0", 0, 0x1p53,
      "of dummy weights and of sampling"},
     {"pp-layer-partition", NULL, TEXT, CLI_ENGINE, AT(layer_partition), NULL, 0, 0,
@@ -305,22 +311,30 @@ static bool same_name(const char *name, size_t size, const char *expected) {
     return true;
 }
 
-static const row *find_row(const char *word, int commands, size_t *out_size) {
+static const row *find_row(const char *word, int commands) {
     bool is_long = word[1] == '-';
     const char *name = word + (is_long ? 2 : 1);
-    *out_size = strcspn(name, "=");
+    size_t size = strcspn(name, "=");
     for (size_t i = 0; i < N_ROWS; i++) {
         if (!(rows[i].commands & commands)) continue;
-        if (is_long && same_name(name, *out_size, rows[i].name)) return &rows[i];
-        if (rows[i].alias && same_name(name, *out_size, rows[i].alias)) return &rows[i];
+        if (is_long && same_name(name, size, rows[i].name)) return &rows[i];
+        if (rows[i].alias && same_name(name, size, rows[i].alias)) return &rows[i];
     }
     return NULL;
+}
+
+/* "--no-NAME", for every flag. */
+static const row *find_negated(const char *word, int commands) {
+    char positive[80];
+    if (strncmp(word, "--no-", 5) != 0 && strncmp(word, "--no_", 5) != 0) return NULL;
+    snprintf(positive, sizeof positive, "--%s", word + 5);
+    const row *at = find_row(positive, commands);
+    return at && at->kind == FLAG && !strchr(word, '=') ? at : NULL;
 }
 
 static int parse_word(cli_options *options, int commands, const char *command, int argc,
                       char **argv, int *i) {
     char *word = argv[*i];
-    size_t size;
     if (word[0] != '-' || !word[1]) {
         if (!(commands & CLI_ENGINE) || options->is_set[0]) {
             fprintf(stderr, "cohort %s: '%s' is one word too many; see --help\n", command,
@@ -331,7 +345,8 @@ static int parse_word(cli_options *options, int commands, const char *command, i
         options->is_set[0] = true;
         return CLI_OK;
     }
-    const row *at = find_row(word, commands, &size);
+    const row *at = find_row(word, commands), *negated = NULL;
+    if (!at) at = negated = find_negated(word, commands);
     if (!at) {
         fprintf(stderr, "cohort %s: unknown option '%s'; see cohort %s --help\n", command,
                 word, command);
@@ -341,7 +356,7 @@ static int parse_word(cli_options *options, int commands, const char *command, i
     if (value)
         value++;
     else if (at->kind == FLAG)
-        value = "1";
+        value = negated ? "0" : "1";
     else if (*i + 1 < argc)
         value = argv[++*i];
     else {
@@ -496,6 +511,14 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
     engine.block_size = (int32_t)options->block_size;
     engine.kv_cache_memory_bytes = options->kv_cache_bytes;
     engine.num_blocks = options->num_blocks;
+    engine.enable_prefix_caching = options->prefix_caching;
+    engine.executor.async_scheduling = options->async_scheduling;
+    engine.priority_scheduling = !strcmp(options->scheduling_policy, "priority");
+    if (!engine.priority_scheduling && strcmp(options->scheduling_policy, "fcfs") != 0) {
+        fprintf(stderr, "cohort: --scheduling-policy %s: it is fcfs or priority\n",
+                options->scheduling_policy);
+        return CLI_USAGE;
+    }
     engine.layer_partition = options->layer_partition;
     engine.cpu_threads_bind = options->threads_bind;
     engine.isa = options->isa;

@@ -51,6 +51,8 @@ typedef struct cli_options {
     double connect_timeout_s, load_timeout_s, execute_timeout_s, hang_timeout_s;
     double shutdown_timeout_s;
     bool verbose, skip_tokenizer_init;
+    bool prefix_caching, async_scheduling;
+    const char *scheduling_policy;
     /* generate */
     const char *prompt, *prompt_token_ids, *input, *stop_token_ids, *logit_bias;
     cli_list stop;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cohort/engine.h"
 
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,10 @@
 enum { DEFAULT_BLOCK_SIZE = 16, DEFAULT_NUM_SEQS = 256, DEFAULT_BATCHED_TOKENS = 2048 };
 
 cohort_engine_options cohort_engine_defaults(void) {
-    return (cohort_engine_options){.executor = cohort_executor_defaults()};
+    cohort_engine_options options = {.executor = cohort_executor_defaults(),
+                                     .enable_prefix_caching = true};
+    options.executor.async_scheduling = true;
+    return options;
 }
 
 const char *cohort_finish_reason_name(cohort_finish_reason reason) {
@@ -135,6 +139,7 @@ static cohort_status start_executor(cohort_engine *engine) {
     add_pair(&config, "max_num_seqs=%d", options->max_num_seqs);
     add_pair(&config, "max_num_batched_tokens=%d", options->max_num_batched_tokens);
     add_pair(&config, "block_size=%d", options->block_size);
+    add_pair(&config, "keep_tokens=%d", engine->ranks_keep_tokens);
     add_pair(&config, "kv_cache_memory_bytes=%lld",
              (long long)options->kv_cache_memory_bytes);
     int64_t timeout_ns = options->executor.execute_timeout_ns;
@@ -243,14 +248,15 @@ static cohort_status create_scheduler(cohort_engine *engine) {
     engine->max_in_flight = cohort_executor_max_in_flight(engine->executor);
     if (engine->max_in_flight > COHORT_MAX_IN_FLIGHT)
         engine->max_in_flight = COHORT_MAX_IN_FLIGHT;
-    const cohort_scheduler_limits limits = {.max_num_seqs = options->max_num_seqs,
-                                            .max_num_batched_tokens =
-                                                options->max_num_batched_tokens,
-                                            .max_model_len = engine->info.max_model_len,
-                                            .block_size = options->block_size,
-                                            .n_blocks = (int32_t)engine->info.num_blocks,
-                                            .pp_size = options->executor.pp,
-                                            .max_in_flight = engine->max_in_flight};
+    const cohort_scheduler_limits limits = {
+        .max_num_seqs = options->max_num_seqs,
+        .max_num_batched_tokens = options->max_num_batched_tokens,
+        .max_model_len = engine->info.max_model_len,
+        .block_size = options->block_size,
+        .n_blocks = (int32_t)engine->info.num_blocks,
+        .pp_size = options->executor.pp,
+        .max_in_flight = engine->max_in_flight,
+        .ranks_keep_tokens = engine->ranks_keep_tokens};
     size_t n = (size_t)options->max_num_seqs;
     engine->requests = calloc(n, sizeof *engine->requests);
     engine->entries = calloc(n, sizeof *engine->entries);
@@ -267,6 +273,11 @@ static cohort_status start(cohort_engine *engine) {
     int64_t begin_ns = cohort_clock_ns();
     COHORT_TRY(resolve_options(engine));
     COHORT_TRY(open_files(engine));
+    if (sodium_init() < 0) return COHORT_FAIL(COHORT_E_IO, "no source of random numbers");
+    randombytes_buf(engine->block_secret, sizeof engine->block_secret);
+    /* With stages the ranks that need a token are not those that sample it. */
+    engine->ranks_keep_tokens =
+        engine->options.executor.async_scheduling && engine->options.executor.pp == 1;
     int64_t opened_ns = cohort_clock_ns();
     COHORT_TRY(start_executor(engine));
     int64_t loaded_ns = cohort_clock_ns();
@@ -275,6 +286,8 @@ static cohort_status start(cohort_engine *engine) {
         .max_num_seqs = engine->options.max_num_seqs,
         .max_num_batched_tokens = engine->options.max_num_batched_tokens,
         .block_size = engine->options.block_size,
+        .prefix_caching = engine->options.enable_prefix_caching,
+        .priority_scheduling = engine->options.priority_scheduling,
         .vocab_size = engine->config.vocab_size,
         .eos_token_id = engine->config.n_eos ? engine->config.eos_token_ids[0] : -1,
         .architecture = engine->config.architecture_name,

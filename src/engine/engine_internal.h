@@ -26,6 +26,8 @@ typedef struct engine_request {
     int32_t *prompt;
     int32_t max_tokens;
     int32_t min_tokens;
+    int32_t priority;
+    cohort_block_key salt; /* before the first block's key */
     bool ignore_eos, include_stop, skip_special, detokenize;
     cohort_sampling_params sampling; /* points to the arrays below */
     cohort_token_bias *bias;
@@ -44,6 +46,7 @@ typedef struct engine_sequence {
     uint64_t seed;
     int32_t *tokens; /* prompt and output, allocated for max_tokens */
     int32_t n_tokens;
+    cohort_block_key *keys; /* of full blocks, allocated for max_tokens; NULL: no cache */
     cohort_detokenizer *detokenizer; /* NULL without text */
     cohort_stop_text text;
     cohort_position_logprobs *prompt_logprobs; /* of positions 1 and up; NULL: unasked */
@@ -64,6 +67,8 @@ struct cohort_engine {
     cohort_executor *executor;
     cohort_scheduler *scheduler;
     int32_t max_in_flight;
+    bool ranks_keep_tokens;   /* steps go out before the last one's tokens are known */
+    uint8_t block_secret[32]; /* so that nobody can make two prompts' keys alike */
     uint64_t last_id, last_wire_id;
     bool is_failed;
     cohort_error failure;
@@ -87,6 +92,9 @@ struct cohort_engine {
     int32_t n_step_tokens; /* of the step reported last */
     uint64_t n_steps, n_computed_tokens;
 };
+
+/* keys.c: the keys of the blocks that the sequence's tokens have filled by now. */
+void cohort_engine_extend_keys(const cohort_engine *engine, engine_sequence *sequence);
 
 /* submit.c: the request goes with its last sequence. */
 void cohort_engine_sequence_free(engine_sequence *sequence);

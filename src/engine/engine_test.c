@@ -37,7 +37,7 @@ struct answer {
     cohort_finish_reason reason;
     int32_t stop_token_id;
     char stop_string[64];
-    int32_t n_ends;
+    int32_t n_ends, n_cached;
 };
 
 static struct answer answers[MAX_REQUESTS][MAX_N];
@@ -111,6 +111,7 @@ static void take(const cohort_completion *completion) {
     assert_int_equal(completion->n_generated, answer->n_tokens);
     assert_true(strlen(answer->text) + completion->text_bytes < sizeof answer->text);
     strncat(answer->text, completion->text, completion->text_bytes);
+    answer->n_cached = completion->n_cached_tokens;
     answer->reason = completion->finish_reason;
     answer->stop_token_id = completion->stop_token_id;
     if (completion->stop_string)
@@ -339,6 +340,132 @@ static void preempted_requests_answer_the_same(void **state) {
     }
 }
 
+/* Requests of every kind, some alike, some ending where nobody knew; the same on every
+ * way through the scheduler. */
+static void submit_mixture(cohort_engine *engine) {
+    static const int32_t lengths[] = {20, 20, 3, 17, 20, 16, 19, 1};
+    for (int32_t i = 0; i < 8; i++) {
+        cohort_request request = greedy(engine, lengths[i], 5 + i * 6);
+        request.sampling.temperature = i % 3 ? 0 : 1;
+        request.has_seed = true;
+        request.sampling.seed = (uint64_t)i;
+        request.sampling.repetition_penalty = i == 5 ? 1.3f : 1;
+        request.sampling.n_logprobs = i == 6 ? 2 : -1;
+        request.sampling.n_prompt_logprobs = i == 4 ? 1 : -1;
+        request.n = i == 3 ? 3 : 1;
+        const char *stop = "e";
+        if (i == 1) request.stop = &stop, request.n_stop = 1;
+        submit(engine, &request);
+    }
+    run(engine);
+}
+
+static void every_way_of_scheduling_answers_the_same(void **state) {
+    (void)state;
+    static struct answer plain[MAX_REQUESTS][MAX_N];
+    for (int way = 0; way < 16; way++) {
+        cohort_engine_options options = small_options();
+        options.enable_prefix_caching = way & 1;
+        options.executor.async_scheduling = way & 2;
+        options.executor.tp = way & 4 ? 2 : 1;
+        options.executor.pp = way & 8 ? 2 : 1;
+        options.max_model_len = 96;
+        options.num_blocks = way % 3 ? 9 : 0;
+        cohort_engine *engine = start(&options);
+        submit_mixture(engine);
+        for (int32_t id = 1; id <= 8; id++)
+            for (int32_t n = 0; n < MAX_N; n++) {
+                if (way == 0) plain[id][n] = answers[id][n];
+                const struct answer *got = &answers[id][n], *want = &plain[id][n];
+                assert_int_equal(got->n_tokens, want->n_tokens);
+                assert_memory_equal(got->tokens, want->tokens, sizeof want->tokens);
+                assert_string_equal(got->text, want->text);
+                assert_int_equal(got->reason, want->reason);
+                assert_int_equal(got->n_prompt_logprobs, want->n_prompt_logprobs);
+                assert_int_equal(got->n_logprobs, want->n_logprobs);
+            }
+        cohort_engine_stats stats;
+        cohort_engine_get_stats(engine, &stats);
+        assert_true(way & 1 ? stats.n_cache_hits > 0 : stats.n_cache_queries == 0);
+        assert_int_equal(stats.n_free_blocks, options.num_blocks ? 9 : 48);
+        cohort_engine_destroy(engine);
+    }
+}
+
+static uint64_t computed(cohort_engine *engine, const cohort_request *request) {
+    cohort_engine_stats before, after;
+    cohort_engine_get_stats(engine, &before);
+    uint64_t id = submit(engine, request);
+    run(engine);
+    cohort_engine_get_stats(engine, &after);
+    uint64_t n = after.n_computed_tokens - before.n_computed_tokens;
+    assert_int_equal(n, request->n_prompt_token_ids - (size_t)answers[id][0].n_cached);
+    return n;
+}
+
+static void a_prompt_seen_before_is_computed_from_its_last_block(void **state) {
+    (void)state;
+    int32_t ids[32];
+    cohort_engine_options options = small_options();
+    options.block_size = 8;
+    cohort_engine *engine = start(&options);
+    for (int32_t i = 0; i < 32; i++)
+        ids[i] = 3 + i * 7;
+    cohort_request request = greedy(engine, N_PROMPT, 1);
+    request.prompt_token_ids = ids;
+    request.n_prompt_token_ids = 32;
+    assert_int_equal(computed(engine, &request), 32);
+    assert_int_equal(computed(engine, &request), 8); /* of four full blocks the last */
+    request.n_prompt_token_ids = 31;
+    assert_int_equal(computed(engine, &request), 7);
+    request.cache_salt = "mine"; /* shared with nobody else */
+    assert_int_equal(computed(engine, &request), 31);
+    assert_int_equal(computed(engine, &request), 7);
+    request.cache_salt = NULL;
+    ids[9] = 1; /* all from there on is another past */
+    assert_int_equal(computed(engine, &request), 23);
+    request.sampling.n_prompt_logprobs = 0; /* takes the logits of all */
+    assert_int_equal(computed(engine, &request), 31);
+    request.sampling.n_prompt_logprobs = -1;
+    request.max_tokens = 20; /* what was generated is known as well */
+    ids[0] = 2;
+    uint64_t id = submit(engine, &request);
+    run(engine);
+    memcpy(ids + 31, answers[id][0].tokens, 4);
+    request.n_prompt_token_ids = 32;
+    request.max_tokens = 1;
+    assert_int_equal(computed(engine, &request), 8);
+    assert_int_equal(answers[id + 1][0].tokens[0], answers[id][0].tokens[1]);
+    cohort_engine_destroy(engine);
+}
+
+static void the_smaller_priority_comes_first(void **state) {
+    (void)state;
+    cohort_engine_options options = small_options();
+    cohort_request_id refused;
+    options.max_num_seqs = 1;
+    cohort_engine *engine = start(&options);
+    cohort_request request = greedy(engine, N_PROMPT, 3);
+    request.priority = 1;
+    assert_int_equal(cohort_engine_submit(engine, &request, &refused), COHORT_E_INVALID);
+    assert_non_null(strstr(cohort_last_error()->message, "priority"));
+    cohort_engine_destroy(engine);
+    options.priority_scheduling = true;
+    engine = start(&options);
+    static const int32_t priorities[] = {5, 0, 5, -2}, order[] = {4, 2, 1, 3};
+    for (int32_t i = 0; i < 4; i++) {
+        request.priority = priorities[i];
+        submit(engine, &request);
+    }
+    for (int32_t i = 0; i < 4; i++) {
+        while (!answers[order[i]][0].n_ends)
+            step(engine);
+        for (int32_t later = i + 1; later < 4; later++)
+            assert_int_equal(answers[order[later]][0].n_ends, 0);
+    }
+    cohort_engine_destroy(engine);
+}
+
 static void cancelled_requests_abort_and_leave_others_alone(void **state) {
     (void)state;
     cohort_engine *engine = start_small();
@@ -562,6 +689,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(seeds_give_the_same_alone_and_beside_others),
         cmocka_unit_test(logprobs_agree_with_each_other),
         cmocka_unit_test(preempted_requests_answer_the_same),
+        cmocka_unit_test(every_way_of_scheduling_answers_the_same),
+        cmocka_unit_test(a_prompt_seen_before_is_computed_from_its_last_block),
+        cmocka_unit_test(the_smaller_priority_comes_first),
         cmocka_unit_test(cancelled_requests_abort_and_leave_others_alone),
         cmocka_unit_test(a_deadline_that_passes_loses_nothing),
         cmocka_unit_test(requests_that_cannot_be_are_refused),

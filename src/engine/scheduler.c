@@ -11,13 +11,14 @@
 
 /* Design notes.
  *
- * Both lists are in order of arrival, so that a request that was preempted, or waited
- * longer, comes first wherever it stands.
+ * Both lists are in order of priority and arrival, so that a request that was preempted,
+ * or waited longer, comes first wherever it stands.
  *
  * Nothing here can wait for ever: the oldest request may take the blocks of all others
  * that no step holds, and a cache holds at least one whole sequence.  A request that a
  * step holds is never preempted, because that step reads its blocks; it comes back, and
- * then it can be.
+ * then it can be.  Requests behind one that lacks blocks are held back meanwhile, so that
+ * they do come back.
  *
  * A request is admitted when the blocks for all that is known of it are free, although
  * they are taken chunk by chunk: otherwise a long prompt would be half computed and then
@@ -44,6 +45,7 @@ struct cohort_scheduler {
     cohort_blocks blocks;
     struct list waiting, running;
     uint64_t last_arrival, n_preemptions;
+    uint64_t n_cache_queries, n_cache_hits; /* tokens */
 
     int32_t *tables;     /* max_num_seqs * blocks_per_slot */
     int32_t *free_slots; /* a stack */
@@ -57,9 +59,15 @@ struct cohort_scheduler {
 
 /* ---- lists ------------------------------------------------------------------------- */
 
+static bool comes_before(const cohort_scheduler_request *a,
+                         const cohort_scheduler_request *b) {
+    return a->priority != b->priority ? a->priority < b->priority
+                                      : a->arrival < b->arrival;
+}
+
 static void list_insert(struct list *list, cohort_scheduler_request *request) {
     cohort_scheduler_request *before = list->last;
-    while (before && before->arrival > request->arrival)
+    while (before && comes_before(request, before))
         before = before->previous;
     request->previous = before;
     request->next = before ? before->next : list->first;
@@ -173,13 +181,14 @@ static int32_t blocks_for(const cohort_scheduler *scheduler, int32_t n_tokens) {
 /* Slot and blocks back; the ranks hear of it with the next step. */
 static void release(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
     assert(request->slot >= 0 && request->n_in_flight == 0);
-    cohort_blocks_give_back(&scheduler->blocks, request->slot, request->n_blocks,
+    cohort_blocks_give_back(&scheduler->blocks, request->n_blocks,
                             table_of(scheduler, request->slot));
     scheduler->free_slots[scheduler->n_free_slots++] = request->slot;
     if (request->n_sent > 0)
         scheduler->finished[scheduler->n_finished++] = (uint32_t)request->slot;
     request->slot = -1;
-    request->n_blocks = request->n_scheduled = request->n_sent = 0;
+    request->n_blocks = request->n_published = 0;
+    request->n_scheduled = request->n_sent = 0;
 }
 
 static void preempt(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
@@ -213,10 +222,51 @@ static bool reserve(cohort_scheduler *scheduler, cohort_scheduler_request *reque
         *out_preempted = true;
     }
     assert(request->n_blocks + missing <= scheduler->blocks_per_slot);
-    cohort_blocks_take(&scheduler->blocks, request->slot, missing,
+    cohort_blocks_take(&scheduler->blocks, missing,
                        table_of(scheduler, request->slot) + request->n_blocks);
     request->n_blocks += missing;
     return true;
+}
+
+/* Blocks that are, or with the step being made will be, full. */
+static void publish(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
+    const int32_t *table = table_of(scheduler, request->slot);
+    int32_t n_full = request->n_scheduled / scheduler->limits.block_size;
+    if (n_full > request->n_keys) n_full = request->n_keys;
+    for (; request->n_published < n_full; request->n_published++)
+        cohort_blocks_publish(&scheduler->blocks, table[request->n_published],
+                              &request->keys[request->n_published]);
+}
+
+/* The blocks that the request may start behind; at least one token is left to compute.
+ * out_n_idle: those that count as free. */
+static int32_t find_cached(const cohort_scheduler *scheduler,
+                           const cohort_scheduler_request *request, int32_t *out_blocks,
+                           int32_t *out_n_idle) {
+    int32_t most = (request->n_tokens - 1) / scheduler->limits.block_size, n = 0;
+    *out_n_idle = 0;
+    if (!request->reads_cache) return 0;
+    if (most > request->n_keys) most = request->n_keys;
+    for (; n < most; n++) {
+        int32_t id = cohort_blocks_find(&scheduler->blocks, &request->keys[n]);
+        if (id == COHORT_BLOCK_NONE) break;
+        out_blocks[n] = id;
+        *out_n_idle += !cohort_blocks_n_users(&scheduler->blocks, id);
+    }
+    return n;
+}
+
+static void start_behind(cohort_scheduler *scheduler, cohort_scheduler_request *request,
+                         int32_t n_cached) {
+    const int32_t *table = table_of(scheduler, request->slot);
+    for (int32_t i = 0; i < n_cached; i++)
+        cohort_blocks_share(&scheduler->blocks, table[i]);
+    request->n_blocks = request->n_published = n_cached;
+    request->n_scheduled = n_cached * scheduler->limits.block_size;
+    if (!request->reads_cache || request->n_preemptions) return;
+    request->n_cached_tokens = request->n_scheduled;
+    scheduler->n_cache_queries += (uint64_t)request->n_tokens;
+    scheduler->n_cache_hits += (uint64_t)request->n_cached_tokens;
 }
 
 /* ---- a step ------------------------------------------------------------------------ */
@@ -255,24 +305,35 @@ static int32_t token_limit(const cohort_scheduler *scheduler, int32_t max_sequen
     return (int32_t)(share < most ? share : most);
 }
 
+/* Tokens that a step could compute; the last of them may be one that is still sampled. */
+static int32_t pending_tokens(const cohort_scheduler_request *request) {
+    int32_t expected = request->n_tokens + request->n_sampling;
+    bool ahead = request->runs_ahead && expected < request->max_tokens;
+    return (ahead ? expected : request->n_tokens) - request->n_scheduled;
+}
+
 static void enter(struct step *step, cohort_scheduler *scheduler,
                   cohort_scheduler_request *request, int32_t n_tokens,
                   int32_t n_old_blocks) {
     bool is_new = request->n_sent == 0;
+    int32_t n_expected = request->n_tokens + request->n_sampling;
+    bool samples = request->n_scheduled + n_tokens == n_expected;
     step->entries[step->n_entries++] = (cohort_schedule_entry){
         .request = request,
         .is_new = is_new,
-        .samples = request->n_scheduled + n_tokens == request->n_tokens,
+        .samples = samples,
         .n_computed_tokens = request->n_scheduled,
         .n_scheduled_tokens = n_tokens,
-        .n_new_tokens = is_new ? 0 : request->n_tokens - request->n_sent,
+        .n_new_tokens = is_new ? 0 : n_expected - request->n_sent,
         .n_new_blocks = request->n_blocks - n_old_blocks,
         .new_blocks = table_of(scheduler, request->slot) + n_old_blocks,
     };
     step->n_tokens += n_tokens;
     request->n_scheduled += n_tokens;
-    request->n_sent = request->n_tokens;
+    request->n_sent = n_expected + (samples && scheduler->limits.ranks_keep_tokens);
+    request->n_sampling += samples;
     request->n_in_flight++;
+    publish(scheduler, request);
 }
 
 /* Requests that run, in order of arrival.  Returns whether some had to give way. */
@@ -282,7 +343,7 @@ static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
     for (cohort_scheduler_request *request = scheduler->running.first;
          request && step->n_entries < max_sequences && step->n_tokens < max_tokens;
          request = request->next) {
-        int32_t n_tokens = request->n_tokens - request->n_scheduled;
+        int32_t n_tokens = pending_tokens(request);
         if (n_tokens == 0) continue; /* its last token is on the way */
         if (n_tokens > max_tokens - step->n_tokens)
             n_tokens = max_tokens - step->n_tokens;
@@ -295,22 +356,36 @@ static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
     return preempted;
 }
 
+/* Takes a slot, and the blocks that the cache has; false where there is no room. */
+static bool admit(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
+    if (scheduler->n_free_slots == 0) return false;
+    int32_t n_idle, slot = scheduler->free_slots[scheduler->n_free_slots - 1];
+    int32_t n_cached =
+        find_cached(scheduler, request, table_of(scheduler, slot), &n_idle);
+    if (blocks_for(scheduler, request->n_tokens) - n_cached >
+        scheduler->blocks.n_free - n_idle)
+        return false;
+    scheduler->n_free_slots--;
+    request->slot = slot;
+    start_behind(scheduler, request, n_cached);
+    list_remove(&scheduler->waiting, request);
+    request->is_queued = false;
+    request->is_running = true;
+    list_insert(&scheduler->running, request);
+    return true;
+}
+
 static void admit_waiting(cohort_scheduler *scheduler, struct step *step,
                           int32_t max_sequences, int32_t max_tokens) {
     cohort_scheduler_request *request;
-    while ((request = scheduler->waiting.first) && scheduler->n_free_slots > 0 &&
-           step->n_entries < max_sequences && step->n_tokens < max_tokens &&
-           blocks_for(scheduler, request->n_tokens) <= scheduler->blocks.n_free) {
-        list_remove(&scheduler->waiting, request);
-        request->is_queued = false;
-        request->is_running = true;
-        list_insert(&scheduler->running, request);
-        request->slot = scheduler->free_slots[--scheduler->n_free_slots];
-        int32_t n_tokens = request->n_tokens;
+    while ((request = scheduler->waiting.first) && step->n_entries < max_sequences &&
+           step->n_tokens < max_tokens && admit(scheduler, request)) {
+        int32_t n_tokens = request->n_tokens - request->n_scheduled;
         if (n_tokens > max_tokens - step->n_tokens)
             n_tokens = max_tokens - step->n_tokens;
         bool preempted = false,
-             reserved = reserve(scheduler, request, n_tokens, &preempted);
+             reserved =
+                 reserve(scheduler, request, request->n_scheduled + n_tokens, &preempted);
         assert(reserved && !preempted);
         enter(step, scheduler, request, n_tokens, 0);
     }
@@ -344,12 +419,12 @@ bool cohort_scheduler_next(cohort_scheduler *scheduler, cohort_schedule *out_sch
 
 void cohort_scheduler_add(cohort_scheduler *scheduler,
                           cohort_scheduler_request *request) {
-    assert(request->n_tokens > 0 && request->n_tokens <= scheduler->limits.max_model_len);
-    int32_t n_tokens = request->n_tokens;
-    *request = (cohort_scheduler_request){.n_tokens = n_tokens,
-                                          .arrival = ++scheduler->last_arrival,
-                                          .slot = -1,
-                                          .is_queued = true};
+    assert(request->n_tokens > 0 && request->n_tokens <= request->max_tokens &&
+           request->max_tokens <= scheduler->limits.max_model_len + 1);
+    assert(!request->runs_ahead || scheduler->limits.ranks_keep_tokens);
+    request->arrival = ++scheduler->last_arrival;
+    request->slot = -1;
+    request->is_queued = true;
     list_insert(&scheduler->waiting, request);
 }
 
@@ -373,10 +448,11 @@ void cohort_scheduler_complete(cohort_scheduler *scheduler,
 
 void cohort_scheduler_append(cohort_scheduler *scheduler,
                              cohort_scheduler_request *request) {
-    assert(request->is_running && request->n_in_flight == 0 &&
-           request->n_scheduled == request->n_tokens &&
+    assert(request->is_running && request->n_sampling > 0 &&
+           request->n_scheduled >= request->n_tokens &&
            request->n_tokens < scheduler->limits.max_model_len);
     request->n_tokens++;
+    request->n_sampling--;
 }
 
 void cohort_scheduler_finish(cohort_scheduler *scheduler,
@@ -403,6 +479,12 @@ int32_t cohort_scheduler_n_in_flight(const cohort_scheduler *scheduler) {
 
 uint64_t cohort_scheduler_n_preemptions(const cohort_scheduler *scheduler) {
     return scheduler->n_preemptions;
+}
+
+void cohort_scheduler_cache_use(const cohort_scheduler *scheduler, uint64_t *out_queries,
+                                uint64_t *out_hits) {
+    *out_queries = scheduler->n_cache_queries;
+    *out_hits = scheduler->n_cache_hits;
 }
 
 const cohort_blocks *cohort_scheduler_blocks(const cohort_scheduler *scheduler) {

@@ -5,16 +5,22 @@
  *             ^------- preempted ---------'        (blocks gone, computed anew later)
  *
  * Pure: events in (add, complete, append, finish), a step out (next); no clock, no I/O,
- * and token counts only, never tokens.  First come, first served: requests run in the
- * order of their arrival, and the latest gives way where blocks run out.
+ * and token counts only, never tokens.  First come, first served, within one priority:
+ * requests run in that order, and the last of it gives way where blocks run out.
  *
- * A request may be in several steps under way at once only with consecutive parts of what
- * is known of it, that is its prompt: ranks carry steps out in order.  With pp stages the
+ * A request may be in several steps under way at once with consecutive parts of it: ranks
+ * carry steps out in order.  Those are parts of its prompt or, where the ranks keep what
+ * they sample, a token that is not known here yet (async scheduling).  With pp stages the
  * sequences and prompt tokens are dealt out over pp steps and more, so that all stages
  * have work; one stage gets all in one step.
  *
+ * Full blocks are published under the keys that the caller gives, and whoever begins with
+ * the same keys starts behind them: the ranks store a step's keys and values before they
+ * read any, so that even requests of one step share.
+ *
  * Ownership: requests are the caller's, at a fixed place from add until they are finished
- *            and no step holds them.  A schedule is valid until the next call.
+ *            and no step holds them; their keys as well.  A schedule is valid until the
+ *            next call.
  * Threads:   belongs to one thread.
  */
 #ifndef COHORT_ENGINE_SCHEDULER_H
@@ -42,18 +48,30 @@ typedef struct cohort_scheduler_limits {
     int32_t n_blocks; /* enough for one sequence of max_model_len */
     int32_t pp_size;
     int32_t max_in_flight;
+    bool ranks_keep_tokens; /* that they sample: they are not told them */
 } cohort_scheduler_limits;
 
 typedef struct cohort_scheduler_request {
-    int32_t n_tokens; /* known: prompt and generated; the caller sets it before add */
+    /* The caller's, before add. */
+    int32_t n_tokens;   /* known: the prompt; the scheduler's from then on */
+    int32_t max_tokens; /* prompt and generated: it ends with these at the latest */
+    int32_t priority;   /* the smaller, the earlier */
+    bool runs_ahead;    /* its next token may be scheduled before the last is known */
+    bool reads_cache;   /* may start behind blocks that others published */
+    /* Of its full blocks as far as tokens are known; may be more at any time.  0: it
+     * publishes nothing. */
+    const cohort_block_key *keys;
+    int32_t n_keys;
 
-    /* The scheduler's. */
+    /* The scheduler's; zero before add. */
     uint64_t arrival;
     int32_t n_scheduled; /* tokens in the cache, or under way to it */
     int32_t n_sent;      /* tokens that the ranks know; 0: not even the request */
-    int32_t n_blocks;
-    int32_t slot;        /* -1: none; among the ranks, the request's name */
-    int32_t n_in_flight; /* steps under way that hold it */
+    int32_t n_sampling;  /* tokens that steps under way will give */
+    int32_t n_blocks, n_published;
+    int32_t n_cached_tokens; /* that it found in the cache when it first ran */
+    int32_t slot;            /* -1: none; among the ranks, the request's name */
+    int32_t n_in_flight;     /* steps under way that hold it */
     int32_t n_preemptions;
     bool is_queued, is_running, is_finished;
     struct cohort_scheduler_request *previous, *next;
@@ -102,6 +120,9 @@ int32_t cohort_scheduler_n_running(const cohort_scheduler *scheduler);
 int32_t cohort_scheduler_n_waiting(const cohort_scheduler *scheduler);
 int32_t cohort_scheduler_n_in_flight(const cohort_scheduler *scheduler); /* steps */
 uint64_t cohort_scheduler_n_preemptions(const cohort_scheduler *scheduler);
+/* Tokens of requests that looked into the cache, and those that they found there. */
+void cohort_scheduler_cache_use(const cohort_scheduler *scheduler, uint64_t *out_queries,
+                                uint64_t *out_hits);
 /* For tests and metrics. */
 const cohort_blocks *cohort_scheduler_blocks(const cohort_scheduler *scheduler);
 const int32_t *cohort_scheduler_block_table(const cohort_scheduler *scheduler,

@@ -116,6 +116,7 @@ static cohort_completion *add_completion(cohort_engine *engine,
         .submitted_ns = sequence->submitted_ns,
         .scheduled_ns = sequence->scheduled_ns,
         .n_preemptions = sequence->scheduled.n_preemptions,
+        .n_cached_tokens = sequence->scheduled.n_cached_tokens,
     };
     return completion;
 }
@@ -224,6 +225,7 @@ static cohort_status add_token(cohort_engine *engine, engine_sequence *sequence,
         return COHORT_FAIL(COHORT_E_PROTOCOL, "the output rank sampled token %d of %d",
                            token, engine->info.vocab_size);
     sequence->tokens[sequence->n_tokens++] = token;
+    cohort_engine_extend_keys(engine, sequence);
     cohort_completion *completion = add_completion(engine, sequence);
     completion->token_ids = sequence->tokens + sequence->n_tokens - 1;
     completion->n_token_ids = 1;
@@ -366,6 +368,8 @@ void cohort_engine_get_stats(const cohort_engine *engine,
         .n_computed_tokens = engine->n_computed_tokens,
         .n_preemptions = cohort_scheduler_n_preemptions(engine->scheduler),
     };
+    cohort_scheduler_cache_use(engine->scheduler, &out_stats->n_cache_queries,
+                               &out_stats->n_cache_hits);
 }
 
 bool cohort_engine_has_unfinished(const cohort_engine *engine) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,10 @@ static cohort_status check_stops(const cohort_engine *engine,
 static cohort_status check(const cohort_engine *engine, const cohort_request *request) {
     const cohort_sampling_params *sampling = &request->sampling;
     COHORT_TRY(check_numbers(request));
+    if (request->priority && !engine->options.priority_scheduling)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "Got priority %d but Priority scheduling is not enabled.",
+                           request->priority);
     COHORT_TRY(check_stops(engine, request));
     COHORT_TRY(check_tokens(engine, "stop_token_ids", sampling->stop_tokens,
                             sampling->n_stop_tokens));
@@ -197,6 +202,11 @@ static cohort_status copy_request(const cohort_engine *engine, const cohort_requ
     request->include_stop = from->include_stop_str_in_output;
     request->skip_special = from->skip_special_tokens;
     request->detokenize = from->detokenize;
+    request->priority = from->priority;
+    if (from->cache_salt)
+        crypto_generichash((uint8_t *)&request->salt, sizeof request->salt,
+                           (const uint8_t *)from->cache_salt, strlen(from->cache_salt),
+                           NULL, 0);
     request->sampling = from->sampling;
     request->min_tokens = from->sampling.min_tokens;
     if (from->sampling.temperature > 0 &&
@@ -219,6 +229,7 @@ void cohort_engine_sequence_free(engine_sequence *sequence) {
     free(sequence->prompt_entries);
     free(sequence->prompt_logprobs);
     free(sequence->tokens);
+    free(sequence->keys);
     free(sequence);
     if (--request->n_left == 0) free_request(request);
 }
@@ -238,14 +249,27 @@ static cohort_status fill_sequence(const cohort_engine *engine,
                                    engine_sequence *sequence) {
     engine_request *request = sequence->request;
     size_t n_prompt = (size_t)request->n_prompt_tokens;
-    sequence->tokens =
-        malloc((n_prompt + (size_t)request->max_tokens) * sizeof *sequence->tokens);
+    size_t n_most = n_prompt + (size_t)request->max_tokens;
+    sequence->tokens = malloc(n_most * sizeof *sequence->tokens);
     if (!sequence->tokens) return no_memory();
     memcpy(sequence->tokens, request->prompt, n_prompt * sizeof *sequence->tokens);
     sequence->n_tokens = request->n_prompt_tokens;
-    sequence->scheduled.n_tokens = request->n_prompt_tokens;
     if (sequence->index == 0 && request->sampling.n_prompt_logprobs >= 0)
         COHORT_TRY(reserve_prompt_logprobs(sequence));
+    if (engine->options.enable_prefix_caching) {
+        size_t n_blocks = n_most / (size_t)engine->options.block_size;
+        sequence->keys = malloc((n_blocks + 1) * sizeof *sequence->keys);
+        if (!sequence->keys) return no_memory();
+    }
+    sequence->scheduled = (cohort_scheduler_request){
+        .n_tokens = request->n_prompt_tokens,
+        .max_tokens = request->n_prompt_tokens + request->max_tokens,
+        .priority = request->priority,
+        .runs_ahead = engine->ranks_keep_tokens,
+        /* Logprobs of a prompt take its logits, which the cache does not have. */
+        .reads_cache = sequence->keys && !sequence->prompt_logprobs,
+        .keys = sequence->keys};
+    cohort_engine_extend_keys(engine, sequence);
     if (!request->detokenize) return COHORT_OK;
     sequence->text = (cohort_stop_text){.stop = (const char *const *)request->stop,
                                         .n_stop = request->n_stop,

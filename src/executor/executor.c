@@ -147,8 +147,7 @@ static cohort_status make_ranks(cohort_executor *executor) {
     const cohort_executor_options *options = &executor->options;
     executor->world_size = options->tp * options->pp;
     executor->output_rank = (options->pp - 1) * options->tp;
-    executor->max_in_flight =
-        options->pp + (options->async_scheduling && options->pp > 1 ? 1 : 0);
+    executor->max_in_flight = options->pp + options->async_scheduling;
     if (executor->max_in_flight > COHORT_MAX_PENDING_CALLS - 1)
         executor->max_in_flight = COHORT_MAX_PENDING_CALLS - 1;
     executor->epoch = 1;

@@ -42,6 +42,7 @@ cohort_generation *cohort_generation_create(cohort_server *server,
         .max_model_len = server->info.max_model_len,
         .max_logprobs = server->options.max_logprobs,
         .vocab_size = server->info.vocab_size,
+        .priority_scheduling = server->info.priority_scheduling,
     };
     if (!cohort_read_body(exchange, kind->schema, &generation->api, error) ||
         !cohort_check_model(server, &generation->api, error) ||

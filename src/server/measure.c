@@ -15,6 +15,7 @@ static void measure_token(cohort_generation *generation, cohort_choice *choice,
     cohort_metrics *metrics = generation->server->metrics;
     bool is_first = choice->first_ns == 0;
     cohort_metrics_add_tokens(metrics, is_first ? completion->n_prompt_token_ids : 0,
+                              is_first ? completion->n_cached_tokens : 0,
                               completion->n_token_ids);
     if (is_first) {
         choice->first_ns = now_ns;
@@ -43,7 +44,8 @@ static void measure_end(const cohort_generation *generation, const cohort_choice
         {COHORT_INFERENCE_TIME, seconds(scheduled_ns, choice->last_ns)},
         {COHORT_DECODE_TIME, decode_s},
         {COHORT_REQUEST_PROMPT_TOKENS, completion->n_prompt_token_ids},
-        {COHORT_REQUEST_COMPUTED_TOKENS, completion->n_prompt_token_ids},
+        {COHORT_REQUEST_COMPUTED_TOKENS,
+         completion->n_prompt_token_ids - completion->n_cached_tokens},
         {COHORT_REQUEST_GENERATION_TOKENS, choice->n_generated},
         {COHORT_REQUEST_PREEMPTIONS, completion->n_preemptions},
     };

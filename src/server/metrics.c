@@ -43,7 +43,7 @@ struct cohort_metrics {
     handler handlers[MAX_HANDLERS];
     int n_handlers;
     uint64_t endings[COHORT_N_ENDINGS];
-    uint64_t n_rejections, n_prompt_tokens, n_generated_tokens;
+    uint64_t n_rejections, n_prompt_tokens, n_cached_tokens, n_generated_tokens;
     cohort_engine_stats stats;
 };
 
@@ -189,9 +189,10 @@ void cohort_metrics_observe(cohort_metrics *metrics, cohort_histogram at, double
 }
 
 void cohort_metrics_add_tokens(cohort_metrics *metrics, int32_t n_prompt,
-                               int32_t n_generated) {
+                               int32_t n_cached, int32_t n_generated) {
     pthread_mutex_lock(&metrics->lock);
     metrics->n_prompt_tokens += (uint64_t)n_prompt;
+    metrics->n_cached_tokens += (uint64_t)n_cached;
     metrics->n_generated_tokens += (uint64_t)n_generated;
     pthread_mutex_unlock(&metrics->lock);
 }
@@ -357,9 +358,9 @@ static void write_counters(const cohort_metrics *metrics, cohort_body *out) {
         double value;
         const char *help;
     } counters[] = {
-        {"prefix_cache_queries", 0,
+        {"prefix_cache_queries", (double)stats->n_cache_queries,
          "Prefix cache queries, in terms of number of queried tokens."},
-        {"prefix_cache_hits", 0,
+        {"prefix_cache_hits", (double)stats->n_cache_hits,
          "Prefix cache hits, in terms of number of cached tokens."},
         {"external_prefix_cache_queries", 0,
          "External prefix cache queries from KV connector cross-instance cache sharing, "
@@ -375,7 +376,8 @@ static void write_counters(const cohort_metrics *metrics, cohort_body *out) {
          "Cumulative number of preemption from the engine."},
         {"prompt_tokens", (double)metrics->n_prompt_tokens,
          "Number of prefill tokens processed."},
-        {"prompt_tokens_cached", 0, "Number of cached prompt tokens (local + external)."},
+        {"prompt_tokens_cached", (double)metrics->n_cached_tokens,
+         "Number of cached prompt tokens (local + external)."},
         {"generation_tokens", (double)metrics->n_generated_tokens,
          "Number of generation tokens processed."},
     };
@@ -385,13 +387,17 @@ static void write_counters(const cohort_metrics *metrics, cohort_body *out) {
         write_one(out, name, "counter", metrics->labels, counters[i].value,
                   counters[i].help);
     }
-    static const char *const sources[] = {"local_compute", "local_cache_hit",
-                                          "external_kv_transfer"};
+    const struct {
+        const char *name;
+        uint64_t n_tokens;
+    } sources[] = {{"local_compute", metrics->n_prompt_tokens - metrics->n_cached_tokens},
+                   {"local_cache_hit", metrics->n_cached_tokens},
+                   {"external_kv_transfer", 0}};
     write_head(out, "vllm:prompt_tokens_by_source_total", "counter",
                "Number of prompt tokens by source.");
     for (int i = 0; i < 3; i++)
         write_with(out, "vllm:prompt_tokens_by_source_total", metrics->labels, "source",
-                   sources[i], i == 0 ? (double)metrics->n_prompt_tokens : 0);
+                   sources[i].name, (double)sources[i].n_tokens);
     write_head(out, "vllm:request_success_total", "counter",
                "Count of successfully processed requests.");
     for (int i = 0; i < COHORT_N_ENDINGS; i++)
@@ -413,11 +419,12 @@ static void write_engine(const cohort_metrics *metrics, cohort_body *out) {
     }
     double tokens = (double)info->num_blocks * info->block_size;
     snprintf(labels, sizeof labels,
-             "block_size=\"%d\",cache_dtype=\"auto\",enable_prefix_caching=\"False\","
+             "block_size=\"%d\",cache_dtype=\"auto\",enable_prefix_caching=\"%s\","
              "engine=\"0\",kv_cache_max_concurrency=\"%.2f\",kv_cache_memory_bytes=\"%lld"
              "\",kv_cache_size_tokens=\"%.0f\",num_cpu_blocks=\"None\",num_gpu_blocks=\"%"
              "lld\"",
-             info->block_size, tokens / info->max_model_len,
+             info->block_size, info->prefix_caching ? "True" : "False",
+             tokens / info->max_model_len,
              (long long)(info->num_blocks * info->kv_block_bytes), tokens,
              (long long)info->num_blocks);
     write_one(out, "vllm:cache_config_info", "gauge", labels, 1,

@@ -309,6 +309,10 @@ static void read_flags(reader *self) {
     const cohort_api_request *api = self->api;
     cohort_request *request = &self->out->request;
     request->ignore_eos = api->ignore_eos.whole;
+    request->cache_salt = api->cache_salt.is_set ? api->cache_salt.text : NULL;
+    request->priority = api->priority.whole < INT32_MIN   ? INT32_MIN
+                        : api->priority.whole > INT32_MAX ? INT32_MAX
+                                                          : (int32_t)api->priority.whole;
     request->include_stop_str_in_output = api->include_stop_str_in_output.whole;
     request->skip_special_tokens = api->skip_special_tokens.whole;
     if (!api->seed.is_set) return;
@@ -330,7 +334,7 @@ static bool refuse_undone(reader *self) {
                                  "response_format of type '%.40s' is not supported; "
                                  "'text' is",
                                  name ? name : "");
-    if (api->priority.whole)
+    if (api->priority.whole && !self->limits->priority_scheduling)
         return cohort_api_refuse(
             self->error, 400, "priority",
             "Got priority %lld but Priority scheduling is not enabled.",

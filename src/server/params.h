@@ -23,6 +23,7 @@ typedef struct cohort_params {
 
 typedef struct cohort_params_limits {
     int32_t max_model_len, max_logprobs, vocab_size;
+    bool priority_scheduling;
 } cohort_params_limits;
 
 /* defaults: cohort_engine_request_defaults().  deinit frees in either case. */

@@ -32,7 +32,7 @@ typedef struct cohort_value {
 
 typedef struct cohort_api_request {
     cJSON *json;
-    cohort_value model, prompt, messages, tokens, request_id;
+    cohort_value model, prompt, messages, tokens, request_id, cache_salt;
     cohort_value max_tokens, max_completion_tokens, n, stream, stream_options, echo;
     cohort_value logprobs, top_logprobs, prompt_logprobs, priority, seed;
     cohort_value temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty;

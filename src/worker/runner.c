@@ -47,6 +47,7 @@ struct runner {
     int32_t blocks_per_slot;
     uint64_t kv_cache_memory_bytes; /* 0: decide here */
     int64_t execute_timeout_ms;
+    bool keeps_tokens;
 
     struct slot *slots;
     int32_t *block_tables; /* max_num_seqs * blocks_per_slot */
@@ -57,6 +58,7 @@ struct runner {
     cohort_sequence *sequences;
     int32_t *n_logit_rows;
     cohort_step_result *results;
+    int32_t *sampled; /* by entry, where tokens are kept */
     cohort_position_logprobs *positions;
     cohort_token_logprob *logprobs;
     size_t n_positions, positions_capacity, n_logprobs, logprobs_capacity;
@@ -157,8 +159,10 @@ static cohort_status allocate(struct runner *runner) {
     runner->sequences = calloc(slots, sizeof *runner->sequences);
     runner->n_logit_rows = calloc(slots, sizeof *runner->n_logit_rows);
     runner->results = calloc(slots, sizeof *runner->results);
+    runner->sampled = calloc(slots, sizeof *runner->sampled);
     if (!runner->slots || !runner->block_tables || !runner->token_ids ||
-        !runner->sequences || !runner->n_logit_rows || !runner->results)
+        !runner->sequences || !runner->n_logit_rows || !runner->results ||
+        !runner->sampled)
         return COHORT_FAIL(COHORT_E_NOMEM, "state of %zu sequences", slots);
     return COHORT_OK;
 }
@@ -176,6 +180,9 @@ static cohort_status runner_open(const cohort_worker_info *info, void **out_cont
     COHORT_TRY(config_int(info, "kv_cache_memory_bytes", 0, INT64_MAX, 0, &memory_bytes));
     COHORT_TRY(config_int(info, "execute_timeout_ms", 0, INT64_MAX / 2000000, 300000,
                           &runner->execute_timeout_ms));
+    int64_t keep_tokens;
+    COHORT_TRY(config_int(info, "keep_tokens", 0, info->pp == 1, 0, &keep_tokens));
+    runner->keeps_tokens = keep_tokens;
     runner->kv_cache_memory_bytes = (uint64_t)memory_bytes;
     COHORT_TRY(open_model(runner, info));
     return allocate(runner);
@@ -192,6 +199,7 @@ static void runner_close(void *context) {
     free(runner->sequences);
     free(runner->n_logit_rows);
     free(runner->results);
+    free(runner->sampled);
     free(runner->positions);
     free(runner->logprobs);
     cohort_step_view_deinit(&runner->view);
@@ -529,6 +537,22 @@ static cohort_status reply_results(const struct runner *runner,
     return COHORT_OK;
 }
 
+/* What the output rank has sampled, added to the requests of every rank. */
+static cohort_status keep_tokens(struct runner *runner, int64_t deadline_ns) {
+    const cohort_step *step = &runner->view.step;
+    for (uint32_t i = 0; runner->sampler && i < step->n_entries; i++)
+        runner->sampled[i] = runner->results[i].token_id;
+    if (runner->info->tp > 1)
+        COHORT_TRY(cohort_broadcast(runner->info->tp_group, 0, runner->sampled,
+                                    step->n_entries * sizeof *runner->sampled,
+                                    deadline_ns));
+    for (uint32_t i = 0; i < step->n_entries; i++)
+        if (step->entries[i].flags & COHORT_ENTRY_SAMPLE)
+            COHORT_TRY(append_tokens(runner, &runner->slots[step->entries[i].slot],
+                                     &runner->sampled[i], 1));
+    return COHORT_OK;
+}
+
 static cohort_status runner_execute(void *context, const void *payload, size_t size_bytes,
                                     cohort_worker_reply *reply) {
     struct runner *runner = context;
@@ -548,6 +572,7 @@ static cohort_status runner_execute(void *context, const void *payload, size_t s
     };
     COHORT_TRY(cohort_model_forward(runner->model, &batch,
                                     runner->sampler ? take_logits : NULL, runner));
+    if (runner->keeps_tokens) COHORT_TRY(keep_tokens(runner, batch.deadline_ns));
     cohort_worker_count_tokens(runner->info->worker, (uint64_t)n_rows);
     return runner->sampler ? reply_results(runner, reply) : COHORT_OK;
 }

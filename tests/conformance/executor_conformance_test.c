@@ -407,7 +407,7 @@ static void r23_steps_in_flight_are_limited(void **state) {
         int32_t pp;
         bool is_async;
         int32_t limit;
-    } cases[] = {{1, false, 1}, {1, true, 1}, {2, false, 2}, {2, true, 3}};
+    } cases[] = {{1, false, 1}, {1, true, 2}, {2, false, 2}, {2, true, 3}};
     for (size_t i = 0; i < 4; i++) {
         int32_t ms = 200;
         cohort_future *futures[4] = {NULL};

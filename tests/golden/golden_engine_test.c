@@ -100,6 +100,8 @@ static cohort_engine *start(const struct golden *golden, const struct layout *la
     options.dtype = dtype;
     options.max_num_batched_tokens = chunk;
     options.max_num_seqs = 7;
+    /* What others computed, and steps ahead of their tokens, with whole prompts only. */
+    options.enable_prefix_caching = options.executor.async_scheduling = chunk > 7;
     options.kv_cache_memory_bytes = 16 << 20;
     options.cpu_threads_bind = "nobind"; /* other tests run beside this one */
     options.skip_tokenizer_init = true;

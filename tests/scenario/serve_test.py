@@ -615,18 +615,20 @@ class Endings(unittest.TestCase):
     """Tests that end their server."""
 
     def test_greedy_text_is_the_same_however_it_is_computed(self):
-        few_blocks = ("--num-gpu-blocks-override", "42", "--max-model-len", "640")
+        few_blocks = ("--num-gpu-blocks-override", "42", "--max-model-len", "640",
+                      "--no-enable-prefix-caching")
         small_chunks = ("--max-num-batched-tokens", "24")
+        in_turns = ("--no-async-scheduling",)
         lines = [{"prompt": "a bc d " * (1 + i * 7 % 29), "max_tokens": 4 + i * 11 % 60}
                  for i in range(64)]
         for ranks in ((), ("-tp", "2"), ("-pp", "2")):
             wanted = generate(lines, *ranks)
-            for options in (few_blocks, small_chunks):
+            for options in (few_blocks, small_chunks, in_turns):
                 with self.subTest(ranks + options), Server(*ranks, *options) as server:
                     self.assertEqual(together(server, lines), wanted)
-                    if options == few_blocks:
-                        preempted = metrics(server)[0]["vllm:num_preemptions_total"]
-                        self.assertGreater(sum(preempted.values()), 0)
+                    values = metrics(server)[0]
+                    seen = "num_preemptions" if options == few_blocks else "prefix_cache_hits"
+                    self.assertGreater(sum(values[f"vllm:{seen}_total"].values()), 0)
                     self.assertEqual(server.stop(), 0)
 
     def test_keys_are_asked_for(self):
