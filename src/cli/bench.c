@@ -10,43 +10,9 @@
 
 #include "base/random.h"
 #include "cli/options.h"
+#include "cli/series.h"
 #include "cohort/clock.h"
 #include "micro.h"
-
-typedef struct series {
-    double *seconds;
-    size_t count, capacity;
-} series;
-
-static void add_to(series *to, double seconds) {
-    if (to->count == to->capacity) {
-        to->capacity = to->capacity * 2 + 256;
-        to->seconds = realloc(to->seconds, to->capacity * sizeof(double));
-        if (!to->seconds) abort();
-    }
-    to->seconds[to->count++] = seconds;
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double percentile(series *of, double p) {
-    if (!of->count) return NAN;
-    qsort(of->seconds, of->count, sizeof(double), ascending);
-    double at = p / 100 * (double)(of->count - 1);
-    size_t low = (size_t)at;
-    size_t high = low + 1 < of->count ? low + 1 : low;
-    return of->seconds[low] + (at - (double)low) * (of->seconds[high] - of->seconds[low]);
-}
-
-static double mean(const series *of) {
-    double sum = 0;
-    for (size_t i = 0; i < of->count; i++)
-        sum += of->seconds[i];
-    return sum / (double)of->count;
-}
 
 static double seconds_since(int64_t start_ns) {
     return (double)(cohort_clock_ns() - start_ns) / 1e9;
@@ -55,7 +21,7 @@ static double seconds_since(int64_t start_ns) {
 /* What one round of requests took. */
 typedef struct lap {
     double total_s, first_token_s; /* until every prompt had its first token */
-    series steps;                  /* between outputs, once all prompts are done */
+    cli_series steps;              /* between outputs, once all prompts are done */
 } lap;
 
 static int submit_all(cohort_engine *engine, const cli_options *options, int64_t count,
@@ -98,7 +64,7 @@ static int run_round(cohort_engine *engine, const cli_options *options, int64_t 
             started += completion->n_generated == completion->n_token_ids;
         }
         int64_t now_ns = cohort_clock_ns();
-        if (last_ns) add_to(&out->steps, (double)(now_ns - last_ns) / 1e9);
+        if (last_ns) cli_series_add(&out->steps, (double)(now_ns - last_ns) / 1e9);
         if (started == count) {
             if (!last_ns) out->first_token_s = seconds_since(start_ns);
             last_ns = now_ns;
@@ -128,13 +94,13 @@ static int write_json(const char *path, cJSON *object) {
 static const double percents[] = {10, 25, 50, 75, 90, 99};
 enum { N_PERCENTS = sizeof percents / sizeof *percents };
 
-static int report_latency(const cli_options *options, series *totals, series *first,
-                          series *steps) {
+static int report_latency(const cli_options *options, cli_series *totals,
+                          cli_series *first, cli_series *steps) {
     double prefill = (double)(options->batch_size * options->input_len);
     double decode = (double)options->batch_size;
     cJSON *object = cJSON_CreateObject();
-    printf("Avg latency: %.6f seconds\n", mean(totals));
-    cJSON_AddNumberToObject(object, "avg_latency", mean(totals));
+    printf("Avg latency: %.6f seconds\n", cli_series_mean(totals, NAN));
+    cJSON_AddNumberToObject(object, "avg_latency", cli_series_mean(totals, NAN));
     cJSON *latencies = cJSON_AddArrayToObject(object, "latencies");
     for (size_t i = 0; i < totals->count; i++)
         cJSON_AddItemToArray(latencies, cJSON_CreateNumber(totals->seconds[i]));
@@ -143,21 +109,27 @@ static int report_latency(const cli_options *options, series *totals, series *fi
         char name[16];
         snprintf(name, sizeof name, "%g", percents[i]);
         printf("%s%% percentile latency: %.6f seconds\n", name,
-               percentile(totals, percents[i]));
-        cJSON_AddNumberToObject(table, name, percentile(totals, percents[i]));
+               cli_series_percentile(totals, percents[i], NAN));
+        cJSON_AddNumberToObject(table, name,
+                                cli_series_percentile(totals, percents[i], NAN));
     }
     printf("Prefill: %.1f tokens/s (time to first token %.3f ms)\n",
-           prefill / percentile(first, 50), percentile(first, 50) * 1e3);
+           prefill / cli_series_percentile(first, 50, NAN),
+           cli_series_percentile(first, 50, NAN) * 1e3);
     cJSON_AddNumberToObject(object, "prefill_tokens_per_s",
-                            prefill / percentile(first, 50));
+                            prefill / cli_series_percentile(first, 50, NAN));
     if (steps->count) {
         printf("Decode: %.1f tokens/s (step p50 %.3f ms, p90 %.3f ms, p99 %.3f ms)\n",
-               decode / percentile(steps, 50), percentile(steps, 50) * 1e3,
-               percentile(steps, 90) * 1e3, percentile(steps, 99) * 1e3);
+               decode / cli_series_percentile(steps, 50, NAN),
+               cli_series_percentile(steps, 50, NAN) * 1e3,
+               cli_series_percentile(steps, 90, NAN) * 1e3,
+               cli_series_percentile(steps, 99, NAN) * 1e3);
         cJSON_AddNumberToObject(object, "decode_tokens_per_s",
-                                decode / percentile(steps, 50));
-        cJSON_AddNumberToObject(object, "step_p50_s", percentile(steps, 50));
-        cJSON_AddNumberToObject(object, "step_p99_s", percentile(steps, 99));
+                                decode / cli_series_percentile(steps, 50, NAN));
+        cJSON_AddNumberToObject(object, "step_p50_s",
+                                cli_series_percentile(steps, 50, NAN));
+        cJSON_AddNumberToObject(object, "step_p99_s",
+                                cli_series_percentile(steps, 99, NAN));
     }
     int result = options->output_json ? write_json(options->output_json, object) : CLI_OK;
     cJSON_Delete(object);
@@ -165,7 +137,7 @@ static int report_latency(const cli_options *options, series *totals, series *fi
 }
 
 static int latency(cohort_engine *engine, const cli_options *options) {
-    series totals = {0}, first = {0}, steps = {0};
+    cli_series totals = {0}, first = {0}, steps = {0};
     int result = CLI_OK;
     for (int64_t i = -options->num_iters_warmup;
          result == CLI_OK && i < options->num_iters; i++) {
@@ -173,24 +145,24 @@ static int latency(cohort_engine *engine, const cli_options *options) {
         result = run_round(engine, options, options->batch_size,
                            (uint64_t)(i + 1000) << 20, &one);
         if (i >= 0 && result == CLI_OK) {
-            add_to(&totals, one.total_s);
-            add_to(&first, one.first_token_s);
+            cli_series_add(&totals, one.total_s);
+            cli_series_add(&first, one.first_token_s);
             for (size_t s = 0; s < one.steps.count; s++)
-                add_to(&steps, one.steps.seconds[s]);
+                cli_series_add(&steps, one.steps.seconds[s]);
         }
-        free(one.steps.seconds);
+        cli_series_deinit(&one.steps);
     }
     if (result == CLI_OK) result = report_latency(options, &totals, &first, &steps);
-    free(totals.seconds);
-    free(first.seconds);
-    free(steps.seconds);
+    cli_series_deinit(&totals);
+    cli_series_deinit(&first);
+    cli_series_deinit(&steps);
     return result;
 }
 
 static int throughput(cohort_engine *engine, const cli_options *options) {
     lap one = {0};
     int result = run_round(engine, options, options->num_prompts, 77, &one);
-    free(one.steps.seconds);
+    cli_series_deinit(&one.steps);
     if (result != CLI_OK) return result;
     double requests = (double)options->num_prompts;
     double output = requests * (double)options->output_len;
@@ -220,11 +192,13 @@ static const struct micro {
 int cli_bench(int argc, char **argv) {
     for (size_t i = 0; argc > 1 && i < sizeof micros / sizeof *micros; i++)
         if (!strcmp(argv[1], micros[i].name)) return micros[i].run(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "serve")) return cli_bench_serve(argc - 1, argv + 1);
     bool is_latency = argc > 1 && !strcmp(argv[1], "latency");
     if (!is_latency && (argc < 2 || strcmp(argv[1], "throughput"))) {
         bool is_asked = argc > 1 && !strcmp(argv[1], "--help");
         fprintf(is_asked ? stdout : stderr,
                 "usage: cohort bench latency|throughput MODEL_DIR [options]\n"
+                "       cohort bench serve --model NAME --tokenizer DIR [options]\n"
                 "       cohort bench queue|collective|rpc|launch [ROUNDS]\n");
         return is_asked ? CLI_OK : CLI_USAGE;
     }

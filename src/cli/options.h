@@ -33,6 +33,7 @@ enum {
     CLI_THROUGHPUT = 16,
     CLI_STAT = 32,
     CLI_SERVE = 64,
+    CLI_BENCH_SERVE = 128,
 };
 
 /* Words of an option that takes several: --api-key a b. */
@@ -40,6 +41,21 @@ typedef struct cli_list {
     const char *items[CLI_MAX_LIST];
     int n;
 } cli_list;
+
+/* Of `cohort bench serve`; whom it asks is with the other clients' options. */
+typedef struct cli_load_options {
+    const char *backend, *endpoint, *dataset, *tokenizer, *served_name, *label;
+    const char *percentile_metrics, *metric_percentiles, *result_dir, *result_filename;
+    const char *extra_body, *request_id_prefix;
+    int64_t random_input_len, random_output_len, random_prefix_len, input_len, output_len;
+    int64_t num_prompts, max_concurrency, seed, num_warmups, logprobs, top_k;
+    int64_t ready_timeout_s;
+    double random_range_ratio, request_rate, burstiness;
+    double temperature, top_p, min_p;
+    double repetition_penalty, presence_penalty, frequency_penalty;
+    cli_list metadata, goodput, headers;
+    bool ignore_eos, save_result, save_detailed, append_result, disable_tqdm, insecure;
+} cli_load_options;
 
 typedef struct cli_options {
     /* engine */
@@ -66,6 +82,10 @@ typedef struct cli_options {
     /* bench */
     int64_t input_len, output_len, batch_size, num_iters, num_iters_warmup, num_prompts;
     const char *output_json;
+    /* clients */
+    const char *base_url, *server_host, *server_model;
+    int64_t server_port;
+    cli_load_options load;
     /* serve */
     const char *host, *uds, *ssl_certfile, *ssl_keyfile;
     cli_list served_names, api_keys, allowed_origins;
@@ -99,6 +119,7 @@ int cli_generate(int argc, char **argv);
 int cli_worker(int argc, char **argv);
 int cli_stat(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+int cli_bench_serve(int argc, char **argv);
 int cli_serve(int argc, char **argv);
 int cli_config(int argc, char **argv);
 
