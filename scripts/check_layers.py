@@ -11,7 +11,8 @@ import re
 import sys
 
 LAYERS = ["base", "wire", "link", "queue", "collective", "text", "model", "worker",
-          "executor", "engine", "server", "client", "cli"]
+          "executor", "engine", "server", "client", "hub",
+          "cli"]
 PRIVATE = re.compile(r"(_internal|_impl|_body)\.h$|^model/cpu/|^queue/(ring|shm|stream)\.h$|"
                      r"^collective/(board|outbox|reduce)\.h$")
 ROOT = pathlib.Path(__file__).resolve().parent.parent

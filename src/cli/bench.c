@@ -212,6 +212,8 @@ int cli_bench(int argc, char **argv) {
     options.skip_tokenizer_init = true; /* ids in, ids out */
     if (is_latency && !cli_options_given(&options, &options.max_num_seqs))
         options.max_num_seqs = options.batch_size;
+    result = cli_find_model(&options);
+    if (result != CLI_OK) return result;
     result = cli_engine_options(&options, &engine_options);
     if (result != CLI_OK) return result;
     if (cohort_engine_start(&engine_options, &engine) < 0) return cli_fail("starting");

@@ -22,6 +22,11 @@ static volatile sig_atomic_t interrupted; /* the signal's number */
 
 static void on_interrupt(int number) { interrupted = number; }
 
+static bool is_interrupted(void *unused) {
+    (void)unused;
+    return interrupted != 0;
+}
+
 /* One completion under way. */
 typedef struct answer {
     uint64_t request_id;
@@ -306,7 +311,9 @@ int cli_generate(int argc, char **argv) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     session self = {.options = &options, .input_fd = -1};
-    result = start(&self);
+    options.is_cancelled = is_interrupted;
+    result = cli_find_model(&options);
+    if (result == CLI_OK) result = start(&self);
     if (result == CLI_OK) result = run(&self);
     if (self.engine &&
         cohort_executor_shutdown(cohort_engine_executor(self.engine)) < 0 &&

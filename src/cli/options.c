@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/log.h"
 
@@ -39,7 +38,12 @@ typedef struct row {
 
 static const row rows[] = {
     {"model", NULL, TEXT, CLI_ENGINE, AT(model), NULL, 0, 0,
-     "Hugging Face model directory (also the word without dashes)"},
+     "Hugging Face model directory, or its name, Org/Name (also the word without "
+     "dashes)"},
+    {"revision", NULL, TEXT, CLI_ENGINE, AT(revision), "main", 0, 0,
+     "branch, tag or commit of a model that is given by name"},
+    {"download-dir", NULL, TEXT, CLI_ENGINE, AT(download_dir), NULL, 0, 0,
+     "cache of such models (default: HF_HUB_CACHE, or hub in HF_HOME)"},
     {"tensor-parallel-size", "tp", COUNT, CLI_ENGINE, AT(tp), "1", 1, 1024,
      "ranks that share every layer"},
     {"pipeline-parallel-size", "pp", COUNT, CLI_ENGINE, AT(pp), "1", 1, 1024,
@@ -556,16 +560,7 @@ bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count) {
 static int64_t nanoseconds(double seconds) { return (int64_t)(seconds * 1e9); }
 
 int cli_engine_options(const cli_options *options, cohort_engine_options *out_options) {
-    struct stat found;
     cohort_log_level level;
-    if (!options->model) {
-        fprintf(stderr, "cohort: no model; give the directory of a Hugging Face model\n");
-        return CLI_USAGE;
-    }
-    if (stat(options->model, &found) || !S_ISDIR(found.st_mode)) {
-        fprintf(stderr, "cohort: model '%s' is no directory here\n", options->model);
-        return CLI_USAGE;
-    }
     if (options->log_level && !cohort_log_level_parse(options->log_level, &level)) {
         fprintf(stderr,
                 "cohort: --log-level '%s' is none of debug, info, warning, error\n",
@@ -596,7 +591,7 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
     engine.executor.execute_timeout_ns = nanoseconds(options->execute_timeout_s);
     engine.executor.hang_timeout_ns = nanoseconds(options->hang_timeout_s);
     engine.executor.shutdown_timeout_ns = nanoseconds(options->shutdown_timeout_s);
-    engine.model = options->model;
+    engine.model = options->model_dir;
     engine.dtype = options->dtype;
     engine.load_format = options->load_format;
     engine.seed = (uint64_t)options->seed;

@@ -18,6 +18,7 @@ enum {
     CLI_MAX_OPTIONS = 160,
     CLI_MAX_STOP = 16,
     CLI_MAX_LIST = 16,
+    CLI_PATH_BYTES = 4096,
     CLI_OK = 0,
     CLI_FAILED = 1,
     CLI_USAGE = 2,
@@ -59,6 +60,9 @@ typedef struct cli_load_options {
 
 typedef struct cli_options {
     /* engine */
+    char model_dir[CLI_PATH_BYTES];     /* once cli_find_model has found it */
+    bool (*is_cancelled)(void *unused); /* a signal came; NULL: not asked */
+    const char *revision, *download_dir;
     const char *model, *backend, *dtype, *load_format, *layer_partition, *threads_bind,
         *isa;
     const char *log_level, *instance;
@@ -108,6 +112,9 @@ void cli_options_print(FILE *out, int commands, bool with_values,
 /* "1,2,3"; false where it is no such list.  The caller frees. */
 bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count);
 
+/* Where the model is: its directory, or its snapshot in the cache, which is fetched if
+ * need be.  CLI_OK, or an exit code with a line on stderr. */
+int cli_find_model(cli_options *options);
 /* Engine options from the table; CLI_OK, or CLI_USAGE with a line on stderr. */
 int cli_engine_options(const cli_options *options, cohort_engine_options *out_options);
 /* Prints the last error as one line; the exit code that goes with it. */

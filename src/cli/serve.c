@@ -32,6 +32,13 @@ static void on_signal(int number) {
     errno = err;
 }
 
+static bool is_signalled(void *unused) {
+    int n = 0;
+    (void)unused;
+    sem_getvalue(&signals, &n);
+    return n > 0;
+}
+
 static void print_line(void *user_data, const char *line) {
     char when[32];
     time_t now = time(NULL);
@@ -107,11 +114,12 @@ static void drain(cohort_server *server, double timeout_s) {
     }
 }
 
-static int serve(const cli_options *options, cohort_server *server) {
+static int serve(cli_options *options, cohort_server *server) {
     cohort_engine_options engine_options;
     cohort_engine *engine;
     cohort_error failure;
-    int result = cli_engine_options(options, &engine_options);
+    int result = cli_find_model(options);
+    if (result == CLI_OK) result = cli_engine_options(options, &engine_options);
     if (result != CLI_OK) return result;
     if (cohort_engine_start(&engine_options, &engine) < 0) return cli_fail("starting");
     if (options->verbose) cli_print_start(engine);
@@ -137,6 +145,7 @@ int cli_serve(int argc, char **argv) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    options.is_cancelled = is_signalled;
     cohort_server *server;
     const cohort_server_options server_at = server_options(&options);
     if (cohort_server_bind(&server_at, &server) < 0) return cli_fail("serving");

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hub/hub.h - a model's directory by the model's name: from the Hugging Face cache, or
+ * from a hub into it.
+ *
+ *   CACHE/models--Org--Name/refs/main                 the commit
+ *                          /snapshots/COMMIT/FILE  -> ../../blobs/DIGEST
+ *                          /blobs/DIGEST              or DIGEST.incomplete
+ *
+ * The layout, the locks and the variables are huggingface_hub's, so both can share a
+ * cache, also at the same time.  A file is written under its .incomplete name, resumed
+ * from there after whatever happened, and renamed once its size and digest are right; the
+ * ref comes last, so what it names is whole.
+ *
+ * Asked online, the hub says what the revision is today; where it cannot be reached, a
+ * whole snapshot in the cache will do.
+ * Threads:   any; processes wait for each other, file by file.
+ * Errors:    COHORT_E_INVALID names what to set or correct; COHORT_E_IO the network or
+ * the disk; COHORT_E_PROTOCOL a hub whose words or digests are wrong; COHORT_E_CANCELLED.
+ */
+#ifndef COHORT_HUB_HUB_H
+#define COHORT_HUB_HUB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cohort/status.h"
+
+enum { COHORT_HUB_PATH_BYTES = 3072 };
+
+typedef struct cohort_hub_progress {
+    const char *file;
+    int64_t done_bytes, total_bytes; /* of the file */
+    int64_t resumed_bytes;           /* that were there before */
+    int64_t begin_ns;                /* when its transfer began */
+    bool is_done;
+} cohort_hub_progress;
+
+typedef struct cohort_hub_options {
+    const char *revision; /* branch, tag or commit; NULL: main */
+    const char *cache;    /* folder; NULL: HF_HUB_CACHE, HF_HOME/hub, ~/.cache/... */
+    const char *endpoint; /* NULL: HF_ENDPOINT, or what the build was given */
+    const char *token;    /* NULL: HF_TOKEN, or HF_HOME/token */
+    bool offline;         /* also by HF_HUB_OFFLINE */
+    void (*on_progress)(void *user_data, const cohort_hub_progress *progress);
+    bool (*is_cancelled)(void *user_data);
+    void *user_data;
+} cohort_hub_options;
+
+/* "Org/Name" or "Name", as a hub has them. */
+bool cohort_hub_is_name(const char *name);
+/* The folder of the cache. */
+cohort_status cohort_hub_cache(const cohort_hub_options *options, char *out_path,
+                               size_t size);
+/* out_dir: the snapshot's directory, whole. */
+cohort_status cohort_hub_find(const char *name, const cohort_hub_options *options,
+                              char *out_dir, size_t size);
+
+#endif /* COHORT_HUB_HUB_H */

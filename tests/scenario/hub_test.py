@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Models by name: `cohort generate Org/Name` against a small hub on loopback.
+
+The hub has what the real one has: commits, git and LFS digests, tokens, redirects of
+large files to a second host, ranges; and on request it stalls, breaks off or lies.
+"""
+import contextlib
+import hashlib
+import http.server
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+SOURCE = pathlib.Path(os.environ["COHORT_SOURCE_DIR"])
+COHORT = str(pathlib.Path(os.environ["COHORT_BUILD_DIR"]) / "cohort")
+MODEL = SOURCE / "tests/golden/llama-float32"
+FILES = {path.name: path.read_bytes() for path in MODEL.iterdir()
+         if path.name in ("config.json", "tokenizer.json", "model.safetensors",
+                          "generation_config.json")}
+LARGE = "model.safetensors"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NAME = "Acme/Tiny-1.0"
+TOKEN = "hf_secret"
+PATIENCE_S = 60
+
+
+class Hub:
+    """One hub and, on another port, the host of its large files."""
+
+    def __init__(self):
+        self.files = dict(FILES)
+        self.token = None          # one that must be brought
+        self.break_after = None    # bytes of a large file, then the connection ends
+        self.stall_after = None    # bytes of a large file, then nothing more comes
+        self.has_ranges = True
+        self.commit = COMMIT
+        self.log = []              # (port, path, range, authorization)
+        self.stalled, self.done = threading.Event(), threading.Event()
+        self.servers = [self.serve(), self.serve()]
+        self.port, self.far_port = (server.server_address[1] for server in self.servers)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def serve(self):
+        hub = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                hub.answer(self)
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return server
+
+    def close(self):
+        self.done.set()
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
+
+    def info(self):
+        def sibling(name, data):
+            git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+            entry = {"rfilename": name, "size": len(data), "blobId": git}
+            if name == LARGE:
+                entry["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data),
+                                "pointerSize": 134}
+            return entry
+        others = [{"rfilename": "README.md", "size": 1, "blobId": "0" * 40},
+                  {"rfilename": "onnx/model.onnx", "size": 1, "blobId": "0" * 40}]
+        return {"id": NAME, "sha": self.commit,
+                "siblings": others + [sibling(*item) for item in FILES.items()]}
+
+    def answer(self, request):
+        port = request.server.server_address[1]
+        path, bearer = request.path, request.headers["Authorization"]
+        self.log.append((port, path, request.headers["Range"], bearer))
+        if port == self.far_port:
+            return self.send(request, self.files[path.rsplit("/", 1)[1]], True)
+        if self.token and bearer != f"Bearer {self.token}":
+            return self.send(request, b"no", False, 401)
+        if path in (f"/api/models/{NAME}/revision/{one}?blobs=true"
+                    for one in ("main", "v1", COMMIT)):
+            return self.send(request, json.dumps(self.info()).encode(), False)
+        prefix = f"/{NAME}/resolve/{self.commit}/"
+        name = path.removeprefix(prefix)
+        if not path.startswith(prefix) or name not in self.files:
+            return self.send(request, b"not here", False, 404)
+        if name != LARGE:
+            return self.send(request, self.files[name], False)
+        request.send_response(302)
+        request.send_header("Location", f"http://127.0.0.1:{self.far_port}/large/{name}")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    def send(self, request, data, is_large, status=200):
+        start = 0
+        if is_large and self.has_ranges and request.headers["Range"]:
+            start = int(request.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            status = 206
+        request.send_response(status)
+        if status == 206:
+            request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        request.send_header("Content-Length", str(len(data) - start))
+        request.end_headers()
+        part = data[start:]
+        limit = (self.break_after or self.stall_after) if is_large else None
+        if not limit:
+            request.wfile.write(part)
+            return
+        request.wfile.write(part[:limit])
+        request.wfile.flush()
+        if self.stall_after:
+            self.stalled.set()
+            self.done.wait(PATIENCE_S)
+        request.close_connection = True
+
+
+class ByName(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.home = pathlib.Path(self.folder.name)
+        self.hub = Hub()
+        self.root = self.home / "hf/hub/models--Acme--Tiny-1.0"
+
+    def tearDown(self):
+        self.hub.close()
+        self.folder.cleanup()
+
+    def variables(self, **more):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+        return clean | {"HF_HOME": str(self.home / "hf"), "XDG_RUNTIME_DIR": str(self.home),
+                        "HF_ENDPOINT": self.hub.url, "no_proxy": "127.0.0.1"} | more
+
+    def words(self, *more):
+        return [COHORT, "generate", NAME, "--prompt-token-ids", "1,2,3", "--max-tokens", "3",
+                "--temperature", "0", "--kv-cache-memory-bytes", "4MiB", "--json", *more]
+
+    def generate(self, *more, **variables):
+        return subprocess.run(self.words(*more), env=self.variables(**variables), text=True,
+                              capture_output=True, timeout=PATIENCE_S)
+
+    def expect(self, *more, **variables):
+        done = self.generate(*more, **variables)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)["token_ids"], done.stderr
+
+    def refuse(self, text, *more, **variables):
+        done = self.generate(*more, **variables)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(text, done.stderr)
+        self.assertEqual(done.stdout, "")
+        return done
+
+    def incomplete(self):
+        found = list((self.root / "blobs").glob("*.incomplete"))
+        return found[0] if found else None
+
+    def test_fetched_model_is_the_model_and_lies_as_huggingface_hub_has_it(self):
+        by_path = subprocess.run(
+            [COHORT, "generate", str(MODEL), *self.words()[3:]], env=self.variables(), text=True,
+            capture_output=True, timeout=PATIENCE_S, check=True)
+        tokens, said = self.expect()
+        self.assertEqual(tokens, json.loads(by_path.stdout)["token_ids"])
+        self.assertEqual(said.count("fetched "), len(FILES))
+        self.assertEqual((self.root / "refs/main").read_text(), COMMIT)
+        snapshot = self.root / "snapshots" / COMMIT
+        self.assertEqual({path.name: path.read_bytes() for path in snapshot.iterdir()}, FILES)
+        link = os.readlink(snapshot / LARGE)
+        self.assertEqual(link, "../../blobs/" + hashlib.sha256(FILES[LARGE]).hexdigest())
+        asked = len(self.hub.log)
+        self.expect()
+        self.assertEqual([path for _, path, _, _ in self.hub.log[asked:]],
+                         [f"/api/models/{NAME}/revision/main?blobs=true"])
+
+    def test_killed_in_the_middle_it_goes_on_where_it_was(self):
+        self.hub.stall_after = len(FILES[LARGE]) // 2
+        with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
+            end = time.monotonic() + PATIENCE_S
+            while not (self.incomplete() and self.incomplete().stat().st_size > 0):
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        there = self.incomplete().stat().st_size
+        self.assertFalse((self.root / "refs/main").exists())
+        self.refuse("HF_HUB_OFFLINE is set", HF_HUB_OFFLINE="1")
+        self.hub.done.set()
+        self.hub.stall_after = None
+        _, said = self.expect()
+        self.assertIn("resumed at", said)
+        self.assertIn(f"bytes={there}-", [range_ for _, _, range_, _ in self.hub.log])
+        self.assertIsNone(self.incomplete())
+
+    def test_interrupted_it_ends_at_once_and_keeps_what_came(self):
+        self.hub.stall_after = len(FILES[LARGE]) // 2
+        with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=PATIENCE_S)
+        self.assertIn(b"cancelled", said)
+        self.assertIsNotNone(self.incomplete())
+
+    def test_connections_that_break_off_are_resumed(self):
+        self.hub.break_after = len(FILES[LARGE]) // 3
+        self.expect()
+        self.assertGreaterEqual(sum(bool(range_) for _, _, range_, _ in self.hub.log), 2)
+
+    def test_a_host_without_ranges_starts_over(self):
+        self.hub.stall_after = len(FILES[LARGE]) // 2
+        with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
+            process.send_signal(signal.SIGTERM)
+        self.hub.done.set()
+        self.hub.stall_after, self.hub.has_ranges = None, False
+        self.expect()
+
+    def test_wrong_bytes_are_found_and_thrown_away(self):
+        right = FILES[LARGE]
+        self.hub.files[LARGE] = right[:-1] + bytes([right[-1] ^ 1])
+        self.refuse("its digest is")
+        self.assertIsNone(self.incomplete())
+        self.hub.files[LARGE] = right + b"more"
+        self.refuse("more than the")
+        self.hub.files[LARGE] = right
+        self.expect()
+
+    def test_token_goes_to_the_hub_and_nowhere_else(self):
+        self.hub.token = TOKEN
+        self.refuse("HF_TOKEN")
+        self.expect(HF_TOKEN=TOKEN)
+        far = [bearer for port, _, _, bearer in self.hub.log if port == self.hub.far_port]
+        self.assertEqual(set(far), {None})
+        (self.home / "hf/token").write_text(TOKEN + "\n")
+        (self.root / "snapshots" / COMMIT / LARGE).unlink()
+        self.expect()
+
+    def test_offline_and_away_the_cache_will_do(self):
+        self.refuse("HF_HUB_OFFLINE is set", HF_HUB_OFFLINE="1")
+        tokens, _ = self.expect("--revision", "v1")
+        asked = len(self.hub.log)
+        self.assertEqual(self.expect("--revision", "v1", HF_HUB_OFFLINE="1")[0], tokens)
+        self.assertEqual(self.expect("--revision", COMMIT)[0], tokens)
+        self.assertEqual(self.expect("--revision", "v1", HF_ENDPOINT="")[0], tokens)
+        self.assertEqual(len(self.hub.log), asked)
+        self.hub.close()
+        self.assertEqual(self.expect("--revision", "v1")[0], tokens)
+        self.refuse("while asking")  # main is not here
+        self.hub = Hub()
+
+    def test_new_commits_are_noticed_and_share_what_did_not_change(self):
+        self.expect()
+        self.hub.commit = COMMIT[::-1]
+        asked = len(self.hub.log)
+        self.expect()
+        self.assertEqual(len(self.hub.log), asked + 1)
+        self.assertEqual((self.root / "refs/main").read_text(), COMMIT[::-1])
+
+    def test_two_at_once_fetch_once(self):
+        with contextlib.ExitStack() as stack:
+            runs = [stack.enter_context(subprocess.Popen(
+                self.words(), env=self.variables(), stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE)) for _ in range(3)]
+            outs = {run.communicate(timeout=PATIENCE_S)[0] for run in runs}
+        self.assertEqual(len(outs), 1)
+        self.assertEqual(sum(port == self.hub.far_port for port, *_ in self.hub.log), 1)
+
+    def test_what_cannot_be_is_refused_by_name(self):
+        self.refuse("404", "--revision", "v9")
+        self.refuse("is no revision", "--revision", "../../etc")
+        self.refuse("set HF_ENDPOINT", HF_ENDPOINT="")
+        done = subprocess.run([COHORT, "generate", "./no/such/dir", "--prompt", "a"],
+                              env=self.variables(), capture_output=True, text=True,
+                              timeout=PATIENCE_S)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("'./no/such/dir' is no directory here, and no name", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
