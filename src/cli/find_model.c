@@ -76,6 +76,7 @@ int cli_find_model(cli_options *options) {
     if (cohort_hub_find(model, &hub, options->model_dir, sizeof options->model_dir) >= 0)
         return CLI_OK;
     if (isatty(STDERR_FILENO) && self.shown_ns) fprintf(stderr, "\n");
-    fprintf(stderr, "cohort: model '%s' is no directory here\n", model);
-    return cli_fail("finding it by name");
+    char what[160];
+    snprintf(what, sizeof what, "model '%.100s', no directory here", model);
+    return cli_fail(what);
 }
