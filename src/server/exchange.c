@@ -273,7 +273,7 @@ void cohort_exchange_on_gone(cohort_exchange *exchange, void (*on_gone)(void *us
     exchange->on_gone_user_data = user_data;
     bool is_gone = exchange->is_gone;
     if (is_gone) exchange->on_gone = NULL;
-    if (is_gone && !exchange->is_ended) on_gone(user_data);
+    if (on_gone && is_gone && !exchange->is_ended) on_gone(user_data);
     pthread_mutex_unlock(&exchange->http->lock);
 }
 

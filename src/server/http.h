@@ -84,7 +84,8 @@ void cohort_exchange_begin(cohort_exchange *exchange, int status,
 void cohort_exchange_push(cohort_exchange *exchange, const cohort_body *part);
 void cohort_exchange_end(cohort_exchange *exchange, bool whole);
 /* Called once, on a thread of http, if the client goes before the answer's end; at once
- * where it has gone.  It must not call the exchange, and is not called after release. */
+ * where it has gone.  It must not call the exchange, and is not called after release.
+ * NULL: nobody is told any more. */
 void cohort_exchange_on_gone(cohort_exchange *exchange, void (*on_gone)(void *user_data),
                              void *user_data);
 /* The holder is done with it. */
