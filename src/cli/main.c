@@ -13,7 +13,10 @@ static const struct command {
 } commands[] = {
     {"generate", cli_generate, "continue prompts with a model"},
     {"serve", cli_serve, "serve a model over HTTP, as OpenAI's API"},
-    {"bench", cli_bench, "measure: latency, throughput"},
+    {"complete", cli_complete, "let a running server continue a text"},
+    {"chat", cli_chat, "talk to a running server"},
+    {"run-batch", cli_run_batch, "answer the requests of an OpenAI batch file"},
+    {"bench", cli_bench, "measure: latency, throughput, a running server"},
     {"stat", cli_stat, "show what running and crashed instances were doing"},
     {"config", cli_config, "print every option with its value and variable"},
     {"worker", cli_worker, "be one rank; started by a driver, not by hand"},

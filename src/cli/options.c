@@ -171,14 +171,14 @@ static const row rows[] = {
     {"ssl-certfile", NULL, TEXT, CLI_SERVE, AT(ssl_certfile), NULL, 0, 0,
      "certificate, PEM"},
     {"ssl-keyfile", NULL, TEXT, CLI_SERVE, AT(ssl_keyfile), NULL, 0, 0, "its key, PEM"},
-    {"served-model-name", NULL, LIST, CLI_SERVE, AT(served_names), NULL, 0, 0,
+    {"served-model-name", NULL, LIST, CLI_SERVE | CLI_BATCH, AT(served_names), NULL, 0, 0,
      "names that requests may use (default: the directory)"},
     {"api-key", NULL, LIST, CLI_SERVE, AT(api_keys), NULL, 0, 0,
      "requests must bring one of these"},
-    {"max-logprobs", NULL, COUNT, CLI_SERVE, AT(max_logprobs), "20", 0,
+    {"max-logprobs", NULL, COUNT, CLI_SERVE | CLI_BATCH, AT(max_logprobs), "20", 0,
      COHORT_MAX_LOGPROBS, "that a request may ask for"},
-    {"max-body-bytes", NULL, BYTES, CLI_SERVE, AT(max_body_bytes), "64MiB", 1024, 0x1p32,
-     "of a request; longer ones get 413"},
+    {"max-body-bytes", NULL, BYTES, CLI_SERVE | CLI_BATCH, AT(max_body_bytes), "64MiB",
+     1024, 0x1p32, "of a request; longer ones get 413"},
     {"max-connections", NULL, COUNT, CLI_SERVE, AT(max_connections), "4096", 1, 1 << 16,
      "clients at a time"},
     {"max-num-waiting", NULL, COUNT, CLI_SERVE, AT(max_waiting), "0", 0, 1 << 24,
@@ -197,8 +197,8 @@ static const row rows[] = {
      "of web pages that may ask: *, or https://example.org"},
     {"enable-request-id-headers", NULL, FLAG, CLI_SERVE, AT(request_id_headers), NULL, 0,
      0, "send X-Request-Id"},
-    {"return-tokens-as-token-ids", NULL, FLAG, CLI_SERVE, AT(tokens_as_ids), NULL, 0, 0,
-     "logprobs name tokens as token_id:N"},
+    {"return-tokens-as-token-ids", NULL, FLAG, CLI_SERVE | CLI_BATCH, AT(tokens_as_ids),
+     NULL, 0, 0, "logprobs name tokens as token_id:N"},
 
     {"backend", NULL, TEXT, CLI_BENCH_SERVE, AT(load.backend), "openai", 0, 0,
      "openai or vllm: completions; openai-chat: chats"},
@@ -294,6 +294,28 @@ static const row rows[] = {
      "(default: BACKEND-RATEqps-MODEL-TIME.json)"},
     {"disable-tqdm", NULL, FLAG, CLI_BENCH_SERVE, AT(load.disable_tqdm), NULL, 0, 0,
      "no progress"},
+
+    {"url", NULL, TEXT, CLI_COMPLETE | CLI_CHAT, AT(url), "http://localhost:8000/v1", 0,
+     0, "of the running server's API"},
+    {"model-name", NULL, TEXT, CLI_COMPLETE | CLI_CHAT, AT(model_name), NULL, 0, 0,
+     "model to ask (default: the server's first)"},
+    {"api-key", NULL, TEXT, CLI_COMPLETE | CLI_CHAT, AT(client_key), NULL, 0, 0,
+     "that the server wants (default: OPENAI_API_KEY)"},
+    {"system-prompt", NULL, TEXT, CLI_CHAT, AT(system_prompt), NULL, 0, 0,
+     "what the conversation begins with"},
+    {"quick", "q", TEXT, CLI_COMPLETE | CLI_CHAT, AT(quick), NULL, 0, 0,
+     "ask this one thing, print the answer, end"},
+    {"max-tokens", NULL, COUNT, CLI_COMPLETE | CLI_CHAT, AT(max_tokens), "16", 1, 1 << 24,
+     "tokens of an answer at most (default: the server's)"},
+    {"temperature", NULL, NUMBER, CLI_COMPLETE | CLI_CHAT, AT(temperature), "1", 0, 100,
+     "0: greedy (default: the server's)"},
+    {"stats", NULL, FLAG, CLI_COMPLETE | CLI_CHAT, AT(stats), NULL, 0, 0,
+     "time to the first token and tokens a second, after each answer"},
+
+    {"input-file", "i", TEXT, CLI_BATCH, AT(batch_input), NULL, 0, 0,
+     "OpenAI batch file, a request a line; -: standard input"},
+    {"output-file", "o", TEXT, CLI_BATCH, AT(batch_output), NULL, 0, 0,
+     "for the answers, in the order of the requests; -: standard output"},
 };
 
 enum { N_ROWS = sizeof rows / sizeof *rows };
@@ -306,8 +328,8 @@ static void *field_of(cli_options *options, const row *at) {
 bool cli_options_given(const cli_options *options, const void *field) {
     size_t offset = (size_t)((const char *)field - (const char *)options);
     for (size_t i = 0; i < N_ROWS; i++)
-        if (rows[i].offset == offset) return options->is_set[i];
-    return false;
+        if (rows[i].offset == offset && options->is_set[i]) return true;
+    return false; /* several rows may set one field, each for its commands */
 }
 
 /* "4096", "4k", "2.5GiB": vLLM takes the same. */

@@ -35,6 +35,9 @@ enum {
     CLI_STAT = 32,
     CLI_SERVE = 64,
     CLI_BENCH_SERVE = 128,
+    CLI_COMPLETE = 256,
+    CLI_CHAT = 512,
+    CLI_BATCH = 1024,
 };
 
 /* Words of an option that takes several: --api-key a b. */
@@ -89,6 +92,9 @@ typedef struct cli_options {
     /* clients */
     const char *base_url, *server_host, *server_model;
     int64_t server_port;
+    const char *url, *model_name, *client_key, *quick, *system_prompt;
+    const char *batch_input, *batch_output;
+    bool stats;
     cli_load_options load;
     /* serve */
     const char *host, *uds, *ssl_certfile, *ssl_keyfile;
@@ -128,6 +134,9 @@ int cli_stat(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_bench_serve(int argc, char **argv);
 int cli_serve(int argc, char **argv);
+int cli_run_batch(int argc, char **argv);
+int cli_complete(int argc, char **argv);
+int cli_chat(int argc, char **argv);
 int cli_config(int argc, char **argv);
 
 #endif /* COHORT_CLI_OPTIONS_H */

@@ -11,9 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cli/options.h"
+#include "cli/serve.h"
 #include "cohort/clock.h"
-#include "server/server.h"
 
 /* Design notes.
  *
@@ -69,7 +68,7 @@ static void copy_list(const char **to, const cli_list *from) {
         to[i] = from->items[i];
 }
 
-static cohort_server_options server_options(const cli_options *options) {
+cohort_server_options cli_server_options(const cli_options *options) {
     cohort_server_options server = cohort_server_defaults();
     _Static_assert((int)CLI_MAX_LIST <= (int)COHORT_MAX_SERVED_NAMES, "names fit");
     _Static_assert((int)CLI_MAX_LIST <= (int)COHORT_MAX_API_KEYS, "keys fit");
@@ -147,7 +146,7 @@ int cli_serve(int argc, char **argv) {
     sigaction(SIGTERM, &action, NULL);
     options.is_cancelled = is_signalled;
     cohort_server *server;
-    const cohort_server_options server_at = server_options(&options);
+    const cohort_server_options server_at = cli_server_options(&options);
     if (cohort_server_bind(&server_at, &server) < 0) return cli_fail("serving");
     result = serve(&options, server);
     cohort_server_destroy(server);

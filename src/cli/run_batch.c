@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `cohort run-batch`: OpenAI's batch files.
+ *
+ * Design notes.
+ *
+ * The requests go to a server of this very process, on loopback behind a key that is
+ * drawn: so a line of a batch is answered by what answers the same request under
+ * `cohort serve`, and a crash leaves nothing behind.  All lines are read before a model
+ * is loaded; answers are written in the order of the lines, into a file that takes its
+ * name once it is whole. */
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/random.h"
+#include "cli/serve.h"
+#include "client/client.h"
+#include "cohort/clock.h"
+
+enum { MAX_ACTIVE = 512, SLICE_MS = 100, PATH_BYTES = 4096 };
+
+static volatile sig_atomic_t interrupted; /* the signal's number */
+
+static void on_interrupt(int number) { interrupted = number; }
+
+static bool is_interrupted(void *unused) {
+    (void)unused;
+    return interrupted != 0;
+}
+
+typedef struct batch_line {
+    struct batch *batch;
+    char *custom_id, *url, *body;
+    char *answer; /* the line of the output, once it is there */
+} batch_line;
+
+typedef struct batch {
+    const cli_options *options;
+    batch_line *lines;
+    size_t n_lines, capacity, n_sent, n_written;
+    int32_t n_active;
+    uint64_t stream, n_drawn; /* of ids */
+    cohort_server *server;
+    cohort_client *client;
+    char key[33];
+    FILE *out;
+    char part[PATH_BYTES];
+} batch;
+
+/* ---- the input --------------------------------------------------------------------- */
+
+static int refuse(size_t number, const char *why) {
+    fprintf(stderr, "cohort run-batch: line %zu: %s\n", number, why);
+    return CLI_USAGE;
+}
+
+/* Where the value of "body" begins and ends in a text that has been parsed; as written,
+ * since a parsed number may have lost digits.  NULL: its name is spelled with escapes. */
+static char *copy_body(const char *text, size_t size) {
+    static const char name[] = "\"body\"";
+    int depth = 0;
+    size_t start = 0, string_at = 0;
+    bool is_next = false, in_string = false;
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (in_string) {
+            if (c == '\\') i++;
+            if (c != '"') continue;
+            in_string = false;
+            is_next = depth == 1 && !is_next && i + 1 - string_at == strlen(name) &&
+                      !memcmp(text + string_at, name, strlen(name));
+        } else if (c == '"') {
+            in_string = true;
+            string_at = i;
+        } else if (c == '{' || c == '[') {
+            if (++depth == 2 && is_next) start = i;
+        } else if (c == '}' || c == ']') {
+            if (--depth == 1 && start) return strndup(text + start, i + 1 - start);
+        } else if (c == ',' && depth == 1)
+            is_next = false;
+    }
+    return NULL;
+}
+
+static int take_line(batch *self, const char *text, size_t size, size_t number) {
+    cJSON *json = cJSON_ParseWithLength(text, size);
+    const char *id = cJSON_GetStringValue(cJSON_GetObjectItem(json, "custom_id"));
+    const char *method = cJSON_GetStringValue(cJSON_GetObjectItem(json, "method"));
+    const char *url = cJSON_GetStringValue(cJSON_GetObjectItem(json, "url"));
+    const cJSON *body = cJSON_GetObjectItem(json, "body");
+    const char *fault = NULL;
+    if (!cJSON_IsObject(json))
+        fault = "it is no JSON object";
+    else if (!id)
+        fault = "it has no \"custom_id\"";
+    else if (!method || strcmp(method, "POST") != 0)
+        fault = "its \"method\" is not \"POST\"";
+    else if (!url || url[0] != '/')
+        fault = "it has no \"url\" that begins with /";
+    else if (!cJSON_IsObject(body))
+        fault = "its \"body\" is no JSON object";
+    if (fault) {
+        cJSON_Delete(json);
+        return refuse(number, fault);
+    }
+    if (self->n_lines == self->capacity) {
+        self->capacity = self->capacity * 2 + 64;
+        self->lines = realloc(self->lines, self->capacity * sizeof *self->lines);
+        if (!self->lines) abort();
+    }
+    batch_line *added = &self->lines[self->n_lines++];
+    *added = (batch_line){.batch = self,
+                          .custom_id = strdup(id),
+                          .url = strdup(url),
+                          .body = copy_body(text, size)};
+    if (!added->body) added->body = cJSON_PrintUnformatted(body);
+    if (!added->custom_id || !added->url || !added->body) abort();
+    cJSON_Delete(json);
+    return CLI_OK;
+}
+
+static int read_input(batch *self) {
+    const char *path = self->options->batch_input;
+    bool standard = !strcmp(path, "-");
+    FILE *file = standard ? stdin : fopen(path, "re");
+    char *text = NULL;
+    size_t capacity = 0, number = 0;
+    int result = CLI_OK;
+    if (!file) {
+        fprintf(stderr, "cohort run-batch: cannot open --input-file %s: %s\n", path,
+                strerror(errno));
+        return CLI_USAGE;
+    }
+    for (ssize_t n; result == CLI_OK && (n = getline(&text, &capacity, file)) >= 0;) {
+        number++;
+        if (strspn(text, " \t\r\n") < (size_t)n)
+            result = take_line(self, text, (size_t)n, number);
+    }
+    if (result == CLI_OK && ferror(file)) result = refuse(number + 1, strerror(errno));
+    free(text);
+    if (!standard) fclose(file);
+    return result;
+}
+
+/* ---- answers ----------------------------------------------------------------------- */
+
+static void put_id(batch *self, cohort_body *out) {
+    uint64_t high = cohort_random_u64(self->stream, self->n_drawn++);
+    uint64_t low = cohort_random_u64(self->stream, self->n_drawn++);
+    cohort_body_printf(out, "%016llx%016llx", (unsigned long long)high,
+                       (unsigned long long)low);
+}
+
+/* Whole lines from the first on; the answers behind a gap wait. */
+static void write_ready(batch *self) {
+    for (; self->n_written < self->n_lines && self->lines[self->n_written].answer;
+         self->n_written++) {
+        batch_line *line = &self->lines[self->n_written];
+        fprintf(self->out, "%s\n", line->answer);
+        free(line->answer);
+        line->answer = NULL;
+    }
+}
+
+static void take_answer(void *user_data, const cohort_client_result *result) {
+    batch_line *line = user_data;
+    batch *self = line->batch;
+    cohort_body out = {0};
+    bool is_json = result->body_bytes && (result->body[0] == '{');
+    int status = result->status ? result->status : 500;
+    cohort_body_puts(&out, "{\"id\": \"vllm-");
+    put_id(self, &out);
+    cohort_body_puts(&out, "\", \"custom_id\": ");
+    cohort_body_json(&out, line->custom_id, strlen(line->custom_id));
+    cohort_body_printf(&out, ", \"response\": {\"status_code\": %d, \"request_id\": ",
+                       is_json || !result->status ? status : 400);
+    cohort_body_puts(&out, "\"vllm-batch-");
+    put_id(self, &out);
+    cohort_body_puts(&out, "\", \"body\": ");
+    if (status == 200 && is_json) {
+        cohort_body_add(&out, result->body, result->body_bytes);
+        cohort_body_puts(&out, "}, \"error\": null}");
+    } else {
+        const char *why =
+            result->status ? "Request must not be sent in stream mode" : result->error;
+        cohort_body_puts(&out, "null}, \"error\": ");
+        if (is_json)
+            cohort_body_add(&out, result->body, result->body_bytes);
+        else
+            cohort_body_json(&out, why, strlen(why));
+        cohort_body_puts(&out, "}");
+    }
+    if (out.is_short) abort();
+    line->answer = out.bytes;
+    self->n_active--;
+    write_ready(self);
+}
+
+static int send_line(batch *self, batch_line *line) {
+    char url[PATH_BYTES];
+    snprintf(url, sizeof url, "%s%s", cohort_server_url(self->server), line->url);
+    const cohort_client_request request = {.url = url,
+                                           .body = line->body,
+                                           .body_bytes = strlen(line->body),
+                                           .on_done = take_answer,
+                                           .user_data = line};
+    self->n_active++;
+    if (cohort_client_send(self->client, &request) < 0) return cli_fail("asking");
+    return CLI_OK;
+}
+
+static int answer_all(batch *self) {
+    bool shows = isatty(STDERR_FILENO);
+    while (self->n_written < self->n_lines && !interrupted) {
+        for (; self->n_sent < self->n_lines && self->n_active < MAX_ACTIVE;
+             self->n_sent++) {
+            int result = send_line(self, &self->lines[self->n_sent]);
+            if (result != CLI_OK) return result;
+        }
+        if (cohort_client_run(self->client, cohort_deadline_ms(SLICE_MS)) < 0)
+            return cli_fail("waiting for answers");
+        if (shows) fprintf(stderr, "\r%zu/%zu", self->n_written, self->n_lines);
+    }
+    if (shows) fprintf(stderr, "\n");
+    return interrupted ? 128 + interrupted : CLI_OK;
+}
+
+/* ---- the command ------------------------------------------------------------------- */
+
+static int start(batch *self) {
+    cohort_engine_options engine_options;
+    cohort_engine *engine;
+    uint8_t raw[24];
+    if (getrandom(raw, sizeof raw, 0) != (ssize_t)sizeof raw) return CLI_FAILED;
+    for (int i = 0; i < 16; i++)
+        snprintf(self->key + 2 * i, 3, "%02x", raw[i]);
+    memcpy(&self->stream, raw + 16, sizeof self->stream);
+    cohort_server_options server = cli_server_options(self->options);
+    server.host = "127.0.0.1";
+    server.port = 0;
+    server.uds = NULL;
+    server.print = NULL;
+    server.log_requests = false;
+    server.max_connections = MAX_ACTIVE + 16;
+    server.idle_timeout_s = 1e6; /* an answer may take its time */
+    server.api_keys[0] = self->key;
+    server.api_keys[1] = NULL;
+    int result = cli_engine_options(self->options, &engine_options);
+    if (result != CLI_OK) return result;
+    if (cohort_server_bind(&server, &self->server) < 0) return cli_fail("starting");
+    if (cohort_engine_start(&engine_options, &engine) < 0) return cli_fail("starting");
+    if (self->options->verbose) cli_print_start(engine);
+    if (cohort_server_open(self->server, engine) < 0) return cli_fail("starting");
+    const cohort_client_options client = {.bearer = self->key};
+    if (cohort_client_create(&client, &self->client) < 0) return cli_fail("starting");
+    return CLI_OK;
+}
+
+static int open_output(batch *self) {
+    const char *path = self->options->batch_output;
+    if (!strcmp(path, "-")) {
+        self->out = stdout;
+        return CLI_OK;
+    }
+    int n = snprintf(self->part, sizeof self->part, "%s.part", path);
+    if (n > 0 && (size_t)n < sizeof self->part) self->out = fopen(self->part, "we");
+    if (self->out) return CLI_OK;
+    fprintf(stderr, "cohort run-batch: cannot write --output-file %s: %s\n", path,
+            strerror(errno));
+    return CLI_USAGE;
+}
+
+static int close_output(batch *self, int result) {
+    if (!self->out) return result;
+    bool is_file = self->out != stdout;
+    bool fine = !ferror(self->out);
+    if ((is_file ? fclose(self->out) : fflush(self->out)) != 0) fine = false;
+    if (result == CLI_OK && fine && is_file)
+        fine = rename(self->part, self->options->batch_output) == 0;
+    if (result == CLI_OK && !fine) {
+        fprintf(stderr, "cohort run-batch: writing --output-file: %s\n", strerror(errno));
+        result = CLI_FAILED;
+    }
+    if (is_file && result != CLI_OK) remove(self->part);
+    return result;
+}
+
+int cli_run_batch(int argc, char **argv) {
+    cli_options options;
+    int result =
+        cli_options_parse(&options, CLI_ENGINE | CLI_BATCH, "run-batch", argc, argv);
+    if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
+    if (!options.batch_input || !options.batch_output) {
+        fprintf(stderr, "cohort run-batch: give --input-file and --output-file\n");
+        return CLI_USAGE;
+    }
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    options.is_cancelled = is_interrupted;
+    batch self = {.options = &options};
+    result = read_input(&self);
+    if (result == CLI_OK) result = cli_find_model(&options);
+    if (result == CLI_OK) result = open_output(&self);
+    if (result == CLI_OK) result = start(&self);
+    if (result == CLI_OK) result = answer_all(&self);
+    result = close_output(&self, result);
+    cohort_client_destroy(self.client);
+    cohort_server_destroy(self.server);
+    for (size_t i = 0; i < self.n_lines; i++) {
+        free(self.lines[i].custom_id);
+        free(self.lines[i].url);
+        free(self.lines[i].body);
+        free(self.lines[i].answer);
+    }
+    free(self.lines);
+    return result;
+}
