@@ -407,13 +407,16 @@ static int complain_value(const row *at, const char *where, const char *text) {
     return CLI_USAGE;
 }
 
-/* Defaults, then the environment. */
+/* Defaults, those of other commands' rows for a field first, then the environment. */
 static int set_standard(cli_options *options, int commands) {
     memset(options, 0, sizeof *options);
+    for (int own = 0; own <= 1; own++)
+        for (size_t i = 0; i < N_ROWS; i++)
+            if (rows[i].standard && own == !!(rows[i].commands & commands))
+                set_value(options, &rows[i], rows[i].standard);
     for (size_t i = 0; i < N_ROWS; i++) {
         const row *at = &rows[i];
         char variable[80];
-        if (at->standard) set_value(options, at, at->standard);
         variable_of(at, variable, sizeof variable);
         const char *text = getenv(variable);
         if (!text || !(at->commands & commands)) continue;
