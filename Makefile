@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 
-.PHONY: run all setup test asan tsan fuzz model bench soak install lint fmt clean
+.PHONY: run all setup test test-page asan tsan fuzz model bench soak install lint fmt clean
 all: build-release
 
 setup:
@@ -23,6 +23,10 @@ test: build-release ## every test of the short tier
 	@scripts/fetch_model.sh >/dev/null || echo "no real model: its test will be skipped"
 	ctest --test-dir build/release --output-on-failure -j$(JOBS)
 	@scripts/check_requirements.py build/release
+
+test-page: build-release ## the status page, in a headless browser that is installed for it
+	@scripts/setup.sh chromium
+	ctest --test-dir build/release --output-on-failure -R page_test
 
 asan: build-dev ## the same tests under ASan and UBSan
 	ctest --test-dir build/dev --output-on-failure -j$(JOBS)

@@ -5,7 +5,7 @@
 Every server is started in turn (from start to the first 200 of /health), then all stay up,
 idle but for the one that is asked, and the rounds go through them in turns: the same
 client, 128 random tokens in and 64 out, 1 client and 4.  Seeds differ from round to round,
-so that no cache of prompts helps anybody, and are the same for all servers.  Printed are
+so that no cache of prompts helps anybody (none is asked twice), and are the same for all servers.  Printed are
 the medians of the rounds and, beside ours, the ratios; --out keeps every result.
 
 usage: serve_peers.py COHORT MODEL_DIR PEERS [options]
@@ -125,7 +125,7 @@ def measure(args, peers, server, clients, seed, folder):
              "--tokenizer", args.model, "--dataset-name", "random", "--random-input-len",
              args.input_len, "--random-output-len", args.output_len, "--num-prompts",
              args.prompts * clients, "--max-concurrency", clients, "--request-rate", "inf",
-             "--ignore-eos", "--seed", seed, "--temperature", "0", "--num-warmups", clients,
+             "--ignore-eos", "--seed", seed, "--temperature", "0",
              "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,99",
              "--disable-tqdm", "--save-result", "--result-filename", out]
     subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL,
@@ -182,6 +182,8 @@ def main():
             stack.callback(server.stop)
             servers.append(server)
             print(f"{name}: ready after {server.ready_s:.2f} s", flush=True)
+        for server in servers:  # what was never run is warmed up, by prompts of its own
+            measure(args, peers, server, max(args.clients), 1000, folder)
         results = {(server.name, n): [] for server in servers for n in args.clients}
         for seed in range(1, args.rounds + 1):
             for n in args.clients:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that building and testing need, and only those missing.
+# usage: setup.sh [PACKAGE]... - installs the Debian packages that building and testing need,
+# and those named, where they are missing.
 set -euo pipefail
 
 packages=(gcc g++ cmake ninja-build pkg-config clang libclang-rt-14-dev libcjson-dev
@@ -8,7 +9,7 @@ packages=(gcc g++ cmake ninja-build pkg-config clang libclang-rt-14-dev libcjson
     libcmocka-dev libopenblas-dev xz-utils
     python3 python3-venv)
 missing=()
-for package in "${packages[@]}"; do
+for package in "${packages[@]}" "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
         missing+=("$package")
 done

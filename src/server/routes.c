@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/server_internal.h"
+#include "server/status.h"
 
 /* ---- answering --------------------------------------------------------------------- */
 
@@ -181,6 +182,8 @@ static const struct route {
     {"/load", "Get Server Load Metrics", GET, false, false, -1, serve_load},
     {"/metrics", "Metrics", GET, false, false, -1, serve_metrics},
     {"/openapi.json", NULL, GET, false, false, -1, serve_description},
+    {"/", NULL, GET, false, false, -1, cohort_serve_page},
+    {"/cohort/status", NULL, GET, true, false, -1, cohort_serve_status},
 };
 
 static void describe_method(cohort_body *out, const struct route *route,
@@ -231,6 +234,8 @@ static const struct route *find_route(const char *path) {
         if (!strcmp(routes[i].path, path)) return &routes[i];
     return NULL;
 }
+
+bool cohort_has_route(const char *path) { return find_route(path) != NULL; }
 
 void cohort_count_answer(void *user_data, const cohort_http_record *record) {
     const cohort_server *server = user_data;

@@ -51,6 +51,7 @@ void cohort_reply_error(cohort_exchange *exchange, cohort_api_error *error);
 
 /* routes.c: finds and runs the route; answers or keeps the exchange. */
 void cohort_route(cohort_server *server, cohort_exchange *exchange);
+bool cohort_has_route(const char *path);
 /* An answer was sent. */
 void cohort_count_answer(void *server, const cohort_http_record *record);
 
