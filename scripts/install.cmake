@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-# What `make install` puts where: command, library, headers, pkg-config file, CMake package.
+# What `make install` puts where: command, man pages, completions, library, headers, pkg-config
+# file, CMake package.
 include(CMakePackageConfigHelpers)
 if(TARGET cohort)
     install(TARGETS cohort RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    set(manuals ${CMAKE_CURRENT_BINARY_DIR}/share)
+    install(CODE "execute_process(COMMAND \"${CMAKE_COMMAND}\" -DCOHORT=$<TARGET_FILE:cohort>
+                  -DOUT=${manuals} -P \"${PROJECT_SOURCE_DIR}/scripts/manuals.cmake\"
+                  COMMAND_ERROR_IS_FATAL ANY)")
+    install(DIRECTORY ${manuals}/ DESTINATION ${CMAKE_INSTALL_DATAROOTDIR})
 endif()
 set_target_properties(cohort_shared PROPERTIES EXPORT_NAME cohort)
 install(TARGETS cohort_shared EXPORT cohort LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -4,28 +4,57 @@
 #include <string.h>
 
 #include "base/build_id.h"
+#include "cli/commands.h"
 #include "cli/options.h"
 
-static const struct command {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *help;
-} commands[] = {
-    {"generate", cli_generate, "continue prompts with a model"},
-    {"serve", cli_serve, "serve a model over HTTP, as OpenAI's API"},
-    {"complete", cli_complete, "let a running server continue a text"},
-    {"chat", cli_chat, "talk to a running server"},
-    {"run-batch", cli_run_batch, "answer the requests of an OpenAI batch file"},
-    {"bench", cli_bench, "measure: latency, throughput, a running server"},
-    {"stat", cli_stat, "show what running and crashed instances were doing"},
-    {"config", cli_config, "print every option with its value and variable"},
-    {"worker", cli_worker, "be one rank; started by a driver, not by hand"},
+const cli_command cli_commands[] = {
+    {"generate", cli_generate, CLI_ENGINE | CLI_GENERATE, "MODEL",
+     "continue prompts with a model",
+     "One prompt is given by an option, many as JSON lines, which may carry parameters "
+     "of "
+     "their own. A single completion is printed as it comes."},
+    {"serve", cli_serve, CLI_ENGINE | CLI_SERVE, "MODEL",
+     "serve a model over HTTP, as OpenAI's API",
+     "The port opens when the model can answer. SIGTERM lets running requests finish "
+     "while new ones get 503; a second signal ends. At / there is a page with a box to "
+     "talk to the model and a picture of the ranks."},
+    {"complete", cli_complete, CLI_COMPLETE, NULL, "let a running server continue a text",
+     "Every line of the standard input is a prompt. An interrupt ends the answer, not "
+     "the "
+     "command."},
+    {"chat", cli_chat, CLI_CHAT, NULL, "talk to a running server",
+     "Every line of the standard input is a message of one conversation. An interrupt "
+     "ends the answer, not the command."},
+    {"run-batch", cli_run_batch, CLI_ENGINE | CLI_BATCH, "MODEL",
+     "answer the requests of an OpenAI batch file",
+     "Every line of the input is {\"custom_id\", \"method\": \"POST\", \"url\", "
+     "\"body\"}; the answers come in the order of the lines. The output takes its name "
+     "once it is whole."},
+    {"bench", cli_bench, 0, NULL, "measure: latency, throughput, a running server", NULL},
+    {"bench latency", NULL, CLI_ENGINE | CLI_LATENCY, "MODEL",
+     "time batches of equal prompts, one after another", NULL},
+    {"bench throughput", NULL, CLI_ENGINE | CLI_THROUGHPUT, "MODEL",
+     "time many prompts, given all at once", NULL},
+    {"bench serve", NULL, CLI_BENCH_SERVE, NULL,
+     "load a running server and report its latencies",
+     "Flags, table and JSON are those of vllm bench serve."},
+    {"stat", cli_stat, 0, NULL, "show what running and crashed instances were doing",
+     NULL},
+    {"config", cli_config, 0, NULL, "print every option with its value and variable",
+     NULL},
+    {"worker", cli_worker, CLI_WORKER, NULL,
+     "be one rank; started by a driver, not by hand", NULL},
+    {"man", cli_man, 0, "[COMMAND]", "print a man page", NULL},
+    {"completion", cli_completion, 0, "SHELL", "print a completion for bash, zsh or fish",
+     NULL},
 };
+const size_t cli_n_commands = sizeof cli_commands / sizeof *cli_commands;
 
 static int usage(FILE *out) {
     fprintf(out, "usage: cohort COMMAND [options]\n\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (cli_commands[i].run)
+            fprintf(out, "  %-10s %s\n", cli_commands[i].name, cli_commands[i].help);
     fprintf(out, "\ncohort COMMAND --help shows a command's options; cohort --version\n");
     return out == stdout ? CLI_OK : CLI_USAGE;
 }
@@ -39,9 +68,9 @@ int main(int argc, char **argv) {
         printf("cohort %s (build %.12s)\n", COHORT_VERSION, cohort_build_id());
         return CLI_OK;
     }
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(argv[1], commands[i].name))
-            return commands[i].run(argc - 1, argv + 1);
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (cli_commands[i].run && !strcmp(argv[1], cli_commands[i].name))
+            return cli_commands[i].run(argc - 1, argv + 1);
     fprintf(stderr, "cohort: unknown command '%s'; see cohort --help\n", argv[1]);
     return CLI_USAGE;
 }

@@ -532,10 +532,13 @@ static void print_value(FILE *out, const cli_options *options, const row *at) {
         fprintf(out, "%g", *(const double *)field);
 }
 
+/* By value_kind. */
+static const char *const units[] = {"TEXT", "N", "BYTES",   "SECONDS",
+                                    "X",    "",  "TEXT...", "TEXT"};
+_Static_assert(sizeof units / sizeof *units == EACH + 1, "a word for each kind");
+
 void cli_options_print(FILE *out, int commands, bool with_values,
                        const cli_options *options) {
-    static const char *const units[] = {"TEXT", "N", "BYTES",  "SECONDS",
-                                        "X",    "",  "TEXT..."};
     for (size_t i = 0; i < N_ROWS; i++) {
         const row *at = &rows[i];
         char variable[80], name[80];
@@ -554,6 +557,22 @@ void cli_options_print(FILE *out, int commands, bool with_values,
         fprintf(out, "  %-36s %s", name, at->help);
         if (at->standard) fprintf(out, " [%s]", at->standard);
         fprintf(out, "\n");
+    }
+}
+
+void cli_options_each(int commands,
+                      void (*each)(void *user_data, const cli_option_text *option),
+                      void *user_data) {
+    for (size_t i = 0; i < N_ROWS; i++) {
+        const row *at = &rows[i];
+        if (!(at->commands & commands)) continue;
+        cli_option_text text = {.name = at->name,
+                                .alias = at->alias,
+                                .value = units[at->kind],
+                                .standard = at->standard,
+                                .help = at->help};
+        variable_of(at, text.variable, sizeof text.variable);
+        each(user_data, &text);
     }
 }
 

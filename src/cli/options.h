@@ -115,6 +115,17 @@ int cli_options_parse(cli_options *options, int commands, const char *command, i
 bool cli_options_given(const cli_options *options, const void *field);
 void cli_options_print(FILE *out, int commands, bool with_values,
                        const cli_options *options);
+/* One option, for whoever writes about them. */
+typedef struct cli_option_text {
+    const char *name, *alias; /* without dashes; alias: NULL, or after one dash */
+    const char *value;        /* "N", "SECONDS"; "" for a flag */
+    const char *standard;     /* default, or NULL */
+    const char *help;
+    char variable[80]; /* of the environment */
+} cli_option_text;
+void cli_options_each(int commands,
+                      void (*each)(void *user_data, const cli_option_text *option),
+                      void *user_data);
 /* "1,2,3"; false where it is no such list.  The caller frees. */
 bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count);
 

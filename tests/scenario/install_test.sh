@@ -21,6 +21,11 @@ foreign=$(nm -D --defined-only "$library/libcohort.so" | awk '{print $3}' | grep
 cmp -s <(cd "$source/include" && find . -name '*.h' | sort) \
     <(cd "$prefix/include" && find . -name '*.h' | sort) || fail "headers are missing"
 
+for page in man/man1/cohort-bench-serve.1 bash-completion/completions/cohort \
+    zsh/site-functions/_cohort fish/vendor_completions.d/cohort.fish; do
+    [ -s "$prefix/share/$page" ] || fail "share/$page is missing"
+done
+
 export PKG_CONFIG_PATH=$library/pkgconfig
 # shellcheck disable=SC2046 # flags are words
 for example in complete broadcast; do

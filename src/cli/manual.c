@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `cohort man` and `cohort completion`, from the tables of commands and options: what
+ * --help says is what these say. */
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+
+/* ---- man pages --------------------------------------------------------------------- */
+
+/* Text for roff: nothing in it is a request, and dashes are dashes. */
+static void put_roff(const char *text) {
+    if (*text == '.' || *text == '\'') fputs("\\&", stdout);
+    for (; *text; text++) {
+        if (*text == '-')
+            fputs("\\-", stdout);
+        else if (*text == '\\')
+            fputs("\\e", stdout);
+        else
+            putchar(*text);
+    }
+}
+
+static void put_option_roff(void *user_data, const cli_option_text *option) {
+    (void)user_data;
+    printf(".TP\n");
+    if (option->alias) {
+        printf("\\fB\\-");
+        put_roff(option->alias);
+        printf("\\fR, ");
+    }
+    printf("\\fB\\-\\-");
+    put_roff(option->name);
+    printf("\\fR");
+    if (*option->value) printf(" \\fI%s\\fR", option->value);
+    putchar('\n');
+    put_roff(option->help);
+    if (option->standard) {
+        printf(" [");
+        put_roff(option->standard);
+        putchar(']');
+    }
+    putchar('\n');
+}
+
+/* "bench serve" is the page cohort-bench-serve. */
+static void put_page_name(const char *command) {
+    printf("cohort");
+    for (const char *c = command; *c; c++) {
+        if (c == command) printf("\\-");
+        if (*c == ' ' || *c == '-')
+            printf("\\-");
+        else
+            putchar(*c);
+    }
+}
+
+static void put_head(const char *command, const char *help) {
+    printf(".TH \"");
+    put_page_name(command);
+    printf("\" 1 \"\" \"cohort %s\" \"Cohort\"\n.SH NAME\n", COHORT_VERSION);
+    put_page_name(command);
+    printf(" \\- ");
+    put_roff(help);
+    printf("\n.SH SYNOPSIS\n");
+}
+
+static void put_command_page(const cli_command *command) {
+    put_head(command->name, command->help);
+    printf("\\fBcohort ");
+    put_roff(command->name);
+    printf("\\fR");
+    if (command->operand) printf(" \\fI%s\\fR", command->operand);
+    if (command->options) printf(" [\\fIoptions\\fR]");
+    putchar('\n');
+    if (command->text) {
+        printf(".SH DESCRIPTION\n");
+        put_roff(command->text);
+        putchar('\n');
+    }
+    if (command->options) {
+        printf(".SH OPTIONS\nDashes and underscores in names are the same. What is not "
+               "given is taken from the environment, by the name in capitals behind "
+               "COHORT_, as COHORT_LOG_LEVEL; else the default in brackets holds. A flag "
+               "\\fB\\-\\-x\\fR is switched off by \\fB\\-\\-no\\-x\\fR.\n");
+        cli_options_each(command->options, put_option_roff, NULL);
+    }
+    printf(".SH EXIT STATUS\n0: done; 1: it failed; 2: it was asked for wrongly; 128 and "
+           "the signal's number: interrupted.\n.SH SEE ALSO\n\\fBcohort\\fR(1)\n");
+}
+
+static void put_overview(void) {
+    put_head("", "large language models over many workers");
+    printf("\\fBcohort\\fR \\fICOMMAND\\fR [\\fIoptions\\fR]\n.SH COMMANDS\n");
+    for (size_t i = 0; i < cli_n_commands; i++) {
+        printf(".TP\n\\fB");
+        put_roff(cli_commands[i].name);
+        printf("\\fR");
+        if (cli_commands[i].operand) printf(" \\fI%s\\fR", cli_commands[i].operand);
+        putchar('\n');
+        put_roff(cli_commands[i].help);
+        putchar('\n');
+    }
+    printf(".SH ENVIRONMENT\nHF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, "
+           "HF_HUB_OFFLINE: where models that are given by name come from. "
+           "OPENAI_API_KEY: what clients bring to servers. COHORT_...: options.\n"
+           ".SH FILES\n$XDG_RUNTIME_DIR/cohort: what \\fBcohort stat\\fR reads.\n");
+}
+
+/* The command that the words name, or NULL. */
+static const cli_command *find_command(int n_words, char **words) {
+    char name[64] = "";
+    for (int i = 0; i < n_words; i++) {
+        size_t used = strlen(name);
+        snprintf(name + used, sizeof name - used, "%s%s", i ? " " : "", words[i]);
+    }
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (!strcmp(cli_commands[i].name, name)) return &cli_commands[i];
+    return NULL;
+}
+
+int cli_man(int argc, char **argv) {
+    if (argc > 1 && argv[1][0] == '-') {
+        printf(
+            "usage: cohort man [COMMAND]    for example: cohort man serve | man -l -\n");
+        return !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ? CLI_OK : CLI_USAGE;
+    }
+    const cli_command *command = find_command(argc - 1, argv + 1);
+    if (argc > 1 && !command) {
+        fprintf(stderr, "cohort man: there is no command '%s'\n", argv[1]);
+        return CLI_USAGE;
+    }
+    if (command)
+        put_command_page(command);
+    else
+        put_overview();
+    return CLI_OK;
+}
+
+/* ---- completions ------------------------------------------------------------------- */
+
+/* Inside of '...' and, for zsh, of [...]. */
+static void put_quoted(const char *text, const char *escaped) {
+    for (; *text; text++) {
+        if (*text == '\'') {
+            fputs("'\\''", stdout);
+            continue;
+        }
+        if (strchr(escaped, *text)) putchar('\\');
+        putchar(*text);
+    }
+}
+
+/* Names of commands with this many words; behind "bench " for two. */
+static void put_names(int n_words) {
+    for (size_t i = 0; i < cli_n_commands; i++) {
+        const char *space = strchr(cli_commands[i].name, ' ');
+        if ((space ? 2 : 1) != n_words) continue;
+        printf(" %s", space ? space + 1 : cli_commands[i].name);
+    }
+}
+
+static void put_option_bash(void *user_data, const cli_option_text *option) {
+    (void)user_data;
+    printf(" --%s", option->name);
+    if (option->alias) printf(" -%s", option->alias);
+}
+
+/* The word before decides: an option that takes a value completes files. */
+static void put_valued_bash(void *user_data, const cli_option_text *option) {
+    (void)user_data;
+    if (!*option->value) return;
+    printf("|--%s", option->name);
+    if (option->alias) printf("|-%s", option->alias);
+}
+
+static void put_bash(void) {
+    printf(
+        "# bash completion of cohort\n_cohort() {\n"
+        "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
+        "    local command=${COMP_WORDS[1]}\n    COMPREPLY=()\n"
+        "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+        "        COMPREPLY=($(compgen -W '");
+    put_names(1);
+    printf(" --help --version' -- \"$word\"))\n        return\n    fi\n"
+           "    if [ \"$command\" = bench ]; then\n"
+           "        if [ \"$COMP_CWORD\" -eq 2 ]; then\n"
+           "            COMPREPLY=($(compgen -W '");
+    put_names(2);
+    printf("' -- \"$word\"))\n            return\n        fi\n"
+           "        command=\"bench ${COMP_WORDS[2]}\"\n    fi\n"
+           "    case $command in\n");
+    for (size_t i = 0; i < cli_n_commands; i++) {
+        const cli_command *command = &cli_commands[i];
+        if (!command->options) continue;
+        printf("    '%s')\n        case $before in\n        -", command->name);
+        cli_options_each(command->options, put_valued_bash, NULL);
+        printf(") return ;;\n        esac\n        case $word in\n"
+               "        -*) COMPREPLY=($(compgen -W '--help");
+        cli_options_each(command->options, put_option_bash, NULL);
+        printf("' -- \"$word\")) ;;\n        esac ;;\n");
+    }
+    printf("    man) COMPREPLY=($(compgen -W '");
+    put_names(1);
+    printf("' -- \"$word\")) ;;\n"
+           "    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$word\")) ;;\n"
+           "    esac\n}\ncomplete -o default -F _cohort cohort\n");
+}
+
+static void put_option_zsh(void *user_data, const cli_option_text *option) {
+    (void)user_data;
+    printf(" \\\n            '--%s[", option->name);
+    put_quoted(option->help, "[]:\\");
+    printf("]");
+    if (*option->value) printf(":%s:_files", option->value);
+    printf("'");
+}
+
+static void put_zsh(void) {
+    printf("#compdef cohort\n# zsh completion of cohort\n_cohort() {\n"
+           "    local command=$words[2]\n    if (( CURRENT == 2 )); then\n"
+           "        compadd -- --help --version");
+    put_names(1);
+    printf("\n        return\n    fi\n    if [[ $command == bench ]]; then\n"
+           "        if (( CURRENT == 3 )); then\n            compadd --");
+    put_names(2);
+    printf("\n            return\n        fi\n        command=\"bench $words[3]\"\n"
+           "        shift words; (( CURRENT-- ))\n    fi\n"
+           "    shift words; (( CURRENT-- ))\n    case $command in\n");
+    for (size_t i = 0; i < cli_n_commands; i++) {
+        const cli_command *command = &cli_commands[i];
+        if (!command->options) continue;
+        printf("    '%s')\n        _arguments '--help[show the options]'", command->name);
+        cli_options_each(command->options, put_option_zsh, NULL);
+        printf(" \\\n            '*:file:_files' ;;\n");
+    }
+    printf("    man) compadd --");
+    put_names(1);
+    printf(
+        " ;;\n    completion) compadd -- bash zsh fish ;;\n    esac\n}\n"
+        "if [ \"$funcstack[1]\" = _cohort ]; then _cohort \"$@\"; else compdef _cohort "
+        "cohort; fi\n");
+}
+
+static void put_option_fish(void *user_data, const cli_option_text *option) {
+    printf("complete -c cohort -n '__cohort_is %s' -l %s", (const char *)user_data,
+           option->name);
+    if (option->alias) printf(" %s %s", option->alias[1] ? "-o" : "-s", option->alias);
+    printf("%s -d '", *option->value ? " -r" : "");
+    for (const char *c = option->help; *c; c++) { /* '...' of fish has escapes */
+        if (*c == '\'' || *c == '\\') putchar('\\');
+        putchar(*c);
+    }
+    printf("'\n");
+}
+
+static void put_fish(void) {
+    printf("# fish completion of cohort\nfunction __cohort_is\n"
+           "    set -l words (commandline -opc)\n"
+           "    set -l last (math 1 + (count $argv))\n"
+           "    test \"$words[2..$last]\" = \"$argv\"\nend\n"
+           "complete -c cohort -n 'test (count (commandline -opc)) -eq 1' -f -a '");
+    put_names(1);
+    printf("'\ncomplete -c cohort -n '__cohort_is bench; and test (count (commandline "
+           "-opc)) -eq 2' -f -a '");
+    put_names(2);
+    printf("'\ncomplete -c cohort -n '__cohort_is completion' -f -a 'bash zsh fish'\n");
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (cli_commands[i].options)
+            cli_options_each(cli_commands[i].options, put_option_fish,
+                             (void *)(size_t)(const void *)cli_commands[i].name);
+}
+
+int cli_completion(int argc, char **argv) {
+    static const struct {
+        const char *shell;
+        void (*put)(void);
+    } shells[] = {{"bash", put_bash}, {"zsh", put_zsh}, {"fish", put_fish}};
+    for (size_t i = 0; argc == 2 && i < sizeof shells / sizeof *shells; i++) {
+        if (strcmp(argv[1], shells[i].shell) != 0) continue;
+        shells[i].put();
+        return CLI_OK;
+    }
+    bool is_asked = argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
+    fprintf(is_asked ? stdout : stderr,
+            "usage: cohort completion bash|zsh|fish    for example, in .bashrc:\n"
+            "       source <(cohort completion bash)\n");
+    return is_asked ? CLI_OK : CLI_USAGE;
+}
