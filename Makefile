@@ -3,8 +3,9 @@
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
+PEERS ?= build/peers
 
-.PHONY: run all setup test test-page asan tsan fuzz model bench soak install lint fmt clean
+.PHONY: run all setup test test-page test-clients asan tsan fuzz model bench soak install lint fmt clean
 all: build-release
 
 setup:
@@ -27,6 +28,9 @@ test: build-release ## every test of the short tier
 test-page: build-release ## the status page, in a headless browser that is installed for it
 	@scripts/setup.sh chromium
 	ctest --test-dir build/release --output-on-failure -R page_test
+
+test-clients: build-release ## the openai package, schemathesis and vllm's bench client, installed for it
+	@scripts/test_clients.sh build/release $(PEERS)
 
 asan: build-dev ## the same tests under ASan and UBSan
 	ctest --test-dir build/dev --output-on-failure -j$(JOBS)

@@ -20,5 +20,5 @@ for test in scenario_kill_test scenario_command_kill_test; do
 done
 echo "serve_test: $COHORT_REQUESTS random requests" | tee -a "$out.new"
 COHORT_BUILD_DIR=$build COHORT_SOURCE_DIR=. tests/scenario/serve_test.py Anything 2>&1 |
-    grep -E 'FAIL|Error|OK|Ran' | tee -a "$out.new"
+    grep -E 'FAIL|Error|OK|Ran|resident' | tee -a "$out.new"
 mv "$out.new" "$out"

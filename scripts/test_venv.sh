@@ -1,11 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Prints the Python of an environment with the references that tests compare us with
-# (tokenizers, jinja2), after making it once; 77 where it cannot be made.
+# usage: test_venv.sh [clients] - prints the Python of an environment with the references that
+# tests compare us with (tokenizers, jinja2), or with clients of servers (openai, schemathesis),
+# after making it once; 77 where it cannot be made.
 set -euo pipefail
 
-venv=${XDG_CACHE_HOME:-$HOME/.cache}/cohort/venv-test
-wanted='tokenizers==0.22.2 jinja2==3.1.6 markupsafe==3.0.4'
+case ${1:-references} in
+references)
+    name=venv-test imports='jinja2, tokenizers'
+    wanted='--no-deps tokenizers==0.22.2 jinja2==3.1.6 markupsafe==3.0.4' ;;
+clients)
+    name=venv-clients imports='openai, schemathesis'
+    wanted='openai==3.54.0 schemathesis==4.32.5' ;;
+*) exit 2 ;;
+esac
+venv=${XDG_CACHE_HOME:-$HOME/.cache}/cohort/$name
 if [ "$(cat "$venv/wanted" 2>/dev/null)" != "$wanted" ]; then
     mkdir -p "$(dirname "$venv")"
     exec 9>"$venv.lock"
@@ -15,8 +24,8 @@ if [ "$(cat "$venv/wanted" 2>/dev/null)" != "$wanted" ]; then
         rm -rf "$venv"
         # shellcheck disable=SC2086 # a list
         { python3 -m venv "$venv" &&
-            "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps $wanted &&
-            "$venv/bin/python" -c 'import jinja2, tokenizers'; } >&2 || exit 77
+            "$venv/bin/pip" install --quiet --disable-pip-version-check $wanted &&
+            "$venv/bin/python" -c "import $imports"; } >&2 || exit 77
         echo "$wanted" >"$venv/wanted"
     fi
 fi
