@@ -3,7 +3,6 @@
  * into the command; whoever has the key sees the cohort. */
 #include "server/status.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -45,7 +44,6 @@ static double ms_since(int64_t then_ns) {
 static void put_rank(cohort_body *out, const cohort_executor *executor,
                      cohort_counters *counters, const char *host, int32_t r) {
     cohort_rank_info info;
-    char text[COHORT_COUNTERS_TEXT_BYTES] = "";
     cohort_counters_row *row = counters ? cohort_counters_row_of(counters, r) : NULL;
     cohort_executor_describe_rank(executor, r, &info);
     cohort_body_printf(out, "%s{\"rank\":%d,\"tp_rank\":%d,\"pp_rank\":%d,\"pid\":%d",
@@ -63,8 +61,6 @@ static void put_rank(cohort_body *out, const cohort_executor *executor,
     cohort_body_json_real(out, row ? ms_since(row->phase_ns) : -1);
     cohort_body_puts(out, ",\"heartbeat_ms\":");
     cohort_body_json_real(out, row ? ms_since(row->heartbeat_ns) : -1);
-    if (row) snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1, row->text);
-    put_text(out, "text", text);
     cohort_body_puts(out, "}");
 }
 

@@ -269,6 +269,33 @@ class Shared(unittest.TestCase):
         self.server.wait_for(rb'127\.0\.0\.1:\d+ - "GET /version HTTP/1\.1" 200 \(')
         self.server.wait_for(rb'"GET /a\?\?b HTTP/1\.1" 404 \(')
 
+    def test_the_page_asks_nobody_else(self):
+        status, headers, page = self.server.ask("GET", "/")
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
+        self.assertIn("default-src 'none'", headers["Content-Security-Policy"])
+        self.assertEqual(set(re.findall(rb"https?://[^/\"]*", page)), {b"http://www.w3.org"})
+        self.assertNotRegex(page, rb"(?i)<(link|img|iframe)|src=|@import|innerHTML")
+
+    def test_status_tells_what_each_rank_does(self):
+        def look():
+            return json.loads(self.server.ask("GET", "/cohort/status")[2])
+        before = look()
+        self.server.complete(prompt="a b", max_tokens=7, ignore_eos=True)
+        end = time.monotonic() + DEADLINE_S
+        while look()["generation_tokens"] < before["generation_tokens"] + 7:
+            self.assertLess(time.monotonic(), end)
+        after = look()
+        self.assertEqual((after["state"], after["failure"], after["tp"] * after["pp"]),
+                         ("ok", None, len(after["ranks"])))
+        self.assertGreater(after["now_s"], before["now_s"])
+        self.assertGreater(after["kv"]["bytes"], 0)
+        self.assertGreaterEqual(after["kv"]["num_blocks"], after["kv"]["free_blocks"])
+        for number, rank in enumerate(after["ranks"]):
+            self.assertEqual((rank["rank"], rank["host"]), (number, socket.gethostname()))
+            self.assertGreaterEqual(rank["steps"], before["ranks"][number]["steps"] + 7)
+            self.assertGreaterEqual(rank["last_step_ms"], 0)
+            os.kill(rank["pid"], 0)
+
     def test_every_served_name_is_a_model(self):
         for name in ("tiny", "other"):
             self.assertEqual(self.server.complete(model=name, prompt="a", max_tokens=1)["model"],
