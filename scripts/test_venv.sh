@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # usage: test_venv.sh [clients] - prints the Python of an environment with the references that
-# tests compare us with (tokenizers, jinja2), or with clients of servers (openai, schemathesis),
-# after making it once; 77 where it cannot be made.
+# tests compare us with (tokenizers, jinja2), or with clients that others wrote (openai, schemathesis,
+# huggingface_hub), after making it once; 77 where it cannot be made.
 set -euo pipefail
 
 case ${1:-references} in
@@ -10,8 +10,8 @@ references)
     name=venv-test imports='jinja2, tokenizers'
     wanted='--no-deps tokenizers==0.22.2 jinja2==3.1.6 markupsafe==3.0.4' ;;
 clients)
-    name=venv-clients imports='openai, schemathesis'
-    wanted='openai==3.54.0 schemathesis==4.32.5' ;;
+    name=venv-clients imports='huggingface_hub, openai, schemathesis'
+    wanted='openai==3.54.0 schemathesis==4.32.5 huggingface_hub==2.4.0' ;;
 *) exit 2 ;;
 esac
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/cohort/$name

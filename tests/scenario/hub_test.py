@@ -59,6 +59,9 @@ class Hub:
             def do_GET(self):
                 hub.answer(self)
 
+            def do_HEAD(self):
+                hub.describe(self)
+
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -83,6 +86,29 @@ class Hub:
         return {"id": NAME, "sha": self.commit,
                 "siblings": others + [sibling(*item) for item in FILES.items()]}
 
+    def describe(self, request):
+        """HEAD of a file, as huggingface_hub asks for it."""
+        name = request.path.rsplit("/", 1)[1]
+        entry = next(one for one in self.info()["siblings"] if one["rfilename"] == name)
+        request.send_response(302 if name == LARGE else 200)
+        request.send_header("X-Repo-Commit", self.commit)
+        if name == LARGE:
+            request.send_header("X-Linked-Etag", f'"{entry["lfs"]["sha256"]}"')
+            request.send_header("X-Linked-Size", str(entry["size"]))
+            request.send_header("Location", f"http://127.0.0.1:{self.far_port}/large/{name}")
+        else:
+            request.send_header("ETag", f'"{entry["blobId"]}"')
+        request.send_header("Content-Length", "0" if name == LARGE else str(entry["size"]))
+        request.end_headers()
+
+    def tree(self):
+        for entry in self.info()["siblings"]:
+            if entry["rfilename"] in FILES:
+                yield {"type": "file", "path": entry["rfilename"], "size": entry["size"],
+                       "oid": entry["blobId"]} | (
+                    {"lfs": {"oid": entry["lfs"]["sha256"], "size": entry["size"],
+                             "pointerSize": 134}} if "lfs" in entry else {})
+
     def answer(self, request):
         port = request.server.server_address[1]
         path, bearer = request.path, request.headers["Authorization"]
@@ -92,8 +118,10 @@ class Hub:
         if self.token and bearer != f"Bearer {self.token}":
             return self.send(request, b"no", False, 401)
         if path in (f"/api/models/{NAME}/revision/{one}?blobs=true"
-                    for one in ("main", "v1", COMMIT)):
+                    for one in ("main", "v1", COMMIT)) or path.endswith("/revision/main"):
             return self.send(request, json.dumps(self.info()).encode(), False)
+        if path.startswith(f"/api/models/{NAME}/tree/{self.commit}"):
+            return self.send(request, json.dumps(list(self.tree())).encode(), False)
         prefix = f"/{NAME}/resolve/{self.commit}/"
         name = path.removeprefix(prefix)
         if not path.startswith(prefix) or name not in self.files:
@@ -279,6 +307,33 @@ class ByName(unittest.TestCase):
             outs = {run.communicate(timeout=PATIENCE_S)[0] for run in runs}
         self.assertEqual(len(outs), 1)
         self.assertEqual(sum(port == self.hub.far_port for port, *_ in self.hub.log), 1)
+
+    def by_huggingface_hub(self, **variables):
+        made = subprocess.run([SOURCE / "scripts/test_venv.sh", "clients"], text=True,
+                              stdout=subprocess.PIPE, check=False)
+        if made.returncode:
+            self.skipTest("no huggingface_hub here")
+        script = ("import huggingface_hub as hub, sys\n"
+                  "print(hub.snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:]))\n"
+                  "assert not hub.scan_cache_dir().warnings")
+        done = subprocess.run([made.stdout.strip(), "-c", script, NAME, *FILES], text=True,
+                              env=self.variables(**variables), capture_output=True,
+                              timeout=PATIENCE_S)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return pathlib.Path(done.stdout.strip())
+
+    def test_huggingface_hub_finds_what_was_fetched(self):
+        self.expect()
+        snapshot = self.by_huggingface_hub(HF_HUB_OFFLINE="1")
+        self.assertEqual(snapshot, self.root / "snapshots" / COMMIT)
+
+    def test_what_huggingface_hub_fetched_is_found(self):
+        self.by_huggingface_hub()
+        asked = len(self.hub.log)
+        self.expect(HF_HUB_OFFLINE="1")
+        _, said = self.expect()
+        self.assertNotIn("fetched", said)
+        self.assertEqual(len(self.hub.log), asked + 1)
 
     def test_what_cannot_be_is_refused_by_name(self):
         self.refuse("404", "--revision", "v9")
