@@ -116,7 +116,9 @@ static cohort_status make_all(bench_run *run, maker *self) {
 int bench_make_prompts(bench_run *run) {
     maker self = {
         .stream = cohort_random_stream((uint64_t)run->options->load.seed, "bench serve")};
-    if (cohort_tokenizer_open(run->tokenizer, &self.tokenizer) < 0) {
+    int found = cli_find_tokenizer(run->tokenizer, run->tokenizer_dir);
+    if (found != CLI_OK) return found;
+    if (cohort_tokenizer_open(run->tokenizer_dir, &self.tokenizer) < 0) {
         fprintf(stderr, "cohort bench serve: %s; give --tokenizer the directory of one\n",
                 cohort_last_error()->message);
         return CLI_USAGE;
@@ -161,17 +163,31 @@ static double gamma_of(dice *of, double shape) {
     }
 }
 
-/* Scaled, as vLLM does, so that the last is due when the rate says. */
+/* Of the request, between the first's and the last's. */
+static double ramp_rate(const cli_load_options *load, int64_t r, int64_t n) {
+    double start = (double)load->ramp_start_rps, end = (double)load->ramp_end_rps;
+    double done = (double)r / (double)(n > 1 ? n - 1 : 1);
+    if (!strcmp(load->ramp_strategy, "linear")) return start + (end - start) * done;
+    return start * pow(end / start, done);
+}
+
+/* Scaled, as vLLM does, so that the last is due when the rate says; a ramp is not. */
 void bench_make_times(bench_run *run) {
     const cli_load_options *load = &run->options->load;
     dice of = {.stream = cohort_random_stream((uint64_t)load->seed, "arrivals")};
-    double at = 0;
-    if (isinf(load->request_rate)) return;
+    double at_s = 0;
     for (int64_t r = 0; r < run->n_requests; r++) {
-        at += isinf(load->burstiness) ? 1 : gamma_of(&of, load->burstiness);
-        run->requests[r].due_s = at;
+        bench_request *request = &run->requests[r];
+        request->rate = load->ramp_strategy ? ramp_rate(load, r, run->n_requests)
+                                            : load->request_rate;
+        if (isinf(request->rate)) continue;
+        double of_mean = isinf(load->burstiness)
+                             ? 1
+                             : gamma_of(&of, load->burstiness) / load->burstiness;
+        request->due_s = at_s += of_mean / request->rate;
     }
-    double scale = (double)run->n_requests / load->request_rate / at;
+    if (load->ramp_strategy || at_s <= 0) return;
+    double scale = (double)run->n_requests / load->request_rate / at_s;
     for (int64_t r = 0; r < run->n_requests; r++)
         run->requests[r].due_s *= scale;
 }

@@ -244,6 +244,10 @@ static void put_head(cohort_body *out, const bench_run *run, const char *when) {
         put_count(out, "max_concurrency", load->max_concurrency);
     else
         put_text(out, "max_concurrency", NULL);
+    if (!load->ramp_strategy) return;
+    put_text(out, "ramp_up_strategy", load->ramp_strategy);
+    put_count(out, "ramp_up_start_rps", load->ramp_start_rps);
+    put_count(out, "ramp_up_end_rps", load->ramp_end_rps);
 }
 
 static void put_totals(cohort_body *out, const bench_run *run, const totals *of) {
@@ -275,6 +279,11 @@ static void put_totals(cohort_body *out, const bench_run *run, const totals *of)
     put_real(out, "max_output_tokens_per_s", of->peak_tokens);
     put_count(out, "max_concurrent_requests", of->peak_requests);
     put_real(out, "rtfx", 0);
+    if (!run->changes) return;
+    key(out, "rps_change_events");
+    cohort_body_puts(out, "[");
+    cohort_body_puts(out, run->changes);
+    cohort_body_puts(out, "]");
 }
 
 /* ---- the terminal ------------------------------------------------------------------ */
@@ -392,7 +401,11 @@ static int save(const bench_run *run, const cohort_body *json, const char *when)
         cohort_body_puts(&path, load->result_filename);
     else {
         cohort_body_printf(&path, "%s-", load->label ? load->label : load->backend);
-        if (isinf(load->request_rate))
+        if (load->ramp_strategy)
+            cohort_body_printf(&path, "ramp-up-%s-%lldqps-%lld", load->ramp_strategy,
+                               (long long)load->ramp_start_rps,
+                               (long long)load->ramp_end_rps);
+        else if (isinf(load->request_rate))
             cohort_body_puts(&path, "inf");
         else
             cohort_body_json_real(&path, load->request_rate);

@@ -217,6 +217,26 @@ static void show_progress(const bench_run *run) {
             run->n_done == run->n_requests ? "\n" : "");
 }
 
+/* A ramp's whole rates, with the time at which each was reached. */
+static void note_rate(bench_run *run, double rate) {
+    char when[40];
+    struct timespec now;
+    struct tm at;
+    if (!run->changes) run->last_rps = run->options->load.ramp_start_rps - 1;
+    while (run->last_rps < (int64_t)(rate + 1e-9)) {
+        char *longer;
+        clock_gettime(CLOCK_REALTIME, &now);
+        strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", localtime_r(&now.tv_sec, &at));
+        run->last_rps++;
+        if (asprintf(&longer, "%s%s{\"rps\": %lld, \"timestamp\": \"%s.%06ld\"}",
+                     run->changes ? run->changes : "", run->changes ? ", " : "",
+                     (long long)run->last_rps, when, now.tv_nsec / 1000) < 0)
+            abort();
+        free(run->changes);
+        run->changes = longer;
+    }
+}
+
 static void run_all(bench_run *run) {
     int64_t begin_ns = cohort_clock_ns(), shown = -1;
     int64_t most = run->options->load.max_concurrency;
@@ -228,6 +248,7 @@ static void run_all(bench_run *run) {
             next_ns = due_ns;
             if (due_ns > now_ns) break;
             request->arrived_ns = now_ns;
+            if (run->options->load.ramp_strategy) note_rate(run, request->rate);
             next_ns = COHORT_NEVER;
         }
         for (; run->n_sent < run->n_due && (!most || run->n_active < most);
@@ -285,6 +306,19 @@ static int find_model(bench_run *run, const char *base_url) {
     return CLI_OK;
 }
 
+static const char *ramp_fault(const cli_load_options *load) {
+    if (!load->ramp_strategy) return NULL;
+    if (strcmp(load->ramp_strategy, "linear") &&
+        strcmp(load->ramp_strategy, "exponential"))
+        return "--ramp-up-strategy is linear or exponential";
+    if (!isinf(load->request_rate))
+        return "a ramp has its own rates: leave --request-rate away";
+    if (load->ramp_start_rps && load->ramp_end_rps >= load->ramp_start_rps) return NULL;
+    return "--ramp-up-strategy needs --ramp-up-start-rps, and a --ramp-up-end-rps that "
+           "is "
+           "no less";
+}
+
 static int check_options(const cli_options *options) {
     const cli_load_options *load = &options->load;
     const char *fault = NULL;
@@ -299,7 +333,9 @@ static int check_options(const cli_options *options) {
     else if (n < n_suffix || strcmp(load->endpoint + n - n_suffix, suffix) != 0)
         fault = is_chat ? "--endpoint of openai-chat ends in chat/completions"
                         : "--endpoint ends in completions";
-    else if (load->extra_body && !cJSON_IsObject(extra))
+    else
+        fault = ramp_fault(load);
+    if (!fault && load->extra_body && !cJSON_IsObject(extra))
         fault = "--extra-body is no JSON object";
     cJSON_Delete(extra);
     if (!fault) return bench_check_report(options);
@@ -319,7 +355,14 @@ static int measure(bench_run *run) {
     }
     cohort_body line = {0};
     printf("Starting main benchmark run...\n");
-    if (isinf(load->request_rate))
+    if (load->ramp_strategy)
+        cohort_body_printf(
+            &line,
+            "Traffic ramp-up strategy: %s.\nWill increase RPS from %lld to "
+            "%lld RPS over the duration of the benchmark.\n",
+            load->ramp_strategy, (long long)load->ramp_start_rps,
+            (long long)load->ramp_end_rps);
+    else if (isinf(load->request_rate))
         cohort_body_puts(&line, "Traffic request rate: inf\n");
     else {
         cohort_body_puts(&line, "Traffic request rate: ");
@@ -416,6 +459,7 @@ int cli_bench_serve(int argc, char **argv) {
     for (int i = 0; i < CLI_MAX_LIST; i++)
         free(headers[i]);
     free(run.requests);
+    free(run.changes);
     free(run.fetched_id);
     free(run.fetched_name);
     cohort_client_destroy(run.client);

@@ -13,6 +13,7 @@ typedef struct bench_request {
     size_t prompt_bytes;
     int32_t prompt_len, output_len;
     double due_s; /* after the beginning */
+    double rate;  /* of requests, where it was planned */
     /* what came of it; times are of the monotonic clock */
     struct bench_run *run;
     int64_t arrived_ns, start_ns, first_ns, last_ns; /* due, sent, first and last token */
@@ -28,6 +29,9 @@ typedef struct bench_run {
     cohort_client *client;
     const char *model_id, *model_name, *tokenizer;
     char *fetched_id, *fetched_name;
+    char tokenizer_dir[CLI_PATH_BYTES];
+    char *changes; /* of a ramp's rate, as JSON objects */
+    int64_t last_rps;
     char url[1024], id_prefix[64];
     bool is_chat;
     bench_request *requests;

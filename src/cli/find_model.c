@@ -80,3 +80,19 @@ int cli_find_model(cli_options *options) {
     snprintf(what, sizeof what, "model '%.100s', no directory here", model);
     return cli_fail(what);
 }
+
+int cli_find_tokenizer(const char *name, char out_dir[CLI_PATH_BYTES]) {
+    struct stat found;
+    display self = {0};
+    const cohort_hub_options hub = {
+        .without_weights = true, .on_progress = show, .user_data = &self};
+    if ((stat(name, &found) == 0 && S_ISDIR(found.st_mode)) ||
+        !cohort_hub_is_name(name)) {
+        snprintf(out_dir, CLI_PATH_BYTES, "%s", name);
+        return CLI_OK; /* who opens it says what is wrong with it */
+    }
+    if (cohort_hub_find(name, &hub, out_dir, CLI_PATH_BYTES) >= 0) return CLI_OK;
+    char what[200];
+    snprintf(what, sizeof what, "--tokenizer '%.100s', no directory here", name);
+    return cli_fail(what);
+}

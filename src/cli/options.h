@@ -53,7 +53,8 @@ typedef struct cli_load_options {
     const char *extra_body, *request_id_prefix;
     int64_t random_input_len, random_output_len, random_prefix_len, input_len, output_len;
     int64_t num_prompts, max_concurrency, seed, num_warmups, logprobs, top_k;
-    int64_t ready_timeout_s;
+    int64_t ready_timeout_s, ramp_start_rps, ramp_end_rps;
+    const char *ramp_strategy;
     double random_range_ratio, request_rate, burstiness;
     double temperature, top_p, min_p;
     double repetition_penalty, presence_penalty, frequency_penalty;
@@ -132,6 +133,8 @@ bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count);
 /* Where the model is: its directory, or its snapshot in the cache, which is fetched if
  * need be.  CLI_OK, or an exit code with a line on stderr. */
 int cli_find_model(cli_options *options);
+/* The same for a tokenizer alone, without weights. */
+int cli_find_tokenizer(const char *name, char out_dir[CLI_PATH_BYTES]);
 /* Engine options from the table; CLI_OK, or CLI_USAGE with a line on stderr. */
 int cli_engine_options(const cli_options *options, cohort_engine_options *out_options);
 /* Prints the last error as one line; the exit code that goes with it. */

@@ -56,11 +56,11 @@ static bool is_revision(const char *text) {
 }
 
 /* What a model's directory needs here; weights of other kinds stay there. */
-static bool is_wanted(const char *name) {
+static bool is_wanted(const char *name, bool without_weights) {
     static const char *const endings[] = {".safetensors", ".json",  ".txt",
                                           ".model",       ".jinja", ".tiktoken"};
     if (!hub_is_file_name(name) || !strncmp(name, "consolidated", 12)) return false;
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+    for (size_t i = without_weights; i < sizeof endings / sizeof *endings; i++) {
         size_t n = strlen(name), m = strlen(endings[i]);
         if (n > m && !strcmp(name + n - m, endings[i])) return true;
     }
@@ -201,7 +201,8 @@ static bool has_shards(const char *folder) {
     return whole;
 }
 
-static bool is_whole(const char *folder) {
+static bool is_whole(const hub_search *self, const char *folder) {
+    if (self->options->without_weights) return has_file(folder, "tokenizer.json");
     return has_file(folder, "config.json") &&
            (has_file(folder, "model.safetensors") || has_shards(folder));
 }
@@ -217,7 +218,7 @@ static bool find_cached(hub_search *self, char *out_dir, size_t size) {
         read_line(path, self->commit, sizeof self->commit);
     }
     return hub_is_commit(self->commit) && snapshot_of(self, out_dir, size) == COHORT_OK &&
-           is_whole(out_dir);
+           is_whole(self, out_dir);
 }
 
 /* ---- bringing it ------------------------------------------------------------------- */
@@ -264,17 +265,18 @@ static cohort_status bring(hub_search *self, char *out_dir, size_t size) {
     COHORT_TRY(make_folders(path));
     for (size_t i = 0; i < self->n_files; i++) {
         const hub_file *file = &self->files[i];
-        if (!is_wanted(file->name)) continue;
+        if (!is_wanted(file->name, self->options->without_weights)) continue;
         COHORT_TRY_WHILE(hub_fetch(self, file), "fetching %s of %s", file->name,
                          self->name);
         snprintf(path, sizeof path, "%s/%s", out_dir, file->name);
         snprintf(target, sizeof target, "../../blobs/%s", file->digest);
         COHORT_TRY(put_link(target, path));
     }
-    if (!is_whole(out_dir))
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s has no config.json and safetensors weights for all of it",
-                           self->name);
+    if (!is_whole(self, out_dir))
+        return COHORT_FAIL(COHORT_E_INVALID, "%s has no %s", self->name,
+                           self->options->without_weights
+                               ? "tokenizer.json"
+                               : "config.json and safetensors weights for all of it");
     return put_ref(self);
 }
 

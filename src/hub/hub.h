@@ -9,7 +9,7 @@
  * The layout, the locks and the variables are huggingface_hub's, so both can share a
  * cache, also at the same time.  A file is written under its .incomplete name, resumed
  * from there after whatever happened, and renamed once its size and digest are right; the
- * ref comes last, so what it names is whole.
+ * ref comes last, and a snapshot is looked over before it is used.
  *
  * Asked online, the hub says what the revision is today; where it cannot be reached, a
  * whole snapshot in the cache will do.
@@ -42,6 +42,7 @@ typedef struct cohort_hub_options {
     const char *endpoint; /* NULL: HF_ENDPOINT, or what the build was given */
     const char *token;    /* NULL: HF_TOKEN, or HF_HOME/token */
     bool offline;         /* also by HF_HUB_OFFLINE */
+    bool without_weights; /* the tokenizer and configs will do */
     void (*on_progress)(void *user_data, const cohort_hub_progress *progress);
     bool (*is_cancelled)(void *user_data);
     void *user_data;

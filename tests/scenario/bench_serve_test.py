@@ -104,6 +104,24 @@ class BenchServe(unittest.TestCase):
             self.assertGreater(of["duration"], 10 / 40)  # the last is due then
             self.assertEqual(of["completed"], 10)
 
+    def test_rate_ramps_up(self):
+        for strategy in ("linear", "exponential"):
+            text, of = self.measure("--num-prompts", 12, "--ramp-up-strategy", strategy,
+                                    "--ramp-up-start-rps", 20, "--ramp-up-end-rps", 40,
+                                    "--burstiness", "inf", "--save-detailed")
+            self.assertIn(f"Traffic ramp-up strategy: {strategy}.\nWill increase RPS from 20 to "
+                          "40 RPS", text)
+            self.assertEqual((of["ramp_up_strategy"], of["ramp_up_start_rps"],
+                              of["ramp_up_end_rps"]), (strategy, 20, 40))
+            self.assertEqual([one["rps"] for one in of["rps_change_events"]], [*range(20, 41)])
+            rates = [20 + 20 * i / 11 if strategy == "linear" else 20 * 2 ** (i / 11)
+                     for i in range(12)]
+            self.assertGreater(of["duration"], sum(1 / rate for rate in rates))
+        for words in (("--ramp-up-strategy", "square"), ("--ramp-up-strategy", "linear"),
+                      ("--ramp-up-strategy", "linear", "--ramp-up-start-rps", "2",
+                       "--ramp-up-end-rps", "1")):
+            self.assertEqual(bench("--base-url", self.url, *SHAPE, *words).returncode, 2)
+
     def test_seed_decides_the_prompts(self):
         words = ("--num-prompts", 3, "--temperature", 0, "--save-detailed",
                  "--random-range-ratio", 0.5)
@@ -150,7 +168,7 @@ class BenchServe(unittest.TestCase):
             self.assertIn(said, done.stderr)
         done = bench("--base-url", self.url, "--model", "nowhere")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("--tokenizer", done.stderr)
+        self.assertIn("--tokenizer 'nowhere', no directory here", done.stderr)
 
 
 if __name__ == "__main__":

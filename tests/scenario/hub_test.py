@@ -308,6 +308,16 @@ class ByName(unittest.TestCase):
         self.assertEqual(len(outs), 1)
         self.assertEqual(sum(port == self.hub.far_port for port, *_ in self.hub.log), 1)
 
+    def test_a_tokenizer_comes_without_weights(self):
+        done = subprocess.run([COHORT, "bench", "serve", "--port", "1", "--model", NAME,
+                               "--num-prompts", "1", "--random-input-len", "9"], text=True,
+                              env=self.variables(), capture_output=True, timeout=PATIENCE_S)
+        self.assertIn("Failed to connect to 127.0.0.1 port 1", done.stdout, done.stderr)
+        self.assertIn("fetched tokenizer.json", done.stderr)
+        self.assertFalse((self.root / "snapshots" / COMMIT / LARGE).exists())
+        self.refuse("HF_HUB_OFFLINE is set", HF_HUB_OFFLINE="1")
+        self.expect()
+
     def by_huggingface_hub(self, **variables):
         made = subprocess.run([SOURCE / "scripts/test_venv.sh", "clients"], text=True,
                               stdout=subprocess.PIPE, check=False)
