@@ -50,6 +50,11 @@ static void show(void *user_data, const cohort_hub_progress *of) {
         fprintf(stderr, "fetched %s, %.1f MB\n", of->file, total / 1e6);
 }
 
+static void note(void *user_data, const char *text) {
+    (void)user_data;
+    fprintf(stderr, "cohort: %s\n", text);
+}
+
 int cli_find_model(cli_options *options) {
     struct stat found;
     const char *model = options->model;
@@ -71,6 +76,7 @@ int cli_find_model(cli_options *options) {
     const cohort_hub_options hub = {.revision = options->revision,
                                     .cache = options->download_dir,
                                     .on_progress = show,
+                                    .on_note = note,
                                     .is_cancelled = is_cancelled,
                                     .user_data = &self};
     if (cohort_hub_find(model, &hub, options->model_dir, sizeof options->model_dir) >= 0)
@@ -84,8 +90,10 @@ int cli_find_model(cli_options *options) {
 int cli_find_tokenizer(const char *name, char out_dir[CLI_PATH_BYTES]) {
     struct stat found;
     display self = {0};
-    const cohort_hub_options hub = {
-        .without_weights = true, .on_progress = show, .user_data = &self};
+    const cohort_hub_options hub = {.without_weights = true,
+                                    .on_progress = show,
+                                    .on_note = note,
+                                    .user_data = &self};
     if ((stat(name, &found) == 0 && S_ISDIR(found.st_mode)) ||
         !cohort_hub_is_name(name)) {
         snprintf(out_dir, CLI_PATH_BYTES, "%s", name);

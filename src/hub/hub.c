@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "hub/hub_internal.h"
 
 #ifndef COHORT_HUB_ENDPOINT
@@ -298,10 +297,17 @@ static cohort_status prepare(hub_search *self, const char *name) {
     for (; *name; name++) /* '/' becomes "--" */
         n += (size_t)snprintf(self->folder + n, sizeof self->folder - n, "%s%.*s",
                               *name == '/' ? "--" : "", *name != '/', name);
-    self->endpoint = self->options->endpoint;
-    if (!self->endpoint) self->endpoint = variable("HF_ENDPOINT");
-    if (!self->endpoint) self->endpoint = COHORT_HUB_ENDPOINT;
+    const char *endpoint = self->options->endpoint;
+    if (!endpoint) endpoint = variable("HF_ENDPOINT");
+    if (!endpoint) endpoint = COHORT_HUB_ENDPOINT;
+    size_t length = strlen(endpoint);
+    while (length && endpoint[length - 1] == '/')
+        length--;
+    if (length >= sizeof self->endpoint)
+        return COHORT_FAIL(COHORT_E_INVALID, "HF_ENDPOINT is too long");
+    memcpy(self->endpoint, endpoint, length);
     find_token(self);
+    self->token[strcspn(self->token, "\r\n \t")] = '\0'; /* part of a header */
     return COHORT_OK;
 }
 
@@ -326,9 +332,12 @@ cohort_status cohort_hub_find(const char *name, const cohort_hub_options *option
     if (status == COHORT_OK) status = bring(&self, out_dir, size);
     /* A hub that is away is no reason not to serve what is here. */
     else if (status == COHORT_E_IO && find_cached(&self, out_dir, size)) {
-        cohort_log(COHORT_LOG_WARNING, "hub", COHORT_RANK_LOCAL,
-                   "event=hub_away model=%s using=cache why=\"%s\"", name,
-                   cohort_last_error()->message);
+        if (options->on_note) {
+            char text[COHORT_ERROR_MESSAGE_BYTES + 160];
+            snprintf(text, sizeof text, "%.100s is taken from the cache as it is: %s",
+                     name, cohort_last_error()->message);
+            options->on_note(options->user_data, text);
+        }
         status = COHORT_OK;
     }
     hub_search_deinit(&self);

@@ -44,6 +44,7 @@ typedef struct cohort_hub_options {
     bool offline;         /* also by HF_HUB_OFFLINE */
     bool without_weights; /* the tokenizer and configs will do */
     void (*on_progress)(void *user_data, const cohort_hub_progress *progress);
+    void (*on_note)(void *user_data, const char *text); /* for people; NULL: nobody */
     bool (*is_cancelled)(void *user_data);
     void *user_data;
 } cohort_hub_options;

@@ -18,8 +18,9 @@ typedef struct hub_file {
 
 typedef struct hub_search {
     const cohort_hub_options *options;
-    const char *name, *revision, *endpoint;
-    char token[512]; /* "": none */
+    const char *name, *revision;
+    char endpoint[512]; /* no slash behind; "": none */
+    char token[512];    /* "": none */
     char cache[COHORT_HUB_PATH_BYTES];
     char folder[COHORT_HUB_PATH_BYTES]; /* CACHE/models--Org--Name */
     char commit[HUB_COMMIT_CHARS + 1];

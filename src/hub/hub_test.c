@@ -56,7 +56,7 @@ static void cache_is_where_huggingface_hub_has_it(void **state) {
 #define SHA256 COMMIT "0123456789abcdef01234567"
 
 static cohort_status read_answer(const char *json, hub_search *out) {
-    *out = (hub_search){.endpoint = "http://hub"};
+    *out = (hub_search){.endpoint = "http://hub"}; /* in messages only */
     return hub_read_answer(out, json, strlen(json));
 }
 

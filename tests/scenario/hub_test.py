@@ -274,6 +274,7 @@ class ByName(unittest.TestCase):
         self.expect(HF_TOKEN=TOKEN)
         far = [bearer for port, _, _, bearer in self.hub.log if port == self.hub.far_port]
         self.assertEqual(set(far), {None})
+        self.expect(HF_TOKEN=f"{TOKEN}\r\nEvil: yes")  # one line of a header, no more
         (self.home / "hf/token").write_text(TOKEN + "\n")
         (self.root / "snapshots" / COMMIT / LARGE).unlink()
         self.expect()
@@ -287,7 +288,9 @@ class ByName(unittest.TestCase):
         self.assertEqual(self.expect("--revision", "v1", HF_ENDPOINT="")[0], tokens)
         self.assertEqual(len(self.hub.log), asked)
         self.hub.close()
-        self.assertEqual(self.expect("--revision", "v1")[0], tokens)
+        again, said = self.expect("--revision", "v1")
+        self.assertEqual(again, tokens)
+        self.assertIn("is taken from the cache as it is", said)
         self.refuse("while asking")  # main is not here
         self.hub = Hub()
 
@@ -346,7 +349,7 @@ class ByName(unittest.TestCase):
         self.assertEqual(len(self.hub.log), asked + 1)
 
     def test_what_cannot_be_is_refused_by_name(self):
-        self.refuse("404", "--revision", "v9")
+        self.refuse("404", "--revision", "v9", HF_ENDPOINT=self.hub.url + "//")
         self.refuse("is no revision", "--revision", "../../etc")
         self.refuse("set HF_ENDPOINT", HF_ENDPOINT="")
         done = subprocess.run([COHORT, "generate", "./no/such/dir", "--prompt", "a"],
