@@ -171,6 +171,8 @@ static const row rows[] = {
     {"ssl-certfile", NULL, TEXT, CLI_SERVE, AT(ssl_certfile), NULL, 0, 0,
      "certificate, PEM"},
     {"ssl-keyfile", NULL, TEXT, CLI_SERVE, AT(ssl_keyfile), NULL, 0, 0, "its key, PEM"},
+    {"chat-template", NULL, TEXT, CLI_SERVE | CLI_BATCH, AT(chat_template), NULL, 0, 0,
+     "a file, or the template itself, instead of the model's"},
     {"served-model-name", NULL, LIST, CLI_SERVE | CLI_BATCH, AT(served_names), NULL, 0, 0,
      "names that requests may use (default: the directory)"},
     {"api-key", NULL, LIST, CLI_SERVE, AT(api_keys), NULL, 0, 0,

@@ -99,6 +99,7 @@ typedef struct cli_options {
     cli_load_options load;
     /* serve */
     const char *host, *uds, *ssl_certfile, *ssl_keyfile;
+    const char *chat_template;
     cli_list served_names, api_keys, allowed_origins;
     int64_t port, max_logprobs, max_body_bytes, max_connections, max_waiting;
     double idle_timeout_s, request_timeout_s, drain_timeout_s, stats_interval_s;

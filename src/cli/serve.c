@@ -90,6 +90,7 @@ cohort_server_options cli_server_options(const cli_options *options) {
     server.enable_request_id_headers = options->request_id_headers;
     server.return_tokens_as_token_ids = options->tokens_as_ids;
     server.print = print_line;
+    server.chat_template = options->chat_template;
     copy_list(server.served_names, &options->served_names);
     server.log_requests = !options->no_access_log;
     copy_list(server.allowed_origins, &options->allowed_origins);

@@ -171,6 +171,8 @@ static const struct route {
 } routes[] = {
     {"/v1/completions", "Create Completion", POST, true, true, COHORT_SCHEMA_COMPLETION,
      cohort_serve_completion},
+    {"/v1/chat/completions", "Create Chat Completion", POST, true, true,
+     COHORT_SCHEMA_CHAT, cohort_serve_chat},
     {"/v1/models", "Show Available Models", GET, true, true, -1, serve_models},
     {"/tokenize", "Tokenize", POST, true, true, COHORT_SCHEMA_TOKENIZE,
      cohort_serve_tokenize},

@@ -81,8 +81,11 @@ cohort_status cohort_server_bind(const cohort_server_options *options,
         .on_request = on_request,
         .user_data = server,
     };
-    cohort_status status = cohort_http_bind(&http, &server->http);
+    cohort_status status =
+        cohort_chat_open(options->model, options->chat_template, &server->chat);
+    if (status >= 0) status = cohort_http_bind(&http, &server->http);
     if (status < 0) {
+        cohort_chat_close(server->chat);
         free(server);
         return status;
     }
@@ -182,5 +185,6 @@ void cohort_server_destroy(cohort_server *server) {
     cohort_driver_destroy(server->driver);
     cohort_reporter_stop(server->reporter);
     cohort_metrics_destroy(server->metrics);
+    cohort_chat_close(server->chat);
     free(server);
 }

@@ -32,6 +32,7 @@ typedef struct cohort_server_options {
     const char *model;                                     /* the path */
     const char *served_names[COHORT_MAX_SERVED_NAMES + 1]; /* NULL-terminated */
     const char *api_keys[COHORT_MAX_API_KEYS + 1];         /* none: open to all */
+    const char *chat_template; /* a file, or the template itself; NULL: the model's */
     int32_t max_logprobs;
     const char *version;
     bool enable_request_id_headers;

@@ -3,6 +3,7 @@
 #ifndef COHORT_SERVER_SERVER_INTERNAL_H
 #define COHORT_SERVER_SERVER_INTERNAL_H
 
+#include "chat/chat.h"
 #include "server/api_error.h"
 #include "server/clerk.h"
 #include "server/driver.h"
@@ -17,6 +18,7 @@ struct cohort_server {
     cohort_server_options options;
     cohort_http *http;
     cohort_engine *engine;
+    cohort_chat *chat; /* NULL: the model has no template */
     cohort_driver *driver;
     cohort_metrics *metrics;
     cohort_reporter *reporter;
@@ -55,6 +57,7 @@ bool cohort_has_route(const char *path);
 /* An answer was sent. */
 void cohort_count_answer(void *server, const cohort_http_record *record);
 
+void cohort_serve_chat(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_completion(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);

@@ -21,13 +21,14 @@ if "COHORT_CLIENTS" not in os.environ:  # again, by the Python that has the clie
 
 import openai  # noqa: E402
 
-from serve_test import DEADLINE_S, Server, generate  # noqa: E402
+from serve_test import CHAT_TEMPLATE, DEADLINE_S, Server, generate  # noqa: E402
 
 
 class OpenAI(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("--served-model-name", "tiny", "--api-key", "secret")
+        cls.server = Server("--served-model-name", "tiny", "--api-key", "secret",
+                            "--chat-template", CHAT_TEMPLATE)
         cls.url = f"http://127.0.0.1:{cls.server.port}/v1"
         cls.options = {"base_url": cls.url, "api_key": "secret", "timeout": DEADLINE_S,
                        "max_retries": 0}
@@ -63,6 +64,38 @@ class OpenAI(unittest.TestCase):
         self.assertEqual(chunks[-1].usage.completion_tokens, 9)
         self.assertEqual([chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1],
                          "length")
+
+    def chat(self, *messages, **more):
+        return self.client.chat.completions.create(**{
+            "model": "tiny", "messages": list(messages), "max_completion_tokens": 9,
+            "temperature": 0} | more)
+
+    def test_a_chat_is_a_completion_of_the_rendered_template(self):
+        said = ({"role": "system", "content": "Be kind."},
+                {"role": "user", "content": [{"type": "text", "text": "Hi"},
+                                             {"type": "text", "text": "you"}]})
+        answer = self.chat(*said, logprobs=True, top_logprobs=2)
+        text = self.complete(prompt="system: Be kind.\nuser: Hi\nyou\nassistant: ",
+                             extra_body={"add_special_tokens": False}).choices[0].text
+        self.assertEqual([choice.message.content for choice in answer.choices], [text])
+        self.assertEqual(answer.choices[0].message.role, "assistant")
+        self.assertEqual((answer.object, answer.choices[0].finish_reason),
+                         ("chat.completion", "length"))
+        logprobs = answer.choices[0].logprobs.content
+        self.assertEqual([len(token.top_logprobs) for token in logprobs], [2] * 9)
+        self.assertEqual("".join(token.token for token in logprobs), text)
+        chunks = list(self.chat(*said, stream=True))
+        self.assertEqual(chunks[0].choices[0].delta.role, "assistant")
+        self.assertEqual("".join(chunk.choices[0].delta.content for chunk in chunks), text)
+        self.assertEqual(chunks[-1].choices[0].finish_reason, "length")
+
+    def test_the_last_message_may_be_gone_on_with(self):
+        said = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a b c"})
+        answer = self.chat(*said, extra_body={"add_generation_prompt": False,
+                                              "continue_final_message": True})
+        text = self.complete(prompt="user: Hi\nassistant: a b c",
+                             extra_body={"add_special_tokens": False}).choices[0].text
+        self.assertEqual(answer.choices[0].message.content, text)
 
     def test_parameters_arrive(self):
         self.assertEqual(len(self.complete(n=3, temperature=1, seed=1).choices), 3)

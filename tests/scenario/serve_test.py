@@ -28,6 +28,7 @@ MODEL = SOURCE / "tests/golden/llama-bfloat16"
 CAPTURES = SOURCE / "tests/golden/vllm_api"
 DEADLINE_S = 60
 COMPLETIONS = "/v1/completions"
+CHATS = "/v1/chat/completions"
 # Takes minutes unless somebody ends it.
 # Between the two halves of random requests; one with larger texts may come in the second.
 MEMORY_SLACK_MIB = 4
@@ -418,6 +419,8 @@ class Metrics(unittest.TestCase):
 
 # ---- what vLLM answered ------------------------------------------------------------------
 
+CHAT_TEMPLATE = ("{% for message in messages %}{{ message.role }}: {{ message.content }}\n"
+                 "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}")
 MAPS = ("top_logprobs", "prompt_logprobs")  # objects whose keys are tokens
 
 
@@ -460,12 +463,13 @@ class Captures(unittest.TestCase):
     """A client of vLLM cannot tell."""
 
     # Not there yet; what is answered in their place says so.
-    LATER = {"structured json", "tokenize chat", "/server_info"}
+    LATER = {"structured json", "tokenize chat", "/server_info", "json_object", "bad json schema",
+             "content number"}  # (whose answer lists every kind of message there is)
     OURS = {"/"}  # a page, where vLLM has nothing
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("--served-model-name", "tiny")
+        cls.server = Server("--served-model-name", "tiny", "--chat-template", CHAT_TEMPLATE)
 
     @classmethod
     def tearDownClass(cls):
@@ -492,9 +496,9 @@ class Captures(unittest.TestCase):
 
     def test_answers_and_refusals_are_those_of_vllm(self):
         count = 0
-        for name in ("small_routes.txt", "completions.txt", "errors.txt"):
+        for name in ("small_routes.txt", "completions.txt", "chat.txt", "errors.txt"):
             for title, method, path, *rest in captured(name):
-                if path.endswith("chat/completions") or title in self.LATER | self.OURS:
+                if title in self.LATER | self.OURS:
                     continue
                 count += 1
                 with self.subTest(title):
@@ -519,6 +523,22 @@ class Captures(unittest.TestCase):
             for field, default in theirs.items():
                 if field in ours:
                     self.assertEqual(ours[field].get("default", "-"), json.loads(default), field)
+
+    def test_a_template_speaks_for_itself(self):
+        template = ("{% if messages[-1].role != 'user' %}{{ raise_exception('users come last') }}"
+                    "{% endif %}{{ mood }}: {{ messages[-1].content }}")
+        said = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1,
+                "return_token_ids": True, "chat_template_kwargs": {"mood": "b c"}}
+        with Server("--chat-template", template) as server:
+            answer = json.loads(server.ask("POST", CHATS, said)[2])
+            ids = json.loads(server.ask("POST", "/tokenize", {
+                "prompt": "b c: a", "add_special_tokens": False})[2])["tokens"]
+            self.assertEqual(answer["prompt_token_ids"], ids)
+            said["messages"].append({"role": "assistant", "content": "b"})
+            status, _, text = server.ask("POST", CHATS, said)
+            self.assertEqual((status, json.loads(text)["error"]["message"]),
+                             (400, "users come last"))
+            self.assertEqual(server.stop(), 0)
 
     def test_what_is_not_there_is_refused_by_name(self):
         for field, value in (("structured_outputs", {"choice": ["a"]}), ("bad_words", ["a"]),

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* chat/chat.h - what a conversation becomes before it is tokens.
+ *
+ * A model's own template, from chat_template.jinja or tokenizer_config.json, or one that
+ * is given, with the model's special tokens; messages as the OpenAI API has them.
+ *
+ * Ownership: texts that are returned are malloc's, the caller frees them.
+ * Threads:   a chat is immutable: any number of threads render with it.
+ * Errors:    COHORT_E_INVALID says what is wrong with the file, the messages or the
+ *            template; what a template raised, in its own words.
+ */
+#ifndef COHORT_CHAT_CHAT_H
+#define COHORT_CHAT_CHAT_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cohort/status.h"
+
+typedef struct cohort_chat cohort_chat;
+
+/* template_: a file's path, or a template where it has a brace in it; NULL: the model's.
+ * A model without any makes NULL, which is no error until somebody talks to it. */
+cohort_status cohort_chat_open(const char *model_dir, const char *template_,
+                               cohort_chat **out_chat);
+
+typedef struct cohort_conversation {
+    const cJSON *messages; /* a list */
+    const cJSON *tools;    /* a list, or NULL */
+    const cJSON *extra;    /* an object: more variables of the template; NULL: none */
+    bool add_generation_prompt;
+    bool continue_final_message; /* the text ends where the last message does */
+} cohort_conversation;
+
+cohort_status cohort_chat_render(const cohort_chat *chat,
+                                 const cohort_conversation *conversation, char **out_text,
+                                 size_t *out_size_bytes);
+void cohort_chat_close(cohort_chat *chat); /* accepts NULL */
+
+#endif /* COHORT_CHAT_CHAT_H */
