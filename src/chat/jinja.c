@@ -151,8 +151,9 @@ static void render(jinja_arena *arena, const cohort_jinja *template_,
     jinja_run run = {.arena = arena, .scope = &globals, .out = out};
     cohort_jinja_add_globals(&run);
     const cJSON *item;
-    cJSON_ArrayForEach(item, variables)
-        cohort_jinja_set(&run, item->string, cohort_jinja_from_json(arena, item));
+    if (cJSON_IsObject(variables))
+        cJSON_ArrayForEach(item, variables)
+            cohort_jinja_set(&run, item->string, cohort_jinja_from_json(arena, item));
     run.scope = &scope;
     cohort_jinja_append(out, "", 0);
     cohort_jinja_execute(&run, template_->body);

@@ -33,7 +33,7 @@ static int64_t number(jinja_run *run, const jinja_args *args, size_t index,
 }
 
 static jinja_args behind(const jinja_args *args, size_t n) {
-    if (n > args->n) n = args->n;
+    if (n >= args->n) return (jinja_args){0};
     return (jinja_args){args->values + n, args->names + n, args->n - n};
 }
 
