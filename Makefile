@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 PEERS ?= build/peers
 
-.PHONY: run all setup test test-page test-clients asan tsan fuzz model bench soak install lint fmt clean
+.PHONY: run all setup test test-ray test-page test-clients asan tsan fuzz model bench soak install lint fmt clean
 all: build-release
 
 setup:
@@ -31,6 +31,9 @@ test-page: build-release ## the status page, in a headless browser that is insta
 
 test-clients: build-release ## the openai package, schemathesis and vllm's bench client, installed for it
 	@scripts/test_clients.sh build/release $(PEERS)
+
+test-ray: build-release ## real Ray, on one node and on three, installed for it
+	@scripts/test_ray.sh build/release
 
 asan: build-dev ## the same tests under ASan and UBSan
 	ctest --test-dir build/dev --output-on-failure -j$(JOBS)

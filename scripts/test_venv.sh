@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: test_venv.sh [clients] - prints the Python of an environment with the references that
-# tests compare us with (tokenizers, jinja2), or with clients that others wrote (openai, schemathesis,
-# huggingface_hub), after making it once; 77 where it cannot be made.
+# usage: test_venv.sh [clients|ray] - prints the Python of an environment with the references that
+# tests compare us with (tokenizers, jinja2), with clients that others wrote (openai, schemathesis,
+# huggingface_hub), or with Ray (of COHORT_RAY_VERSION), after making it once; 77 where it cannot be
+# made.
 set -euo pipefail
 
 case ${1:-references} in
@@ -12,6 +13,10 @@ references)
 clients)
     name=venv-clients imports='huggingface_hub, openai, schemathesis'
     wanted='openai==3.54.0 schemathesis==4.32.5 huggingface_hub==2.4.0' ;;
+ray)
+    version=${COHORT_RAY_VERSION:-2.60.0}
+    name=venv-ray-$version imports='ray, pytest'
+    wanted="ray==$version pytest==8.4.2 mypy==1.18.2" ;;
 *) exit 2 ;;
 esac
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/cohort/$name

@@ -2,7 +2,8 @@
 /* cohort/executor.h - start workers, call them all, and know at once when one fails.
  *
  * An executor owns tp * pp ranks; rank r is tp rank r % tp of pipeline stage r / tp.
- * Whether they are threads of this process ("uni") or processes ("mp") is its secret.
+ * Whether they are threads of this process ("uni"), processes ("mp") or actors on a Ray
+ * cluster ("ray") is its secret.
  *
  *   start -> (collective_rpc | execute_model -> future)* -> shutdown -> destroy
  *
@@ -39,9 +40,26 @@ enum {
     COHORT_ALL_RANKS = -1
 };
 
+/* Where "ray" places ranks.  NULL and 0: what is said in brackets. */
+typedef struct cohort_ray_options {
+    const char *address; /* of the cluster [RAY_ADDRESS, else one that runs here, else a
+                            new one on this host alone] */
+    const char *node_address;    /* this host's in the cluster [as Ray finds it] */
+    const char *placement_group; /* one that exists: its id or name; it is left in place
+                                    [a new one] */
+    const char *ray_namespace;   /* where that name is found [this run's own] */
+    const char *strategy;        /* PACK, STRICT_PACK, SPREAD, STRICT_SPREAD [PACK] */
+    const char *resource;        /* of each rank, "CPU=2", "GPU", "GPU=0.5" [CPU=1] */
+    const char *bundle_indices; /* "2,1": of rank 0, of rank 1 [COHORT_RAY_BUNDLE_INDICES,
+                                   VLLM_RAY_BUNDLE_INDICES, else driver's node first] */
+    const char *excluded_env;   /* variables that do not go to workers: "A,B_*" [none] */
+    int64_t placement_timeout_ns; /* for the group's resources [5 minutes] */
+} cohort_ray_options;
+
 /* Timeouts are durations; 0 or less: never. */
 typedef struct cohort_executor_options {
-    const char *backend; /* "uni": threads of this process; "mp": processes */
+    const char *backend; /* "uni": threads of this process; "mp": processes; "ray": actors
+                            of a Ray cluster */
     int32_t tp;
     int32_t pp;
     bool async_scheduling; /* one more step in flight than stages */
@@ -54,6 +72,7 @@ typedef struct cohort_executor_options {
      * beside this executable, else the one in PATH. */
     const char *worker_command;
     const cohort_worker_ops *worker_ops; /* uni; NULL: the model runner */
+    cohort_ray_options ray;
     const char *instance; /* names the counters file; NULL: drawn from pid and chance */
 
     int64_t connect_timeout_ns; /* place, configure and connect together */
@@ -147,10 +166,14 @@ typedef struct cohort_rank_info {
     int32_t tp_rank;
     int32_t pp_rank;
     int32_t pid;           /* uni: this process */
-    const char *backend;   /* "uni" or "mp"; static text, as the following */
+    const char *backend;   /* "uni", "mp" or "ray"; static text, as the following */
     const char *transport; /* of the queues: "shared memory" or "tcp" */
     const char *phase;     /* "idle", "execute", ..., "dead" */
     uint64_t call;         /* number of the call it is at, or was last */
+    /* Ray's node id, its address, and "GPU 0,1"; "" elsewhere.  The executor's. */
+    const char *node;
+    const char *address;
+    const char *devices;
 } cohort_rank_info;
 
 typedef struct cohort_executor_phases {

@@ -355,7 +355,60 @@ cohort_counters_row *cohort_counters_row_of(cohort_counters *counters, int32_t r
                                    ((size_t)rank + 1) * COHORT_COUNTERS_ROW_BYTES);
 }
 
+/* X(field): the words of a row that are copied as they are. */
+#define ROW_WORD_MAP(X) \
+    X(waits_for)        \
+    X(call)             \
+    X(progress)         \
+    X(done)             \
+    X(total)            \
+    X(steps)            \
+    X(rpcs)             \
+    X(tokens)           \
+    X(bytes_in)         \
+    X(bytes_out)        \
+    X(errors)
+
+static void copy_words(cohort_counters_row *row, const cohort_counters_row *from) {
+#define X(field)                                                                    \
+    atomic_store_explicit(&row->field,                                              \
+                          atomic_load_explicit(&from->field, memory_order_relaxed), \
+                          memory_order_relaxed);
+    ROW_WORD_MAP(X)
+#undef X
+    int32_t crash = atomic_load_explicit(&from->crash_signal, memory_order_acquire);
+    if (crash) memcpy(row->crash_frames, from->crash_frames, sizeof row->crash_frames);
+    atomic_store_explicit(&row->crash_signal, crash, memory_order_release);
+    /* Acquire: pairs with row_error's release, so that the text is whole. */
+    if (atomic_load_explicit(&from->errors, memory_order_acquire))
+        snprintf(row->text, sizeof row->text, "%s", from->text);
+}
+
+void cohort_counters_row_copy(cohort_counters_row *row, const cohort_counters_row *from) {
+    uint32_t phase = atomic_load_explicit(&from->phase, memory_order_acquire);
+    copy_words(row, from);
+    atomic_store_explicit(&row->phase, phase, memory_order_relaxed);
+    atomic_store_explicit(&row->phase_ns,
+                          atomic_load_explicit(&from->phase_ns, memory_order_relaxed),
+                          memory_order_relaxed);
+}
+
+void cohort_counters_row_take(cohort_counters_row *row, const cohort_counters_row *sent,
+                              int64_t sent_ns, int64_t now_ns) {
+    int64_t age_ns =
+        sent_ns - atomic_load_explicit(&sent->phase_ns, memory_order_relaxed);
+    if (age_ns < 0 || age_ns > now_ns) age_ns = 0;
+    copy_words(row, sent);
+    atomic_store_explicit(&row->phase_ns, now_ns - age_ns, memory_order_relaxed);
+    atomic_store_explicit(&row->heartbeat_ns, now_ns, memory_order_relaxed);
+    atomic_store_explicit(&row->phase,
+                          atomic_load_explicit(&sent->phase, memory_order_relaxed),
+                          memory_order_release);
+}
+
 void cohort_counters_row_error(cohort_counters_row *row, const char *text) {
-    if (!atomic_fetch_add_explicit(&row->errors, 1, memory_order_relaxed))
+    /* One thread reports errors; the count says that the text is there. */
+    if (!atomic_load_explicit(&row->errors, memory_order_relaxed))
         snprintf(row->text, sizeof row->text, "%s", text);
+    atomic_fetch_add_explicit(&row->errors, 1, memory_order_release);
 }

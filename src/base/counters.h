@@ -31,6 +31,7 @@ enum {
     COHORT_COUNTERS_TEXT_BYTES = 240,
     COHORT_INSTANCE_CHARS = 47,
     COHORT_COUNTERS_MAX_ROWS = 1024,
+    COHORT_CRASH_FRAMES = 16,
 };
 
 /* What a rank does; the text is what messages and `cohort stat` print. */
@@ -66,7 +67,11 @@ typedef struct cohort_counters_row {
     _Atomic uint64_t steps, rpcs, tokens;
     _Atomic uint64_t bytes_in, bytes_out; /* of queue messages */
     _Atomic uint64_t errors;              /* the text is the first one's */
-    uint8_t reserved[160];
+    _Atomic int32_t crash_signal;         /* 0: none */
+    uint32_t reserved0;
+    /* Where the rank crashed: offsets in the module that has our code; 0 ends them. */
+    uint64_t crash_frames[COHORT_CRASH_FRAMES];
+    uint8_t reserved[24];
     char text[COHORT_COUNTERS_TEXT_BYTES];
 } cohort_counters_row;
 _Static_assert(sizeof(cohort_counters_row) == COHORT_COUNTERS_ROW_BYTES, "in a file");
@@ -120,6 +125,12 @@ cohort_counters_header *cohort_counters_header_of(cohort_counters *counters);
 /* NULL where there is no such row. */
 cohort_counters_row *cohort_counters_row_of(cohort_counters *counters, int32_t rank);
 
+/* What a rank elsewhere sent of its row.  Its times are of its own clock, which read
+ * sent_ns when ours read now_ns; pid and rank stay. */
+void cohort_counters_row_take(cohort_counters_row *row, const cohort_counters_row *sent,
+                              int64_t sent_ns, int64_t now_ns);
+/* Word by word, from a row that others write. */
+void cohort_counters_row_copy(cohort_counters_row *row, const cohort_counters_row *from);
 /* Keeps the first text, counts the others. */
 void cohort_counters_row_error(cohort_counters_row *row, const char *text);
 const char *cohort_rank_phase_name(uint32_t phase);

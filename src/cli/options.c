@@ -49,7 +49,8 @@ static const row rows[] = {
     {"pipeline-parallel-size", "pp", COUNT, CLI_ENGINE, AT(pp), "1", 1, 1024,
      "stages of layers"},
     {"distributed-executor-backend", NULL, TEXT, CLI_ENGINE, AT(backend), NULL, 0, 0,
-     "uni: ranks are threads; mp: processes (default: uni for one rank, else mp)"},
+     "uni: ranks are threads; mp: processes; ray: actors on a Ray cluster (default: uni "
+     "for one rank, else mp)"},
     {"dtype", NULL, TEXT, CLI_ENGINE, AT(dtype), "auto", 0, 0,
      "auto (the checkpoint's), float32, bfloat16 or float16"},
     {"load-format", NULL, TEXT, CLI_ENGINE, AT(load_format), "auto", 0, 0,
@@ -92,6 +93,26 @@ static const row rows[] = {
      "a rank without a heartbeat for so long is hung"},
     {"shutdown-timeout", NULL, SECONDS, CLI_ENGINE, AT(shutdown_timeout_s), "5", 0.001,
      1e6, "for ending all workers"},
+    {"ray-address", NULL, TEXT, CLI_ENGINE, AT(ray.address), NULL, 0, 0,
+     "of the cluster (default: RAY_ADDRESS, else the one that runs here, else a new "
+     "one)"},
+    {"ray-node-address", NULL, TEXT, CLI_ENGINE, AT(ray.node_address), NULL, 0, 0,
+     "this host's address in the cluster (default: as Ray finds it)"},
+    {"ray-placement-group", NULL, TEXT, CLI_ENGINE, AT(ray.placement_group), NULL, 0, 0,
+     "id or name of a group to use and leave in place (default: a new one)"},
+    {"ray-namespace", NULL, TEXT, CLI_ENGINE, AT(ray.ray_namespace), NULL, 0, 0,
+     "Ray namespace, where a group's name is found (default: this run's own)"},
+    {"ray-placement-strategy", NULL, TEXT, CLI_ENGINE, AT(ray.strategy), "PACK", 0, 0,
+     "PACK, STRICT_PACK, SPREAD or STRICT_SPREAD"},
+    {"ray-worker-resource", NULL, TEXT, CLI_ENGINE, AT(ray.resource), "CPU=1", 0, 0,
+     "of each rank: CPU=2, GPU, GPU=0.5, or a resource of your cluster's"},
+    {"ray-bundle-indices", NULL, TEXT, CLI_ENGINE, AT(ray.bundle_indices), NULL, 0, 0,
+     "bundles for the ranks, in their order: 2,1 (VLLM_RAY_BUNDLE_INDICES is heeded "
+     "too)"},
+    {"ray-excluded-env", NULL, TEXT, CLI_ENGINE, AT(ray.excluded_env), NULL, 0, 0,
+     "variables that workers shall not get: A,B_*"},
+    {"ray-placement-timeout", NULL, SECONDS, CLI_ENGINE, AT(ray_placement_timeout_s),
+     "300", 0.001, 1e6, "for the cluster to have room"},
     {"instance", NULL, TEXT, CLI_ENGINE, AT(instance), NULL, 0, 0,
      "name of this run for `cohort stat` (default: drawn)"},
     {"log-level", NULL, TEXT, CLI_ENGINE, AT(log_level), NULL, 0, 0,
@@ -621,15 +642,10 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
     }
     if (options->log_level) cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
     const char *backend = options->backend;
-    if (backend && !strcmp(backend, "ray")) {
-        fprintf(stderr,
-                "cohort: --distributed-executor-backend ray is not built yet; use mp\n");
-        return CLI_USAGE;
-    }
     if (!backend) backend = options->tp * options->pp > 1 ? "mp" : "uni";
-    if (strcmp(backend, "uni") && strcmp(backend, "mp")) {
+    if (strcmp(backend, "uni") && strcmp(backend, "mp") && strcmp(backend, "ray")) {
         fprintf(stderr,
-                "cohort: --distributed-executor-backend '%s' is neither uni nor mp\n",
+                "cohort: --distributed-executor-backend '%s' is none of uni, mp, ray\n",
                 backend);
         return CLI_USAGE;
     }
@@ -638,6 +654,9 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
     engine.executor.tp = (int32_t)options->tp;
     engine.executor.pp = (int32_t)options->pp;
     engine.executor.instance = options->instance;
+    engine.executor.ray = options->ray;
+    engine.executor.ray.placement_timeout_ns =
+        nanoseconds(options->ray_placement_timeout_s);
     engine.executor.connect_timeout_ns = nanoseconds(options->connect_timeout_s);
     engine.executor.load_timeout_ns = nanoseconds(options->load_timeout_s);
     engine.executor.execute_timeout_ns = nanoseconds(options->execute_timeout_s);
@@ -675,6 +694,23 @@ int cli_fail(const char *what) {
     return error->code == COHORT_E_INVALID ? CLI_USAGE : CLI_FAILED;
 }
 
+void cli_print_ranks(const cohort_executor *executor) {
+    cohort_rank_info rank;
+    cohort_executor_describe_rank(executor, 0, &rank);
+    bool has_nodes = rank.node[0] != '\0';
+    fprintf(stderr, "%-5s %-4s %-4s %-8s %-8s %-14s", "rank", "tp", "pp", "pid",
+            "backend", "transport");
+    fprintf(stderr, has_nodes ? " %-16s %-12s %s\n" : "\n", "address", "node", "devices");
+    for (int32_t r = 0; r < cohort_executor_world_size(executor); r++) {
+        cohort_executor_describe_rank(executor, r, &rank);
+        fprintf(stderr, "%-5d %-4d %-4d %-8d %-8s %-14s", r, rank.tp_rank, rank.pp_rank,
+                rank.pid, rank.backend, rank.transport);
+        if (has_nodes)
+            fprintf(stderr, " %-16s %-12.12s %s", rank.address, rank.node, rank.devices);
+        fprintf(stderr, "\n");
+    }
+}
+
 void cli_print_start(cohort_engine *engine) {
     cohort_engine_info info;
     cohort_executor_phases phases;
@@ -693,14 +729,7 @@ void cli_print_start(cohort_engine *engine) {
     fprintf(stderr, "%-18s %10s\n", "phase", "ms");
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         fprintf(stderr, "%-18s %10.2f\n", table[i].name, (double)table[i].ns / 1e6);
-    fprintf(stderr, "%-5s %-4s %-4s %-8s %-8s %s\n", "rank", "tp", "pp", "pid", "backend",
-            "transport");
-    for (int32_t r = 0; r < cohort_executor_world_size(executor); r++) {
-        cohort_rank_info rank;
-        cohort_executor_describe_rank(executor, r, &rank);
-        fprintf(stderr, "%-5d %-4d %-4d %-8d %-8s %s\n", r, rank.tp_rank, rank.pp_rank,
-                rank.pid, rank.backend, rank.transport);
-    }
+    cli_print_ranks(executor);
     fprintf(stderr,
             "%s, %s, %.2f GiB weights, KV cache %lld tokens, maximum concurrency for %d "
             "tokens "

@@ -73,7 +73,8 @@ typedef struct cli_options {
     int64_t tp, pp, max_model_len, max_num_seqs, max_num_batched_tokens, block_size, seed;
     int64_t kv_cache_bytes, num_blocks;
     double connect_timeout_s, load_timeout_s, execute_timeout_s, hang_timeout_s;
-    double shutdown_timeout_s;
+    double shutdown_timeout_s, ray_placement_timeout_s;
+    cohort_ray_options ray;
     bool verbose, skip_tokenizer_init;
     bool prefix_caching, async_scheduling;
     const char *scheduling_policy;
@@ -140,6 +141,8 @@ int cli_find_tokenizer(const char *name, char out_dir[CLI_PATH_BYTES]);
 int cli_engine_options(const cli_options *options, cohort_engine_options *out_options);
 /* Prints the last error as one line; the exit code that goes with it. */
 int cli_fail(const char *what);
+/* A table of where each rank is. */
+void cli_print_ranks(const cohort_executor *executor);
 /* --verbose: phases and ranks. */
 void cli_print_start(cohort_engine *engine);
 

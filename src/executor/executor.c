@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -80,6 +81,25 @@ static cohort_status check_config(const char *const *config) {
     return COHORT_OK;
 }
 
+/* The options that are strings: copied, and freed, one like the other. */
+static const size_t string_options[] = {
+    offsetof(cohort_executor_options, worker_command),
+    offsetof(cohort_executor_options, instance),
+    offsetof(cohort_executor_options, ray.address),
+    offsetof(cohort_executor_options, ray.node_address),
+    offsetof(cohort_executor_options, ray.placement_group),
+    offsetof(cohort_executor_options, ray.ray_namespace),
+    offsetof(cohort_executor_options, ray.strategy),
+    offsetof(cohort_executor_options, ray.resource),
+    offsetof(cohort_executor_options, ray.bundle_indices),
+    offsetof(cohort_executor_options, ray.excluded_env)};
+
+enum { N_STRING_OPTIONS = sizeof string_options / sizeof *string_options };
+
+static const char **string_option(cohort_executor_options *options, size_t index) {
+    return (const char **)(void *)((char *)options + string_options[index]);
+}
+
 static const char *copy_string(const char *text, bool *out_of_memory) {
     if (!text) return NULL;
     char *copy = strdup(text);
@@ -93,8 +113,10 @@ static cohort_status copy_options(cohort_executor *executor,
     size_t n = 0;
     executor->options = *options;
     executor->options.backend = executor->launcher->name;
-    executor->options.worker_command = copy_string(options->worker_command, &is_short);
-    executor->options.instance = copy_string(options->instance, &is_short);
+    for (size_t i = 0; i < N_STRING_OPTIONS; i++) {
+        const char **text = string_option(&executor->options, i);
+        *text = copy_string(*text, &is_short);
+    }
     while (options->config && options->config[n])
         n++;
     const char **config = calloc(n + 1, sizeof *config);
@@ -110,8 +132,8 @@ static void free_options(cohort_executor_options *options) {
     for (size_t i = 0; options->config && options->config[i]; i++)
         free((void *)(uintptr_t)options->config[i]);
     free((void *)(uintptr_t)options->config);
-    free((void *)(uintptr_t)options->worker_command);
-    free((void *)(uintptr_t)options->instance);
+    for (size_t i = 0; i < N_STRING_OPTIONS; i++)
+        free((void *)(uintptr_t)*string_option(options, i));
 }
 
 static cohort_status choose_launcher(const cohort_executor_options *options,
@@ -121,9 +143,11 @@ static cohort_status choose_launcher(const cohort_executor_options *options,
         *out_launcher = &cohort_uni_launcher;
     else if (!strcmp(backend, "mp"))
         *out_launcher = &cohort_mp_launcher;
+    else if (!strcmp(backend, "ray"))
+        *out_launcher = &cohort_ray_launcher;
     else
-        return COHORT_FAIL(COHORT_E_INVALID, "executor backend '%.40s': use uni or mp",
-                           backend);
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "executor backend '%.40s': use uni, mp or ray", backend);
     if (*out_launcher == &cohort_uni_launcher && !options->worker_ops)
         return COHORT_FAIL(COHORT_E_INVALID, "the uni backend needs worker_ops");
     return COHORT_OK;
@@ -166,9 +190,10 @@ static cohort_status make_ranks(cohort_executor *executor) {
     return COHORT_OK;
 }
 
-static cohort_status make_broadcast(cohort_executor *executor) {
+cohort_status executor_make_broadcast(cohort_executor *executor, const char *host) {
     cohort_queue_options options = cohort_worker_queue_options(
         "broadcast", executor->options.max_step_bytes, executor->world_size);
+    options.listen_host = host;
     executor->one_slot_bytes = options.chunk_bytes;
     executor->scratch = malloc(options.max_message_bytes);
     if (!executor->scratch)
@@ -226,7 +251,6 @@ static cohort_status bring_up(cohort_executor *executor) {
     executor->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (executor->wake_fd < 0) return COHORT_FAIL_SYS(errno, "eventfd");
     COHORT_TRY(make_ranks(executor));
-    COHORT_TRY(make_broadcast(executor));
     COHORT_TRY(executor_monitor_start(executor));
     COHORT_TRY(await_state(executor, EXECUTOR_CONNECT));
     int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
@@ -414,16 +438,20 @@ int32_t cohort_executor_max_in_flight(const cohort_executor *executor) {
 void cohort_executor_describe_rank(const cohort_executor *executor, int32_t rank,
                                    cohort_rank_info *out_info) {
     cohort_counters_row *row = executor->ranks[rank].row;
+    const cohort_launch *launch = &executor->ranks[rank].launch;
     uint32_t phase = atomic_load_explicit(&row->phase, memory_order_acquire);
-    *out_info = (cohort_rank_info){
-        .rank = rank,
-        .tp_rank = rank % executor->options.tp,
-        .pp_rank = rank / executor->options.tp,
-        .pid = executor->ranks[rank].launch.pid,
-        .backend = executor->launcher->name,
-        .transport = cohort_queue_transport(executor->broadcast, rank),
-        .phase = cohort_rank_phase_name(phase),
-        .call = atomic_load_explicit(&row->call, memory_order_relaxed)};
+    *out_info =
+        (cohort_rank_info){.rank = rank,
+                           .tp_rank = rank % executor->options.tp,
+                           .pp_rank = rank / executor->options.tp,
+                           .pid = executor->ranks[rank].launch.pid,
+                           .backend = executor->launcher->name,
+                           .transport = cohort_queue_transport(executor->broadcast, rank),
+                           .phase = cohort_rank_phase_name(phase),
+                           .call = atomic_load_explicit(&row->call, memory_order_relaxed),
+                           .node = launch->node,
+                           .address = launch->address,
+                           .devices = launch->devices};
 }
 
 void cohort_executor_get_phases(const cohort_executor *executor,

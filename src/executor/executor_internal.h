@@ -76,6 +76,7 @@ struct cohort_executor {
     int32_t max_in_flight;
     uint64_t epoch;
     const cohort_launcher *launcher;
+    void *world; /* what the launcher's open made; the monitor's */
     cohort_counters *counters;
     executor_rank *ranks;
     cohort_queue *broadcast;
@@ -107,7 +108,7 @@ struct cohort_executor {
     pthread_t monitor;
     bool has_monitor, is_joined;
     int epoll_fd, wake_fd;
-    int64_t started_ns, phase_ns, tick_ns, resumed_ns;
+    int64_t started_ns, opened_ns, phase_ns, tick_ns, resumed_ns;
     cohort_executor_phases phases;
     bool has_suspect; /* an error that may be another rank's death */
     cohort_error suspect;
@@ -125,6 +126,9 @@ bool executor_fail(cohort_executor *executor, const cohort_error *error);
 /* The same for the calling thread's last error; rank where that has none. */
 bool executor_fail_last(cohort_executor *executor, int32_t rank);
 void executor_wake_monitor(cohort_executor *executor);
+
+/* host: to bind for ranks on other hosts; NULL: there are none. */
+cohort_status executor_make_broadcast(cohort_executor *executor, const char *host);
 
 /* monitor.c */
 cohort_status executor_monitor_start(cohort_executor *executor);

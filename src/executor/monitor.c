@@ -82,17 +82,20 @@ static cohort_status send_configure(cohort_executor *executor, int32_t rank,
     int64_t heartbeat_ns = hang_ns > 0 ? hang_ns / 8 : INT64_C(1000000000);
     if (heartbeat_ns > INT64_C(1000000000)) heartbeat_ns = INT64_C(1000000000);
     if (heartbeat_ns < 5000000) heartbeat_ns = 5000000;
+    const cohort_launch *launch = &executor->ranks[rank].launch;
+    bool is_one_host = !launch->local_world_size;
     cohort_frame_configure configure = {
         .rank = rank,
         .tp = options->tp,
         .pp = options->pp,
-        .local_rank = rank,
-        .local_world_size = executor->world_size,
+        .local_rank = is_one_host ? rank : launch->local_rank,
+        .local_world_size = is_one_host ? executor->world_size : launch->local_world_size,
         .connect_timeout_ns =
             options->connect_timeout_ns > 0 ? options->connect_timeout_ns : 0,
         .heartbeat_ns = heartbeat_ns,
         .max_step_bytes = options->max_step_bytes,
         .max_reply_bytes = options->max_reply_bytes};
+    memcpy(configure.listen_host, launch->address, sizeof configure.listen_host);
     uint8_t *body = buffer + COHORT_FRAME_HEADER_BYTES;
     uint8_t *next = body + sizeof configure;
     for (const char *const *pair = options->config; *pair; pair++) {
@@ -109,6 +112,9 @@ static cohort_status send_configure(cohort_executor *executor, int32_t rank,
     int64_t deadline_ns = cohort_deadline_ms(SEND_TIMEOUT_MS);
     COHORT_TRY(cohort_link_send_frame(executor->ranks[rank].control, buffer,
                                       (size_t)(next - buffer), deadline_ns));
+    /* A rank elsewhere sends its row instead. */
+    if (cohort_link_kind_of(executor->ranks[rank].control) != COHORT_LINK_UNIX)
+        return COHORT_OK;
     return cohort_link_send_fds(executor->ranks[rank].control, &fd, 1, deadline_ns);
 }
 
@@ -153,20 +159,48 @@ static void describe_moment(cohort_executor *executor, int32_t rank, char *out_t
                  call);
 }
 
+enum { WHO_BYTES = COHORT_LAUNCH_NAME_BYTES + COHORT_HOST_BYTES + 32 };
+
+static void describe_rank(const cohort_launch *launch, char *out_text, size_t size) {
+    if (launch->name[0])
+        snprintf(out_text, size, "%s, pid %d on %s", launch->name, launch->pid,
+                 launch->address);
+    else
+        snprintf(out_text, size, "pid %d", launch->pid);
+}
+
+/* " at +0x12ab +0x34cd": for addr2line, innermost first; "" where nothing was left. */
+static void describe_crash(const cohort_counters_row *row, char *out_text, size_t size) {
+    enum { SHOWN = 3 };
+    size_t used = (size_t)snprintf(out_text, size, " at");
+    for (int i = 0; i < SHOWN && row->crash_frames[i] && used < size; i++)
+        used += (size_t)snprintf(out_text + used, size - used, " +0x%llx",
+                                 (unsigned long long)row->crash_frames[i]);
+    if (!row->crash_frames[0]) out_text[0] = '\0';
+}
+
 static void judge_death(cohort_executor *executor, int32_t rank,
                         const cohort_ending *ending) {
     char moment[80];
-    int32_t pid = executor->ranks[rank].launch.pid;
     describe_moment(executor, rank, moment, sizeof moment);
-    if (!ending->is_known)
-        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (pid %d) ended %s", rank, pid, moment);
-    else if (ending->signal)
-        COHORT_FAIL(COHORT_E_PEER_DIED,
-                    "rank %d (pid %d) was killed by signal %d (%s) %s", rank, pid,
-                    ending->signal, sigdescr_np(ending->signal), moment);
+    cohort_counters_row *row = executor->ranks[rank].row;
+    int32_t crash = atomic_load_explicit(&row->crash_signal, memory_order_acquire);
+    int32_t signal_number = ending->signal ? ending->signal : crash;
+    char who[WHO_BYTES];
+    char where[80] = "";
+    if (crash) describe_crash(row, where, sizeof where);
+    describe_rank(&executor->ranks[rank].launch, who, sizeof who);
+    if (signal_number)
+        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) was killed by signal %d (%s)%s %s",
+                    rank, who, signal_number, sigdescr_np(signal_number), where, moment);
+    else if (ending->text[0])
+        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) %s %s", rank, who, ending->text,
+                    moment);
+    else if (!ending->is_known)
+        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) ended %s", rank, who, moment);
     else
-        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (pid %d) exited with status %d %s", rank,
-                    pid, ending->status, moment);
+        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) exited with status %d %s", rank,
+                    who, ending->status, moment);
     cohort_error error = *cohort_last_error();
     error.rank = rank;
     /* Nothing is lost with a rank that was only asked to leave, but a crash is told. */
@@ -226,6 +260,7 @@ static cohort_status on_frame(cohort_executor *executor, int32_t rank,
                               const cohort_frame *frame) {
     executor_rank *self = &executor->ranks[rank];
     cohort_error error;
+    cohort_frame_row sent;
     if (frame->kind != COHORT_FRAME_HELLO && frame->kind != COHORT_FRAME_ERROR &&
         frame->epoch != executor->epoch)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "rank %d sent a %s frame of epoch %llu",
@@ -240,6 +275,10 @@ static cohort_status on_frame(cohort_executor *executor, int32_t rank,
     case COHORT_FRAME_CONNECTED: self->reached = EXECUTOR_LOAD; return COHORT_OK;
     case COHORT_FRAME_READY: self->reached = EXECUTOR_READY; return COHORT_OK;
     case COHORT_FRAME_BYE: return COHORT_OK;
+    case COHORT_FRAME_ROW:
+        COHORT_TRY(cohort_frame_read_row(frame, &sent));
+        cohort_counters_row_take(self->row, &sent.row, sent.sent_ns, cohort_clock_ns());
+        return COHORT_OK;
     case COHORT_FRAME_ERROR:
         COHORT_TRY(cohort_frame_read_error(frame, &error));
         self->has_reported = true;
@@ -286,8 +325,9 @@ static void on_link(cohort_executor *executor, int32_t rank) {
     unwatch_link(executor, rank);
     /* The end of the rank is near, or it has closed its link for no reason: the moment
      * of suspicion tells. */
-    COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (pid %d) closed its control link", rank,
-                executor->ranks[rank].launch.pid);
+    char who[WHO_BYTES];
+    describe_rank(&executor->ranks[rank].launch, who, sizeof who);
+    COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) closed its control link", rank, who);
     if (executor->has_suspect) return;
     executor->has_suspect = true;
     executor->suspect = *cohort_last_error();
@@ -323,6 +363,7 @@ static cohort_status watch(cohort_executor *executor, int fd, uint64_t data) {
 
 static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
+    self->launch.world = executor->world;
     COHORT_TRY(executor->launcher->start(&executor->options, rank, &self->launch));
     self->is_started = true;
     self->progress_ns = cohort_clock_ns();
@@ -338,7 +379,25 @@ static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
     return COHORT_OK;
 }
 
+/* The only phase in which the monitor waits for others: there is no rank to watch yet. */
+static cohort_status open_world(cohort_executor *executor) {
+    const char *host = NULL;
+    cohort_placing placing = {.options = &executor->options,
+                              .instance =
+                                  cohort_counters_header_of(executor->counters)->instance,
+                              .epoch = executor->epoch,
+                              .cancel_fd = executor->wake_fd};
+    if (executor->launcher->open)
+        COHORT_TRY(executor->launcher->open(&placing, &executor->world, &host));
+    return executor_make_broadcast(executor, host);
+}
+
 static void place_all(cohort_executor *executor) {
+    if (open_world(executor) < 0) {
+        fail_rank(executor, COHORT_RANK_LOCAL);
+        return;
+    }
+    executor->opened_ns = cohort_clock_ns();
     for (int32_t rank = 0; rank < executor->world_size; rank++) {
         if (place_rank(executor, rank) >= 0) continue;
         cohort_fail_while(COHORT_E_IO, "placing rank %d", rank);
@@ -463,9 +522,10 @@ static void check_hang(cohort_executor *executor, int64_t now_ns) {
     if (hang.rank >= 0) {
         char text[COHORT_ERROR_MESSAGE_BYTES];
         cohort_describe_ranks(views, executor->world_size, text, sizeof text);
-        COHORT_FAIL(COHORT_E_HUNG, "rank %d (pid %d) is hung: no %s for %.1f s; %.150s",
-                    hang.rank, executor->ranks[hang.rank].launch.pid,
-                    hang.is_silent ? "heartbeat" : "progress",
+        char who[WHO_BYTES];
+        describe_rank(&executor->ranks[hang.rank].launch, who, sizeof who);
+        COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) is hung: no %s for %.1f s; %.120s",
+                    hang.rank, who, hang.is_silent ? "heartbeat" : "progress",
                     (double)(now_ns - hang.since_ns) * 1e-9, text);
         fail_rank(executor, hang.rank);
     }
@@ -476,14 +536,15 @@ static void check_phase(cohort_executor *executor, executor_state state, int64_t
     bool is_load = state == EXECUTOR_LOAD;
     int64_t limit_ns = is_load ? executor->options.load_timeout_ns
                                : executor->options.connect_timeout_ns;
-    int64_t since_ns = is_load ? executor->phase_ns : executor->started_ns;
+    int64_t since_ns = is_load ? executor->phase_ns : executor->opened_ns;
     if (limit_ns <= 0 || now_ns - since_ns <= limit_ns) return;
     int32_t rank = 0;
     while (rank + 1 < executor->world_size && executor->ranks[rank].reached > state)
         rank++;
-    COHORT_FAIL(COHORT_E_HUNG, "rank %d (pid %d) has not finished %s after %.1f s", rank,
-                executor->ranks[rank].launch.pid, state_name(state),
-                (double)(now_ns - since_ns) * 1e-9);
+    char who[WHO_BYTES];
+    describe_rank(&executor->ranks[rank].launch, who, sizeof who);
+    COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) has not finished %s after %.1f s", rank, who,
+                state_name(state), (double)(now_ns - since_ns) * 1e-9);
     fail_rank(executor, rank);
 }
 
@@ -543,7 +604,19 @@ static void signal_stage(cohort_executor *executor, int32_t stage, int signal_nu
     }
 }
 
+/* What is left of the limit, but never too little to end a sidecar in order. */
+static void close_world(cohort_executor *executor) {
+    enum { LEAST_MS = 6000 };
+    int64_t deadline_ns = executor->stop_ns + executor->options.shutdown_timeout_ns;
+    cohort_error error = *cohort_last_error();
+    deadline_ns = later(deadline_ns, cohort_deadline_ms(LEAST_MS));
+    if (executor->world) executor->launcher->close(executor->world, deadline_ns);
+    executor->world = NULL;
+    cohort_fail_adopt(&error);
+}
+
 static void close_executor(cohort_executor *executor, cohort_status status) {
+    if (executor->world) close_world(executor);
     cohort_counters_unlink(executor->counters);
     pthread_mutex_lock(&executor->lock);
     if (status >= 0 && executor->is_failed)
@@ -628,6 +701,7 @@ static void *monitor_main(void *argument) {
     struct epoll_event events[MAX_EVENTS];
     executor->tick_ns = executor->phase_ns = executor->resumed_ns = cohort_clock_ns();
     place_all(executor);
+    executor->tick_ns = cohort_clock_ns();
     for (;;) {
         executor_state state = locked_state(executor);
         if (state == EXECUTOR_CLOSED) return NULL;

@@ -31,7 +31,18 @@ int cohort_poll_timeout_ms(int64_t deadline_ns) {
 }
 
 cohort_status cohort_link_adopt(int fd, cohort_link **out_link) {
-    return cohort_link_wrap(fd, COHORT_LINK_UNIX, out_link);
+    int domain = AF_UNIX;
+    socklen_t length = sizeof domain;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length))
+        return COHORT_FAIL_SYS(errno, "getsockopt SO_DOMAIN");
+    return cohort_link_wrap(fd, domain == AF_UNIX ? COHORT_LINK_UNIX : COHORT_LINK_TCP,
+                            out_link);
+}
+
+int cohort_link_release(cohort_link *link) {
+    int fd = link->fd;
+    free(link);
+    return fd;
 }
 
 cohort_status cohort_link_wrap(int fd, cohort_link_kind kind, cohort_link **out_link) {

@@ -63,8 +63,11 @@ void cohort_link_describe(const cohort_link_address *address, char *out_text,
 cohort_status cohort_link_connect(const cohort_link_address *address, bool tcp_only,
                                   const cohort_link_hello *hello, int64_t deadline_ns,
                                   cohort_link **out_link);
-/* Takes over a connected socket that needs no proof: one end of a socketpair. */
+/* Takes over a connected socket that needs no proof (any more): one end of a socketpair,
+ * or what release gave. */
 cohort_status cohort_link_adopt(int fd, cohort_link **out_link);
+/* Gives the socket up to the caller and frees the link. */
+int cohort_link_release(cohort_link *link);
 
 cohort_link_kind cohort_link_kind_of(const cohort_link *link);
 int cohort_link_fd(const cohort_link *link); /* for poll; non-blocking */

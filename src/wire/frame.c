@@ -155,6 +155,8 @@ static cohort_status check_configure(const cohort_frame_configure *configure) {
     if (configure->heartbeat_ns < 1000000 || configure->connect_timeout_ns < 0)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "configure with a heartbeat of %lld ns",
                            (long long)configure->heartbeat_ns);
+    if (!memchr(configure->listen_host, 0, sizeof configure->listen_host))
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "configure with an endless listen_host");
     if (configure->max_step_bytes > UINT32_MAX || configure->max_reply_bytes > UINT32_MAX)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "configure with messages of 4 GiB");
     return COHORT_OK;
@@ -187,6 +189,14 @@ cohort_status cohort_frame_read_publish(const cohort_frame *frame,
                                         cohort_frame_publish *out_publish) {
     COHORT_TRY(expect(frame, COHORT_FRAME_PUBLISH, sizeof *out_publish, true));
     memcpy(out_publish, frame->body, sizeof *out_publish);
+    return COHORT_OK;
+}
+
+cohort_status cohort_frame_read_row(const cohort_frame *frame,
+                                    cohort_frame_row *out_row) {
+    COHORT_TRY(expect(frame, COHORT_FRAME_ROW, sizeof *out_row, true));
+    memcpy(out_row, frame->body, sizeof *out_row);
+    out_row->row.text[sizeof out_row->row.text - 1] = '\0';
     return COHORT_OK;
 }
 

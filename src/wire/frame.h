@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/build_id.h"
+#include "base/counters.h"
 #include "cohort/collective.h"
 #include "cohort/queue.h"
 #include "cohort/status.h"
@@ -30,6 +31,7 @@ enum {
     COHORT_METHOD_CHARS = 63,
     COHORT_CONTROL_MAX_BYTES = 1024 * 1024, /* longest frame on a control link */
     COHORT_CONFIG_MAX_PAIRS = 256,
+    COHORT_HOST_BYTES = 64, /* of an address or a name */
 };
 
 /* X(name, value, text): direction and body in the comments. */
@@ -48,7 +50,8 @@ enum {
     X(COHORT_FRAME_POISON, 12, "poison")      /* to worker: cohort_error */           \
     X(COHORT_FRAME_STOP, 13, "stop")          /* to worker: nothing */                \
     X(COHORT_FRAME_BYE, 14, "bye")            /* to driver: nothing */                \
-    X(COHORT_FRAME_REFUSED, 15, "refused")    /* to driver: method, cohort_error */
+    X(COHORT_FRAME_REFUSED, 15, "refused")    /* to driver: method, cohort_error */   \
+    X(COHORT_FRAME_ROW, 16, "row")            /* to driver: cohort_frame_row */
 
 typedef enum cohort_frame_kind {
 #define X(name, value, text) name = (value),
@@ -56,7 +59,7 @@ typedef enum cohort_frame_kind {
 #undef X
 } cohort_frame_kind;
 
-enum { COHORT_FRAME_LAST_KIND = COHORT_FRAME_REFUSED };
+enum { COHORT_FRAME_LAST_KIND = COHORT_FRAME_ROW };
 
 typedef struct cohort_frame {
     uint32_t kind; /* cohort_frame_kind */
@@ -97,7 +100,8 @@ typedef struct cohort_frame_configure {
     int64_t heartbeat_ns;
     uint64_t max_step_bytes;
     uint64_t max_reply_bytes;
-} cohort_frame_configure; /* then n_config NUL-terminated strings */
+    char listen_host[COHORT_HOST_BYTES]; /* to bind for ranks elsewhere; "": none are */
+} cohort_frame_configure;                /* then n_config NUL-terminated strings */
 
 typedef struct cohort_frame_publish {
     cohort_mesh_handle mesh;
@@ -110,8 +114,15 @@ typedef struct cohort_frame_table {
     cohort_queue_handle broadcast_queue;
 } cohort_frame_table; /* then world_size mesh handles */
 
-_Static_assert(sizeof(cohort_frame_hello) == 48 && sizeof(cohort_frame_configure) == 56 &&
-                   sizeof(cohort_error) == 252,
+/* The counters of a rank that cannot map the driver's file, every heartbeat.  Its times
+ * are of its own clock. */
+typedef struct cohort_frame_row {
+    int64_t sent_ns;
+    cohort_counters_row row;
+} cohort_frame_row;
+
+_Static_assert(sizeof(cohort_frame_hello) == 48 &&
+                   sizeof(cohort_frame_configure) == 120 && sizeof(cohort_error) == 252,
                "on the wire");
 
 /* Each checks the body's size and every field, and copies the fixed part. */
@@ -127,6 +138,7 @@ cohort_status cohort_frame_read_publish(const cohort_frame *frame,
 cohort_status cohort_frame_read_table(const cohort_frame *frame,
                                       cohort_frame_table *out_table,
                                       const cohort_mesh_handle **out_meshes);
+cohort_status cohort_frame_read_row(const cohort_frame *frame, cohort_frame_row *out_row);
 /* ERROR, REFUSED, POISON, and REPLY with a negative status. */
 cohort_status cohort_frame_read_error(const cohort_frame *frame, cohort_error *out_error);
 

@@ -18,6 +18,7 @@
 #include "cohort/queue.h"
 #include "link/link.h"
 #include "wire/frame.h"
+#include "worker/last_words.h"
 
 /* Design notes.
  *
@@ -69,6 +70,8 @@ struct cohort_worker {
     cohort_counters *counters;
     cohort_counters_row *_Atomic row; /* spare_row until the counters are mapped */
     cohort_counters_row spare_row;
+    _Atomic bool sends_row; /* the driver's counters cannot be mapped from here */
+    int64_t row_sent_ns;    /* the watcher's */
 
     cohort_worker_info info;
     uint8_t *configure; /* the frame that info.config points into */
@@ -132,7 +135,10 @@ const char *cohort_worker_config(const cohort_worker_info *info, const char *key
 
 static cohort_status send_control(cohort_worker *worker, cohort_frame frame) {
     uint8_t bytes[COHORT_FRAME_HEADER_BYTES + COHORT_METHOD_CHARS + 1 +
-                  sizeof(cohort_frame_publish)];
+                  sizeof(cohort_frame_row)];
+    _Static_assert(sizeof(cohort_frame_publish) <= sizeof(cohort_frame_row) &&
+                       sizeof(cohort_error) <= sizeof(cohort_frame_row),
+                   "the longest body");
     frame.rank = worker->info.rank;
     frame.epoch = worker->info.epoch;
     size_t size_bytes = cohort_frame_encode(&frame, bytes);
@@ -209,8 +215,9 @@ static cohort_status take_control(cohort_worker *worker, uint8_t *buffer) {
     switch (frame.kind) {
     case COHORT_FRAME_CONFIGURE: {
         int fd = -1;
-        COHORT_TRY(cohort_link_recv_fds(worker->control, &fd, 1,
-                                        cohort_deadline_ms(SEND_TIMEOUT_MS)));
+        if (cohort_link_kind_of(worker->control) == COHORT_LINK_UNIX)
+            COHORT_TRY(cohort_link_recv_fds(worker->control, &fd, 1,
+                                            cohort_deadline_ms(SEND_TIMEOUT_MS)));
         deliver(worker, buffer, size_bytes, fd);
         return COHORT_OK;
     }
@@ -232,6 +239,22 @@ static cohort_status take_control(cohort_worker *worker, uint8_t *buffer) {
     }
 }
 
+/* Where the driver cannot read our row it is sent to it, once a heartbeat: some 20 us. */
+static void send_row(cohort_worker *worker, int64_t interval_ns) {
+    static const int64_t early_ns = 1000000; /* poll() may wake a little early */
+    int64_t now_ns = cohort_clock_ns();
+    if (!atomic_load_explicit(&worker->sends_row, memory_order_acquire) ||
+        now_ns - worker->row_sent_ns < interval_ns - early_ns)
+        return;
+    cohort_frame_row body = {.sent_ns = now_ns};
+    cohort_counters_row_copy(&body.row, &worker->spare_row);
+    worker->row_sent_ns = now_ns;
+    /* A driver that is gone shows as the end of the link. */
+    send_control(worker, (cohort_frame){.kind = COHORT_FRAME_ROW,
+                                        .body = &body,
+                                        .body_bytes = sizeof body});
+}
+
 static void *watcher_main(void *argument) {
     cohort_worker *worker = argument;
     uint8_t *buffer = malloc(COHORT_CONTROL_MAX_BYTES);
@@ -244,6 +267,7 @@ static void *watcher_main(void *argument) {
             atomic_load_explicit(&worker->heartbeat_ns, memory_order_relaxed);
         int ready = poll(fds, 2, (int)(interval_ns / 1000000));
         beat(worker);
+        send_row(worker, interval_ns);
         if (ready > 0 && fds[1].revents) break;
         if (ready > 0 && fds[0].revents) status = take_control(worker, buffer);
     }
@@ -312,6 +336,14 @@ static cohort_status say_hello(cohort_worker *worker) {
 }
 
 static cohort_status map_counters(cohort_worker *worker) {
+    if (worker->counters_fd < 0) {
+        if (worker->options->owns_process)
+            cohort_last_words_install(&worker->spare_row, cohort_link_fd(worker->control),
+                                      worker->info.rank, worker->info.epoch);
+        /* Release: the watcher sees our rank and epoch. */
+        atomic_store_explicit(&worker->sends_row, true, memory_order_release);
+        return COHORT_OK;
+    }
     cohort_status status = cohort_counters_map(worker->counters_fd, &worker->counters);
     close(worker->counters_fd);
     worker->counters_fd = -1;
@@ -325,6 +357,8 @@ static cohort_status map_counters(cohort_worker *worker) {
     /* Release: the watcher's acquire in row_of() sees the mapping. */
     atomic_store_explicit(&worker->row, row, memory_order_release);
     beat(worker);
+    if (worker->options->owns_process)
+        cohort_last_words_install(row, -1, worker->info.rank, worker->info.epoch);
     return COHORT_OK;
 }
 
@@ -368,12 +402,17 @@ cohort_queue_options cohort_worker_queue_options(const char *name,
 }
 
 static cohort_status open_ends(cohort_worker *worker, cohort_frame_publish *out_publish) {
-    cohort_mesh_options mesh_options = {
-        .rank = worker->info.rank, .world_size = worker->info.world_size, .spin_ns = -1};
+    const char *host =
+        worker->settings.listen_host[0] ? worker->settings.listen_host : NULL;
+    cohort_mesh_options mesh_options = {.rank = worker->info.rank,
+                                        .world_size = worker->info.world_size,
+                                        .listen_host = host,
+                                        .spin_ns = -1};
     char name[32];
     snprintf(name, sizeof name, "response of rank %d", worker->info.rank);
     cohort_queue_options queue_options =
         cohort_worker_queue_options(name, worker->settings.max_reply_bytes, 1);
+    queue_options.listen_host = host;
     cohort_mesh *mesh = NULL;
     cohort_queue *response = NULL;
     COHORT_TRY(cohort_mesh_open(&mesh_options, &mesh));

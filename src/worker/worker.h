@@ -106,6 +106,8 @@ typedef struct cohort_worker_options {
     /* The driver is gone, on the watcher thread: a process ends itself here.  NULL: the
      * loop is poisoned and returns. */
     void (*driver_gone)(void);
+    /* The process is ours alone or Ray's for us: crashes are noted (last_words.h). */
+    bool owns_process;
 } cohort_worker_options;
 
 /* The whole life of a rank; returns when the driver asked it to stop or it has failed. */

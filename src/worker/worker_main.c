@@ -15,16 +15,26 @@ enum { EXIT_DRIVER_GONE = 70 };
  * kernel takes everything back (R32). */
 static void end_process(void) { _exit(EXIT_DRIVER_GONE); }
 
-int cohort_worker_main(int control_fd, const cohort_worker_ops *ops) {
-    /* A stopped process cannot read its link: this ends it all the same when the driver's
-     * thread that spawned it is gone, which lives as long as the executor. */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+static cohort_status run(int control_fd, const cohort_worker_ops *ops) {
     signal(SIGPIPE, SIG_IGN);
     const char *level_name = getenv("COHORT_LOGGING_LEVEL");
     cohort_log_level level;
     if (level_name && cohort_log_level_parse(level_name, &level))
         cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
-    const cohort_worker_options options = {
-        .control_fd = control_fd, .ops = ops, .driver_gone = end_process};
-    return cohort_worker_run(&options) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    const cohort_worker_options options = {.control_fd = control_fd,
+                                           .ops = ops,
+                                           .driver_gone = end_process,
+                                           .owns_process = true};
+    return cohort_worker_run(&options);
+}
+
+cohort_status cohort_worker_guest_main(int control_fd, const cohort_worker_ops *ops) {
+    return run(control_fd, ops);
+}
+
+int cohort_worker_main(int control_fd, const cohort_worker_ops *ops) {
+    /* A stopped process cannot read its link: this ends it all the same when the driver's
+     * thread that spawned it is gone, which lives as long as the executor. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return run(control_fd, ops) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

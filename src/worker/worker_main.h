@@ -9,4 +9,8 @@
  * the driver says stop, or is gone; returns the process's exit status. */
 int cohort_worker_main(int control_fd, const cohort_worker_ops *ops);
 
+/* The same in a process that others (Ray) started and own: it is not tied to its parent,
+ * still ends at once when the driver is gone, and returns the rank's own error. */
+cohort_status cohort_worker_guest_main(int control_fd, const cohort_worker_ops *ops);
+
 #endif /* COHORT_WORKER_MAIN_H */

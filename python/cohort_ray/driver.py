@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""python -m cohort_ray.driver: the sidecar of one executor, and its only Ray driver.
+
+Started by src/executor/ray.c with one end of a socketpair as descriptor 3.  It does what
+it is told, in order, on one thread; another waits for the actors' ends.  When the
+launcher is gone, however that came, everything of ours goes: actors, placement group,
+and the cluster where it was started here.
+"""
+from __future__ import annotations
+
+import functools
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cohort_ray.wire import Channel, Message, WireError
+
+CONTROL_FD = 3
+POLL_S = 0.2
+WATCH_S = 1.0
+LEAVE_S = 4.0
+RANGE = "ray>=2.60,<2.61"
+
+
+def describe(error: BaseException) -> str:
+    """One line: Ray's errors are pages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines)}"[:400]
+
+
+def addresses() -> dict[str, str]:
+    """Of each node, as the cluster knows it; a process may guess another of its host's."""
+    import ray
+
+    return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
+
+
+class Sidecar:
+    """The state of one executor's part of a cluster."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.group: Any = None
+        self.owns_group = False
+        self.actors: dict[int, Any] = {}
+        self.refs: dict[Any, int] = {}
+        self.lock = threading.Lock()
+        self.leaving = threading.Event()
+        self.watcher: threading.Thread | None = None
+
+    # ---- what the launcher asks for -------------------------------------------------
+
+    def open(self, message: Message) -> None:
+        """Connects; then makes or adopts the placement group, and waits for it."""
+        import ray
+
+        self._connect(message)
+        node = ray.get_runtime_context().get_node_id()
+        self.channel.send(
+            "connected", version=ray.__version__, node=node, address=addresses()[node]
+        )
+        self._make_group(message)
+        self._await_group()
+
+    def _connect(self, message: Message) -> None:
+        import ray
+
+        common: dict[str, Any] = {
+            "namespace": message["namespace"],
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+        }
+        if message.get("node_address"):
+            common["_node_ip_address"] = message["node_address"]
+        if message.get("address"):
+            ray.init(address=message["address"], **common)
+            return
+        try:
+            ray.init(address="auto", **common)
+        except ConnectionError:
+            # Without an address Ray listens on the default route's, and turns 127.0.0.1
+            # into that; 127.0.0.2 is as good a loopback, and stays.
+            common.setdefault("_node_ip_address", "127.0.0.2")
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=message["local_cpus"],
+                object_store_memory=80_000_000,
+                _system_config={
+                    "prestart_worker_first_driver": False,
+                    "enable_worker_prestart": False,
+                    "enable_metrics_collection": False,
+                },
+                **common,
+            )
+
+    def _make_group(self, message: Message) -> None:
+        import ray
+        from ray._raylet import PlacementGroupID
+        from ray.util.placement_group import PlacementGroup, placement_group
+
+        if message.get("group_id"):
+            group_id = PlacementGroupID(bytes.fromhex(message["group_id"]))
+            self.group = PlacementGroup(group_id)
+        elif message.get("group_name"):
+            self.group = ray.util.get_placement_group(message["group_name"])
+        else:
+            self.group = placement_group(message["bundles"], strategy=message["strategy"])
+            self.owns_group = True
+
+    def _await_group(self) -> None:
+        """Tells how it stands until it is there; the launcher decides how long."""
+        import ray
+        from ray.util.placement_group import placement_group_table
+
+        while not self.group.wait(timeout_seconds=POLL_S):
+            if self.leaving.is_set():
+                return
+            table = placement_group_table(self.group)
+            self.channel.send(
+                "waiting",
+                state=table.get("state", "UNKNOWN"),
+                scheduling=table.get("stats", {}).get("scheduling_state", ""),
+                total=ray.cluster_resources(),
+                free=ray.available_resources(),
+            )
+        table = placement_group_table(self.group)
+        nodes = table["bundles_to_node_id"]
+        self.channel.send(
+            "placed",
+            bundles=[
+                {"index": index, "node": nodes[index], "amounts": amounts}
+                for index, amounts in sorted(table["bundles"].items())
+            ],
+        )
+
+    def spawn(self, message: Message) -> None:
+        """Light actors, and where each came to sit."""
+        import ray
+        from ray import cloudpickle
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        from cohort_ray import actor
+
+        # A node needs libcohort, and not this package too.
+        cloudpickle.register_pickle_by_value(actor)
+        remote = ray.remote(actor.Worker)
+        for wanted in message["actors"]:
+            resources = dict(message["resources"])
+            handle = remote.options(
+                name=wanted["name"],
+                num_cpus=resources.pop("CPU", 0),
+                num_gpus=resources.pop("GPU", 0),
+                resources=resources or None,
+                max_restarts=0,
+                runtime_env={"env_vars": message["env"]} if message["env"] else None,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
+                    placement_group=self.group,
+                    placement_group_bundle_index=wanted["bundle"],
+                ),
+            ).remote(message["library"])
+            self.actors[wanted["rank"]] = handle
+        asked = [self.actors[w["rank"]].seat.remote(message["key"]) for w in message["actors"]]
+        seats = ray.get(asked)
+        at = addresses()
+        self.channel.send(
+            "seated",
+            actors=[
+                {"rank": wanted["rank"], "address": at[seat["node"]], **seat}
+                for wanted, seat in zip(message["actors"], seats)
+            ],
+        )
+
+    def run(self, message: Message) -> None:
+        """run() of every actor; from here on their ends are watched."""
+        for wanted in message["actors"]:
+            rank = wanted["rank"]
+            ref = self.actors[rank].run.remote(wanted["spec"])
+            with self.lock:
+                self.refs[ref] = rank
+        self.watcher = threading.Thread(target=self._watch, daemon=True)
+        self.watcher.start()
+
+    def kill(self, message: Message) -> None:
+        """Ends one actor's process, wherever it is."""
+        import ray
+
+        ray.kill(self.actors[message["rank"]])
+
+    # ---- what is told unasked ---------------------------------------------------------
+
+    def _watch(self) -> None:
+        """An error of the watch is told, and does not end it (R19)."""
+        import ray
+
+        while not self.leaving.is_set():
+            try:
+                with self.lock:
+                    refs = list(self.refs)
+                if not refs:
+                    return
+                done, _ = ray.wait(refs, num_returns=1, timeout=WATCH_S)
+                for ref in done:
+                    with self.lock:
+                        rank = self.refs.pop(ref)
+                    self._report(rank, ref)
+            except Exception as error:  # pylint: disable=broad-except
+                self.channel.send("trouble", text=describe(error))
+                time.sleep(POLL_S)
+
+    def _report(self, rank: int, ref: Any) -> None:
+        import ray
+
+        try:
+            status, text = ray.get(ref)
+            self.channel.send("ended", rank=rank, returned=True, status=status, text=text)
+        except ray.exceptions.RayError as error:
+            self.channel.send("ended", rank=rank, returned=False, text=describe(error))
+        ray.kill(self.actors[rank])
+
+    # ---- the end ----------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Takes away all that is ours; what Ray keeps from us in time, it takes itself."""
+        self.leaving.set()
+        last = threading.Thread(target=self._leave, daemon=True)
+        last.start()
+        last.join(LEAVE_S)
+
+    def _leave(self) -> None:
+        ray = sys.modules.get("ray")
+        if ray is None or not ray.is_initialized():
+            return
+        for handle in self.actors.values():
+            self._attempt(functools.partial(ray.kill, handle))
+        if self.owns_group:
+            self._attempt(lambda: ray.util.remove_placement_group(self.group))
+        if self.watcher is not None:
+            self.watcher.join(WATCH_S * 2)
+        self._attempt(ray.shutdown)
+
+    def _attempt(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Exception as error:  # pylint: disable=broad-except
+            self.channel.send("trouble", text=describe(error))
+
+
+def work(sidecar: Sidecar, orders: queue.SimpleQueue[Message]) -> None:
+    """Carries out orders one after the other; the first failure is told and is the last."""
+    acts = {"open": sidecar.open, "spawn": sidecar.spawn, "run": sidecar.run, "kill": sidecar.kill}
+    while True:
+        message = orders.get()
+        try:
+            acts[message["op"]](message)
+        except ImportError as error:
+            if error.name != "ray":
+                sidecar.channel.send("failed", text=describe(error))
+                continue
+            sidecar.channel.send(
+                "failed",
+                text=f"Ray is not installed for {sys.executable}; run: "
+                f"{sys.executable} -m pip install '{RANGE}'",
+            )
+        except Exception as error:  # pylint: disable=broad-except
+            sidecar.channel.send("failed", text=describe(error))
+
+
+def main() -> None:
+    """Until the launcher says close, or is gone."""
+    # The launcher ends us; ^C at its terminal is the launcher's to hear.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.set_inheritable(CONTROL_FD, False)
+    channel = Channel(socket.socket(fileno=CONTROL_FD))
+    sidecar = Sidecar(channel)
+    orders: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    threading.Thread(target=work, args=(sidecar, orders), daemon=True).start()
+    try:
+        while (message := channel.receive()) is not None and message["op"] != "close":
+            orders.put(message)
+    except WireError as error:
+        channel.send("failed", text=describe(error))
+    sidecar.leave()
+    # Ray's own threads and exit handlers may wait for a cluster that is gone.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

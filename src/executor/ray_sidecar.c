@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "executor/ray_sidecar.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "cohort/clock.h"
+#include "link/link.h"
+
+/* Design notes.
+ *
+ * What if we die here?  The socket closes, and the sidecar leaves by itself.  What if it
+ * dies?  Ray ends the actors of a driver that is gone, we see the end of the socket.
+ *
+ * It leads a process group: ^C at the terminal is ours alone, and what Ray started in it
+ * (a local cluster's helpers) can be killed with it before its pid is reaped. */
+
+enum {
+    CONTROL_FD = 3,
+    MAX_MESSAGE_BYTES = 4 << 20,
+    SEND_TIMEOUT_MS = 5000,
+    MAX_VARIABLES = 4096,
+    PATH_BYTES = 4096,
+};
+
+struct cohort_sidecar {
+    pid_t pid;
+    int pidfd;
+    cohort_link *link;
+    pthread_mutex_t send_lock;
+    char *buffer; /* MAX_MESSAGE_BYTES + 1; the receiver's */
+};
+
+extern char **environ;
+
+/* ---- what is where ------------------------------------------------------------ */
+
+/* Folder of this executable, or of the library if that is what we are in. */
+static void own_folder(char *out_folder, size_t size) {
+    ssize_t length = readlink("/proc/self/exe", out_folder, size - 1);
+    out_folder[length > 0 ? length : 0] = '\0';
+    char *slash = strrchr(out_folder, '/');
+    if (slash) *slash = '\0';
+}
+
+static bool join_path(char *out_path, size_t size, const char *folder, const char *rest) {
+    return (size_t)snprintf(out_path, size, "%s/%s", folder, rest) < size;
+}
+
+static void find_python(char *out_path, size_t size) {
+    char folder[PATH_BYTES];
+    const char *named = getenv("COHORT_PYTHON");
+    const char *venv = getenv("VIRTUAL_ENV");
+    if (named && named[0]) {
+        snprintf(out_path, size, "%s", named);
+        return;
+    }
+    if (venv && venv[0] && join_path(out_path, size, venv, "bin/python") &&
+        !access(out_path, X_OK))
+        return;
+    own_folder(folder, sizeof folder);
+    if (join_path(out_path, size, folder, "python3") && !access(out_path, X_OK)) return;
+    snprintf(out_path, size, "python3");
+}
+
+/* Where cohort_ray lies beside us rather than in the Python's own packages: the build
+ * tree, an installation. */
+static bool find_package(char *out_path, size_t size) {
+    static const char *const places[] = {"../../python", "../share/cohort/python"};
+    char folder[PATH_BYTES];
+    char probe[PATH_BYTES + 64];
+    own_folder(folder, sizeof folder);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (join_path(out_path, size, folder, places[i]) &&
+            join_path(probe, sizeof probe, out_path, "cohort_ray/driver.py") &&
+            !access(probe, R_OK))
+            return true;
+    return false;
+}
+
+cohort_status cohort_sidecar_find_library(char *out_path, size_t size) {
+    static const char *const places[] = {"libcohort.so", "../lib/libcohort.so.0",
+                                         "../lib/x86_64-linux-gnu/libcohort.so.0"};
+    char folder[PATH_BYTES];
+    Dl_info self;
+    const char *named = getenv("COHORT_LIBRARY");
+    if (named && named[0]) {
+        snprintf(out_path, size, "%s", named);
+        return COHORT_OK;
+    }
+    /* The address of a function of ours tells which file we were loaded from. */
+    union {
+        cohort_status (*function)(char *, size_t);
+        const void *address;
+    } here = {.function = cohort_sidecar_find_library};
+    if (dladdr(here.address, &self) && self.dli_fname &&
+        strstr(self.dli_fname, "libcohort.so") && realpath(self.dli_fname, folder)) {
+        snprintf(out_path, size, "%s", folder);
+        return COHORT_OK;
+    }
+    own_folder(folder, sizeof folder);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (join_path(out_path, size, folder, places[i]) && !access(out_path, R_OK))
+            return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_INVALID,
+                       "no libcohort.so beside the command in %.120s; set COHORT_LIBRARY "
+                       "to its path",
+                       folder);
+}
+
+/* ---- starting it -------------------------------------------------------------- */
+
+/* Our environment with two variables more.  The strings added are the caller's. */
+static size_t build_environment(const char **out_variables, const char *path_variable) {
+    size_t n = 0;
+    for (char **entry = environ; *entry && n < MAX_VARIABLES; entry++) {
+        if (path_variable && !strncmp(*entry, "PYTHONPATH=", 11)) continue;
+        out_variables[n++] = *entry;
+    }
+    /* Else it tries to reach a host outside. */
+    if (!getenv("RAY_USAGE_STATS_ENABLED"))
+        out_variables[n++] = "RAY_USAGE_STATS_ENABLED=0";
+    if (path_variable) out_variables[n++] = path_variable;
+    out_variables[n] = NULL;
+    return n;
+}
+
+static int prepare_child(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attr,
+                         int control_fd) {
+    sigset_t none;
+    sigset_t defaults;
+    sigemptyset(&none);
+    sigfillset(&defaults);
+    sigdelset(&defaults, SIGKILL);
+    sigdelset(&defaults, SIGSTOP);
+    int err = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
+    if (!err) err = posix_spawn_file_actions_adddup2(actions, 2, 1);
+    if (!err) err = posix_spawn_file_actions_adddup2(actions, control_fd, CONTROL_FD);
+    if (!err) err = posix_spawn_file_actions_addclosefrom_np(actions, CONTROL_FD + 1);
+    if (!err) err = posix_spawnattr_setpgroup(attr, 0);
+    if (!err) err = posix_spawnattr_setsigmask(attr, &none);
+    if (!err) err = posix_spawnattr_setsigdefault(attr, &defaults);
+    if (!err)
+        err = posix_spawnattr_setflags(
+            attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    return err;
+}
+
+static cohort_status spawn(int control_fd, pid_t *out_pid) {
+    char python[PATH_BYTES];
+    char package[PATH_BYTES];
+    char path_variable[2 * PATH_BYTES];
+    char dash_m[] = "-m";
+    char module[] = "cohort_ray.driver";
+    char *argv[] = {python, dash_m, module, NULL};
+    const char **variables = calloc(MAX_VARIABLES + 3, sizeof *variables);
+    if (!variables) return COHORT_FAIL(COHORT_E_NOMEM, "allocating an environment");
+    find_python(python, sizeof python);
+    bool has_package = find_package(package, sizeof package);
+    const char *inherited = getenv("PYTHONPATH");
+    snprintf(path_variable, sizeof path_variable, "PYTHONPATH=%s%s%s", package,
+             inherited ? ":" : "", inherited ? inherited : "");
+    build_environment(variables, has_package ? path_variable : NULL);
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attr);
+    int err = prepare_child(&actions, &attr, control_fd);
+    if (!err)
+        err = posix_spawnp(out_pid, python, &actions, &attr, argv,
+                           (char *const *)(uintptr_t)variables);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
+    free(variables);
+    if (!err) return COHORT_OK;
+    return COHORT_FAIL_SYS(
+        err, "running '%.120s' (set COHORT_PYTHON to a Python that has Ray)", python);
+}
+
+cohort_status cohort_sidecar_start(cohort_sidecar **out_sidecar) {
+    int fds[2] = {-1, -1};
+    cohort_sidecar *sidecar = calloc(1, sizeof *sidecar);
+    if (!sidecar) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a sidecar");
+    sidecar->pidfd = -1;
+    pthread_mutex_init(&sidecar->send_lock, NULL);
+    sidecar->buffer = malloc(MAX_MESSAGE_BYTES + 1);
+    cohort_status status = COHORT_OK;
+    if (!sidecar->buffer) status = COHORT_FAIL(COHORT_E_NOMEM, "allocating messages");
+    if (status >= 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+        status = COHORT_FAIL_SYS(errno, "socketpair");
+    if (status >= 0) status = cohort_link_adopt(fds[0], &sidecar->link);
+    if (status < 0 && fds[0] >= 0) close(fds[0]);
+    if (status >= 0) status = spawn(fds[1], &sidecar->pid);
+    if (fds[1] >= 0) close(fds[1]);
+    if (status >= 0) {
+        sidecar->pidfd = (int)syscall(SYS_pidfd_open, sidecar->pid, 0);
+        if (sidecar->pidfd < 0) status = COHORT_FAIL_SYS(errno, "pidfd_open");
+    }
+    if (status < 0) {
+        cohort_error error = *cohort_last_error();
+        cohort_sidecar_end(sidecar, 0);
+        cohort_sidecar_free(sidecar);
+        return cohort_fail_adopt(&error);
+    }
+    *out_sidecar = sidecar;
+    return COHORT_OK;
+}
+
+int32_t cohort_sidecar_pid(const cohort_sidecar *sidecar) {
+    return (int32_t)sidecar->pid;
+}
+
+int cohort_sidecar_fd(const cohort_sidecar *sidecar) {
+    return cohort_link_fd(sidecar->link);
+}
+
+/* ---- messages ----------------------------------------------------------------- */
+
+cohort_status cohort_sidecar_send(cohort_sidecar *sidecar, cJSON *order) {
+    char *text = order ? cJSON_PrintUnformatted(order) : NULL;
+    cJSON_Delete(order);
+    if (!text) return COHORT_FAIL(COHORT_E_NOMEM, "writing an order for the sidecar");
+    size_t length = strlen(text);
+    cohort_status status = COHORT_OK;
+    if (length > MAX_MESSAGE_BYTES)
+        status = COHORT_FAIL(COHORT_E_INVALID,
+                             "an order of %zu bytes for the Ray sidecar; at most %d: is "
+                             "the environment that large?",
+                             length, MAX_MESSAGE_BYTES);
+    pthread_mutex_lock(&sidecar->send_lock);
+    if (status >= 0)
+        status = cohort_link_send_frame(sidecar->link, text, length,
+                                        cohort_deadline_ms(SEND_TIMEOUT_MS));
+    pthread_mutex_unlock(&sidecar->send_lock);
+    free(text);
+    return status;
+}
+
+cohort_status cohort_sidecar_receive(cohort_sidecar *sidecar, int64_t deadline_ns,
+                                     cJSON **out_event) {
+    size_t size_bytes = 0;
+    COHORT_TRY(cohort_link_recv_frame(sidecar->link, sidecar->buffer, MAX_MESSAGE_BYTES,
+                                      &size_bytes, deadline_ns));
+    sidecar->buffer[size_bytes] = '\0';
+    cJSON *event = cJSON_ParseWithLength(sidecar->buffer, size_bytes);
+    if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(event, "event"))) {
+        cJSON_Delete(event);
+        return COHORT_FAIL(COHORT_E_PROTOCOL,
+                           "the Ray sidecar (pid %d) sent %zu bytes that are no event",
+                           (int)sidecar->pid, size_bytes);
+    }
+    *out_event = event;
+    return COHORT_OK;
+}
+
+/* ---- ending it ---------------------------------------------------------------- */
+
+static void await_end(cohort_sidecar *sidecar, int64_t deadline_ns) {
+    struct pollfd ended = {.fd = sidecar->pidfd, .events = POLLIN};
+    for (;;) {
+        int64_t left_ns = deadline_ns - cohort_clock_ns();
+        int left_ms = left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0;
+        int ready = poll(&ended, 1, left_ms);
+        if (ready > 0 || (ready == 0 && left_ns <= 0)) return;
+        if (ready < 0 && errno != EINTR) return;
+    }
+}
+
+void cohort_sidecar_end(cohort_sidecar *sidecar, int64_t deadline_ns) {
+    if (sidecar->pidfd >= 0) {
+        cJSON *order = cJSON_CreateObject();
+        cJSON_AddStringToObject(order, "op", "close");
+        /* One that has ended already cannot be told, and need not. */
+        cohort_sidecar_send(sidecar, order);
+        await_end(sidecar, deadline_ns);
+        close(sidecar->pidfd);
+        sidecar->pidfd = -1;
+    }
+    if (sidecar->pid > 0) {
+        kill(-sidecar->pid, SIGKILL);
+        waitpid(sidecar->pid, NULL, 0);
+        sidecar->pid = 0;
+    }
+    /* What else holds the socket's other end must not keep a reader waiting. */
+    if (sidecar->link) cohort_link_shutdown(sidecar->link);
+}
+
+void cohort_sidecar_free(cohort_sidecar *sidecar) {
+    if (!sidecar) return;
+    cohort_link_close(sidecar->link);
+    pthread_mutex_destroy(&sidecar->send_lock);
+    free(sidecar->buffer);
+    free(sidecar);
+}

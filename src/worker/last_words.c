@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/last_words.h"
+
+#include <dlfcn.h>
+#include <execinfo.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cohort/clock.h"
+#include "wire/frame.h"
+
+/* Design notes.
+ *
+ * A handler may call little: stores, send(2), and backtrace(), which is safe once it has
+ * loaded its library (install calls it for that).  Frames are offsets in our own module,
+ * which is the driver's build too, so addr2line finds them on any host; the way there
+ * through others' code is left out.
+ *
+ * A frame that another thread is just sending over the link may be cut by ours: then the
+ * driver sees a broken link, which is what it would have seen anyway. */
+
+enum { STACK_BYTES = 64 * 1024, MAX_FRAMES = 48, MAX_MODULE_BYTES = 256 << 20 };
+
+static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+
+enum { N_SIGNALS = sizeof signals / sizeof *signals };
+
+static struct sigaction before[N_SIGNALS];
+static char stack[STACK_BYTES];
+static cohort_counters_row *own_row;
+static uintptr_t module_base;
+static int link_fd = -1;
+
+/* A frame as link.c sends it, ready but for the row. */
+static struct {
+    uint32_t size_bytes;
+    uint8_t header[COHORT_FRAME_HEADER_BYTES];
+    cohort_frame_row body;
+} __attribute__((packed)) message;
+
+static void note_frames(void) {
+    void *frames[MAX_FRAMES];
+    int n = backtrace(frames, MAX_FRAMES);
+    int32_t kept = 0;
+    for (int i = 0; i < n && kept < COHORT_CRASH_FRAMES; i++) {
+        uintptr_t at = (uintptr_t)frames[i];
+        if (at < module_base || at - module_base > MAX_MODULE_BYTES) continue;
+        own_row->crash_frames[kept++] = at - module_base;
+    }
+}
+
+static void send_row(void) {
+    message.body.sent_ns = cohort_clock_ns();
+    memcpy(&message.body.row, own_row, sizeof message.body.row);
+    ssize_t ignored =
+        send(link_fd, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)ignored;
+}
+
+static void on_crash(int number) {
+    if (!own_row->crash_signal) {
+        note_frames();
+        /* Release: the driver that sees the signal sees the frames. */
+        atomic_store_explicit(&own_row->crash_signal, number, memory_order_release);
+        if (link_fd >= 0) send_row();
+    }
+    for (int i = 0; i < N_SIGNALS; i++)
+        if (signals[i] == number) sigaction(number, &before[i], NULL);
+    raise(number); /* blocked until we return */
+}
+
+static uintptr_t find_module(void) {
+    Dl_info self;
+    union {
+        void (*function)(int);
+        const void *address;
+    } here = {.function = on_crash};
+    return dladdr(here.address, &self) ? (uintptr_t)self.dli_fbase : 0;
+}
+
+void cohort_last_words_install(cohort_counters_row *row, int fd, int32_t rank,
+                               uint64_t epoch) {
+    void *frames[MAX_FRAMES];
+    stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
+    struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK};
+    cohort_frame frame = {.kind = COHORT_FRAME_ROW,
+                          .rank = rank,
+                          .epoch = epoch,
+                          .body_bytes = sizeof message.body};
+    backtrace(frames, MAX_FRAMES);
+    own_row = row;
+    link_fd = fd;
+    module_base = find_module();
+    message.size_bytes = sizeof message - sizeof message.size_bytes;
+    cohort_frame_encode_prefix(&frame, message.header);
+    sigaltstack(&own, NULL);
+    for (int i = 0; i < N_SIGNALS; i++)
+        sigaction(signals[i], &action, &before[i]);
+}

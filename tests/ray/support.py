@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of this folder share: a real cluster, an executor on it, and what is left."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import queue
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ.get("COHORT_BUILD_DIR", ROOT / "build/release"))
+MODEL = ROOT.parent / "shared/golden/llama-float32"
+COHORT = BUILD / "cohort"
+PROBE = BUILD / "ray_probe"
+RAY = pathlib.Path(sys.executable).parent / "ray"
+
+# Of what Ray starts by default nothing here needs these; they cost seconds and megabytes.
+LIGHT = {
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+QUICK_HEALTH = {
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "500",
+    "RAY_health_check_failure_threshold": "2",
+}
+# Authentication is on, as it is by default; the token is this run's.
+TOKEN = tempfile.NamedTemporaryFile(prefix="ray-token")  # pylint: disable=consider-using-with
+TOKEN.write(secrets.token_hex(32).encode())
+TOKEN.flush()
+AUTH = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": TOKEN.name}
+os.environ.update(AUTH)  # before Ray is imported here
+READY_S = 120
+END_S = 30
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, without what names another cluster, and with the Python that has Ray."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "VLLM_RAY"))}
+    return {**env, **LIGHT, **AUTH, "COHORT_PYTHON": sys.executable, **more}
+
+
+def is_alive(pid: int) -> bool:
+    """Runs, and is no zombie."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] not in "ZX"
+
+
+def await_gone(pids: list[int], seconds: float) -> list[int]:
+    """Those that still live then."""
+    until = time.monotonic() + seconds
+    while (left := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < until:
+        time.sleep(0.02)
+    return left
+
+
+def descendants(pid: int) -> list[int]:
+    """Of a process, at any depth, itself excepted."""
+    children: dict[int, list[int]] = {}
+    for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = entry.read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+            children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+class Cluster:
+    """A node of a cluster of our own on this host; loopback only."""
+
+    def __init__(self, folder: str, cpus: int = 8, gpus: int = 4, **env: str) -> None:
+        self.log = open(f"{folder}/ray-start.log", "wb")  # pylint: disable=consider-using-with
+        command = [RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.2", "--port=0"]
+        command += [f"--num-cpus={cpus}", f"--num-gpus={gpus}", "--object-store-memory=80000000"]
+        command += ["--include-dashboard=false", "--include-log-monitor=false", "--no-monitor"]
+        command += ["--disable-usage-stats", f"--temp-dir={folder}"]
+        self.folder = pathlib.Path(folder)
+        self.process = subprocess.Popen(
+            command, env=environment(**env), stdin=subprocess.DEVNULL, stdout=self.log,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )
+        self.address = self._await_address()
+
+    def _await_address(self) -> str:
+        """Port 0 is free, and Ray writes down which it took."""
+        until = time.monotonic() + READY_S
+        while time.monotonic() < until:
+            text = pathlib.Path(self.log.name).read_text(encoding="utf-8", errors="replace")
+            if "Ray runtime started" in text:
+                return (self.folder / "ray_current_cluster").read_text(encoding="utf-8").strip()
+            assert self.process.poll() is None, text
+            time.sleep(0.05)
+        raise AssertionError("the cluster did not start")
+
+    def processes(self, name: str) -> list[int]:
+        """Its daemons by the name of their program: raylet, gcs_server."""
+        return [
+            pid
+            for pid in descendants(self.process.pid)
+            if pathlib.Path(f"/proc/{pid}/exe").resolve().name == name
+        ]
+
+    def stop(self) -> None:
+        """In order, else by force; then nothing of it runs."""
+        pids = descendants(self.process.pid)
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for pid in await_gone(pids, 5):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.log.close()
+
+
+@contextlib.contextmanager
+def cluster(**options: Any) -> Iterator[Cluster]:
+    """For tests that kill parts of it."""
+    with tempfile.TemporaryDirectory(prefix="ry", ignore_cleanup_errors=True) as folder:
+        made = Cluster(folder, **options)
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+class Probe:
+    """One executor in a process of its own (probe.c)."""
+
+    def __init__(
+        self, inside: list[str] | None = None, env: dict[str, str] | None = None, **options: Any
+    ) -> None:
+        options = {"backend": "ray", "tp": 2, "model": MODEL, **options}
+        words = [f"{name}={value}" for name, value in options.items()]
+        self.errors = tempfile.TemporaryFile()  # pylint: disable=consider-using-with
+        self.process = subprocess.Popen(
+            [*(inside or []), str(PROBE), *words], env=env or environment(), text=True, bufsize=1,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+        )
+        self.lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.start = self.next(READY_S)
+        self.ranks = self.start.get("ranks", [])
+        self.pids = [rank["pid"] for rank in self.ranks]
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.put(json.loads(line))
+        self.lines.put({"end": True})
+
+    def next(self, seconds: float = END_S) -> dict[str, Any]:
+        """The next line that it says."""
+        return self.lines.get(timeout=seconds)
+
+    def tell(self, line: str) -> None:
+        """A command whose answer comes later."""
+        assert self.process.stdin
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, line: str) -> dict[str, Any]:
+        """A command, and its answer."""
+        self.tell(line)
+        return self.next()
+
+    def sidecar(self) -> int:
+        """Its only child."""
+        (pid,) = [
+            pid
+            for pid in descendants(self.process.pid)
+            if b"cohort_ray.driver" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        return pid
+
+    def said(self) -> str:
+        """On standard error."""
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace")
+
+    def close(self) -> None:
+        """Ends the executor in order."""
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def generate(*options: str, inside: list[str] | None = None, env: dict[str, str] | None = None,
+             model: pathlib.Path = MODEL, tokens: int = 32) -> list[int]:
+    """Greedy tokens of `cohort generate` for a prompt of ids."""
+    command = [*(inside or []), str(COHORT), "generate", str(model), "--skip-tokenizer-init"]
+    command += ["--prompt-token-ids", "1,5,9,200,17,3", "--max-tokens", str(tokens)]
+    command += ["--temperature", "0", "--ignore-eos", "--json", *options]
+    done = subprocess.run(
+        command, env=env or environment(), capture_output=True, text=True, timeout=READY_S,
+        stdin=subprocess.DEVNULL, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ids = json.loads(done.stdout)["token_ids"]
+    assert len(ids) == tokens
+    return ids
