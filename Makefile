@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 PEERS ?= build/peers
 
-.PHONY: run all setup test test-ray test-page test-clients asan tsan fuzz model bench soak install lint fmt clean
+.PHONY: run all setup test test-ray test-page test-clients asan tsan fuzz model bench bench-ray bench-peers soak install wheel lint fmt clean
 all: build-release
 
 setup:
@@ -22,6 +22,7 @@ run: build-release ## install what is missing, build, fetch a real model, genera
 
 test: build-release ## every test of the short tier
 	@scripts/fetch_model.sh >/dev/null || echo "no real model: its test will be skipped"
+	@scripts/setup.sh fish groff-base zsh || echo "without these, their tests are skipped"
 	ctest --test-dir build/release --output-on-failure -j$(JOBS)
 	@scripts/check_requirements.py build/release
 
@@ -48,13 +49,22 @@ model: ## the spin model of the ring, with and without each memory order
 	@scripts/model.sh build/model
 
 bench: build-release ## what the README's figures come from; a quiet machine, please
-	@scripts/bench.sh build/release
+	@scripts/bench.sh build/release bench serve
+
+bench-ray: build-release ## the executor on Ray beside Ray itself, which is installed for it
+	@scripts/bench.sh build/release ray
+
+bench-peers: build-release ## the server beside vLLM's and llama.cpp's, which are installed (7 GB)
+	@COHORT_PEERS=$(PEERS) scripts/bench.sh build/release peers
 
 soak: build-release ## the full counts, for hours; what came of it goes to bench/results/
 	@scripts/soak.sh build/release
 
 install: build-release ## DESTDIR and PREFIX as usual
 	cmake --install build/release --prefix $(PREFIX)
+
+wheel: build-release ## all that a node of a Ray cluster needs, for pip install
+	@scripts/wheel.sh build/release
 
 lint: ## clang-format, shellcheck, layers, headers
 	@scripts/lint.sh

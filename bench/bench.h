@@ -57,19 +57,23 @@ static inline void bench_cpuinfo(const char *key, char *out_text, size_t size) {
     if (file) fclose(file);
 }
 
-/* One line: model, count, the feature bits that matter to us, kernel. */
+/* One line: processor by name and numbers (the name of a guest's may say little), count,
+ * the feature bits that matter to us, kernel. */
 static inline void bench_print_machine(void) {
     static const char *const bits[] = {
         "avx2",        "fma",         "f16c",     "avx512f",  "avx512bw", "avx512_vnni",
         "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8"};
-    char model[128];
+    char name[128], family[16], model[16];
     static char flags[8192], wanted[32];
     struct utsname system;
-    bench_cpuinfo("model name", model, sizeof model);
+    bench_cpuinfo("model name", name, sizeof name);
+    bench_cpuinfo("cpu family", family, sizeof family);
+    bench_cpuinfo("model", model, sizeof model);
     bench_cpuinfo("flags", flags, sizeof flags - 2);
     strcat(flags, " ");
     uname(&system);
-    printf("machine: %s, %d CPUs,", model, bench_cpus());
+    printf("machine: %s (family %s, model %s), %d CPUs,", name, family, model,
+           bench_cpus());
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
         snprintf(wanted, sizeof wanted, " %s ", bits[i]);
         if (strstr(flags, wanted)) printf(" %s", bits[i]);

@@ -69,6 +69,7 @@ static cohort_engine *start(const char *model, const char *backend, int32_t tp,
     options.kv_cache_memory_bytes = INT64_C(512) << 20;
     options.cpu_threads_bind = bind;
     options.skip_tokenizer_init = true;
+    options.enable_prefix_caching = false; /* prompts come again in every round */
     cohort_engine *engine;
     int64_t start_ns = cohort_clock_ns();
     bench_check(cohort_engine_start(&options, &engine));

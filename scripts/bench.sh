@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Every benchmark that needs nothing but this repository and ../shared; what they print goes to
-# bench/results/ too, with the machine.
+# usage: bench.sh BUILD_DIR PART... - the benchmarks, on a quiet machine; what they print is kept
+# in bench/results/PART.txt too, with the machine and the revision.
+#   bench   queue, collectives, rpc, start, kernels, loading, layouts, beside their floors
+#   serve   many requests at once, and what grammars cost
+#   ray     beside Ray and beside mp; installs Ray
+#   peers   beside the servers of vLLM and llama.cpp; installs both, in COHORT_PEERS
 set -euo pipefail
 build=$1
+shift
 shapes=${COHORT_SHAPES:-../shared/shapes}
-results=bench/results/bench.txt
+peers=${COHORT_PEERS:-build/peers}
 
-run_all() {
-    date -u +%Y-%m-%d
+bench() {
     for part in queue collective rpc launch; do
         echo "== cohort bench $part"
         "$build/cohort" bench "$part"
@@ -18,11 +22,38 @@ run_all() {
         "$build/bench/$program"
     done
     echo "== load_bench SmolLM2-135M"
-    "$build/bench/load_bench" "$(scripts/fetch_model.sh)"
+    "$build/bench/load_bench" "$model"
     echo "== layout_bench qwen3-0.6b"
     "$build/bench/layout_bench" "$shapes/qwen3-0.6b"
 }
 
+serve() {
+    echo "== serve_bench SmolLM2-135M"
+    bench/serve_bench.py "$build/cohort" "$model"
+    echo "== grammar_bench Qwen3"
+    "$build/bench/grammar_bench"
+}
+
+ray() {
+    scripts/setup.sh iproute2 util-linux >&2
+    echo "== ray_bench SmolLM2-135M"
+    "$(scripts/test_venv.sh ray)" bench/ray_bench.py "$build" "$model" 5
+}
+
+peers() {
+    bench/install_peers.sh "$peers" >&2
+    echo "== serve_peers SmolLM2-135M"
+    bench/serve_peers.py "$build/cohort" "$model" "$peers" --out "$peers/results"
+}
+
 mkdir -p bench/results
-run_all 2>&1 | tee "$results.part"
-mv "$results.part" "$results"
+model=$(scripts/fetch_model.sh)
+for part in "$@"; do
+    result=bench/results/$part.txt
+    {
+        echo "$(date -u +%Y-%m-%d), revision $(git rev-parse --short HEAD)"
+        echo "machine: $(scripts/machine.sh)"
+        "$part"
+    } | tee "$result.part"
+    mv "$result.part" "$result"
+done

@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["base", "wire", "link", "queue", "collective", "text", "chat", "model", "worker",
+LAYERS = ["base", "wire", "link", "queue", "collective", "text", "grammar", "chat", "model", "worker",
           "executor", "engine", "server", "client", "hub",
           "cli"]
 PRIVATE = re.compile(r"(_internal|_impl|_body)\.h$|^model/cpu/|^queue/(ring|shm|stream)\.h$|"

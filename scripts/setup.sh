@@ -6,6 +6,7 @@ set -euo pipefail
 
 packages=(gcc g++ cmake ninja-build pkg-config clang libclang-rt-14-dev libcjson-dev
     libpcre2-dev libutf8proc-dev libsodium-dev libmicrohttpd-dev libcurl4-openssl-dev libgnutls28-dev
+    libyaml-dev
     libcmocka-dev libopenblas-dev xz-utils
     python3 python3-venv)
 missing=()

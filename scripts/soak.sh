@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: soak.sh BUILD_DIR - the random tests with their full counts, for an hour or so.
-# COHORT_KILLS (1000): kills of each kill test; COHORT_REQUESTS (10000): of the server's.
+# usage: soak.sh BUILD_DIR - the random tests with their full counts, and all Ray
+# tests on two versions of Ray; for hours.
+# COHORT_KILLS (1000): kills of each kill test; COHORT_RAY_KILLS (200): of the one on Ray;
+# COHORT_REQUESTS (10000), COHORT_MALFORMED (1000): what the server is asked.
 # The result is bench/results/soak.txt.
 set -euo pipefail
 
 build=$1
 export COHORT_KILLS=${COHORT_KILLS:-1000} COHORT_REQUESTS=${COHORT_REQUESTS:-10000}
+export COHORT_RAY_KILLS=${COHORT_RAY_KILLS:-200} COHORT_MALFORMED=${COHORT_MALFORMED:-1000}
 out=bench/results/soak.txt
 mkdir -p bench/results
 {
@@ -18,7 +21,16 @@ for test in scenario_kill_test scenario_command_kill_test; do
     echo "$test" | tee -a "$out.new"
     "$build/$test" 2>&1 | grep -vE '\[ RUN|\[ +OK' | tee -a "$out.new"
 done
-echo "serve_test: $COHORT_REQUESTS random requests" | tee -a "$out.new"
-COHORT_BUILD_DIR=$build COHORT_SOURCE_DIR=. tests/scenario/serve_test.py Anything 2>&1 |
+echo "serve_random_test: $COHORT_REQUESTS random requests, $COHORT_MALFORMED malformed" | tee -a "$out.new"
+COHORT_BUILD_DIR=$build COHORT_SOURCE_DIR=. tests/scenario/serve_random_test.py 2>&1 |
     grep -E 'FAIL|Error|OK|Ran|resident' | tee -a "$out.new"
+echo "ray: $COHORT_RAY_KILLS random kills of workers, sidecars, drivers and raylets" |
+    tee -a "$out.new"
+scripts/test_ray.sh "$build" test_deaths.py -k random_kills | grep -E 'passed|failed|Error' |
+    tee -a "$out.new"
+for version in 2.51.2 2.60.0; do
+    echo "ray $version: all tests" | tee -a "$out.new"
+    COHORT_RAY_VERSION=$version COHORT_RAY_KILLS=20 scripts/test_ray.sh "$build" |
+        grep -E 'passed|failed|Error' | tee -a "$out.new"
+done
 mv "$out.new" "$out"

@@ -9,9 +9,10 @@
  * of logits).
  *
  * Ownership: what is handed in is copied; outputs are the engine's until the next step.
- * Threads:   an engine belongs to one thread; describe, executor, tokenize, detokenize
- * and token_string are for any. Errors:    a request that cannot be is refused by submit,
- * with the numbers; a failed rank fails every step from then on, with that rank's error.
+ * Threads:   an engine belongs to one thread; describe, executor, tokenize, detokenize,
+ *            token_string and compile_grammar are for any.
+ * Errors:    a request that cannot be is refused by submit, with the numbers; a failed
+ *            rank fails every step from then on, with that rank's error.
  */
 #ifndef COHORT_ENGINE_H
 #define COHORT_ENGINE_H
@@ -21,6 +22,7 @@
 #include <stdint.h>
 
 #include "cohort/executor.h"
+#include "cohort/grammar.h"
 #include "cohort/sampling.h"
 #include "cohort/status.h"
 
@@ -32,10 +34,12 @@ typedef struct cohort_engine cohort_engine;
 
 /* vLLM's engine arguments; what is 0 or NULL is chosen by the engine. */
 typedef struct cohort_engine_options {
-    /* Its config is the engine's to fill; its async_scheduling is on by default: the next
-     * step is scheduled and sent while one computes. */
+    /* Its config is the engine's to fill, and messages may be as large as its steps take;
+     * its async_scheduling is on by default: the next step is scheduled and sent while
+     * one computes. */
     cohort_executor_options executor;
     const char *model;       /* a Hugging Face directory */
+    const char *tokenizer;   /* one with a tokenizer in place of the model's; NULL */
     const char *dtype;       /* "auto", "float32", "bfloat16", "float16" */
     const char *load_format; /* "auto", "safetensors", "dummy" */
     uint64_t seed;           /* of dummy weights and of requests without one */
@@ -49,9 +53,12 @@ typedef struct cohort_engine_options {
     bool priority_scheduling;      /* a request's priority counts before its arrival */
     const char *layer_partition;   /* "7,8,8,7": layers of each pipeline stage */
     const char *cpu_threads_bind;  /* as VLLM_CPU_OMP_THREADS_BIND; "auto" */
-    const char *isa;               /* "portable", "avx2", ...; NULL: the best there is */
+    const char *isa;               /* "portable", "avx2", ...; NULL: the fastest here */
     bool skip_tokenizer_init;      /* token ids in, token ids out, no text */
-    bool ignore_generation_config; /* request defaults without the model's own */
+    /* Defaults of requests: NULL or "auto": of the model's generation_config.json,
+     * "vllm": of none, else of the one in this folder; and a JSON object that goes before
+     * it. */
+    const char *generation_config, *override_generation_config;
 } cohort_engine_options;
 
 COHORT_API cohort_engine_options cohort_engine_defaults(void);
@@ -67,11 +74,15 @@ typedef struct cohort_engine_info {
     int32_t max_num_batched_tokens;
     int32_t block_size;
     int64_t num_blocks;
-    int64_t kv_block_bytes; /* of all ranks together */
-    int64_t weight_bytes;   /* of all ranks together */
+    int64_t num_blocks_override; /* as it was asked for; 0: from the memory there was */
+    int64_t kv_block_bytes;      /* of all ranks together */
+    int64_t weight_bytes;        /* of all ranks together */
     bool prefix_caching, priority_scheduling;
     int32_t vocab_size;
     int32_t eos_token_id; /* -1: none */
+    /* max_new_tokens of the generation config, 0: none; and where its user set it, what
+     * no request is to exceed. */
+    int32_t default_max_tokens, most_max_tokens;
     const char *architecture;
     const char *isa; /* of rank 0 */
     int64_t open_ns; /* durations: config and tokenizer, */
@@ -97,6 +108,10 @@ typedef struct cohort_request {
     size_t prompt_bytes;
 
     cohort_sampling_params sampling;
+    const char *const *bad_words; /* texts that do not come, as any tokens they have */
+    uint32_t n_bad_words;
+    const int32_t *allowed_token_ids; /* no others come; NULL: any */
+    size_t n_allowed_token_ids;
     bool has_seed;      /* sampling.seed is meant; else one is drawn from the engine's */
     int32_t n;          /* completions */
     int32_t max_tokens; /* 0: as many as max_model_len leaves */
@@ -109,16 +124,33 @@ typedef struct cohort_request {
     bool detokenize;  /* false: no text, and no stop strings */
     const char
         *cache_salt; /* prefixes are shared with requests of the same; NULL: none */
+    /* What the output must match, and then ends; NULL: anything.  Needs a tokenizer; the
+     * engine acquires it for as long as the request lives. */
+    cohort_grammar *grammar;
+    /* The text behind which the grammar begins, "</think>": before it anything may be
+     * written.  NULL: at once. */
+    const char *grammar_after;
 } cohort_request;
 
 enum {
     COHORT_MAX_STOP_STRINGS = 64,
     COHORT_MAX_STOP_STRING_BYTES = 1024,
+    COHORT_MAX_GRAMMAR_AFTER_BYTES = 31,
     COHORT_MAX_COMPLETIONS = 1024 /* n of a request */
 };
 
-/* n 1, max_tokens 16, text wanted; sampling as generation_config.json has it. */
+/* n 1, max_tokens 16, special tokens skipped, text wanted where there is a tokenizer, and
+ * cohort_sampling_defaults; what the generation config says goes before: temperature,
+ * top_p, top_k, min_p, repetition_penalty, max_new_tokens. */
 COHORT_API cohort_request cohort_engine_request_defaults(const cohort_engine *engine);
+
+/* cohort_grammar_compile, but what was compiled lately is kept with what was computed for
+ * it.  The caller releases it.  COHORT_E_INVALID also without a tokenizer. */
+COHORT_API cohort_status cohort_engine_compile_grammar(const cohort_engine *engine,
+                                                       cohort_grammar_kind kind,
+                                                       const char *text,
+                                                       size_t text_bytes,
+                                                       cohort_grammar **out_grammar);
 
 /* Queues a request.  COHORT_E_INVALID names the field and the numbers; nothing is queued
  * then. */
@@ -128,15 +160,21 @@ COHORT_API cohort_status cohort_engine_submit(cohort_engine *engine,
 /* Its completions end with COHORT_FINISH_ABORT in the next step.  Unknown and ended ids
  * are ignored. */
 COHORT_API void cohort_engine_cancel(cohort_engine *engine, cohort_request_id id);
+/* The same for so many requests that were submitted one after another. */
+COHORT_API void cohort_engine_cancel_many(cohort_engine *engine, cohort_request_id first,
+                                          size_t count);
 
 typedef enum cohort_finish_reason {
     COHORT_FINISH_NONE, /* goes on */
     COHORT_FINISH_STOP, /* eos, a stop token or a stop string */
     COHORT_FINISH_LENGTH,
-    COHORT_FINISH_ABORT
+    COHORT_FINISH_ABORT,
+    /* The output is a part of what its grammar demands, and no token may follow: the text
+     * went on behind grammar_after in the same token, or the vocabulary lacks a byte. */
+    COHORT_FINISH_ERROR
 } cohort_finish_reason;
 
-/* "stop", "length", "abort"; NULL for none. */
+/* "stop", "length", "abort", "error"; NULL for none. */
 COHORT_API const char *cohort_finish_reason_name(cohort_finish_reason reason);
 
 /* What a step added to one completion. */
@@ -182,6 +220,11 @@ typedef struct cohort_engine_stats {
     int64_t n_free_blocks;        /* of cohort_engine_info.num_blocks */
     uint64_t n_steps, n_computed_tokens, n_preemptions; /* since the start */
     uint64_t n_cache_queries, n_cache_hits; /* tokens: asked of the prefix cache, found */
+    /* Where the time of the steps went, since the start: scheduling, encoding and
+     * sending; waiting for the ranks; taking their results in; and in the caller between
+     * two steps with something left to do.  What is not waiting is what the control plane
+     * costs. */
+    int64_t schedule_ns, wait_ns, output_ns, caller_ns;
 } cohort_engine_stats;
 
 COHORT_API void cohort_engine_get_stats(const cohort_engine *engine,

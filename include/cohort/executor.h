@@ -72,8 +72,15 @@ typedef struct cohort_executor_options {
      * beside this executable, else the one in PATH. */
     const char *worker_command;
     const cohort_worker_ops *worker_ops; /* uni; NULL: the model runner */
+    /* "LIB.so:SYMBOL", which every worker loads before its model (cohort/worker.h); a
+     * path is of the driver's folder.  NULL: none. */
+    const char *worker_extension;
     cohort_ray_options ray;
     const char *instance; /* names the counters file; NULL: drawn from pid and chance */
+    /* Gives up the start as soon as it is readable: an eventfd that a signal handler
+     * writes, the end of a pipe.  Only looked at, and only until start returns.  0 or
+     * less: none. */
+    int cancel_fd;
 
     int64_t connect_timeout_ns; /* place, configure and connect together */
     int64_t load_timeout_ns;
@@ -89,11 +96,12 @@ typedef struct cohort_executor_options {
     void *user_data;
 } cohort_executor_options;
 
-/* mp, tp 1, pp 1, and the documented timeouts and sizes. */
+/* mp, tp 1, pp 1; to connect 30 s, to load 600 s, to execute 300 s, hang 10 s, shutdown
+ * 5 s; steps and replies of up to 64 MiB. */
 COHORT_API cohort_executor_options cohort_executor_defaults(void);
 
 /* Returns when every rank has loaded; on an error nothing is left: no process, socket
- * or file. */
+ * or file.  COHORT_E_CANCELLED: cancel_fd said so. */
 COHORT_API cohort_status cohort_executor_start(const cohort_executor_options *options,
                                                cohort_executor **out_executor);
 

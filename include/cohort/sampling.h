@@ -19,6 +19,7 @@ enum {
     COHORT_MAX_LOGPROBS = 128,    /* per position, the sampled token's own not counted */
     COHORT_MAX_LOGIT_BIAS = 300,  /* pairs per request */
     COHORT_MAX_STOP_TOKENS = 128, /* per request */
+    COHORT_MAX_BAD_WORD_IDS = 4096, /* numbers in bad_word_ids */
 };
 
 typedef struct cohort_token_bias {
@@ -40,8 +41,16 @@ typedef struct cohort_sampling_params {
     int32_t n_prompt_logprobs;
     uint32_t n_bias;
     uint32_t n_stop_tokens;
+    uint32_t n_bad_word_ids;
+    uint32_t n_allowed_words;
+    uint32_t n_logprob_token_ids; /* 0, or n_logprobs: these, not the likeliest */
     const cohort_token_bias *bias;
     const int32_t *stop_tokens; /* stop_token_ids; the engine adds the model's eos */
+    const int32_t *logprob_token_ids;
+    /* Set by the engine, from the request's.  Where they leave no token, what is left
+     * before stays. */
+    const int32_t *bad_word_ids; /* of each word: how many tokens, and these */
+    const uint32_t *allowed;     /* those whose bit is set: id % 32 of word id / 32 */
 } cohort_sampling_params;
 
 typedef struct cohort_token_logprob {
@@ -50,7 +59,8 @@ typedef struct cohort_token_logprob {
     int32_t rank; /* 1: the likeliest */
 } cohort_token_logprob;
 
-/* Logprobs of one position: the actual token first, then the n likeliest in order. */
+/* Logprobs of one position: the actual token first, then the n likeliest in order, or
+ * those that were asked for. */
 typedef struct cohort_position_logprobs {
     uint32_t position; /* of the token within the request, prompt and output together */
     uint32_t n;        /* entries, 1 + top */

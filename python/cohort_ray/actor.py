@@ -5,16 +5,46 @@ from __future__ import annotations
 import ctypes
 import os
 import pathlib
+import threading
 from typing import Any
+
+LINGER_S = 1.5  # of a rank that is at its end, for its status to be fetched
+
+
+def find_library(drivers: str) -> str:
+    """COHORT_LIBRARY, else that of this node's wheel, else at the path where the driver has it."""
+    named = os.environ.get("COHORT_LIBRARY")
+    if named:
+        return named
+    # This came here by value: only the node knows whether and where the package lies on it.
+    try:
+        import cohort_ray
+    except ImportError:
+        return drivers
+    own = pathlib.Path(cohort_ray.__file__).parent / "lib" / "libcohort.so"
+    return str(own) if own.exists() else drivers
+
+
+def look(names: list[str], paths: list[str]) -> dict[str, Any]:
+    """What this node has of its own: its raylet's environment, which Ray adds to in a worker's."""
+    try:
+        raylet = os.environ["RAY_RAYLET_PID"]
+        text = pathlib.Path(f"/proc/{raylet}/environ").read_bytes().decode(errors="replace")
+        own = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+    except (KeyError, OSError):
+        # Ours comes from there, but for this, which Ray sets in every worker.
+        own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    return {
+        "env": {name: own[name] for name in names if name in own},
+        "there": [path for path in paths if os.path.exists(path)],
+    }
 
 
 class Worker:
     """Light until run(): where it came to sit is asked before anything is decided."""
 
     def __init__(self, library: str) -> None:
-        named = os.environ.get("COHORT_LIBRARY")
-        own = pathlib.Path(__file__).parent / "lib" / "libcohort.so"
-        self._loaded = ctypes.CDLL(named or (str(own) if own.exists() else library))
+        self._loaded = ctypes.CDLL(find_library(library))
         self._loaded.cohort_ray_actor_build_id.restype = ctypes.c_char_p
 
     def seat(self, key: str) -> dict[str, Any]:
@@ -30,11 +60,16 @@ class Worker:
             "devices": [str(device) for device in devices],
         }
 
-    def run(self, spec: str) -> tuple[int, str]:
+    def run(self, spec: str, env: str) -> tuple[int, str]:
         """The rank's whole life, in C, without the GIL; a status and its text."""
         text = ctypes.create_string_buffer(512)
         run = self._loaded.cohort_ray_actor_run
-        run.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
+        run.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
         run.restype = ctypes.c_int
-        status = run(spec.encode(), text, len(text))
+        status = run(spec.encode(), env.encode(), text, len(text))
+        # The sidecar has Ray end this process.  Where it cannot, as the sidecar is gone and the
+        # raylet cut off or stopped, nobody else would.
+        end = threading.Timer(LINGER_S, os._exit, [0])
+        end.daemon = True
+        end.start()
         return status, text.value.decode(errors="replace")

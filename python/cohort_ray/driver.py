@@ -11,11 +11,13 @@ from __future__ import annotations
 import functools
 import os
 import queue
+import re
 import signal
 import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -24,14 +26,46 @@ from cohort_ray.wire import Channel, Message, WireError
 CONTROL_FD = 3
 POLL_S = 0.2
 WATCH_S = 1.0
-LEAVE_S = 4.0
-RANGE = "ray>=2.60,<2.61"
+LEAVE_S = 1.2
+LEAVE_CLUSTER_S = 4.0  # and end the cluster, which was started here
+MOST_CHARACTERS = 200  # what an error of C has room for, beside where it happened
+PAGE_CHARACTERS = 4000
+COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+RANGE = "ray>=2.51,<2.61"
+
+
+def page(error: BaseException) -> str:
+    """All of it, as one line."""
+    lines = [line.strip() for line in COLOUR.sub("", str(error)).splitlines()]
+    return f"{type(error).__name__}: {' '.join(filter(None, lines))}"[:PAGE_CHARACTERS]
 
 
 def describe(error: BaseException) -> str:
-    """One line: Ray's errors are pages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines)}"[:400]
+    """One short line: Ray's errors are pages.  A traceback's cause stands at its end, the
+    node in its head; of what is merely long, head and end say more than the middle."""
+    text = COLOUR.sub("", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    short = page(error)
+    if len(lines) > 1 and '  File "' in text:
+        at = re.search(r"\bip=([0-9a-fA-F.:]+)", lines[0])
+        where = f" on {at[1]}" if at else ""
+        short = f"{type(error).__name__}{where}: {lines[-1]}"
+    cause: BaseException = error
+    while cause.__cause__:
+        cause = cause.__cause__
+    if cause is not error:
+        short += f" ({page(cause)})"
+    if len(short) <= MOST_CHARACTERS:
+        return short
+    half = (MOST_CHARACTERS - 5) // 2
+    return f"{short[:half]} ... {short[-half:]}"
+
+
+def running() -> frozenset[str]:
+    """Addresses of the clusters that have a process on this host."""
+    from ray._private import services
+
+    return frozenset(services.find_gcs_addresses())
 
 
 def addresses() -> dict[str, str]:
@@ -48,11 +82,13 @@ class Sidecar:
         self.channel = channel
         self.group: Any = None
         self.owns_group = False
+        self.owns_cluster = False
         self.actors: dict[int, Any] = {}
         self.refs: dict[Any, int] = {}
         self.lock = threading.Lock()
         self.leaving = threading.Event()
         self.watcher: threading.Thread | None = None
+        self.at: dict[str, str] = {}
 
     # ---- what the launcher asks for -------------------------------------------------
 
@@ -68,6 +104,20 @@ class Sidecar:
         self._make_group(message)
         self._await_group()
 
+    def doctor(self, message: Message) -> None:
+        """Facts about a cluster that runs."""
+        import platform
+
+        import ray
+
+        from cohort_ray.doctor import examine
+
+        self._connect(message)
+        self.channel.send(
+            "examined", version=ray.__version__, python=platform.python_version(),
+            executable=sys.executable, **examine(message["library"], message["visit_s"]),
+        )
+
     def _connect(self, message: Message) -> None:
         import ray
 
@@ -81,24 +131,36 @@ class Sidecar:
         if message.get("address"):
             ray.init(address=message["address"], **common)
             return
-        try:
-            ray.init(address="auto", **common)
-        except ConnectionError:
-            # Without an address Ray listens on the default route's, and turns 127.0.0.1
-            # into that; 127.0.0.2 is as good a loopback, and stays.
-            common.setdefault("_node_ip_address", "127.0.0.2")
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                num_cpus=message["local_cpus"],
-                object_store_memory=80_000_000,
-                _system_config={
-                    "prestart_worker_first_driver": False,
-                    "enable_worker_prestart": False,
-                    "enable_metrics_collection": False,
-                },
-                **common,
+        # "auto" would take any one of several, and start none that is sought in vain.
+        found = sorted(running())
+        if len(found) > 1:
+            raise ConnectionError(
+                f"{len(found)} clusters run on this host; name one by --ray-address or "
+                f"RAY_ADDRESS: {', '.join(found)}"
             )
+        if found:
+            ray.init(address=found[0], **common)
+            return
+        if not message.get("local_cpus"):
+            raise ConnectionError(
+                "no cluster runs on this host; name one by --ray-address or RAY_ADDRESS"
+            )
+        # Without an address Ray listens on the default route's, and turns 127.0.0.1
+        # into that; 127.0.0.2 is as good a loopback, and stays.
+        common.setdefault("_node_ip_address", "127.0.0.2")
+        self.owns_cluster = True
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=message["local_cpus"],
+            object_store_memory=80_000_000,
+            _system_config={
+                "prestart_worker_first_driver": False,
+                "enable_worker_prestart": False,
+                "enable_metrics_collection": False,
+            },
+            **common,
+        )
 
     def _make_group(self, message: Message) -> None:
         import ray
@@ -119,10 +181,15 @@ class Sidecar:
         import ray
         from ray.util.placement_group import placement_group_table
 
-        while not self.group.wait(timeout_seconds=POLL_S):
-            if self.leaving.is_set():
+        # Asked, not waited for: in Ray 2.51 a wait of less than a second never ends.
+        pause_s, told_s = 0.001, time.monotonic()
+        while (table := placement_group_table(self.group)).get("state") != "CREATED":
+            if self.leaving.wait(pause_s):
                 return
-            table = placement_group_table(self.group)
+            pause_s = min(2 * pause_s, POLL_S)
+            if time.monotonic() - told_s < POLL_S:
+                continue
+            told_s = time.monotonic()
             self.channel.send(
                 "waiting",
                 state=table.get("state", "UNKNOWN"),
@@ -130,18 +197,41 @@ class Sidecar:
                 total=ray.cluster_resources(),
                 free=ray.available_resources(),
             )
-        table = placement_group_table(self.group)
         nodes = table["bundles_to_node_id"]
+        self.at = addresses()
         self.channel.send(
             "placed",
             bundles=[
-                {"index": index, "node": nodes[index], "amounts": amounts}
+                {"index": index, "node": nodes[index], "address": self.at.get(nodes[index], "?"),
+                 "amounts": amounts}
                 for index, amounts in sorted(table["bundles"].items())
             ],
         )
 
+    def look(self, message: Message) -> None:
+        """What nodes have of their own of some variables, and which of some paths."""
+        import ray
+        from ray import cloudpickle
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from cohort_ray import actor
+
+        cloudpickle.register_pickle_by_value(actor)
+        remote = ray.remote(num_cpus=0, max_retries=0)(actor.look)
+        asked = [
+            remote.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            ).remote(message["names"], message["paths"])
+            for node in message["nodes"]
+        ]
+        found = ray.get(asked)
+        self.channel.send(
+            "looked",
+            nodes=[{"node": node, **seen} for node, seen in zip(message["nodes"], found)],
+        )
+
     def spawn(self, message: Message) -> None:
-        """Light actors, and where each came to sit."""
+        """Light actors; each is told as soon as it sits."""
         import ray
         from ray import cloudpickle
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -151,37 +241,44 @@ class Sidecar:
         # A node needs libcohort, and not this package too.
         cloudpickle.register_pickle_by_value(actor)
         remote = ray.remote(actor.Worker)
+        asked: dict[Any, int] = {}
         for wanted in message["actors"]:
             resources = dict(message["resources"])
-            handle = remote.options(
+            env = message["envs"][wanted["node"]]
+            handle: Any = remote.options(
                 name=wanted["name"],
                 num_cpus=resources.pop("CPU", 0),
                 num_gpus=resources.pop("GPU", 0),
                 resources=resources or None,
                 max_restarts=0,
-                runtime_env={"env_vars": message["env"]} if message["env"] else None,
+                runtime_env={"env_vars": env} if env else None,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(
                     placement_group=self.group,
                     placement_group_bundle_index=wanted["bundle"],
                 ),
             ).remote(message["library"])
             self.actors[wanted["rank"]] = handle
-        asked = [self.actors[w["rank"]].seat.remote(message["key"]) for w in message["actors"]]
-        seats = ray.get(asked)
-        at = addresses()
-        self.channel.send(
-            "seated",
-            actors=[
-                {"rank": wanted["rank"], "address": at[seat["node"]], **seat}
-                for wanted, seat in zip(message["actors"], seats)
-            ],
-        )
+            asked[handle.seat.remote(message["key"])] = wanted["rank"]
+        while asked and not self.leaving.is_set():
+            done, _ = ray.wait(list(asked), num_returns=1, timeout=WATCH_S)
+            for ref in done:
+                self._seat(asked.pop(ref), ref)
+
+    def _seat(self, rank: int, ref: Any) -> None:
+        import ray
+
+        try:
+            seat = ray.get(ref)
+        except ray.exceptions.RayError as error:
+            self.channel.send("failed", rank=rank, text=describe(error))
+            return
+        self.channel.send("seated", rank=rank, address=self.at.get(seat["node"], "?"), **seat)
 
     def run(self, message: Message) -> None:
         """run() of every actor; from here on their ends are watched."""
         for wanted in message["actors"]:
             rank = wanted["rank"]
-            ref = self.actors[rank].run.remote(wanted["spec"])
+            ref = self.actors[rank].run.remote(wanted["spec"], message["env"])
             with self.lock:
                 self.refs[ref] = rank
         self.watcher = threading.Thread(target=self._watch, daemon=True)
@@ -197,47 +294,59 @@ class Sidecar:
 
     def _watch(self) -> None:
         """An error of the watch is told, and does not end it (R19)."""
-        import ray
-
+        told = ""
         while not self.leaving.is_set():
             try:
-                with self.lock:
-                    refs = list(self.refs)
-                if not refs:
+                if not self._await_one():
                     return
-                done, _ = ray.wait(refs, num_returns=1, timeout=WATCH_S)
-                for ref in done:
-                    with self.lock:
-                        rank = self.refs.pop(ref)
-                    self._report(rank, ref)
             except Exception as error:  # pylint: disable=broad-except
-                self.channel.send("trouble", text=describe(error))
+                text = describe(error)
+                if text != told:  # one that stays is tried again, and not told again
+                    self.channel.send("trouble", text=text)
+                told = text
                 time.sleep(POLL_S)
 
+    def _await_one(self) -> bool:
+        """False once all have ended."""
+        import ray
+
+        with self.lock:
+            refs = list(self.refs)
+        if not refs:
+            return False
+        done, _ = ray.wait(refs, num_returns=1, timeout=WATCH_S)
+        for ref in done:
+            with self.lock:
+                rank = self.refs.pop(ref)
+            self._report(rank, ref)
+        return True
+
     def _report(self, rank: int, ref: Any) -> None:
+        """The rank has ended, whatever goes wrong with how."""
         import ray
 
         try:
             status, text = ray.get(ref)
-            self.channel.send("ended", rank=rank, returned=True, status=status, text=text)
-        except ray.exceptions.RayError as error:
-            self.channel.send("ended", rank=rank, returned=False, text=describe(error))
+            self.channel.send("ended", rank=rank, returned=True, status=int(status), text=str(text))
+        except Exception as error:  # pylint: disable=broad-except
+            self.channel.send("ended", rank=rank, returned=False, text=page(error))
         ray.kill(self.actors[rank])
 
     # ---- the end ----------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Takes away all that is ours; what Ray keeps from us in time, it takes itself."""
+        """Takes away all that is ours; what Ray keeps from us in time, it takes itself: where a
+        raylet or the GCS is dead, its calls wait for it in vain."""
         self.leaving.set()
         last = threading.Thread(target=self._leave, daemon=True)
         last.start()
-        last.join(LEAVE_S)
+        last.join(LEAVE_CLUSTER_S if self.owns_cluster else LEAVE_S)
 
     def _leave(self) -> None:
         ray = sys.modules.get("ray")
         if ray is None or not ray.is_initialized():
             return
-        for handle in self.actors.values():
+        for handle in list(self.actors.values()):
             self._attempt(functools.partial(ray.kill, handle))
         if self.owns_group:
             self._attempt(lambda: ray.util.remove_placement_group(self.group))
@@ -254,7 +363,14 @@ class Sidecar:
 
 def work(sidecar: Sidecar, orders: queue.SimpleQueue[Message]) -> None:
     """Carries out orders one after the other; the first failure is told and is the last."""
-    acts = {"open": sidecar.open, "spawn": sidecar.spawn, "run": sidecar.run, "kill": sidecar.kill}
+    acts = {
+        "open": sidecar.open,
+        "look": sidecar.look,
+        "spawn": sidecar.spawn,
+        "run": sidecar.run,
+        "kill": sidecar.kill,
+        "doctor": sidecar.doctor,
+    }
     while True:
         message = orders.get()
         try:
@@ -276,6 +392,8 @@ def main() -> None:
     """Until the launcher says close, or is gone."""
     # The launcher ends us; ^C at its terminal is the launcher's to hear.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What Ray plans to change is ours to know, not our user's.
+    warnings.simplefilter("ignore", FutureWarning)
     os.set_inheritable(CONTROL_FD, False)
     channel = Channel(socket.socket(fileno=CONTROL_FD))
     sidecar = Sidecar(channel)

@@ -52,8 +52,8 @@ class Channel:
             return None
         try:
             message = json.loads(body)
-        except ValueError as error:
-            raise WireError(str(error)) from None
+        except (ValueError, RecursionError) as error:
+            raise WireError(f"no JSON: {error}") from None
         if not isinstance(message, dict) or not isinstance(message.get("op"), str):
             raise WireError("a message without an op")
         return message

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/counters.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -367,6 +368,7 @@ cohort_counters_row *cohort_counters_row_of(cohort_counters *counters, int32_t r
     X(tokens)           \
     X(bytes_in)         \
     X(bytes_out)        \
+    X(exited)           \
     X(errors)
 
 static void copy_words(cohort_counters_row *row, const cohort_counters_row *from) {
@@ -404,6 +406,19 @@ void cohort_counters_row_take(cohort_counters_row *row, const cohort_counters_ro
     atomic_store_explicit(&row->phase,
                           atomic_load_explicit(&sent->phase, memory_order_relaxed),
                           memory_order_release);
+}
+
+void cohort_counters_row_set_address(cohort_counters_row *row, const char *address) {
+    row->address_family = inet_pton(AF_INET, address, row->address) == 1    ? AF_INET
+                          : inet_pton(AF_INET6, address, row->address) == 1 ? AF_INET6
+                                                                            : 0;
+}
+
+void cohort_counters_row_address(const cohort_counters_row *row,
+                                 char out_address[COHORT_COUNTERS_ADDRESS_BYTES]) {
+    if (!row->address_family || !inet_ntop((int)row->address_family, row->address,
+                                           out_address, COHORT_COUNTERS_ADDRESS_BYTES))
+        out_address[0] = '\0';
 }
 
 void cohort_counters_row_error(cohort_counters_row *row, const char *text) {

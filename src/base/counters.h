@@ -29,6 +29,7 @@ enum {
     COHORT_COUNTERS_VERSION = 1,
     COHORT_COUNTERS_ROW_BYTES = 512,
     COHORT_COUNTERS_TEXT_BYTES = 240,
+    COHORT_COUNTERS_ADDRESS_BYTES = 46, /* INET6_ADDRSTRLEN */
     COHORT_INSTANCE_CHARS = 47,
     COHORT_COUNTERS_MAX_ROWS = 1024,
     COHORT_CRASH_FRAMES = 16,
@@ -68,10 +69,14 @@ typedef struct cohort_counters_row {
     _Atomic uint64_t bytes_in, bytes_out; /* of queue messages */
     _Atomic uint64_t errors;              /* the text is the first one's */
     _Atomic int32_t crash_signal;         /* 0: none */
-    uint32_t reserved0;
+    _Atomic uint32_t exited;              /* 1 + the status of an exit(); 0: none */
     /* Where the rank crashed: offsets in the module that has our code; 0 ends them. */
     uint64_t crash_frames[COHORT_CRASH_FRAMES];
-    uint8_t reserved[24];
+    /* Where it runs, AF_INET or AF_INET6; the driver writes it before the pid.  0: here.
+     */
+    uint32_t address_family;
+    uint8_t address[16];
+    uint8_t reserved[4];
     char text[COHORT_COUNTERS_TEXT_BYTES];
 } cohort_counters_row;
 _Static_assert(sizeof(cohort_counters_row) == COHORT_COUNTERS_ROW_BYTES, "in a file");
@@ -131,6 +136,11 @@ void cohort_counters_row_take(cohort_counters_row *row, const cohort_counters_ro
                               int64_t sent_ns, int64_t now_ns);
 /* Word by word, from a row that others write. */
 void cohort_counters_row_copy(cohort_counters_row *row, const cohort_counters_row *from);
+/* A numeric address; another text is forgotten. */
+void cohort_counters_row_set_address(cohort_counters_row *row, const char *address);
+/* "" where it has none. */
+void cohort_counters_row_address(const cohort_counters_row *row,
+                                 char out_address[COHORT_COUNTERS_ADDRESS_BYTES]);
 /* Keeps the first text, counts the others. */
 void cohort_counters_row_error(cohort_counters_row *row, const char *text);
 const char *cohort_rank_phase_name(uint32_t phase);

@@ -57,6 +57,21 @@ static void reader_sees_what_the_writer_counts(void **state) {
     cohort_counters_close(reader);
 }
 
+static void a_rank_has_the_address_that_it_was_given(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"10.77.0.3", "10.77.0.3"},
+                                           {"fe80::1:2", "fe80::1:2"},
+                                           {"somewhere", ""},
+                                           {"", ""}};
+    char address[COHORT_COUNTERS_ADDRESS_BYTES];
+    cohort_counters_row row = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cohort_counters_row_set_address(&row, cases[i][0]);
+        cohort_counters_row_address(&row, address);
+        assert_string_equal(address, cases[i][1]);
+    }
+}
+
 static void folder_and_file_are_the_users_alone(void **state) {
     (void)state;
     struct stat found;
@@ -177,6 +192,7 @@ static int leave_home(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reader_sees_what_the_writer_counts),
+        cmocka_unit_test(a_rank_has_the_address_that_it_was_given),
         cmocka_unit_test(folder_and_file_are_the_users_alone),
         cmocka_unit_test(running_instance_keeps_its_name),
         cmocka_unit_test(bad_names_are_refused),

@@ -12,8 +12,14 @@
 
 enum { MAX_FILE_BYTES = 4 << 20 };
 
+/* Follows the text that is to be continued through the template: the text alone may be
+ * there twice. */
+static const char MARK[] = "COHORT_CONTINUES_HERE ";
+
 struct cohort_chat {
-    cohort_jinja *template_;
+    cohort_jinja *template_;      /* NULL: the model has none */
+    cohort_jinja *tools_template; /* where tools are given; NULL: the same */
+    cohort_content_format format;
     cJSON *tokens; /* bos_token and the like, as the template sees them */
 };
 
@@ -37,13 +43,13 @@ static char *read_file(const char *dir, const char *name) {
     return text;
 }
 
-/* "chat_template": a text, or a list of named ones. */
-static const char *template_in(const cJSON *config) {
+/* "chat_template": a text, or a list of named ones; NULL where there is none so named. */
+static const char *template_in(const cJSON *config, const char *wanted) {
     const cJSON *given = cJSON_GetObjectItem(config, "chat_template"), *item;
-    if (cJSON_IsString(given)) return given->valuestring;
+    if (cJSON_IsString(given) && !strcmp(wanted, "default")) return given->valuestring;
     cJSON_ArrayForEach(item, given) {
         const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(item, "name"));
-        if (name && !strcmp(name, "default"))
+        if (name && !strcmp(name, wanted))
             return cJSON_GetStringValue(cJSON_GetObjectItem(item, "template"));
     }
     return NULL;
@@ -51,7 +57,8 @@ static const char *template_in(const cJSON *config) {
 
 static cJSON *special_tokens(const cJSON *config) {
     static const char *const names[] = {"bos_token", "eos_token", "unk_token",
-                                        "pad_token"};
+                                        "sep_token", "pad_token", "cls_token",
+                                        "mask_token"};
     cJSON *tokens = cJSON_CreateObject();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const cJSON *token = cJSON_GetObjectItem(config, names[i]);
@@ -62,20 +69,15 @@ static cJSON *special_tokens(const cJSON *config) {
     return tokens;
 }
 
-static cohort_status compile(const char *source, cohort_chat **out_chat) {
-    cohort_chat *chat = calloc(1, sizeof *chat);
-    if (!chat) return COHORT_FAIL(COHORT_E_NOMEM, "a chat template");
-    cohort_status status = cohort_jinja_compile(source, strlen(source), &chat->template_);
-    if (status < 0) {
-        free(chat);
-        return cohort_fail_while(status, "reading the chat template");
-    }
-    *out_chat = chat;
+static cohort_status compile(const char *source, cohort_jinja **out_template) {
+    if (!source) return COHORT_OK;
+    COHORT_TRY_WHILE(cohort_jinja_compile(source, strlen(source), out_template),
+                     "reading the chat template");
     return COHORT_OK;
 }
 
 cohort_status cohort_chat_open(const char *model_dir, const char *template_,
-                               cohort_chat **out_chat) {
+                               cohort_content_format format, cohort_chat **out_chat) {
     bool is_inline = template_ && strchr(template_, '{');
     *out_chat = NULL;
     char *file = is_inline   ? NULL
@@ -83,86 +85,159 @@ cohort_status cohort_chat_open(const char *model_dir, const char *template_,
                              : read_file(model_dir, "chat_template.jinja");
     if (template_ && !is_inline && !file)
         return COHORT_FAIL_SYS(errno, "reading the chat template %.200s", template_);
+    cohort_chat *chat = calloc(1, sizeof *chat);
+    if (!chat) {
+        free(file);
+        return COHORT_FAIL(COHORT_E_NOMEM, "a chat template");
+    }
     char *text = read_file(model_dir, "tokenizer_config.json");
     cJSON *config = text ? cJSON_Parse(text) : NULL;
-    const char *source = is_inline ? template_ : file ? file : template_in(config);
-    cohort_status status = source ? compile(source, out_chat) : COHORT_OK;
-    if (*out_chat) (*out_chat)->tokens = special_tokens(config);
+    const char *given = is_inline ? template_ : file;
+    chat->format = format;
+    chat->tokens = special_tokens(config);
+    cohort_status status =
+        compile(given ? given : template_in(config, "default"), &chat->template_);
+    if (status >= 0 && !given)
+        status = compile(template_in(config, "tool_use"), &chat->tools_template);
     cJSON_Delete(config);
     free(text);
     free(file);
+    if (status < 0)
+        cohort_chat_close(chat);
+    else
+        *out_chat = chat;
     return status;
 }
+
+bool cohort_chat_has_template(const cohort_chat *chat) { return chat->template_ != NULL; }
 
 void cohort_chat_close(cohort_chat *chat) {
     if (!chat) return;
     cohort_jinja_destroy(chat->template_);
+    cohort_jinja_destroy(chat->tools_template);
     cJSON_Delete(chat->tokens);
     free(chat);
 }
 
 /* ---- messages ---------------------------------------------------------------------- */
 
-/* The texts of a list of parts, a line feed between two. */
+/* The text of a part, under the name of its kind.  NULL, without an error: nothing to
+ * say; with one: no text. */
+static const char *part_text(const cJSON *part, cohort_status *out_status) {
+    static const char *const kinds[][2] = {{"text", "text"},
+                                           {"input_text", "text"},
+                                           {"output_text", "text"},
+                                           {"refusal", "refusal"},
+                                           {"thinking", "thinking"}};
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItem(part, "type"));
+    if (cJSON_IsString(part)) return part->valuestring;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(type ? type : "text", kinds[i][0]) != 0) continue;
+        const cJSON *text = cJSON_GetObjectItem(part, kinds[i][1]);
+        if (cJSON_IsString(text) || !text || cJSON_IsNull(text))
+            return cJSON_GetStringValue(text);
+        break;
+    }
+    *out_status = COHORT_FAIL(
+        COHORT_E_INVALID, "a message's part of type '%.40s' is not supported; 'text' is",
+        type ? type : "");
+    return NULL;
+}
+
+static void add_part(cJSON *parts, const char *text) {
+    cJSON *part = cJSON_CreateObject();
+    cJSON_AddStringToObject(part, "type", "text");
+    cJSON_AddStringToObject(part, "text", text);
+    cJSON_AddItemToArray(parts, part);
+}
+
+/* A list of the texts that content has. */
+static cohort_status read_parts(const cJSON *content, cJSON *parts) {
+    const cJSON *part;
+    cohort_status status = COHORT_OK;
+    if (cJSON_IsString(content))
+        add_part(parts, content->valuestring);
+    else if (content && !cJSON_IsNull(content) && !cJSON_IsArray(content))
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "a message's content is a text or a list of parts");
+    if (cJSON_IsArray(content)) cJSON_ArrayForEach(part, content) {
+            const char *text = part_text(part, &status);
+            if (text) add_part(parts, text);
+        }
+    return status;
+}
+
 static cohort_status join_parts(const cJSON *parts, cJSON *message) {
     const cJSON *part;
     char *joined = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&joined, &size);
     if (!out) return COHORT_FAIL(COHORT_E_NOMEM, "a message");
-    cohort_status status = COHORT_OK;
-    cJSON_ArrayForEach(part, parts) {
-        const char *text = cJSON_IsString(part)
-                               ? part->valuestring
-                               : cJSON_GetStringValue(cJSON_GetObjectItem(part, "text"));
-        const char *type = cJSON_GetStringValue(cJSON_GetObjectItem(part, "type"));
-        if (!text || (type && strcmp(type, "text") != 0))
-            status = COHORT_FAIL(COHORT_E_INVALID,
-                                 "a message's part of type '%.40s' is not supported; "
-                                 "'text' is",
-                                 type ? type : "");
-        else
-            fprintf(out, "%s%s", part == parts->child ? "" : "\n", text);
-    }
+    cJSON_ArrayForEach(part, parts)
+        fprintf(out, "%s%s", part == parts->child ? "" : "\n",
+                cJSON_GetObjectItem(part, "text")->valuestring);
     fclose(out);
-    if (status >= 0) cJSON_AddStringToObject(message, "content", joined);
+    cJSON_AddStringToObject(message, "content", joined);
     free(joined);
+    return COHORT_OK;
+}
+
+/* Results of tools are texts also for templates that go over parts: clients send them in
+ * parts, and templates do not expect that (vLLM, chat_utils.py). */
+static cohort_status copy_content(const cJSON *content, cJSON *message, bool in_parts) {
+    const char *role = cJSON_GetObjectItem(message, "role")->valuestring;
+    cJSON *parts = cJSON_CreateArray();
+    cohort_status status = read_parts(content, parts);
+    if (status >= 0 && in_parts && strcmp(role, "tool") != 0) {
+        cJSON_AddItemToObject(message, "content", parts);
+        return status;
+    }
+    if (status >= 0) status = join_parts(parts, message);
+    cJSON_Delete(parts);
     return status;
 }
 
-/* Arguments come as JSON in a text; templates want what is in it. */
+/* Arguments come as JSON in a text; templates want the object that is in it, and {} where
+ * none is (vLLM's _postprocess_messages). */
+static cJSON *arguments_of(const cJSON *given) {
+    const char *text = cJSON_GetStringValue(given);
+    if (cJSON_IsObject(given)) return cJSON_Duplicate(given, true);
+    cJSON *arguments = text ? cJSON_ParseWithOpts(text, NULL, true) : NULL;
+    if (arguments) cohort_chat_keep_numbers(arguments, text, strlen(text));
+    if (cJSON_IsObject(arguments)) return arguments;
+    cJSON_Delete(arguments);
+    return cJSON_CreateObject();
+}
+
 static cJSON *copy_tool_calls(const cJSON *calls) {
     cJSON *copy = cJSON_Duplicate(calls, true), *call;
     cJSON_ArrayForEach(call, copy) {
         cJSON *function = cJSON_GetObjectItem(call, "function");
-        const char *text =
-            cJSON_GetStringValue(cJSON_GetObjectItem(function, "arguments"));
-        cJSON *arguments = text ? cJSON_Parse(*text ? text : "{}") : NULL;
-        if (arguments) cJSON_ReplaceItemInObject(function, "arguments", arguments);
+        const cJSON *given = cJSON_GetObjectItemCaseSensitive(function, "arguments");
+        if (!cJSON_IsObject(function)) continue;
+        cJSON *arguments = arguments_of(given);
+        if (given)
+            cJSON_ReplaceItemInObjectCaseSensitive(function, "arguments", arguments);
+        else
+            cJSON_AddItemToObject(function, "arguments", arguments);
     }
     return copy;
 }
 
-static cohort_status copy_message(const cJSON *from, cJSON *message) {
+static cohort_status copy_message(const cJSON *from, cJSON *message, bool in_parts) {
     const cJSON *role = cJSON_GetObjectItem(from, "role");
-    const cJSON *content = cJSON_GetObjectItem(from, "content");
     if (!cJSON_IsString(role))
         return COHORT_FAIL(COHORT_E_INVALID, "a message has no role");
     cJSON_AddStringToObject(message, "role", role->valuestring);
-    if (cJSON_IsArray(content))
-        COHORT_TRY(join_parts(content, message));
-    else if (cJSON_IsString(content))
-        cJSON_AddStringToObject(message, "content", content->valuestring);
-    else if (!content || cJSON_IsNull(content))
-        cJSON_AddStringToObject(message, "content", "");
-    else
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "a message's content is a text or a list of parts");
+    COHORT_TRY(copy_content(cJSON_GetObjectItem(from, "content"), message, in_parts));
     const cJSON *item;
     cJSON_ArrayForEach(item, from) {
         if (!strcmp(item->string, "tool_calls") && cJSON_GetArraySize(item))
             cJSON_AddItemToObject(message, "tool_calls", copy_tool_calls(item));
-        else if (!strcmp(item->string, "name") || !strcmp(item->string, "tool_call_id"))
+        else if (!strcmp(item->string, "name") || !strcmp(item->string, "tool_call_id") ||
+                 !strcmp(item->string, "task") ||
+                 (!strcmp(item->string, "tools") &&
+                  !strcmp(role->valuestring, "developer")))
             cJSON_AddItemToObject(message, item->string, cJSON_Duplicate(item, true));
         else if (!strncmp(item->string, "reasoning", 9) && cJSON_IsString(item) &&
                  !cJSON_HasObjectItem(message, "reasoning_content")) {
@@ -173,12 +248,12 @@ static cohort_status copy_message(const cJSON *from, cJSON *message) {
     return COHORT_OK;
 }
 
-static cohort_status copy_messages(const cJSON *from, cJSON *list) {
+static cohort_status copy_messages(const cJSON *from, cJSON *list, bool in_parts) {
     const cJSON *item;
     cJSON_ArrayForEach(item, from) {
         cJSON *message = cJSON_CreateObject();
         cJSON_AddItemToArray(list, message);
-        COHORT_TRY(copy_message(item, message));
+        COHORT_TRY(copy_message(item, message, in_parts));
     }
     return cJSON_GetArraySize(list)
                ? COHORT_OK
@@ -189,60 +264,130 @@ static cohort_status copy_messages(const cJSON *from, cJSON *list) {
 
 /* ---- rendering --------------------------------------------------------------------- */
 
-/* Ends the text behind the last message's content, white space around it aside. */
-static cohort_status cut_behind(const cJSON *messages, char *text, size_t *size) {
+/* ---- the last message continued ---------------------------------------------------- */
+
+static const cJSON *text_to_continue(const cJSON *messages) {
     const cJSON *last = cJSON_GetArrayItem(messages, cJSON_GetArraySize(messages) - 1);
-    const char *content = cJSON_GetObjectItem(last, "content")->valuestring;
-    while (*content && strchr(" \t\r\n", *content))
-        content++;
-    size_t length = strlen(content);
-    while (length && strchr(" \t\r\n", content[length - 1]))
-        length--;
-    char *found = NULL, *at = text;
-    while (length && (at = memmem(at, strlen(at), content, length)))
-        found = at++;
-    if (!found)
+    const cJSON *content = cJSON_GetObjectItem(last, "content");
+    if (!cJSON_IsArray(content)) return content;
+    return cJSON_GetObjectItem(
+        cJSON_GetArrayItem(content, cJSON_GetArraySize(content) - 1), "text");
+}
+
+static cohort_status add_mark(const cJSON *messages) {
+    const cJSON *text = text_to_continue(messages);
+    cJSON *item;
+    if (!text)
         return COHORT_FAIL(COHORT_E_INVALID,
-                           "continue_final_message is set but the final message does "
-                           "not appear in the chat after applying the chat template");
-    found[length] = '\0';
-    *size = (size_t)(found - text) + length;
+                           "continue_final_message is set but we could not find any text "
+                           "to continue in the final message!");
+    memcpy(&item, &text, sizeof item); /* of our own copy */
+    char *marked = malloc(strlen(text->valuestring) + sizeof MARK);
+    if (!marked) return COHORT_FAIL(COHORT_E_NOMEM, "a message");
+    sprintf(marked, "%s%s", text->valuestring, MARK);
+    cJSON_SetValuestring(item, marked);
+    free(marked);
     return COHORT_OK;
 }
 
-static void add_copies(cJSON *variables, const cJSON *from) {
+/* Ends the text at the mark; and before white space where the template has taken the
+ * mark's own, as it does that of a message. */
+static cohort_status cut_at_mark(char *text, size_t *size) {
+    const size_t length = sizeof MARK - 2; /* without its blank */
+    char *found = NULL, *at = text;
+    while ((at = memmem(at, strlen(at), MARK, length)))
+        found = at++;
+    if (!found)
+        return COHORT_FAIL(
+            COHORT_E_INVALID,
+            "continue_final_message is set but the final message does not appear in the "
+            "chat after applying the chat template!");
+    if (found[length] != ' ')
+        while (found > text && strchr(" \t\r\n\f\v", found[-1]))
+            found--;
+    *found = '\0';
+    *size = (size_t)(found - text);
+    return COHORT_OK;
+}
+
+/* ---- rendering --------------------------------------------------------------------- */
+
+static void put(cJSON *variables, const char *name, cJSON *value) {
+    cJSON_DeleteItemFromObjectCaseSensitive(variables, name);
+    cJSON_AddItemToObject(variables, name, value);
+}
+
+static void put_copies(cJSON *variables, const cJSON *from) {
     const cJSON *item;
-    cJSON_ArrayForEach(item, from) {
-        cJSON_DeleteItemFromObjectCaseSensitive(variables, item->string);
-        cJSON_AddItemToObject(variables, item->string, cJSON_Duplicate(item, true));
-    }
+    cJSON_ArrayForEach(item, from)
+        put(variables, item->string, cJSON_Duplicate(item, true));
+}
+
+static cJSON *copy_or_null(const cJSON *value) {
+    return value ? cJSON_Duplicate(value, true) : cJSON_CreateNull();
+}
+
+/* As transformers passes them: ours count before what a request brings by those names. */
+static void put_variables(const cohort_chat *chat, const cohort_conversation *from,
+                          cJSON *messages, cJSON *variables) {
+    put_copies(variables, chat->tokens);
+    put_copies(variables, from->extra);
+    /* Who asks for an effort wants thinking, where a template has a switch for it. */
+    if (from->reasoning_effort &&
+        !cJSON_GetObjectItemCaseSensitive(from->extra, "enable_thinking"))
+        put(variables, "enable_thinking",
+            cJSON_CreateBool(strcmp(from->reasoning_effort, "none") != 0));
+    if (from->reasoning_effort)
+        put(variables, "reasoning_effort", cJSON_CreateString(from->reasoning_effort));
+    put(variables, "messages", messages);
+    put(variables, "tools", copy_or_null(from->tools));
+    put(variables, "documents", copy_or_null(from->documents));
+    put(variables, "add_generation_prompt",
+        cJSON_CreateBool(from->add_generation_prompt));
+}
+
+static cohort_status render(const cohort_chat *chat, const cohort_jinja *template_,
+                            const cohort_conversation *conversation, char **out_text,
+                            size_t *out_size_bytes) {
+    bool in_parts =
+        chat->format == COHORT_CONTENT_PARTS ||
+        (chat->format == COHORT_CONTENT_AUTO && cohort_jinja_wants_parts(template_));
+    cJSON *variables = cJSON_CreateObject(), *messages = cJSON_CreateArray();
+    bool continues = conversation->continue_final_message;
+    put_variables(chat, conversation, messages, variables);
+    cohort_status status = copy_messages(conversation->messages, messages, in_parts);
+    if (status >= 0 && continues) status = add_mark(messages);
+    if (status >= 0)
+        status = cohort_jinja_render(template_, variables, time(NULL), out_text,
+                                     out_size_bytes);
+    if (status >= 0 && continues) status = cut_at_mark(*out_text, out_size_bytes);
+    cJSON_Delete(variables);
+    return status;
 }
 
 cohort_status cohort_chat_render(const cohort_chat *chat,
                                  const cohort_conversation *conversation, char **out_text,
                                  size_t *out_size_bytes) {
-    cJSON *variables = cJSON_CreateObject();
-    cJSON *messages = cJSON_AddArrayToObject(variables, "messages");
+    const cohort_jinja *template_ = conversation->tools && chat->tools_template
+                                        ? chat->tools_template
+                                        : chat->template_;
+    cohort_jinja *own = NULL;
     *out_text = NULL;
-    cohort_status status = copy_messages(conversation->messages, messages);
-    if (conversation->tools)
-        cJSON_AddItemToObject(variables, "tools",
-                              cJSON_Duplicate(conversation->tools, true));
-    else
-        cJSON_AddNullToObject(variables, "tools");
-    cJSON_AddBoolToObject(variables, "add_generation_prompt",
-                          conversation->add_generation_prompt);
-    add_copies(variables, chat->tokens);
-    add_copies(variables, conversation->extra);
-    if (status >= 0)
-        status = cohort_jinja_render(chat->template_, variables, time(NULL), out_text,
-                                     out_size_bytes);
-    if (status >= 0 && conversation->continue_final_message)
-        status = cut_behind(messages, *out_text, out_size_bytes);
+    if (conversation->template_) {
+        COHORT_TRY(compile(conversation->template_, &own));
+        template_ = own;
+    }
+    if (!template_)
+        return COHORT_FAIL(
+            COHORT_E_INVALID,
+            "As of transformers v4.44, default chat template is no longer allowed, so "
+            "you must provide a chat template if the tokenizer does not define one.");
+    cohort_status status =
+        render(chat, template_, conversation, out_text, out_size_bytes);
+    cohort_jinja_destroy(own);
     if (status < 0) {
         free(*out_text);
         *out_text = NULL;
     }
-    cJSON_Delete(variables);
     return status;
 }

@@ -2,7 +2,8 @@
 /* chat/chat.h - what a conversation becomes before it is tokens.
  *
  * A model's own template, from chat_template.jinja or tokenizer_config.json, or one that
- * is given, with the model's special tokens; messages as the OpenAI API has them.
+ * is given, with the model's special tokens; messages as the OpenAI API has them.  Their
+ * content reaches the template as a text, or as a list of parts where it goes over parts.
  *
  * Ownership: texts that are returned are malloc's, the caller frees them.
  * Threads:   a chat is immutable: any number of threads render with it.
@@ -20,15 +21,32 @@
 
 typedef struct cohort_chat cohort_chat;
 
+/* What content is to a template; vLLM's words for it are in brackets. */
+typedef enum cohort_content_format {
+    COHORT_CONTENT_AUTO,  /* as the template looks at it */
+    COHORT_CONTENT_TEXT,  /* (string) parts are joined by line feeds */
+    COHORT_CONTENT_PARTS, /* (openai) a text becomes a list of one part */
+} cohort_content_format;
+
 /* template_: a file's path, or a template where it has a brace in it; NULL: the model's.
- * A model without any makes NULL, which is no error until somebody talks to it. */
+ * A model without any is no error until somebody talks to it. */
 cohort_status cohort_chat_open(const char *model_dir, const char *template_,
-                               cohort_chat **out_chat);
+                               cohort_content_format format, cohort_chat **out_chat);
+
+/* Has anybody given one? */
+bool cohort_chat_has_template(const cohort_chat *chat);
+
+/* Gives the numbers of a parsed text back what cJSON forgets: 1.0 is not 1 to a template,
+ * and long integers have more digits than a double.  text: what json was parsed from. */
+void cohort_chat_keep_numbers(cJSON *json, const char *text, size_t size_bytes);
 
 typedef struct cohort_conversation {
-    const cJSON *messages; /* a list */
-    const cJSON *tools;    /* a list, or NULL */
-    const cJSON *extra;    /* an object: more variables of the template; NULL: none */
+    const cJSON *messages;  /* a list */
+    const cJSON *tools;     /* a list, or NULL */
+    const cJSON *documents; /* a list, or NULL */
+    const cJSON *extra;     /* an object: more variables of the template; NULL: none */
+    const char *reasoning_effort; /* NULL: not said */
+    const char *template_;        /* its text, instead of the chat's; NULL: none */
     bool add_generation_prompt;
     bool continue_final_message; /* the text ends where the last message does */
 } cohort_conversation;

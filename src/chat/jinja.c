@@ -27,6 +27,7 @@ struct cohort_jinja {
     jinja_arena arena;
     const jinja_node *body;
     const jinja_token *tokens;
+    bool wants_parts;
 };
 
 /* ---- arena ------------------------------------------------------------------------- */
@@ -128,6 +129,7 @@ cohort_status cohort_jinja_compile(const char *source, size_t size_bytes,
     }
     self->tokens = cohort_jinja_lex(&self->arena, source, size_bytes);
     self->body = cohort_jinja_parse(&self->arena, self->tokens);
+    self->wants_parts = cohort_jinja_reads_parts(self->body);
     *out_template = self;
     return COHORT_OK;
 }
@@ -136,6 +138,10 @@ bool cohort_jinja_mentions(const cohort_jinja *template_, const char *name) {
     for (const jinja_token *token = template_->tokens; token->kind != TOKEN_END; token++)
         if (token->kind == TOKEN_NAME && !strcmp(token->text, name)) return true;
     return false;
+}
+
+bool cohort_jinja_wants_parts(const cohort_jinja *template_) {
+    return template_->wants_parts;
 }
 
 void cohort_jinja_destroy(cohort_jinja *template_) {

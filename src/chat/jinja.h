@@ -4,7 +4,8 @@
  * The environment is that of transformers: trim_blocks, lstrip_blocks, loop controls, the
  * generation tag, tojson without escapes, raise_exception and strftime_now, and values
  * that a template cannot change.  What is left out (inheritance, imports, autoescape,
- * recursive loops) is refused by name when the template is compiled.
+ * targets in targets) is refused by name when the template is compiled; and no
+ * filter, test, method or function takes an argument without heeding it.
  *
  * A template comes from a stranger: rendering is bounded in steps, depth, memory and
  * output, and ends with an error at any of these.
@@ -33,6 +34,8 @@ cohort_status cohort_jinja_render(const cohort_jinja *template_, const cJSON *va
                                   int64_t now_s, char **out_text, size_t *out_size_bytes);
 /* Does the template look at a variable of that name? */
 bool cohort_jinja_mentions(const cohort_jinja *template_, const char *name);
+/* Does it loop over the content of messages, which then must be a list of parts? */
+bool cohort_jinja_wants_parts(const cohort_jinja *template_);
 void cohort_jinja_destroy(cohort_jinja *template_);
 
 #endif /* COHORT_CHAT_JINJA_H */

@@ -11,6 +11,9 @@
  * their own; an `if` has none.  What is set in a scope is gone with it: that is why
  * templates use namespaces. */
 
+/* The member of a recursive loop that is called with it: no name that can be written. */
+#define CALL_OF_LOOP "()"
+
 typedef enum flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE } flow;
 
 static const jinja_value *eval(jinja_run *run, const jinja_node *node);
@@ -20,11 +23,13 @@ static flow execute(jinja_run *run, const jinja_node *node);
 
 void cohort_jinja_set(jinja_run *run, const char *name, const jinja_value *value) {
     struct jinja_variable *variable;
-    for (variable = run->scope->first; variable; variable = variable->next)
+    int64_t n = 0;
+    for (variable = run->scope->first; variable; variable = variable->next, n++)
         if (!strcmp(variable->name, name)) {
             variable->value = value;
             return;
         }
+    cohort_jinja_step(run->arena, n / 16);
     variable = cohort_jinja_alloc(run->arena, sizeof *variable);
     *variable = (struct jinja_variable){name, value, run->scope->first};
     run->scope->first = variable;
@@ -39,10 +44,15 @@ static jinja_scope *open_scope(jinja_run *run, jinja_scope *parent) {
 }
 
 static const jinja_value *look_up(const jinja_run *run, const char *name) {
-    for (const jinja_scope *scope = run->scope; scope; scope = scope->parent)
+    int64_t n = 0;
+    for (const jinja_scope *scope = run->scope; scope; scope = scope->parent, n++)
         for (const struct jinja_variable *variable = scope->first; variable;
-             variable = variable->next)
-            if (!strcmp(variable->name, name)) return variable->value;
+             variable = variable->next, n++)
+            if (!strcmp(variable->name, name)) {
+                cohort_jinja_step(run->arena, n / 16);
+                return variable->value;
+            }
+    cohort_jinja_step(run->arena, n / 16);
     return cohort_jinja_undefined(run->arena, name, NULL);
 }
 
@@ -59,24 +69,29 @@ static const jinja_value *defined(jinja_run *run, const jinja_value *value) {
     return value;
 }
 
-static const jinja_value *bind(jinja_run *run, const jinja_value *self, const char *name,
-                               jinja_function *function) {
+const jinja_value *cohort_jinja_bind(jinja_run *run, const jinja_value *self,
+                                     const jinja_builtin *builtin) {
     jinja_value *method = cohort_jinja_alloc(run->arena, sizeof *method);
     method->kind = JINJA_CALLABLE;
-    method->callable.function = function;
+    method->callable.builtin = builtin;
     method->callable.self = self;
-    method->callable.name = name;
     return method;
 }
 
 const jinja_value *cohort_jinja_attribute(jinja_run *run, const jinja_value *of,
                                           const char *name) {
     defined(run, of);
-    jinja_function *method = cohort_jinja_find_method(of, name);
-    if (method) return bind(run, of, name, method);
+    const jinja_builtin *method = cohort_jinja_find_method(of, name);
+    if (method) return cohort_jinja_bind(run, of, method);
     const jinja_value *value = NULL;
-    if (of->kind == JINJA_DICT || of->kind == JINJA_NAMESPACE)
+    if (of->kind == JINJA_TUPLE && of->list.is_group) {
+        if (!strcmp(name, "grouper")) return of->list.items[0];
+        if (!strcmp(name, "list")) return of->list.items[1];
+    }
+    if (of->kind == JINJA_DICT || of->kind == JINJA_NAMESPACE) {
+        cohort_jinja_step(run->arena, (int64_t)(of->dict.n / 16));
         value = cohort_jinja_member(of, name);
+    }
     return value ? value
                  : cohort_jinja_undefined(run->arena, name, cohort_jinja_type_name(of));
 }
@@ -86,6 +101,7 @@ static const jinja_value *at_index(jinja_run *run, const jinja_value *of, int64_
     bool is_string = of->kind == JINJA_STRING;
     const char *bytes = of->string.bytes;
     size_t size = of->string.size;
+    if (is_string) cohort_jinja_look_chars(run->arena, size);
     int64_t n = (int64_t)(is_string ? cohort_jinja_n_chars(bytes, size) : of->list.n);
     if (index < 0) index += n;
     if (index < 0 || index >= n)
@@ -94,7 +110,8 @@ static const jinja_value *at_index(jinja_run *run, const jinja_value *of, int64_
     if (!is_string) return of->list.items[index];
     size_t length, at = cohort_jinja_char_at(bytes, size, (size_t)index);
     cohort_jinja_char(bytes + at, size - at, &length);
-    return cohort_jinja_string(run->arena, bytes + at, length);
+    return cohort_jinja_like(run->arena, of,
+                             cohort_jinja_string(run->arena, bytes + at, length));
 }
 
 const jinja_value *cohort_jinja_item(jinja_run *run, const jinja_value *of,
@@ -160,7 +177,7 @@ static const jinja_value *eval_slice(jinja_run *run, const jinja_node *node) {
     jinja_text text = {.arena = run->arena};
     for (size_t i = 0; i < count; i++)
         cohort_jinja_write(&text, list->list.items[i]);
-    return cohort_jinja_taken(&text);
+    return cohort_jinja_like(run->arena, of, cohort_jinja_taken(&text));
 }
 
 /* ---- arithmetic -------------------------------------------------------------------- */
@@ -221,6 +238,15 @@ static bool whole_result(jinja_run *run, jinja_operator operator_, int64_t a, in
     return true;
 }
 
+/* a // b as Python has it: by the remainder, which is exact where a / b is not. */
+static double floor_of(double a, double b) {
+    double left = fmod(a, b), quotient = (a - left) / b;
+    if (left != 0 && (left < 0) != (b < 0)) quotient -= 1;
+    if (quotient == 0) return copysign(0, a / b);
+    double whole = floor(quotient);
+    return quotient - whole > 0.5 ? whole + 1 : whole;
+}
+
 static const jinja_value *real_result(jinja_run *run, jinja_operator operator_, double a,
                                       double b) {
     double out = 0;
@@ -232,7 +258,7 @@ static const jinja_value *real_result(jinja_run *run, jinja_operator operator_, 
     case OPERATOR_SUBTRACT: out = a - b; break;
     case OPERATOR_MULTIPLY: out = a * b; break;
     case OPERATOR_DIVIDE: out = a / b; break;
-    case OPERATOR_FLOOR: out = floor(a / b); break;
+    case OPERATOR_FLOOR: out = floor_of(a, b); break;
     case OPERATOR_MODULO: out = fmod(a, b); break;
     case OPERATOR_POWER: out = pow(a, b); break;
     }
@@ -258,7 +284,7 @@ static const jinja_value *repeat(jinja_run *run, const jinja_value *value,
         jinja_text text = {.arena = run->arena};
         for (int64_t i = 0; i < count; i++)
             cohort_jinja_append(&text, value->string.bytes, value->string.size);
-        return cohort_jinja_taken(&text);
+        return cohort_jinja_like(run->arena, value, cohort_jinja_taken(&text));
     }
     size_t n = value->list.n;
     jinja_value *list = cohort_jinja_list(run->arena, value->kind, n * (size_t)count);
@@ -267,15 +293,23 @@ static const jinja_value *repeat(jinja_run *run, const jinja_value *value,
     return list;
 }
 
+static const jinja_value *join_strings(jinja_run *run, const jinja_value *a,
+                                       const jinja_value *b) {
+    jinja_text text = {.arena = run->arena};
+    bool is_markup = cohort_jinja_is_markup(a) || cohort_jinja_is_markup(b);
+    cohort_jinja_write(&text, is_markup ? cohort_jinja_escaped(run->arena, a) : a);
+    cohort_jinja_write(&text, is_markup ? cohort_jinja_escaped(run->arena, b) : b);
+    const jinja_value *joined = cohort_jinja_taken(&text);
+    return is_markup ? cohort_jinja_marked(run->arena, joined) : joined;
+}
+
 static bool is_whole(const jinja_value *value) {
     return value->kind == JINJA_INT || value->kind == JINJA_BOOL;
 }
 
-static const jinja_value *eval_binary(jinja_run *run, const jinja_node *node) {
-    const jinja_value *a = eval(run, node->a), *b = eval(run, node->b);
-    jinja_operator operator_ = node->operator_;
+static const jinja_value *operate(jinja_run *run, jinja_operator operator_,
+                                  const jinja_value *a, const jinja_value *b) {
     int64_t whole = 0;
-    run->arena->line = node->line;
     if (operator_ == OPERATOR_MODULO && a->kind == JINJA_STRING)
         return cohort_jinja_format(run->arena, a, b);
     defined(run, a);
@@ -286,12 +320,8 @@ static const jinja_value *eval_binary(jinja_run *run, const jinja_node *node) {
         return cohort_jinja_int(run->arena, whole);
     if (cohort_jinja_is_number(a) && cohort_jinja_is_number(b))
         return real_result(run, operator_, cohort_jinja_real(a), cohort_jinja_real(b));
-    if (operator_ == OPERATOR_ADD && a->kind == JINJA_STRING && b->kind == JINJA_STRING) {
-        jinja_text text = {.arena = run->arena};
-        cohort_jinja_append(&text, a->string.bytes, a->string.size);
-        cohort_jinja_append(&text, b->string.bytes, b->string.size);
-        return cohort_jinja_taken(&text);
-    }
+    if (operator_ == OPERATOR_ADD && a->kind == JINJA_STRING && b->kind == JINJA_STRING)
+        return join_strings(run, a, b);
     if (operator_ == OPERATOR_ADD && cohort_jinja_is_list(a) && a->kind == b->kind)
         return join_lists(run, a, b);
     bool a_repeats = a->kind == JINJA_STRING || cohort_jinja_is_list(a);
@@ -301,6 +331,17 @@ static const jinja_value *eval_binary(jinja_run *run, const jinja_node *node) {
     if (operator_ == OPERATOR_MULTIPLY && b_repeats && is_whole(a))
         return repeat(run, b, cohort_jinja_whole(a));
     fail_operands(run, operator_, a, b);
+}
+
+const jinja_value *cohort_jinja_add(jinja_run *run, const jinja_value *a,
+                                    const jinja_value *b) {
+    return operate(run, OPERATOR_ADD, a, b);
+}
+
+static const jinja_value *eval_binary(jinja_run *run, const jinja_node *node) {
+    const jinja_value *a = eval(run, node->a), *b = eval(run, node->b);
+    run->arena->line = node->line;
+    return operate(run, node->operator_, a, b);
 }
 
 static const jinja_value *eval_sign(jinja_run *run, const jinja_node *node) {
@@ -346,11 +387,65 @@ static const jinja_value *eval_comparison(jinja_run *run, const jinja_node *node
 
 /* ---- calls ------------------------------------------------------------------------- */
 
+/* Room for one more is kept: a call block has a caller to add. */
+static void grow_arguments(jinja_run *run, jinja_args *args, size_t n_more) {
+    const jinja_args old = *args;
+    size_t room = old.n + n_more + 1;
+    cohort_jinja_step(run->arena, (int64_t)n_more);
+    args->values = cohort_jinja_alloc(run->arena, room * sizeof *args->values);
+    args->names = cohort_jinja_alloc(run->arena, room * sizeof *args->names);
+    if (!old.n) return;
+    memcpy(args->values, old.values, old.n * sizeof *old.values);
+    memcpy(args->names, old.names, old.n * sizeof *old.names);
+}
+
+/* "*list" */
+static void add_elements(jinja_run *run, jinja_args *args, const jinja_value *of) {
+    const jinja_value *items = cohort_jinja_elements(run->arena, of);
+    grow_arguments(run, args, items->list.n);
+    for (size_t i = 0; i < items->list.n; i++)
+        args->values[args->n++] = items->list.items[i];
+}
+
+/* "**dict" */
+static void add_members(jinja_run *run, jinja_args *args, const jinja_value *of) {
+    if (of->kind != JINJA_DICT)
+        cohort_jinja_fail(run->arena, "argument after ** must be a mapping, not %s",
+                          cohort_jinja_type_name(of));
+    grow_arguments(run, args, of->dict.n);
+    for (size_t i = 0; i < of->dict.n; i++) {
+        const jinja_value *key = of->dict.pairs[i].key;
+        if (key->kind != JINJA_STRING)
+            cohort_jinja_fail(run->arena, "keywords must be strings");
+        cohort_jinja_step(run->arena, (int64_t)(args->n / 16));
+        for (size_t p = 0; p < args->n; p++)
+            if (args->names[p] && !strcmp(args->names[p], key->string.bytes))
+                cohort_jinja_fail(run->arena,
+                                  "got multiple values for keyword argument '%.60s'",
+                                  key->string.bytes);
+        args->names[args->n] = key->string.bytes;
+        args->values[args->n++] = of->dict.pairs[i].value;
+    }
+}
+
 static jinja_args eval_arguments(jinja_run *run, const jinja_node *node) {
-    jinja_args args = {.n = node->n_kids, .names = node->names};
-    args.values = cohort_jinja_alloc(run->arena, (args.n + 1) * sizeof *args.values);
-    for (size_t i = 0; i < args.n; i++)
-        args.values[i] = eval(run, node->kids[i]);
+    jinja_args args = {0};
+    grow_arguments(run, &args, node->n_kids);
+    for (size_t i = 0; i < node->n_kids; i++) {
+        const char *name = node->names[i];
+        const jinja_value *value = eval(run, node->kids[i]);
+        bool is_many = name && name[0] == '*';
+        if (is_many && name[1])
+            add_members(run, &args, value);
+        else if (is_many)
+            add_elements(run, &args, value);
+        if (is_many) { /* the rest behind it */
+            grow_arguments(run, &args, node->n_kids - i);
+            continue;
+        }
+        args.names[args.n] = name;
+        args.values[args.n++] = value;
+    }
     return args;
 }
 
@@ -380,8 +475,10 @@ static const jinja_value *capture_in_scope(jinja_run *run, const jinja_node *bod
 
 static void check_arguments(jinja_run *run, const jinja_node *macro,
                             const jinja_args *args) {
+    cohort_jinja_step(run->arena, (int64_t)(args->n * macro->n_names / 16));
     for (size_t i = 0; i < args->n; i++) {
-        bool known = !args->names[i] && i < macro->n_names;
+        bool known = args->names[i] ? macro->takes_kwargs
+                                    : i < macro->n_names || macro->takes_varargs;
         for (size_t p = 0; args->names[i] && p < macro->n_names; p++)
             known |= !strcmp(args->names[i], macro->names[p]);
         known |= args->names[i] && !strcmp(args->names[i], "caller");
@@ -395,12 +492,39 @@ static void check_arguments(jinja_run *run, const jinja_node *macro,
     }
 }
 
+static bool is_parameter(const jinja_node *macro, const char *name) {
+    for (size_t i = 0; i < macro->n_names; i++)
+        if (!strcmp(macro->names[i], name)) return true;
+    return !strcmp(name, "caller");
+}
+
+/* Arguments that no parameter takes, by the names that a macro asks for them by. */
+static void set_rest(jinja_run *run, const jinja_node *macro, const jinja_args *args) {
+    jinja_value *list = cohort_jinja_list(run->arena, JINJA_TUPLE, args->n);
+    jinja_value *dict = cohort_jinja_dict(run->arena, JINJA_DICT);
+    list->list.n = 0;
+    for (size_t i = 0; i < args->n; i++)
+        if (!args->names[i] && i >= macro->n_names)
+            list->list.items[list->list.n++] = args->values[i];
+        else if (args->names[i] && !is_parameter(macro, args->names[i]))
+            cohort_jinja_put(run->arena, dict,
+                             cohort_jinja_word(run->arena, args->names[i]),
+                             args->values[i]);
+    if (macro->takes_varargs) cohort_jinja_set(run, "varargs", list);
+    if (macro->takes_kwargs) cohort_jinja_set(run, "kwargs", dict);
+}
+
+static const jinja_value *call_loop(jinja_run *run, const jinja_value *callee,
+                                    const jinja_args *args);
+
 static const jinja_value *call_macro(jinja_run *run, const jinja_value *callee,
                                      const jinja_args *args) {
     const jinja_node *macro = callee->callable.macro;
     size_t n_required = macro->n_names - macro->n_kids;
+    if (macro->kind == NODE_FOR) return call_loop(run, callee, args);
     check_arguments(run, macro, args);
     jinja_scope *outer = open_scope(run, callee->callable.scope);
+    if (macro->takes_varargs || macro->takes_kwargs) set_rest(run, macro, args);
     for (size_t i = 0; i < macro->n_names; i++) {
         const jinja_value *value = cohort_jinja_arg(args, i, macro->names[i]);
         if (!value && i >= n_required) value = eval(run, macro->kids[i - n_required]);
@@ -417,15 +541,23 @@ static const jinja_value *call_macro(jinja_run *run, const jinja_value *callee,
 const jinja_value *cohort_jinja_call(jinja_run *run, const jinja_value *callee,
                                      const jinja_args *args) {
     defined(run, callee);
+    if (callee->kind == JINJA_NAMESPACE) { /* a loop, perhaps */
+        const jinja_value *call = cohort_jinja_member(callee, CALL_OF_LOOP);
+        if (call) callee = call;
+    }
     if (callee->kind != JINJA_CALLABLE)
         cohort_jinja_fail(run->arena, "'%s' object is not callable",
                           cohort_jinja_type_name(callee));
     cohort_jinja_step(run->arena, 1);
     cohort_jinja_enter(run->arena);
+    const jinja_value *self = callee->callable.self;
     const jinja_value *result =
         callee->callable.macro
             ? call_macro(run, callee, args)
-            : callee->callable.function(run, callee->callable.self, args);
+            : cohort_jinja_apply(run, callee->callable.builtin, self, args);
+    if (self)
+        result = cohort_jinja_like(run->arena, self,
+                                   result); /* all methods of markup make markup */
     cohort_jinja_leave(run->arena);
     return result;
 }
@@ -440,8 +572,6 @@ static const jinja_value *eval_call(jinja_run *run, const jinja_node *node) {
 /* value: instead of the node's own operand, of a filter over a block. */
 static const jinja_value *eval_filter(jinja_run *run, const jinja_node *node,
                                       const jinja_value *value) {
-    jinja_function *function;
-    memcpy(&function, &node->bound, sizeof function);
     if (!node->a)
         ; /* the block's output */
     else if (value)
@@ -450,16 +580,14 @@ static const jinja_value *eval_filter(jinja_run *run, const jinja_node *node,
         value = eval(run, node->a);
     const jinja_args args = eval_arguments(run, node);
     run->arena->line = node->line;
-    return function(run, value, &args);
+    return cohort_jinja_apply(run, node->builtin, value, &args);
 }
 
 static const jinja_value *eval_test(jinja_run *run, const jinja_node *node) {
-    jinja_test *predicate;
-    memcpy(&predicate, &node->bound, sizeof predicate);
     const jinja_value *value = eval(run, node->a);
     const jinja_args args = eval_arguments(run, node);
     run->arena->line = node->line;
-    return cohort_jinja_bool(predicate(run, value, &args));
+    return cohort_jinja_apply(run, node->builtin, value, &args);
 }
 
 /* ---- expressions ------------------------------------------------------------------- */
@@ -476,9 +604,7 @@ static const jinja_value *eval_dict(jinja_run *run, const jinja_node *node) {
     jinja_value *dict = cohort_jinja_dict(run->arena, JINJA_DICT);
     for (size_t i = 0; i < node->n_kids; i += 2) {
         const jinja_value *key = eval(run, node->kids[i]);
-        if (key->kind == JINJA_LIST || key->kind == JINJA_DICT)
-            cohort_jinja_fail(run->arena, "unhashable type: '%s'",
-                              cohort_jinja_type_name(key));
+        cohort_jinja_need_hashable(run->arena, key);
         cohort_jinja_put(run->arena, dict, key, eval(run, node->kids[i + 1]));
     }
     return dict;
@@ -612,8 +738,11 @@ static void put_word(jinja_run *run, jinja_value *dict, const char *name,
     pair->value = value;
 }
 
-static const jinja_value *loop_of(jinja_run *run, const jinja_value *items, size_t i,
-                                  const jinja_value *memory) {
+static const jinja_builtin cycle_builtin = {"cycle", "*", cycle};
+static const jinja_builtin changed_builtin = {"changed", "*", changed};
+
+static jinja_value *loop_of(jinja_run *run, const jinja_value *items, size_t i,
+                            const jinja_value *memory, int64_t depth) {
     enum { FIELDS = 16 };
     jinja_arena *arena = run->arena;
     int64_t n = (int64_t)items->list.n, at = (int64_t)i;
@@ -627,8 +756,8 @@ static const jinja_value *loop_of(jinja_run *run, const jinja_value *items, size
     put_word(run, loop, "first", cohort_jinja_bool(at == 0));
     put_word(run, loop, "last", cohort_jinja_bool(at == n - 1));
     put_word(run, loop, "length", cohort_jinja_int(arena, n));
-    put_word(run, loop, "depth", cohort_jinja_int(arena, 1));
-    put_word(run, loop, "depth0", cohort_jinja_int(arena, 0));
+    put_word(run, loop, "depth", cohort_jinja_int(arena, depth + 1));
+    put_word(run, loop, "depth0", cohort_jinja_int(arena, depth));
     put_word(run, loop, "previtem",
              i ? items->list.items[i - 1]
                : cohort_jinja_undefined(arena, "there is no previous item", NULL));
@@ -637,8 +766,8 @@ static const jinja_value *loop_of(jinja_run *run, const jinja_value *items, size
                  ? items->list.items[i + 1]
                  : cohort_jinja_undefined(arena, "there is no next item", NULL));
     put_word(run, loop, "memory", memory);
-    put_word(run, loop, "cycle", bind(run, loop, "cycle", cycle));
-    put_word(run, loop, "changed", bind(run, loop, "changed", changed));
+    put_word(run, loop, "cycle", cohort_jinja_bind(run, loop, &cycle_builtin));
+    put_word(run, loop, "changed", cohort_jinja_bind(run, loop, &changed_builtin));
     return loop;
 }
 
@@ -659,21 +788,54 @@ static const jinja_value *filtered(jinja_run *run, const jinja_node *node,
     return kept;
 }
 
-static void execute_for(jinja_run *run, const jinja_node *node) {
-    const jinja_value *items = cohort_jinja_elements(run->arena, eval(run, node->a));
+/* What loop(items) calls: the same loop in the same scope, one deeper. */
+static const jinja_value *recursion_of(jinja_run *run, const jinja_node *node,
+                                       int64_t depth) {
+    jinja_value *call = cohort_jinja_alloc(run->arena, sizeof *call);
+    call->kind = JINJA_CALLABLE;
+    call->callable.macro = node;
+    call->callable.scope = run->scope;
+    call->callable.self = cohort_jinja_int(run->arena, depth + 1);
+    return call;
+}
+
+static void loop_over(jinja_run *run, const jinja_node *node, const jinja_value *value,
+                      int64_t depth) {
+    const jinja_value *items = cohort_jinja_elements(run->arena, value);
     items = filtered(run, node, items);
     const jinja_value *memory = cohort_jinja_dict(run->arena, JINJA_NAMESPACE);
+    const jinja_value *call = node->is_recursive ? recursion_of(run, node, depth) : NULL;
     jinja_scope *outer = run->scope;
     flow flow_ = FLOW_ON;
     for (size_t i = 0; i < items->list.n && flow_ != FLOW_BREAK; i++) {
         open_scope(run, outer);
         cohort_jinja_step(run->arena, 1);
         assign(run, node, items->list.items[i]);
-        cohort_jinja_set(run, "loop", loop_of(run, items, i, memory));
+        jinja_value *loop = loop_of(run, items, i, memory, depth);
+        if (call) put_word(run, loop, CALL_OF_LOOP, call);
+        cohort_jinja_set(run, "loop", loop);
         flow_ = execute(run, node->b);
     }
     run->scope = outer;
     if (!items->list.n && node->c) execute(run, node->c);
+}
+
+static void execute_for(jinja_run *run, const jinja_node *node) {
+    loop_over(run, node, eval(run, node->a), 0);
+}
+
+static const jinja_value *call_loop(jinja_run *run, const jinja_value *callee,
+                                    const jinja_args *args) {
+    jinja_text text = {.arena = run->arena}, *out = run->out;
+    jinja_scope *outer = run->scope;
+    if (args->n != 1 || args->names[0])
+        cohort_jinja_fail(run->arena, "loop() takes what to loop over");
+    run->out = &text;
+    run->scope = callee->callable.scope;
+    loop_over(run, callee->callable.macro, args->values[0], callee->callable.self->whole);
+    run->scope = outer;
+    run->out = out;
+    return cohort_jinja_taken(&text);
 }
 
 /* ---- blocks ------------------------------------------------------------------------ */
@@ -683,7 +845,6 @@ static const jinja_value *macro_of(jinja_run *run, const jinja_node *node) {
     macro->kind = JINJA_CALLABLE;
     macro->callable.macro = node;
     macro->callable.scope = run->scope;
-    macro->callable.name = node->name;
     return macro;
 }
 
@@ -691,11 +852,8 @@ static void execute_call_block(jinja_run *run, const jinja_node *node) {
     const jinja_node *call = node->a;
     const jinja_value *callee = eval(run, call->a);
     jinja_args args = eval_arguments(run, call);
-    const char **names = cohort_jinja_alloc(run->arena, (args.n + 1) * sizeof *names);
-    if (args.n) memcpy(names, args.names, args.n * sizeof *names);
-    names[args.n] = "caller";
+    args.names[args.n] = "caller";
     args.values[args.n++] = macro_of(run, node);
-    args.names = names;
     cohort_jinja_write(run->out, cohort_jinja_call(run, callee, &args));
 }
 

@@ -11,6 +11,7 @@
 #define COHORT_CHAT_JINJA_INTERNAL_H
 
 #include <setjmp.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "chat/jinja.h"
@@ -36,6 +37,15 @@ _Noreturn void cohort_jinja_fail(jinja_arena *arena, const char *format, ...)
 void cohort_jinja_arena_free(jinja_arena *arena);
 /* Counts down; fails where there were too many steps. */
 void cohort_jinja_step(jinja_arena *arena, int64_t n);
+/* Steps for bytes that are looked at, where nothing that is made of them counts; one for
+ * so many as take about as long as a step. */
+static inline void cohort_jinja_look(jinja_arena *arena, size_t size_bytes) {
+    cohort_jinja_step(arena, (int64_t)(size_bytes / 64));
+}
+/* ... character by character. */
+static inline void cohort_jinja_look_chars(jinja_arena *arena, size_t size_bytes) {
+    cohort_jinja_step(arena, (int64_t)(size_bytes / 8));
+}
 void cohort_jinja_enter(jinja_arena *arena);
 static inline void cohort_jinja_leave(jinja_arena *arena) { arena->depth--; }
 
@@ -59,6 +69,7 @@ typedef enum jinja_kind {
     JINJA_STRING,
     JINJA_LIST,
     JINJA_TUPLE,
+    JINJA_GENERATOR,
     JINJA_DICT,
     JINJA_NAMESPACE,
     JINJA_CALLABLE
@@ -73,7 +84,9 @@ typedef struct jinja_pair {
     const jinja_value *key, *value;
 } jinja_pair;
 
-/* Arguments of a call: the named ones after the others. */
+/* Arguments of a call: the named ones after the others.  A builtin gets them by position
+ * (cohort_jinja_apply), NULL where one was not given, unless it takes them as they are.
+ */
 typedef struct jinja_args {
     const jinja_value **values;
     const char **names; /* NULL: by position */
@@ -82,6 +95,16 @@ typedef struct jinja_args {
 
 typedef const jinja_value *jinja_function(jinja_run *run, const jinja_value *self,
                                           const jinja_args *args);
+
+/* What we bring: a filter, a test, a method or a function. */
+typedef struct jinja_builtin {
+    const char *name;
+    /* Its arguments: "a b? /" is one that must be and one that may, both by position
+     * only;
+     * "*" any number by position, "**" and by name. */
+    const char *takes;
+    jinja_function *function;
+} jinja_builtin;
 
 struct jinja_value {
     jinja_kind kind;
@@ -92,21 +115,22 @@ struct jinja_value {
         struct {
             const char *bytes; /* UTF-8, NUL behind them */
             size_t size;
+            bool is_markup; /* what is added to it is escaped */
         } string;
         struct {
             const jinja_value **items;
             size_t n;
-        } list; /* and tuple */
+            bool is_group; /* of groupby: a tuple whose items have names */
+        } list;            /* and tuple, and generator: what is left of it */
         struct {
             jinja_pair *pairs;
             size_t n, capacity;
         } dict; /* and namespace, which alone changes */
         struct {
-            jinja_function *function;
+            const jinja_builtin *builtin;
             const jinja_value *self;
-            const jinja_node *macro; /* instead of function */
+            const jinja_node *macro; /* instead of builtin */
             jinja_scope *scope;      /* where it was defined */
-            const char *name;
         } callable;
         struct {
             const char *name; /* what is undefined, */
@@ -124,6 +148,10 @@ const jinja_value *cohort_jinja_string(jinja_arena *arena, const char *bytes,
                                        size_t size); /* copied */
 const jinja_value *cohort_jinja_word(jinja_arena *arena, const char *text);
 const jinja_value *cohort_jinja_taken(jinja_text *text); /* a text becomes a string */
+/* A string, or the strings of a list, as markup. */
+const jinja_value *cohort_jinja_marked(jinja_arena *arena, const jinja_value *value);
+/* As HTML, and markup; markup is already. */
+const jinja_value *cohort_jinja_escaped(jinja_arena *arena, const jinja_value *value);
 const jinja_value *cohort_jinja_undefined(jinja_arena *arena, const char *name,
                                           const char *of);
 jinja_value *cohort_jinja_list(jinja_arena *arena, jinja_kind kind, size_t n);
@@ -142,6 +170,8 @@ bool cohort_jinja_equal(jinja_arena *arena, const jinja_value *a, const jinja_va
 /* As < does; fails for what has no order. */
 int cohort_jinja_compare(jinja_arena *arena, const jinja_value *a, const jinja_value *b,
                          const char *operation);
+/* Fails for what Python has no hash of, as keys must have. */
+void cohort_jinja_need_hashable(jinja_arena *arena, const jinja_value *value);
 bool cohort_jinja_contains(jinja_arena *arena, const jinja_value *in,
                            const jinja_value *value);
 static inline bool cohort_jinja_is_list(const jinja_value *value) {
@@ -153,13 +183,28 @@ static inline bool cohort_jinja_is_number(const jinja_value *value) {
 }
 double cohort_jinja_real(const jinja_value *number);
 int64_t cohort_jinja_whole(const jinja_value *number); /* of an int or a bool */
-/* What a loop over the value yields, as a list; fails where it has no elements. */
+/* The same, or the end of the run where the value is no whole number. */
+int64_t cohort_jinja_need_whole(jinja_run *run, const jinja_value *value);
+static inline bool cohort_jinja_is_markup(const jinja_value *value) {
+    return value->kind == JINJA_STRING && value->string.is_markup;
+}
+/* What was made of a value: markup where that is. */
+static inline const jinja_value *cohort_jinja_like(jinja_arena *arena,
+                                                   const jinja_value *of,
+                                                   const jinja_value *made) {
+    return cohort_jinja_is_markup(of) ? cohort_jinja_marked(arena, made) : made;
+}
+/* The next of a generator, which has it no longer; NULL at its end. */
+const jinja_value *cohort_jinja_next(const jinja_value *generator);
+/* What a loop over the value yields, as a list; fails where it has no elements.  A
+ * generator is empty behind it. */
 const jinja_value *cohort_jinja_elements(jinja_arena *arena, const jinja_value *value);
 /* Python's str(), repr() and json.dumps(ensure_ascii=False). */
 void cohort_jinja_write(jinja_text *out, const jinja_value *value);
 void cohort_jinja_write_repr(jinja_text *out, const jinja_value *value);
 typedef struct jinja_json_style {
-    int indent; /* -1: all on one line */
+    const char *indent; /* NULL: all on one line */
+    bool is_ascii;      /* all else escaped */
     bool sort_keys;
     const char *item_separator, *key_separator;
 } jinja_json_style;
@@ -175,7 +220,18 @@ size_t cohort_jinja_n_chars(const char *bytes, size_t size);
 size_t cohort_jinja_char_at(const char *bytes, size_t size, size_t n);
 /* The character at a place and its length in bytes. */
 int32_t cohort_jinja_char(const char *bytes, size_t size, size_t *out_length);
+size_t cohort_jinja_encode(int32_t character, char *out_bytes); /* of 4 */
 bool cohort_jinja_is_space(int32_t character);
+bool cohort_jinja_is_cased(int32_t character);
+bool cohort_jinja_is_alnum(int32_t character);
+bool cohort_jinja_is_printable(int32_t character);
+/* The next place of needle, or NULL. */
+static inline const char *cohort_jinja_seek(const char *at, const char *end,
+                                            const jinja_value *needle) {
+    return memmem(at, (size_t)(end - at), needle->string.bytes, needle->string.size);
+}
+/* So many times a character. */
+void cohort_jinja_pad(jinja_text *out, int32_t fill, int64_t count);
 /* Without what is at its ends: any of the characters, or white space where chars is NULL.
  */
 const jinja_value *cohort_jinja_strip(jinja_arena *arena, const jinja_value *string,
@@ -184,7 +240,9 @@ typedef enum jinja_case {
     JINJA_UPPER,
     JINJA_LOWER,
     JINJA_TITLE,
-    JINJA_CAPITALIZE
+    JINJA_CAPITALIZE,
+    JINJA_SWAP,
+    JINJA_FOLD
 } jinja_case;
 const jinja_value *cohort_jinja_recase(jinja_arena *arena, const jinja_value *string,
                                        jinja_case to);
@@ -194,8 +252,11 @@ const jinja_value *cohort_jinja_replace(jinja_arena *arena, const jinja_value *s
 /* "%s and %d" % values */
 const jinja_value *cohort_jinja_format(jinja_arena *arena, const jinja_value *format,
                                        const jinja_value *values);
+/* "{} and {name}".format(args) */
+const jinja_value *cohort_jinja_format_fields(jinja_run *run, const jinja_value *format,
+                                              const jinja_args *args);
 /* NULL: strings, or dicts, have no such method. */
-jinja_function *cohort_jinja_find_method(const jinja_value *of, const char *name);
+const jinja_builtin *cohort_jinja_find_method(const jinja_value *of, const char *name);
 
 /* ---- nodes ------------------------------------------------------------------------- */
 
@@ -209,7 +270,7 @@ typedef enum jinja_node_kind {
     NODE_ATTRIBUTE, /* a.name */
     NODE_ITEM,      /* a[b] */
     NODE_SLICE,     /* a[kids 0:1:2], each may be NULL */
-    NODE_CALL,      /* a(kids), names */
+    NODE_CALL,      /* a(kids), names: of those "*" and "**" bring several */
     NODE_FILTER,    /* a|name(kids); a NULL: of a filter block */
     NODE_TEST,      /* a is name(kids) */
     NODE_NOT,
@@ -257,7 +318,9 @@ struct jinja_node {
     size_t n_kids;
     const char **names;
     size_t n_names;
-    const void *bound; /* a filter's function, a test's predicate */
+    bool is_recursive;                /* a loop that may be called */
+    bool takes_varargs, takes_kwargs; /* a macro that asks for what is over */
+    const jinja_builtin *builtin;     /* of a filter or a test */
 };
 
 /* ---- lexer ------------------------------------------------------------------------- */
@@ -291,6 +354,8 @@ const jinja_token *cohort_jinja_lex(jinja_arena *arena, const char *source, size
 
 const jinja_node *cohort_jinja_parse(jinja_arena *arena, const jinja_token *tokens);
 
+bool cohort_jinja_reads_parts(const jinja_node *body);
+
 struct jinja_scope {
     jinja_scope *parent;
     struct jinja_variable {
@@ -316,9 +381,16 @@ const jinja_value *cohort_jinja_item(jinja_run *run, const jinja_value *of,
                                      const jinja_value *key);
 void cohort_jinja_set(jinja_run *run, const char *name, const jinja_value *value);
 
-typedef bool jinja_test(jinja_run *run, const jinja_value *value, const jinja_args *args);
-jinja_function *cohort_jinja_find_filter(const char *name); /* NULL: there is none */
-jinja_test *cohort_jinja_find_test(const char *name);
+/* Fails where the arguments are not those that it takes. */
+const jinja_value *cohort_jinja_apply(jinja_run *run, const jinja_builtin *builtin,
+                                      const jinja_value *self, const jinja_args *args);
+const jinja_builtin *cohort_jinja_find_filter(const char *name); /* NULL: there is none */
+const jinja_builtin *cohort_jinja_find_test(const char *name);
+const jinja_value *cohort_jinja_bind(jinja_run *run, const jinja_value *self,
+                                     const jinja_builtin *builtin);
+/* a + b */
+const jinja_value *cohort_jinja_add(jinja_run *run, const jinja_value *a,
+                                    const jinja_value *b);
 void cohort_jinja_add_globals(jinja_run *run);
 
 /* The index-th argument or the one of that name; NULL where it was not given. */

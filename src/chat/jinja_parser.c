@@ -259,6 +259,17 @@ static const jinja_node *primary(parser *self) {
 
 /* ---- behind a primary -------------------------------------------------------------- */
 
+/* "*" or "**" before an argument, taken; NULL where there is none.  What may be before it
+ * is as Jinja has it: "**" is the last one, and "*" comes once. */
+static const char *many_arguments(parser *self, const char *before) {
+    if (before && !strcmp(before, "**")) unexpected(self, "')'");
+    if (take_sign(self, "**")) return "**";
+    if (!is_sign(self, "*")) return NULL;
+    if (before) unexpected(self, "a named argument");
+    next(self);
+    return "*";
+}
+
 /* "(a, b=c)", into kids and names of node. */
 static void arguments(parser *self, jinja_node *node) {
     node_list kids = {0};
@@ -267,15 +278,15 @@ static void arguments(parser *self, jinja_node *node) {
     while (!is_sign(self, ")")) {
         if (kids.n) need_sign(self, ",");
         if (is_sign(self, ")")) break;
-        if (is_sign(self, "*") || is_sign(self, "**"))
-            cohort_jinja_fail(self->arena, "'*' arguments are not supported");
+        const char *before = kids.n ? names.items[kids.n - 1] : NULL;
+        const char *many = many_arguments(self, before);
         bool is_named = self->at->kind == TOKEN_NAME && self->at[1].kind == TOKEN_SIGN &&
                         !strcmp(self->at[1].text, "=");
-        const char *name = is_named ? self->at->text : NULL;
-        if (is_named) {
+        const char *name = many ? many : is_named ? self->at->text : NULL;
+        if (is_named && !many) {
             next(self);
             next(self);
-        } else if (kids.n && names.items[kids.n - 1]) {
+        } else if (before && !many) {
             unexpected(self, "a named argument");
         }
         add_name(self, &names, name);
@@ -364,10 +375,9 @@ static const jinja_node *filter(parser *self, const jinja_node *of) {
     jinja_node *node = make(self, NODE_FILTER);
     node->a = of;
     node->name = dotted_name(self);
-    jinja_function *function = cohort_jinja_find_filter(node->name);
-    if (!function)
+    node->builtin = cohort_jinja_find_filter(node->name);
+    if (!node->builtin)
         cohort_jinja_fail(self->arena, "the filter '%s' is not supported", node->name);
-    memcpy(&node->bound, &function, sizeof function);
     if (is_sign(self, "(")) arguments(self, node);
     return node;
 }
@@ -391,10 +401,9 @@ static const jinja_node *test(parser *self, const jinja_node *of) {
     bool is_negated = take_word(self, "not");
     node->a = of;
     node->name = dotted_name(self);
-    jinja_test *predicate = cohort_jinja_find_test(node->name);
-    if (!predicate)
+    node->builtin = cohort_jinja_find_test(node->name);
+    if (!node->builtin)
         cohort_jinja_fail(self->arena, "the test '%s' is not supported", node->name);
-    memcpy(&node->bound, &predicate, sizeof predicate);
     if (is_sign(self, "(")) {
         arguments(self, node);
     } else if (is_word(self, "is")) {
@@ -567,6 +576,8 @@ static name_list target(parser *self) {
     name_list names = {0};
     bool in_parentheses = take_sign(self, "(");
     do {
+        if (is_sign(self, "("))
+            cohort_jinja_fail(self->arena, "targets in targets are not supported");
         if (names.n && self->at->kind != TOKEN_NAME) break;
         add_name(self, &names, need_name(self));
     } while (take_sign(self, ","));
@@ -610,8 +621,7 @@ static const jinja_node *for_statement(parser *self) {
     need_word(self, "in");
     node->a = tuple(self, false);
     if (take_word(self, "if")) node->d = expression(self);
-    if (is_word(self, "recursive"))
-        cohort_jinja_fail(self->arena, "recursive loops are not supported");
+    node->is_recursive = take_word(self, "recursive");
     end_block(self);
     node->b = body(self, ends);
     if (take_word(self, "else"))
@@ -669,7 +679,13 @@ static const jinja_node *macro_statement(parser *self) {
     jinja_node *node = make(self, NODE_MACRO);
     node->name = need_name(self);
     parameters(self, node);
+    const jinja_token *begin = self->at;
     node->b = body_until(self, "endmacro");
+    for (const jinja_token *token = begin; token < self->at; token++) {
+        if (token->kind != TOKEN_NAME) continue;
+        node->takes_varargs |= !strcmp(token->text, "varargs");
+        node->takes_kwargs |= !strcmp(token->text, "kwargs");
+    }
     return node;
 }
 
@@ -768,8 +784,26 @@ static const jinja_node *body(parser *self, const char *const *ends) {
     return with_kids(node, &kids, NULL);
 }
 
+/* Chains grow to the left without the parser going deeper: `a|d|d|d`, `a.b.b`, `a + a +
+ * a`. Whatever walks the tree later goes as deep as it is: it must not be deeper than an
+ * evaluation may be. */
+static void check_depth(jinja_arena *arena, const jinja_node *node) {
+    if (!node) return;
+    arena->line = node->line;
+    cohort_jinja_enter(arena);
+    check_depth(arena, node->a);
+    check_depth(arena, node->b);
+    check_depth(arena, node->c);
+    check_depth(arena, node->d);
+    for (size_t i = 0; i < node->n_kids; i++)
+        check_depth(arena, node->kids[i]);
+    cohort_jinja_leave(arena);
+}
+
 const jinja_node *cohort_jinja_parse(jinja_arena *arena, const jinja_token *tokens) {
     static const char *const no_ends[] = {NULL};
     parser self = {.arena = arena, .at = tokens};
-    return body(&self, no_ends);
+    const jinja_node *whole = body(&self, no_ends);
+    check_depth(arena, whole);
+    return whole;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -58,6 +59,16 @@ const jinja_value *cohort_jinja_taken(jinja_text *text) {
     return value;
 }
 
+const jinja_value *cohort_jinja_marked(jinja_arena *arena, const jinja_value *value) {
+    for (size_t i = 0; value->kind == JINJA_LIST && i < value->list.n; i++)
+        value->list.items[i] = cohort_jinja_marked(arena, value->list.items[i]);
+    if (value->kind != JINJA_STRING || value->string.is_markup) return value;
+    jinja_value *marked = make(arena, JINJA_STRING);
+    marked->string = value->string;
+    marked->string.is_markup = true;
+    return marked;
+}
+
 const jinja_value *cohort_jinja_undefined(jinja_arena *arena, const char *name,
                                           const char *of) {
     jinja_value *value = make(arena, JINJA_UNDEFINED);
@@ -112,8 +123,17 @@ const jinja_value *cohort_jinja_member(const jinja_value *dict, const char *name
     return NULL;
 }
 
-/* JSON has one kind of number: what is whole is an int. */
-static const jinja_value *from_number(jinja_arena *arena, double number) {
+/* As it was written, where somebody kept that; else JSON has one kind of number, and what
+ * is whole is an int. */
+static const jinja_value *from_number(jinja_arena *arena, const cJSON *json) {
+    const char *digits = json->valuestring;
+    double number = json->valuedouble;
+    if (digits && strpbrk(digits, ".eE")) return cohort_jinja_float(arena, number);
+    if (digits) {
+        errno = 0;
+        int64_t whole = strtoll(digits, NULL, 10);
+        if (!errno) return cohort_jinja_int(arena, whole);
+    }
     if (number == floor(number) && fabs(number) < 0x1p63)
         return cohort_jinja_int(arena, (int64_t)number);
     return cohort_jinja_float(arena, number);
@@ -126,7 +146,7 @@ const jinja_value *cohort_jinja_from_json(jinja_arena *arena, const cJSON *json)
     if (cJSON_IsBool(json)) {
         value = cohort_jinja_bool(cJSON_IsTrue(json));
     } else if (cJSON_IsNumber(json)) {
-        value = from_number(arena, json->valuedouble);
+        value = from_number(arena, json);
     } else if (cJSON_IsString(json)) {
         value = cohort_jinja_word(arena, json->valuestring);
     } else if (cJSON_IsArray(json)) {
@@ -151,9 +171,9 @@ const jinja_value *cohort_jinja_from_json(jinja_arena *arena, const cJSON *json)
 /* ---- asking ------------------------------------------------------------------------ */
 
 const char *cohort_jinja_type_name(const jinja_value *value) {
-    static const char *const names[] = {"Undefined", "NoneType",  "bool",    "int",
-                                        "float",     "str",       "list",    "tuple",
-                                        "dict",      "Namespace", "function"};
+    static const char *const names[] = {"Undefined", "NoneType", "bool",      "int",
+                                        "float",     "str",      "list",      "tuple",
+                                        "generator", "dict",     "Namespace", "function"};
     return names[value->kind];
 }
 
@@ -168,6 +188,7 @@ bool cohort_jinja_is_true(const jinja_value *value) {
     case JINJA_LIST:
     case JINJA_TUPLE: return value->list.n > 0;
     case JINJA_DICT: return value->dict.n > 0;
+    case JINJA_GENERATOR:
     case JINJA_NAMESPACE:
     case JINJA_CALLABLE: return true;
     }
@@ -224,6 +245,7 @@ bool cohort_jinja_equal(jinja_arena *arena, const jinja_value *a, const jinja_va
         return cohort_jinja_real(a) == cohort_jinja_real(b);
     }
     if (a->kind != b->kind) return false;
+    if (a->kind == JINJA_STRING) cohort_jinja_look(arena, a->string.size);
     cohort_jinja_enter(arena);
     bool equal = equal_of_one_kind(arena, a, b);
     cohort_jinja_leave(arena);
@@ -239,6 +261,20 @@ static int compare_strings(const jinja_value *a, const jinja_value *b) {
                  : (a->string.size > b->string.size) - (a->string.size < b->string.size);
 }
 
+/* By the first items that differ. */
+static int compare_lists(jinja_arena *arena, const jinja_value *a, const jinja_value *b,
+                         const char *operation) {
+    size_t i = 0, n = a->list.n < b->list.n ? a->list.n : b->list.n;
+    while (i < n && cohort_jinja_equal(arena, a->list.items[i], b->list.items[i]))
+        i++;
+    if (i == n) return (a->list.n > b->list.n) - (a->list.n < b->list.n);
+    cohort_jinja_enter(arena);
+    int order =
+        cohort_jinja_compare(arena, a->list.items[i], b->list.items[i], operation);
+    cohort_jinja_leave(arena);
+    return order;
+}
+
 int cohort_jinja_compare(jinja_arena *arena, const jinja_value *a, const jinja_value *b,
                          const char *operation) {
     cohort_jinja_step(arena, 1);
@@ -248,16 +284,23 @@ int cohort_jinja_compare(jinja_arena *arena, const jinja_value *a, const jinja_v
         int64_t x = cohort_jinja_whole(a), y = cohort_jinja_whole(b);
         return (x > y) - (x < y);
     }
-    if (a->kind == JINJA_STRING && b->kind == JINJA_STRING) return compare_strings(a, b);
-    if (cohort_jinja_is_list(a) && a->kind == b->kind) {
-        for (size_t i = 0; i < a->list.n && i < b->list.n; i++)
-            if (!cohort_jinja_equal(arena, a->list.items[i], b->list.items[i]))
-                return cohort_jinja_compare(arena, a->list.items[i], b->list.items[i],
-                                            operation);
-        return (a->list.n > b->list.n) - (a->list.n < b->list.n);
+    if (a->kind == JINJA_STRING && b->kind == JINJA_STRING) {
+        cohort_jinja_look(arena, a->string.size);
+        return compare_strings(a, b);
     }
+    if (cohort_jinja_is_list(a) && a->kind == b->kind)
+        return compare_lists(arena, a, b, operation);
     cohort_jinja_fail(arena, "'%s' not supported between instances of '%s' and '%s'",
                       operation, cohort_jinja_type_name(a), cohort_jinja_type_name(b));
+}
+
+void cohort_jinja_need_hashable(jinja_arena *arena, const jinja_value *value) {
+    if (value->kind == JINJA_LIST || value->kind == JINJA_DICT)
+        cohort_jinja_fail(arena, "unhashable type: '%s'", cohort_jinja_type_name(value));
+    cohort_jinja_enter(arena);
+    for (size_t i = 0; value->kind == JINJA_TUPLE && i < value->list.n; i++)
+        cohort_jinja_need_hashable(arena, value->list.items[i]);
+    cohort_jinja_leave(arena);
 }
 
 bool cohort_jinja_contains(jinja_arena *arena, const jinja_value *in,
@@ -267,11 +310,20 @@ bool cohort_jinja_contains(jinja_arena *arena, const jinja_value *in,
             cohort_jinja_fail(arena,
                               "'in <string>' requires string as left operand, not %s",
                               cohort_jinja_type_name(value));
-        cohort_jinja_step(arena, (int64_t)(in->string.size / 64));
+        cohort_jinja_look(arena, in->string.size);
         return memmem(in->string.bytes, in->string.size, value->string.bytes,
                       value->string.size);
     }
-    if (in->kind == JINJA_DICT) return cohort_jinja_get(arena, in, value);
+    if (in->kind == JINJA_DICT) {
+        cohort_jinja_need_hashable(arena, value);
+        return cohort_jinja_get(arena, in, value);
+    }
+    const jinja_value *item;
+    if (in->kind == JINJA_GENERATOR) {
+        while ((item = cohort_jinja_next(in)))
+            if (cohort_jinja_equal(arena, item, value)) return true;
+        return false;
+    }
     const jinja_value *elements = cohort_jinja_elements(arena, in);
     for (size_t i = 0; i < elements->list.n; i++)
         if (cohort_jinja_equal(arena, elements->list.items[i], value)) return true;
@@ -290,8 +342,30 @@ static const jinja_value *characters(jinja_arena *arena, const jinja_value *stri
     return list;
 }
 
+/* A generator changes by being read. */
+static jinja_value *read_from(const jinja_value *generator) {
+    jinja_value *changed;
+    memcpy(&changed, &generator, sizeof changed);
+    return changed;
+}
+
+const jinja_value *cohort_jinja_next(const jinja_value *generator) {
+    if (!generator->list.n) return NULL;
+    read_from(generator)->list.n--;
+    return *read_from(generator)->list.items++;
+}
+
 const jinja_value *cohort_jinja_elements(jinja_arena *arena, const jinja_value *value) {
-    if (cohort_jinja_is_list(value)) return value;
+    if (cohort_jinja_is_list(value)) {
+        cohort_jinja_look(arena, value->list.n * sizeof *value->list.items);
+        return value;
+    }
+    if (value->kind == JINJA_GENERATOR) {
+        jinja_value *list = make(arena, JINJA_LIST);
+        list->list = value->list;
+        read_from(value)->list.n = 0;
+        return list;
+    }
     if (value->kind == JINJA_STRING) return characters(arena, value);
     if (value->kind == JINJA_UNDEFINED) return cohort_jinja_list(arena, JINJA_LIST, 0);
     if (value->kind != JINJA_DICT)
@@ -327,7 +401,7 @@ static void write_float(jinja_text *out, double real) {
     cohort_jinja_print(out, "%.*f", decimals > 0 ? decimals : 1, real);
 }
 
-static bool is_printable(int32_t character) {
+bool cohort_jinja_is_printable(int32_t character) {
     switch (utf8proc_category(character)) {
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
@@ -344,6 +418,7 @@ static bool is_printable(int32_t character) {
 static void write_string_repr(jinja_text *out, const jinja_value *value) {
     const char *bytes = value->string.bytes;
     size_t size = value->string.size, length;
+    if (value->string.is_markup) cohort_jinja_append(out, "Markup(", 7);
     bool has_single = memchr(bytes, '\'', size), has_double = memchr(bytes, '"', size);
     char quote = has_single && !has_double ? '"' : '\'';
     cohort_jinja_append(out, &quote, 1);
@@ -353,7 +428,7 @@ static void write_string_repr(jinja_text *out, const jinja_value *value) {
             cohort_jinja_print(out, "\\%c", (char)c);
         else if (c == '\n' || c == '\r' || c == '\t')
             cohort_jinja_print(out, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
-        else if (is_printable(c))
+        else if (cohort_jinja_is_printable(c))
             cohort_jinja_append(out, bytes + at, length);
         else
             cohort_jinja_print(out,
@@ -363,6 +438,7 @@ static void write_string_repr(jinja_text *out, const jinja_value *value) {
                                (unsigned)c);
     }
     cohort_jinja_append(out, &quote, 1);
+    if (value->string.is_markup) cohort_jinja_append(out, ")", 1);
 }
 
 static void write_items_repr(jinja_text *out, const jinja_value *value) {
@@ -399,13 +475,18 @@ void cohort_jinja_write_repr(jinja_text *out, const jinja_value *value) {
     case JINJA_STRING: write_string_repr(out, value); break;
     case JINJA_LIST:
     case JINJA_TUPLE: write_items_repr(out, value); break;
+    case JINJA_GENERATOR: cohort_jinja_print(out, "<generator object>"); break;
     case JINJA_DICT: write_dict_repr(out, value); break;
     case JINJA_NAMESPACE:
         cohort_jinja_print(out, "<Namespace ");
         write_dict_repr(out, value);
         cohort_jinja_append(out, ">", 1);
         break;
-    case JINJA_CALLABLE: cohort_jinja_print(out, "<%s>", value->callable.name); break;
+    case JINJA_CALLABLE:
+        cohort_jinja_print(out, "<%s>",
+                           value->callable.macro ? value->callable.macro->name
+                                                 : value->callable.builtin->name);
+        break;
     }
     cohort_jinja_leave(out->arena);
 }
@@ -426,36 +507,51 @@ const jinja_value *cohort_jinja_to_string(jinja_arena *arena, const jinja_value 
 
 /* ---- JSON -------------------------------------------------------------------------- */
 
-static void write_json_string(jinja_text *out, const char *bytes, size_t size) {
+/* "\u00e9", and two of them for what is beyond 16 bits. */
+static void write_escape(jinja_text *out, int32_t c) {
+    if (c >= 0x10000) {
+        cohort_jinja_print(out, "\\u%04x", (unsigned)(0xd800 + ((c - 0x10000) >> 10)));
+        c = 0xdc00 + ((c - 0x10000) & 0x3ff);
+    }
+    cohort_jinja_print(out, "\\u%04x", (unsigned)c);
+}
+
+static void write_json_string(jinja_text *out, const char *bytes, size_t size,
+                              bool is_ascii) {
     static const char escaped[] = "\"\\\n\r\t\f\b", letters[] = "\"\\nrtfb";
-    size_t plain = 0;
+    size_t plain = 0, length;
     cohort_jinja_append(out, "\"", 1);
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i += length) {
         const char *found = bytes[i] ? strchr(escaped, bytes[i]) : NULL;
-        if (!found && (unsigned char)bytes[i] >= 0x20) continue;
+        int32_t c = (unsigned char)bytes[i];
+        length = 1;
+        if (!found && c >= 0x20 && (c < 0x7f || !is_ascii)) continue;
+        if (c >= 0x80) c = cohort_jinja_char(bytes + i, size - i, &length);
         cohort_jinja_append(out, bytes + plain, i - plain);
         if (found)
             cohort_jinja_print(out, "\\%c", letters[found - escaped]);
         else
-            cohort_jinja_print(out, "\\u%04x", (unsigned)bytes[i]);
-        plain = i + 1;
+            write_escape(out, c);
+        plain = i + length;
     }
     cohort_jinja_append(out, bytes + plain, size - plain);
     cohort_jinja_append(out, "\"", 1);
 }
 
 static void write_break(jinja_text *out, const jinja_json_style *style, int level) {
-    if (style->indent < 0) return;
+    if (!style->indent) return;
     cohort_jinja_append(out, "\n", 1);
-    for (int i = 0; i < style->indent * level; i++)
-        cohort_jinja_append(out, " ", 1);
+    for (int i = 0; i < level; i++)
+        cohort_jinja_append(out, style->indent, strlen(style->indent));
 }
 
 static void write_json_list(jinja_text *out, const jinja_value *value,
                             const jinja_json_style *style, int level) {
     cohort_jinja_append(out, "[", 1);
     for (size_t i = 0; i < value->list.n; i++) {
-        if (i) cohort_jinja_print(out, "%s", style->item_separator);
+        if (i)
+            cohort_jinja_append(out, style->item_separator,
+                                strlen(style->item_separator));
         write_break(out, style, level + 1);
         cohort_jinja_write_json(out, value->list.items[i], style, level + 1);
     }
@@ -463,9 +559,10 @@ static void write_json_list(jinja_text *out, const jinja_value *value,
     cohort_jinja_append(out, "]", 1);
 }
 
-static void write_json_key(jinja_text *out, const jinja_value *key) {
+static void write_json_key(jinja_text *out, const jinja_value *key,
+                           const jinja_json_style *style) {
     if (key->kind == JINJA_STRING) {
-        write_json_string(out, key->string.bytes, key->string.size);
+        write_json_string(out, key->string.bytes, key->string.size, style->is_ascii);
         return;
     }
     if (!cohort_jinja_is_number(key) && key->kind != JINJA_NONE)
@@ -473,8 +570,7 @@ static void write_json_key(jinja_text *out, const jinja_value *key) {
                           "keys must be str, int, float, bool or None, not %s",
                           cohort_jinja_type_name(key));
     cohort_jinja_append(out, "\"", 1);
-    const jinja_json_style plain = {.indent = -1};
-    cohort_jinja_write_json(out, key, &plain, 0);
+    cohort_jinja_write_json(out, key, style, 0);
     cohort_jinja_append(out, "\"", 1);
 }
 
@@ -493,10 +589,12 @@ static void write_json_dict(jinja_text *out, const jinja_value *value,
         }
     cohort_jinja_append(out, "{", 1);
     for (size_t i = 0; i < n; i++) {
-        if (i) cohort_jinja_print(out, "%s", style->item_separator);
+        if (i)
+            cohort_jinja_append(out, style->item_separator,
+                                strlen(style->item_separator));
         write_break(out, style, level + 1);
-        write_json_key(out, pairs[i].key);
-        cohort_jinja_print(out, "%s", style->key_separator);
+        write_json_key(out, pairs[i].key, style);
+        cohort_jinja_append(out, style->key_separator, strlen(style->key_separator));
         cohort_jinja_write_json(out, pairs[i].value, style, level + 1);
     }
     if (n) write_break(out, style, level);
@@ -520,10 +618,14 @@ void cohort_jinja_write_json(jinja_text *out, const jinja_value *value,
             write_float(out, value->real);
         break;
     case JINJA_STRING:
-        write_json_string(out, value->string.bytes, value->string.size);
+        write_json_string(out, value->string.bytes, value->string.size, style->is_ascii);
         break;
     case JINJA_LIST:
     case JINJA_TUPLE: write_json_list(out, value, style, level); break;
+    case JINJA_GENERATOR: /* Python refuses; the template of llama.cpp's DeepSeek does it
+                           */
+        write_json_list(out, cohort_jinja_elements(out->arena, value), style, level);
+        break;
     case JINJA_DICT: write_json_dict(out, value, style, level); break;
     default:
         cohort_jinja_fail(out->arena, "Object of type %s is not JSON serializable",

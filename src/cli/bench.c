@@ -94,8 +94,33 @@ static int write_json(const char *path, cJSON *object) {
 static const double percents[] = {10, 25, 50, 75, 90, 99};
 enum { N_PERCENTS = sizeof percents / sizeof *percents };
 
+/* What a step took of the engine's thread, prompts' steps included. */
+static void report_parts(const cohort_engine_stats *before,
+                         const cohort_engine_stats *after, cJSON *object) {
+    double steps = (double)(after->n_steps - before->n_steps);
+    const struct {
+        const char *name, *words;
+        int64_t ns;
+    } parts[] = {
+        {"wait_s", "waiting for the ranks", after->wait_ns - before->wait_ns},
+        {"schedule_s", "scheduling and sending",
+         after->schedule_ns - before->schedule_ns},
+        {"output_s", "taking results in", after->output_ns - before->output_ns},
+        {"caller_s", "in the caller", after->caller_ns - before->caller_ns},
+    };
+    cJSON *table = cJSON_AddObjectToObject(object, "step_parts");
+    printf("Where a step's time goes:\n");
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        double seconds = (double)parts[i].ns / 1e9 / steps;
+        printf("  %-24s %10.1f us\n", parts[i].words, seconds * 1e6);
+        cJSON_AddNumberToObject(table, parts[i].name, seconds);
+    }
+}
+
 static int report_latency(const cli_options *options, cli_series *totals,
-                          cli_series *first, cli_series *steps) {
+                          cli_series *first, cli_series *steps,
+                          const cohort_engine_stats *before,
+                          const cohort_engine_stats *after) {
     double prefill = (double)(options->batch_size * options->input_len);
     double decode = (double)options->batch_size;
     cJSON *object = cJSON_CreateObject();
@@ -131,6 +156,7 @@ static int report_latency(const cli_options *options, cli_series *totals,
         cJSON_AddNumberToObject(object, "step_p99_s",
                                 cli_series_percentile(steps, 99, NAN));
     }
+    report_parts(before, after, object);
     int result = options->output_json ? write_json(options->output_json, object) : CLI_OK;
     cJSON_Delete(object);
     return result;
@@ -138,10 +164,12 @@ static int report_latency(const cli_options *options, cli_series *totals,
 
 static int latency(cohort_engine *engine, const cli_options *options) {
     cli_series totals = {0}, first = {0}, steps = {0};
+    cohort_engine_stats before = {0}, after;
     int result = CLI_OK;
     for (int64_t i = -options->num_iters_warmup;
          result == CLI_OK && i < options->num_iters; i++) {
         lap one = {0};
+        if (i == 0) cohort_engine_get_stats(engine, &before);
         result = run_round(engine, options, options->batch_size,
                            (uint64_t)(i + 1000) << 20, &one);
         if (i >= 0 && result == CLI_OK) {
@@ -152,7 +180,9 @@ static int latency(cohort_engine *engine, const cli_options *options) {
         }
         cli_series_deinit(&one.steps);
     }
-    if (result == CLI_OK) result = report_latency(options, &totals, &first, &steps);
+    cohort_engine_get_stats(engine, &after);
+    if (result == CLI_OK)
+        result = report_latency(options, &totals, &first, &steps, &before, &after);
     cli_series_deinit(&totals);
     cli_series_deinit(&first);
     cli_series_deinit(&steps);

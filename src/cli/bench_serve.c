@@ -117,7 +117,8 @@ static char *request_body(const bench_request *self) {
     cJSON_AddTrueToObject(body, "stream");
     cJSON_AddTrueToObject(cJSON_AddObjectToObject(body, "stream_options"),
                           "include_usage");
-    cJSON_AddTrueToObject(body, "ignore_eos"); /* the data set is random */
+    if (options->load.ignore_eos || !strcmp(options->load.dataset, "random"))
+        cJSON_AddTrueToObject(body, "ignore_eos");
     add_sampling(body, options);
     cJSON *extra =
         options->load.extra_body ? cJSON_Parse(options->load.extra_body) : NULL;
@@ -262,6 +263,7 @@ static void run_all(bench_run *run) {
         if (cohort_client_run(run->client, next_ns) < 0) abort();
     }
     run->duration_s = bench_seconds(begin_ns, cohort_clock_ns());
+    if (run->n_done != shown) show_progress(run);
 }
 
 /* ---- the command ------------------------------------------------------------------- */
@@ -272,6 +274,10 @@ static void take_models(void *user_data, const cohort_client_result *result) {
     const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "data"), 0);
     const char *id = cJSON_GetStringValue(cJSON_GetObjectItem(first, "id"));
     const char *root = cJSON_GetStringValue(cJSON_GetObjectItem(first, "root"));
+    if (!id && result->status != 200) {
+        const char *why = result->status ? result->reason : result->error;
+        run->fetch_error = strdup(why);
+    }
     if (id) run->fetched_name = strdup(id);
     if (id) run->fetched_id = strdup(root ? root : id);
     cJSON_Delete(json);
@@ -292,8 +298,10 @@ static int find_model(bench_run *run, const char *base_url) {
             if (cohort_client_run(run->client, COHORT_NEVER) < 0)
                 return cli_fail("asking");
         if (!run->fetched_id) {
-            fprintf(stderr, "cohort bench serve: %s names no model; is it a server?\n",
-                    url);
+            const char *why = run->fetch_error ? run->fetch_error : "it names no model";
+            fprintf(stderr, "cohort bench serve: %s: %s; %s\n", url, why,
+                    !strcmp(why, "Unauthorized") ? "OPENAI_API_KEY brings a key"
+                                                 : "is it a server of models?");
             return CLI_FAILED;
         }
         run->model_id = run->fetched_id;
@@ -302,7 +310,9 @@ static int find_model(bench_run *run, const char *base_url) {
                run->model_id);
     }
     if (!run->model_name) run->model_name = run->model_id;
-    run->tokenizer = options->load.tokenizer ? options->load.tokenizer : run->model_id;
+    if (!options->load.skip_tokenizer_init)
+        run->tokenizer =
+            options->load.tokenizer ? options->load.tokenizer : run->model_id;
     return CLI_OK;
 }
 
@@ -328,8 +338,6 @@ static int check_options(const cli_options *options) {
     cJSON *extra = load->extra_body ? cJSON_Parse(load->extra_body) : NULL;
     if (!is_chat && strcmp(load->backend, "openai") && strcmp(load->backend, "vllm"))
         fault = "--backend is openai, vllm or openai-chat";
-    else if (strcmp(load->dataset, "random") != 0)
-        fault = "--dataset-name is random; the others of vLLM's are not here";
     else if (n < n_suffix || strcmp(load->endpoint + n - n_suffix, suffix) != 0)
         fault = is_chat ? "--endpoint of openai-chat ends in chat/completions"
                         : "--endpoint ends in completions";
@@ -338,7 +346,10 @@ static int check_options(const cli_options *options) {
     if (!fault && load->extra_body && !cJSON_IsObject(extra))
         fault = "--extra-body is no JSON object";
     cJSON_Delete(extra);
-    if (!fault) return bench_check_report(options);
+    if (!fault) {
+        int result = bench_check_prompts(load);
+        return result == CLI_OK ? bench_check_report(options) : result;
+    }
     fprintf(stderr, "cohort bench serve: %s\n", fault);
     return CLI_USAGE;
 }
@@ -414,6 +425,8 @@ static int prepare(bench_run *run) {
                  strchr(options->server_host, ':') ? "http://[%s]:%lld"
                                                    : "http://%s:%lld",
                  options->server_host, (long long)options->server_port);
+    for (size_t n = strlen(base_url); n && base_url[n - 1] == '/'; n--)
+        base_url[n - 1] = '\0';
     snprintf(run->url, sizeof run->url, "%s%s", base_url, options->load.endpoint);
     if (options->load.request_id_prefix)
         snprintf(run->id_prefix, sizeof run->id_prefix, "%s",
@@ -421,11 +434,6 @@ static int prepare(bench_run *run) {
     else
         snprintf(run->id_prefix, sizeof run->id_prefix, "bench-%08x-", (uint32_t)number);
     run->is_chat = !strcmp(options->load.backend, "openai-chat");
-    run->n_requests = options->load.num_prompts;
-    run->requests = calloc((size_t)run->n_requests, sizeof *run->requests);
-    if (!run->requests) abort();
-    for (int64_t i = 0; i < run->n_requests; i++)
-        run->requests[i].run = run;
     int result = find_model(run, base_url);
     if (result == CLI_OK) result = bench_make_prompts(run);
     if (result == CLI_OK) bench_make_times(run);
@@ -462,6 +470,7 @@ int cli_bench_serve(int argc, char **argv) {
     free(run.changes);
     free(run.fetched_id);
     free(run.fetched_name);
+    free(run.fetch_error);
     cohort_client_destroy(run.client);
     return result;
 }

@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "cli/series.h"
 #include "client/client.h"
+#include "text/tokenizer.h"
 
 typedef struct bench_request {
     /* the plan */
@@ -28,7 +29,7 @@ typedef struct bench_run {
     const cli_options *options;
     cohort_client *client;
     const char *model_id, *model_name, *tokenizer;
-    char *fetched_id, *fetched_name;
+    char *fetched_id, *fetched_name, *fetch_error;
     char tokenizer_dir[CLI_PATH_BYTES];
     char *changes; /* of a ramp's rate, as JSON objects */
     int64_t last_rps;
@@ -43,8 +44,15 @@ static inline double bench_seconds(int64_t from_ns, int64_t to_ns) {
     return (double)(to_ns - from_ns) / 1e9;
 }
 
-/* Prompts and lengths, drawn by the seed.  CLI_OK, or CLI_USAGE with a line on stderr. */
+/* Prompts and lengths, drawn by the seed or read.  CLI_OK, or CLI_USAGE with a line on
+ * stderr, as for the next two. */
 int bench_make_prompts(bench_run *run);
+/* Those of --dataset-path; tokenizer: NULL, where nobody wants one. */
+int bench_read_prompts(bench_run *run, const cohort_tokenizer *tokenizer);
+/* Are the options of the data set in order? */
+int bench_check_prompts(const cli_load_options *load);
+/* Room for so many requests. */
+void bench_reserve(bench_run *run, int64_t n);
 /* When each is to be sent. */
 void bench_make_times(bench_run *run);
 /* Are the options of the report in order? */

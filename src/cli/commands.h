@@ -18,6 +18,9 @@ typedef struct cli_command {
 extern const cli_command cli_commands[];
 extern const size_t cli_n_commands;
 
+/* The command that the words name, as "bench", "serve"; or NULL. */
+const cli_command *cli_find_command(int n_words, char **words);
+
 int cli_man(int argc, char **argv);
 int cli_completion(int argc, char **argv);
 

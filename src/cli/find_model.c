@@ -55,7 +55,7 @@ static void note(void *user_data, const char *text) {
     fprintf(stderr, "cohort: %s\n", text);
 }
 
-int cli_find_model(cli_options *options) {
+static int find_model(cli_options *options) {
     struct stat found;
     const char *model = options->model;
     if (!model) {
@@ -87,12 +87,15 @@ int cli_find_model(cli_options *options) {
     return cli_fail(what);
 }
 
-int cli_find_tokenizer(const char *name, char out_dir[CLI_PATH_BYTES]) {
+int cli_find_tokenizer(const cli_options *options, const char *name,
+                       char out_dir[CLI_PATH_BYTES]) {
     struct stat found;
-    display self = {0};
+    display self = {.is_cancelled = options->is_cancelled};
     const cohort_hub_options hub = {.without_weights = true,
+                                    .cache = options->download_dir,
                                     .on_progress = show,
                                     .on_note = note,
+                                    .is_cancelled = is_cancelled,
                                     .user_data = &self};
     if ((stat(name, &found) == 0 && S_ISDIR(found.st_mode)) ||
         !cohort_hub_is_name(name)) {
@@ -103,4 +106,12 @@ int cli_find_tokenizer(const char *name, char out_dir[CLI_PATH_BYTES]) {
     char what[200];
     snprintf(what, sizeof what, "--tokenizer '%.100s', no directory here", name);
     return cli_fail(what);
+}
+
+int cli_find_model(cli_options *options) {
+    int result = find_model(options);
+    if (result == CLI_OK && options->tokenizer)
+        return cli_find_tokenizer(options, options->tokenizer, options->tokenizer_dir);
+    if (result == CLI_OK) strcpy(options->tokenizer_dir, options->model_dir);
+    return result;
 }

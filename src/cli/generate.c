@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "cli/request.h"
+#include "cli/signals.h"
 #include "cohort/clock.h"
+#include "server/body.h"
 
 /* Design notes.
  *
@@ -17,15 +19,6 @@
  * reported and costs only itself, but the exit code remembers it. */
 
 enum { SLICE_MS = 100, MAX_LINE_BYTES = 64 << 20 };
-
-static volatile sig_atomic_t interrupted; /* the signal's number */
-
-static void on_interrupt(int number) { interrupted = number; }
-
-static bool is_interrupted(void *unused) {
-    (void)unused;
-    return interrupted != 0;
-}
 
 /* One completion under way. */
 typedef struct answer {
@@ -41,6 +34,7 @@ typedef struct answer {
 typedef struct session {
     const cli_options *options;
     cohort_engine *engine;
+    cohort_chat *chat; /* once a line has messages */
     answer *answers;
     int64_t n_lines;
     bool streams; /* a single completion: its text is printed as it comes */
@@ -86,8 +80,8 @@ static void take_line(session *self, const char *line, size_t size) {
     cli_request request;
     int64_t index = self->n_lines++;
     if (strspn(line, " \t\r") >= size) return; /* an empty line still has its number */
-    if (cli_request_from_line(&request, self->engine, self->options, line, size, why,
-                              sizeof why) == CLI_OK)
+    if (cli_request_from_line(&request, self->engine, self->options, &self->chat, line,
+                              size, why, sizeof why) == CLI_OK)
         submit(self, &request.request, index);
     else
         complain(self, why);
@@ -187,7 +181,11 @@ static void print_json(const answer *from, const cohort_completion *completion) 
                           cJSON_CreateIntArray(completion->prompt_token_ids,
                                                completion->n_prompt_token_ids));
     cJSON_AddItemReferenceToObject(line, "token_ids", from->token_ids);
-    cJSON_AddStringToObject(line, "text", from->text);
+    cohort_body quoted = {0}; /* of any characters, NUL among them */
+    cohort_body_json(&quoted, from->text, from->text_bytes);
+    if (quoted.is_short) abort();
+    cJSON_AddRawToObject(line, "text", quoted.bytes);
+    cohort_body_deinit(&quoted);
     cJSON_AddStringToObject(line, "finish_reason",
                             cohort_finish_reason_name(completion->finish_reason));
     if (from->logprobs) cJSON_AddItemReferenceToObject(line, "logprobs", from->logprobs);
@@ -211,6 +209,13 @@ static void forget(session *self, answer *gone) {
     free(gone);
 }
 
+static void print_text(const answer *from) {
+    printf("[%lld.%d]%s", (long long)from->index, from->n,
+           from->text[0] == ' ' ? "" : " ");
+    fwrite(from->text, 1, from->text_bytes, stdout);
+    printf("\n");
+}
+
 static void print_finished(const session *self, const answer *from,
                            const cohort_completion *completion) {
     if (self->options->json)
@@ -218,8 +223,7 @@ static void print_finished(const session *self, const answer *from,
     else if (self->streams)
         printf("\n");
     else
-        printf("[%lld.%d]%s%s\n", (long long)from->index, from->n,
-               from->text[0] == ' ' ? "" : " ", from->text);
+        print_text(from);
 }
 
 static void take_output(session *self, const cohort_completion *completion) {
@@ -232,13 +236,13 @@ static void take_output(session *self, const cohort_completion *completion) {
         print_finished(self, to, completion);
         forget(self, to);
     }
-    if (fflush(stdout)) interrupted = SIGPIPE; /* nobody reads any more */
+    if (fflush(stdout)) cli_signals_note(SIGPIPE); /* nobody reads any more */
 }
 
 /* ---- the command ------------------------------------------------------------------- */
 
 static int run(session *self) {
-    while (!interrupted) {
+    while (!cli_signals_first()) {
         read_input(self);
         bool busy = cohort_engine_has_unfinished(self->engine);
         if (!busy && self->input_fd < 0) return self->result;
@@ -262,7 +266,7 @@ static int run(session *self) {
         for (size_t i = 0; i < outputs.n_completions; i++)
             take_output(self, &outputs.completions[i]);
     }
-    return 128 + interrupted;
+    return 128 + cli_signals_first();
 }
 
 static int open_input(session *self) {
@@ -285,7 +289,9 @@ static int open_input(session *self) {
 
 static int start(session *self) {
     cohort_engine_options engine;
+    cohort_content_format format;
     int result = cli_engine_options(self->options, &engine);
+    if (result == CLI_OK) result = cli_content_format(self->options, &format);
     if (result == CLI_OK) result = open_input(self);
     if (result != CLI_OK) return result;
     if (cohort_engine_start(&engine, &self->engine) < 0) return cli_fail("starting");
@@ -307,12 +313,9 @@ int cli_generate(int argc, char **argv) {
     int result =
         cli_options_parse(&options, CLI_ENGINE | CLI_GENERATE, "generate", argc, argv);
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     session self = {.options = &options, .input_fd = -1};
-    options.is_cancelled = is_interrupted;
-    result = cli_find_model(&options);
+    result = cli_catch_signals(&options);
+    if (result == CLI_OK) result = cli_find_model(&options);
     if (result == CLI_OK) result = start(&self);
     if (result == CLI_OK) result = run(&self);
     if (self.engine &&
@@ -322,6 +325,7 @@ int cli_generate(int argc, char **argv) {
     while (self.answers)
         forget(&self, self.answers);
     cohort_engine_destroy(self.engine);
+    cohort_chat_close(self.chat);
     free(self.buffer);
     return result;
 }

@@ -29,7 +29,8 @@ const cli_command cli_commands[] = {
      "answer the requests of an OpenAI batch file",
      "Every line of the input is {\"custom_id\", \"method\": \"POST\", \"url\", "
      "\"body\"}; the answers come in the order of the lines. The output takes its name "
-     "once it is whole."},
+     "once it is whole. Where a rank dies, the answers that there are stay in "
+     "OUTPUT.part, and the requests without one go to OUTPUT.rest, to be given again."},
     {"bench", cli_bench, 0, NULL, "measure: latency, throughput, a running server", NULL},
     {"bench latency", NULL, CLI_ENGINE | CLI_LATENCY, "MODEL",
      "time batches of equal prompts, one after another", NULL},
@@ -37,11 +38,17 @@ const cli_command cli_commands[] = {
      "time many prompts, given all at once", NULL},
     {"bench serve", NULL, CLI_BENCH_SERVE, NULL,
      "load a running server and report its latencies",
-     "Flags, table and JSON are those of vllm bench serve."},
+     "Flags, table and JSON are those of vllm bench serve; flags that are not listed are "
+     "refused."},
     {"stat", cli_stat, 0, NULL, "show what running and crashed instances were doing",
      NULL},
-    {"config", cli_config, 0, NULL, "print every option with its value and variable",
-     NULL},
+    {"doctor", cli_doctor, 0, NULL, "examine what ranks would run on: ray", NULL},
+    {"doctor ray", NULL, CLI_DOCTOR, NULL, "examine a Ray cluster that runs",
+     "A line a finding: versions, builds of libcohort, clocks, resources, and whether "
+     "nodes "
+     "reach each other. The status is 1 where one is a FAULT."},
+    {"config", cli_config, 0, "[COMMAND]",
+     "print every option with its value and variable", NULL},
     {"worker", cli_worker, CLI_WORKER, NULL,
      "be one rank; started by a driver, not by hand", NULL},
     {"man", cli_man, 0, "[COMMAND]", "print a man page", NULL},

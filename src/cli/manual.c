@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/vllm_options.h"
 
 /* ---- man pages --------------------------------------------------------------------- */
 
@@ -41,6 +42,21 @@ static void put_option_roff(void *user_data, const cli_option_text *option) {
         putchar(']');
     }
     putchar('\n');
+}
+
+static void put_vllm_option(void *user_data, const char *text) {
+    (void)user_data;
+    printf(" ");
+    put_roff(text);
+    printf(",");
+}
+
+static void put_vllm_options(void) {
+    printf(
+        ".SH OPTIONS OF VLLM SERVE\nThese are taken, too, without effect; where a value "
+        "is named, for that only:");
+    cli_vllm_each(put_vllm_option, NULL);
+    printf(" and those of a feature that is not here, where they switch it off.\n");
 }
 
 /* "bench serve" is the page cohort-bench-serve. */
@@ -84,6 +100,7 @@ static void put_command_page(const cli_command *command) {
                "COHORT_, as COHORT_LOG_LEVEL; else the default in brackets holds. A flag "
                "\\fB\\-\\-x\\fR is switched off by \\fB\\-\\-no\\-x\\fR.\n");
         cli_options_each(command->options, put_option_roff, NULL);
+        if (command->options & (CLI_SERVE | CLI_BATCH)) put_vllm_options();
     }
     printf(".SH EXIT STATUS\n0: done; 1: it failed; 2: it was asked for wrongly; 128 and "
            "the signal's number: interrupted.\n.SH SEE ALSO\n\\fBcohort\\fR(1)\n");
@@ -107,25 +124,18 @@ static void put_overview(void) {
            ".SH FILES\n$XDG_RUNTIME_DIR/cohort: what \\fBcohort stat\\fR reads.\n");
 }
 
-/* The command that the words name, or NULL. */
-static const cli_command *find_command(int n_words, char **words) {
-    char name[64] = "";
-    for (int i = 0; i < n_words; i++) {
-        size_t used = strlen(name);
-        snprintf(name + used, sizeof name - used, "%s%s", i ? " " : "", words[i]);
-    }
-    for (size_t i = 0; i < cli_n_commands; i++)
-        if (!strcmp(cli_commands[i].name, name)) return &cli_commands[i];
-    return NULL;
-}
-
 int cli_man(int argc, char **argv) {
+    if (argc == 2 && !strcmp(argv[1], "--list")) {
+        for (size_t i = 0; i < cli_n_commands; i++)
+            printf("%s\n", cli_commands[i].name);
+        return CLI_OK;
+    }
     if (argc > 1 && argv[1][0] == '-') {
-        printf(
-            "usage: cohort man [COMMAND]    for example: cohort man serve | man -l -\n");
+        printf("usage: cohort man [COMMAND | --list]    for example: cohort man serve | "
+               "man -l -\n");
         return !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ? CLI_OK : CLI_USAGE;
     }
-    const cli_command *command = find_command(argc - 1, argv + 1);
+    const cli_command *command = cli_find_command(argc - 1, argv + 1);
     if (argc > 1 && !command) {
         fprintf(stderr, "cohort man: there is no command '%s'\n", argv[1]);
         return CLI_USAGE;
@@ -135,6 +145,17 @@ int cli_man(int argc, char **argv) {
     else
         put_overview();
     return CLI_OK;
+}
+
+const cli_command *cli_find_command(int n_words, char **words) {
+    char name[64] = "";
+    for (int i = 0; i < n_words; i++) {
+        size_t used = strlen(name);
+        snprintf(name + used, sizeof name - used, "%s%s", i ? " " : "", words[i]);
+    }
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (!strcmp(cli_commands[i].name, name)) return &cli_commands[i];
+    return NULL;
 }
 
 /* ---- completions ------------------------------------------------------------------- */
@@ -151,13 +172,27 @@ static void put_quoted(const char *text, const char *escaped) {
     }
 }
 
-/* Names of commands with this many words; behind "bench " for two. */
-static void put_names(int n_words) {
+/* Words that may follow: behind NULL the commands' first, behind one of these the second.
+ */
+static void put_words(const char *first) {
     for (size_t i = 0; i < cli_n_commands; i++) {
-        const char *space = strchr(cli_commands[i].name, ' ');
-        if ((space ? 2 : 1) != n_words) continue;
-        printf(" %s", space ? space + 1 : cli_commands[i].name);
+        const char *name = cli_commands[i].name, *space = strchr(name, ' ');
+        if (first ? !space || strlen(first) != (size_t)(space - name) ||
+                        strncmp(name, first, strlen(first)) != 0
+                  : space != NULL)
+            continue;
+        printf(" %s", first ? space + 1 : name);
     }
+}
+
+/* Is it a first word of others, as "bench"? */
+static bool is_group(const cli_command *command) {
+    size_t n = strlen(command->name);
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (!strncmp(cli_commands[i].name, command->name, n) &&
+            cli_commands[i].name[n] == ' ')
+            return true;
+    return false;
 }
 
 static void put_option_bash(void *user_data, const cli_option_text *option) {
@@ -181,14 +216,20 @@ static void put_bash(void) {
         "    local command=${COMP_WORDS[1]}\n    COMPREPLY=()\n"
         "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
         "        COMPREPLY=($(compgen -W '");
-    put_names(1);
+    put_words(NULL);
     printf(" --help --version' -- \"$word\"))\n        return\n    fi\n"
-           "    if [ \"$command\" = bench ]; then\n"
+           "    local more=\n    case $command in\n");
+    for (size_t i = 0; i < cli_n_commands; i++) {
+        if (!is_group(&cli_commands[i])) continue;
+        printf("    %s) more='", cli_commands[i].name);
+        put_words(cli_commands[i].name);
+        printf("' ;;\n");
+    }
+    printf("    esac\n    if [ -n \"$more\" ]; then\n"
            "        if [ \"$COMP_CWORD\" -eq 2 ]; then\n"
-           "            COMPREPLY=($(compgen -W '");
-    put_names(2);
-    printf("' -- \"$word\"))\n            return\n        fi\n"
-           "        command=\"bench ${COMP_WORDS[2]}\"\n    fi\n"
+           "            COMPREPLY=($(compgen -W \"$more\" -- \"$word\"))\n"
+           "            return\n        fi\n"
+           "        command=\"$command ${COMP_WORDS[2]}\"\n    fi\n"
            "    case $command in\n");
     for (size_t i = 0; i < cli_n_commands; i++) {
         const cli_command *command = &cli_commands[i];
@@ -200,8 +241,8 @@ static void put_bash(void) {
         cli_options_each(command->options, put_option_bash, NULL);
         printf("' -- \"$word\")) ;;\n        esac ;;\n");
     }
-    printf("    man) COMPREPLY=($(compgen -W '");
-    put_names(1);
+    printf("    man | config) COMPREPLY=($(compgen -W '");
+    put_words(NULL);
     printf("' -- \"$word\")) ;;\n"
            "    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$word\")) ;;\n"
            "    esac\n}\ncomplete -o default -F _cohort cohort\n");
@@ -220,11 +261,17 @@ static void put_zsh(void) {
     printf("#compdef cohort\n# zsh completion of cohort\n_cohort() {\n"
            "    local command=$words[2]\n    if (( CURRENT == 2 )); then\n"
            "        compadd -- --help --version");
-    put_names(1);
-    printf("\n        return\n    fi\n    if [[ $command == bench ]]; then\n"
-           "        if (( CURRENT == 3 )); then\n            compadd --");
-    put_names(2);
-    printf("\n            return\n        fi\n        command=\"bench $words[3]\"\n"
+    put_words(NULL);
+    printf("\n        return\n    fi\n    local -a more\n    case $command in\n");
+    for (size_t i = 0; i < cli_n_commands; i++) {
+        if (!is_group(&cli_commands[i])) continue;
+        printf("    %s) more=(", cli_commands[i].name);
+        put_words(cli_commands[i].name);
+        printf(") ;;\n");
+    }
+    printf("    esac\n    if (( $#more )); then\n"
+           "        if (( CURRENT == 3 )); then\n            compadd -- $more\n"
+           "            return\n        fi\n        command=\"$command $words[3]\"\n"
            "        shift words; (( CURRENT-- ))\n    fi\n"
            "    shift words; (( CURRENT-- ))\n    case $command in\n");
     for (size_t i = 0; i < cli_n_commands; i++) {
@@ -234,8 +281,8 @@ static void put_zsh(void) {
         cli_options_each(command->options, put_option_zsh, NULL);
         printf(" \\\n            '*:file:_files' ;;\n");
     }
-    printf("    man) compadd --");
-    put_names(1);
+    printf("    man | config) compadd --");
+    put_words(NULL);
     printf(
         " ;;\n    completion) compadd -- bash zsh fish ;;\n    esac\n}\n"
         "if [ \"$funcstack[1]\" = _cohort ]; then _cohort \"$@\"; else compdef _cohort "
@@ -260,10 +307,18 @@ static void put_fish(void) {
            "    set -l last (math 1 + (count $argv))\n"
            "    test \"$words[2..$last]\" = \"$argv\"\nend\n"
            "complete -c cohort -n 'test (count (commandline -opc)) -eq 1' -f -a '");
-    put_names(1);
-    printf("'\ncomplete -c cohort -n '__cohort_is bench; and test (count (commandline "
-           "-opc)) -eq 2' -f -a '");
-    put_names(2);
+    put_words(NULL);
+    printf("'\n");
+    for (size_t i = 0; i < cli_n_commands; i++) {
+        if (!is_group(&cli_commands[i])) continue;
+        printf("complete -c cohort -n '__cohort_is %s; and test (count (commandline "
+               "-opc)) -eq 2' -f -a '",
+               cli_commands[i].name);
+        put_words(cli_commands[i].name);
+        printf("'\n");
+    }
+    printf("complete -c cohort -n '__cohort_is man; or __cohort_is config' -f -a '");
+    put_words(NULL);
     printf("'\ncomplete -c cohort -n '__cohort_is completion' -f -a 'bash zsh fish'\n");
     for (size_t i = 0; i < cli_n_commands; i++)
         if (cli_commands[i].options)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/options.h"
 
+#include <cjson/cJSON.h>
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -10,6 +11,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cli/config_file.h"
+#include "cli/signals.h"
+#include "cli/vllm_options.h"
 
 /* LIST: all words up to the next option; EACH: one word, and the option again for more.
  */
@@ -40,6 +44,8 @@ static const row rows[] = {
     {"model", NULL, TEXT, CLI_ENGINE, AT(model), NULL, 0, 0,
      "Hugging Face model directory, or its name, Org/Name (also the word without "
      "dashes)"},
+    {"config", NULL, TEXT, CLI_SERVE | CLI_BATCH, AT(config_file), NULL, 0, 0,
+     "YAML file of options, as name: value; the command line goes before it"},
     {"revision", NULL, TEXT, CLI_ENGINE, AT(revision), "main", 0, 0,
      "branch, tag or commit of a model that is given by name"},
     {"download-dir", NULL, TEXT, CLI_ENGINE, AT(download_dir), NULL, 0, 0,
@@ -79,8 +85,18 @@ static const row rows[] = {
      "layers of each stage, as 7,8,8,7 (default: even)"},
     {"cpu-threads-bind", NULL, TEXT, CLI_ENGINE, AT(threads_bind), "auto", 0, 0,
      "cores of each rank, as 0-1|2-3; auto shares them out; nobind"},
+    {"worker-extension-cls", NULL, TEXT, CLI_ENGINE, AT(worker_extension), NULL, 0, 0,
+     "LIB.so:SYMBOL, which every worker loads and calls before its model "
+     "(cohort/worker.h)"},
     {"isa", NULL, TEXT, CLI_ENGINE, AT(isa), NULL, 0, 0,
-     "portable, avx2 or avx512 (default: the best there is)"},
+     "portable, avx2, avx512 or avx512_bf16 (default: the fastest here)"},
+    {"tokenizer", NULL, TEXT, CLI_ENGINE, AT(tokenizer), NULL, 0, 0,
+     "directory or name of the tokenizer (default: the model's)"},
+    {"generation-config", NULL, TEXT, CLI_ENGINE, AT(generation_config), "auto", 0, 0,
+     "defaults of requests: auto: of the model's generation_config.json; vllm: of none; "
+     "or a folder with one"},
+    {"override-generation-config", NULL, TEXT, CLI_ENGINE, AT(override_generation_config),
+     NULL, 0, 0, "JSON object that goes before it: {\"temperature\": 0.5}"},
     {"skip-tokenizer-init", NULL, FLAG, CLI_ENGINE, AT(skip_tokenizer_init), NULL, 0, 0,
      "token ids in and out, no text"},
     {"connect-timeout", NULL, SECONDS, CLI_ENGINE, AT(connect_timeout_s), "60", 0.001,
@@ -91,13 +107,13 @@ static const row rows[] = {
      0.001, 1e6, "a rank busy for so long without progress is hung"},
     {"hang-timeout", NULL, SECONDS, CLI_ENGINE, AT(hang_timeout_s), "10", 0.001, 1e6,
      "a rank without a heartbeat for so long is hung"},
-    {"shutdown-timeout", NULL, SECONDS, CLI_ENGINE, AT(shutdown_timeout_s), "5", 0.001,
-     1e6, "for ending all workers"},
-    {"ray-address", NULL, TEXT, CLI_ENGINE, AT(ray.address), NULL, 0, 0,
+    {"worker-shutdown-timeout", NULL, SECONDS, CLI_ENGINE, AT(shutdown_timeout_s), "5",
+     0.001, 1e6, "for ending all workers"},
+    {"ray-address", NULL, TEXT, CLI_ENGINE | CLI_DOCTOR, AT(ray.address), NULL, 0, 0,
      "of the cluster (default: RAY_ADDRESS, else the one that runs here, else a new "
      "one)"},
-    {"ray-node-address", NULL, TEXT, CLI_ENGINE, AT(ray.node_address), NULL, 0, 0,
-     "this host's address in the cluster (default: as Ray finds it)"},
+    {"ray-node-address", NULL, TEXT, CLI_ENGINE | CLI_DOCTOR, AT(ray.node_address), NULL,
+     0, 0, "this host's address in the cluster (default: as Ray finds it)"},
     {"ray-placement-group", NULL, TEXT, CLI_ENGINE, AT(ray.placement_group), NULL, 0, 0,
      "id or name of a group to use and leave in place (default: a new one)"},
     {"ray-namespace", NULL, TEXT, CLI_ENGINE, AT(ray.ray_namespace), NULL, 0, 0,
@@ -113,10 +129,12 @@ static const row rows[] = {
      "variables that workers shall not get: A,B_*"},
     {"ray-placement-timeout", NULL, SECONDS, CLI_ENGINE, AT(ray_placement_timeout_s),
      "300", 0.001, 1e6, "for the cluster to have room"},
+    {"timeout", NULL, SECONDS, CLI_DOCTOR, AT(ray_placement_timeout_s), "120", 0.001, 1e6,
+     "for every node to answer"},
     {"instance", NULL, TEXT, CLI_ENGINE, AT(instance), NULL, 0, 0,
      "name of this run for `cohort stat` (default: drawn)"},
     {"log-level", NULL, TEXT, CLI_ENGINE, AT(log_level), NULL, 0, 0,
-     "debug, info, warning or error: log to standard error"},
+     "debug, info, warning or error: log to standard error; without it warnings alone"},
     {"verbose", NULL, FLAG, CLI_ENGINE, AT(verbose), NULL, 0, 0,
      "show start-up phases and ranks"},
 
@@ -192,14 +210,34 @@ static const row rows[] = {
     {"ssl-certfile", NULL, TEXT, CLI_SERVE, AT(ssl_certfile), NULL, 0, 0,
      "certificate, PEM"},
     {"ssl-keyfile", NULL, TEXT, CLI_SERVE, AT(ssl_keyfile), NULL, 0, 0, "its key, PEM"},
-    {"chat-template", NULL, TEXT, CLI_SERVE | CLI_BATCH, AT(chat_template), NULL, 0, 0,
-     "a file, or the template itself, instead of the model's"},
+    {"chat-template", NULL, TEXT, CLI_SERVE | CLI_BATCH | CLI_GENERATE, AT(chat_template),
+     NULL, 0, 0, "a file, or the template itself, instead of the model's"},
+    {"chat-template-content-format", NULL, TEXT, CLI_SERVE | CLI_BATCH | CLI_GENERATE,
+     AT(content_format), "auto", 0, 0,
+     "what content is to it: string, openai (a list of parts), or auto: as it looks at "
+     "it"},
+    {"default-chat-template-kwargs", NULL, TEXT, CLI_SERVE | CLI_BATCH,
+     AT(template_defaults), NULL, 0, 0,
+     "JSON object of what templates are told where a request does not say: "
+     "{\"enable_thinking\": false}"},
+    {"trust-request-chat-template", NULL, FLAG, CLI_SERVE | CLI_BATCH,
+     AT(trust_request_template), NULL, 0, 0,
+     "requests may bring a template of their own"},
+    {"reasoning-parser", NULL, TEXT, CLI_SERVE | CLI_BATCH, AT(reasoning_parser), NULL, 0,
+     0, "tells <think>...</think> from the answer: qwen3 or deepseek_r1"},
+    {"tool-call-parser", NULL, TEXT, CLI_SERVE | CLI_BATCH, AT(tool_call_parser), NULL, 0,
+     0, "tells calls of tools from the answer: hermes"},
+    {"enable-auto-tool-choice", NULL, FLAG, CLI_SERVE | CLI_BATCH, AT(auto_tool_choice),
+     NULL, 0, 0, "the model may choose to call a tool; needs --tool-call-parser"},
     {"served-model-name", NULL, LIST, CLI_SERVE | CLI_BATCH, AT(served_names), NULL, 0, 0,
      "names that requests may use (default: the directory)"},
     {"api-key", NULL, LIST, CLI_SERVE, AT(api_keys), NULL, 0, 0,
-     "requests must bring one of these"},
+     "requests of /v1, /tokenize, /detokenize and /cohort/status must bring one of "
+     "these"},
     {"max-logprobs", NULL, COUNT, CLI_SERVE | CLI_BATCH, AT(max_logprobs), "20", 0,
      COHORT_MAX_LOGPROBS, "that a request may ask for"},
+    {"max-held-bytes", NULL, BYTES, CLI_SERVE, AT(max_held_bytes), "4GiB", 1 << 20,
+     0x1p50, "bodies and answers not sent yet, in memory together; beyond it: 503"},
     {"max-body-bytes", NULL, BYTES, CLI_SERVE | CLI_BATCH, AT(max_body_bytes), "64MiB",
      1024, 0x1p32, "of a request; longer ones get 413"},
     {"max-connections", NULL, COUNT, CLI_SERVE, AT(max_connections), "4096", 1, 1 << 16,
@@ -210,14 +248,40 @@ static const row rows[] = {
      "for a connection on which nothing moves"},
     {"request-timeout", NULL, SECONDS, CLI_SERVE, AT(request_timeout_s), "60", 0.1, 1e6,
      "for a request's body to arrive"},
+    {"shutdown-timeout", NULL, SECONDS, CLI_SERVE, AT(drain_timeout_s), "30", 0, 1e6,
+     "for running requests to finish after SIGTERM; 0: they end at once"},
     {"drain-timeout", NULL, SECONDS, CLI_SERVE, AT(drain_timeout_s), "30", 0, 1e6,
-     "for running requests to finish after SIGTERM"},
+     "the same"},
+    {"stop-with-stdin", NULL, FLAG, CLI_SERVE, AT(stop_with_stdin), NULL, 0, 0,
+     "stop, as after SIGTERM, when standard input ends: who started it is gone"},
     {"log-stats-interval", NULL, SECONDS, CLI_SERVE, AT(stats_interval_s), "10", 0, 1e6,
      "between throughput lines, while there is something to tell; 0: none"},
     {"disable-uvicorn-access-log", NULL, FLAG, CLI_SERVE, AT(no_access_log), NULL, 0, 0,
      "no line for each answer"},
+    {"uvicorn-log-level", NULL, TEXT, CLI_SERVE, AT(http_log_level), "info", 0, 0,
+     "warning, error and critical: no line for each answer, too"},
+    {"enable-log-requests", NULL, FLAG, CLI_SERVE, AT(log_requests), NULL, 0, 0,
+     "a line for each request, with its parameters"},
+    {"disable-log-stats", NULL, FLAG, CLI_SERVE, AT(no_stats), NULL, 0, 0,
+     "no throughput lines"},
+    {"enable-prompt-tokens-details", NULL, FLAG, CLI_SERVE | CLI_BATCH,
+     AT(prompt_tokens_details), NULL, 0, 0, "tell in the usage how many were cached"},
+    {"enable-force-include-usage", NULL, FLAG, CLI_SERVE | CLI_BATCH, AT(force_usage),
+     NULL, 0, 0, "tell every stream its usage"},
+    {"response-role", NULL, TEXT, CLI_SERVE | CLI_BATCH, AT(response_role), "assistant",
+     0, 0, "whose answers to chats are"},
+    {"root-path", NULL, TEXT, CLI_SERVE, AT(root_path), NULL, 0, 0,
+     "what a proxy puts before every path"},
+    {"disable-access-log-for-endpoints", NULL, TEXT, CLI_SERVE, AT(quiet_paths), NULL, 0,
+     0, "no line for answers of these paths: /health,/metrics"},
     {"allowed-origins", NULL, LIST, CLI_SERVE, AT(allowed_origins), NULL, 0, 0,
-     "of web pages that may ask: *, or https://example.org"},
+     "of web pages that may ask: *, or https://example.org; lists may be JSON, too"},
+    {"allowed-methods", NULL, LIST, CLI_SERVE, AT(allowed_methods), "*", 0, 0,
+     "that they may use"},
+    {"allowed-headers", NULL, LIST, CLI_SERVE, AT(allowed_headers), "*", 0, 0,
+     "that they may send"},
+    {"allow-credentials", NULL, FLAG, CLI_SERVE, AT(allow_credentials), NULL, 0, 0,
+     "with cookies and keys"},
     {"enable-request-id-headers", NULL, FLAG, CLI_SERVE, AT(request_id_headers), NULL, 0,
      0, "send X-Request-Id"},
     {"return-tokens-as-token-ids", NULL, FLAG, CLI_SERVE | CLI_BATCH, AT(tokens_as_ids),
@@ -243,22 +307,52 @@ static const row rows[] = {
      "name in requests, where it is not --model"},
     {"tokenizer", NULL, TEXT, CLI_BENCH_SERVE, AT(load.tokenizer), NULL, 0, 0,
      "directory of the tokenizer that prompts are made with (default: --model)"},
+    {"tokenizer-mode", NULL, TEXT, CLI_BENCH_SERVE, AT(load.tokenizer_mode), "auto", 0, 0,
+     "auto or hf, which are the same here"},
+    {"skip-tokenizer-init", NULL, FLAG, CLI_BENCH_SERVE, AT(load.skip_tokenizer_init),
+     NULL, 0, 0, "no tokenizer: custom prompts as they are, one token of answer each"},
+    {"trust-remote-code", NULL, FLAG, CLI_BENCH_SERVE, AT(load.trust_remote_code), NULL,
+     0, 0, "taken for vLLM's sake: no code of a model's is ever run"},
     {"dataset-name", NULL, TEXT, CLI_BENCH_SERVE, AT(load.dataset), "random", 0, 0,
-     "random: prompts of random tokens"},
-    {"num-prompts", NULL, COUNT, CLI_BENCH_SERVE, AT(load.num_prompts), "1000", 1,
-     1 << 24, "requests"},
+     "random tokens; prefix_repetition: random beginnings, each for several prompts; "
+     "sharegpt or custom: from --dataset-path"},
+    {"dataset-path", NULL, TEXT, CLI_BENCH_SERVE, AT(load.dataset_path), NULL, 0, 0,
+     "sharegpt: JSON of {\"conversations\": [{\"value\"}, ...]}; custom: JSON lines of "
+     "{\"prompt\", \"output_tokens\"}"},
+    {"num-prompts", NULL, COUNT, CLI_BENCH_SERVE, AT(load.num_prompts), "1000", 0,
+     1 << 24, "requests; 0: all of a custom data set"},
+    {"no-oversample", NULL, FLAG, CLI_BENCH_SERVE, AT(load.no_oversample), NULL, 0, 0,
+     "fewer requests where the file has fewer, not some of them again"},
+    {"disable-shuffle", NULL, FLAG, CLI_BENCH_SERVE, AT(load.disable_shuffle), NULL, 0, 0,
+     "prompts in the file's order"},
+    {"skip-chat-template", NULL, FLAG, CLI_BENCH_SERVE, AT(load.skip_chat_template), NULL,
+     0, 0, "custom prompts as they are, not as a message of a chat"},
+    {"chat-template-kwargs", NULL, TEXT, CLI_BENCH_SERVE, AT(load.template_kwargs), NULL,
+     0, 0, "JSON object: variables for that template"},
+    {"custom-output-len", NULL, COUNT, CLI_BENCH_SERVE, AT(load.custom_output_len), "256",
+     -1, 1 << 24, "tokens of each answer; -1: as output_tokens says"},
+    {"sharegpt-output-len", NULL, COUNT, CLI_BENCH_SERVE, AT(load.sharegpt_output_len),
+     "0", 0, 1 << 24, "tokens of each answer (0: as many as that of the file has)"},
+    {"prefix-repetition-prefix-len", NULL, COUNT, CLI_BENCH_SERVE, AT(load.prefix_len),
+     "256", 1, 1 << 24, "tokens of each beginning"},
+    {"prefix-repetition-suffix-len", NULL, COUNT, CLI_BENCH_SERVE, AT(load.suffix_len),
+     "256", 1, 1 << 24, "tokens of each prompt behind it"},
+    {"prefix-repetition-num-prefixes", NULL, COUNT, CLI_BENCH_SERVE,
+     AT(load.num_prefixes), "10", 1, 1 << 24, "beginnings, of equally many prompts each"},
+    {"prefix-repetition-output-len", NULL, COUNT, CLI_BENCH_SERVE,
+     AT(load.prefix_output_len), "128", 1, 1 << 24, "tokens of each answer"},
     {"random-input-len", NULL, COUNT, CLI_BENCH_SERVE, AT(load.random_input_len), "1024",
      1, 1 << 24, "tokens of each prompt"},
     {"random-output-len", NULL, COUNT, CLI_BENCH_SERVE, AT(load.random_output_len), "128",
      1, 1 << 24, "tokens of each answer"},
-    {"random-range-ratio", NULL, NUMBER, CLI_BENCH_SERVE, AT(load.random_range_ratio),
-     "0", 0, 0.999999, "lengths from (1 - r) to (1 + r) times these"},
+    {"random-range-ratio", NULL, TEXT, CLI_BENCH_SERVE, AT(load.random_range_ratio), "0",
+     0, 0, "lengths from (1 - r) to (1 + r) times these; {\"input\": r, \"output\": r}"},
     {"random-prefix-len", NULL, COUNT, CLI_BENCH_SERVE, AT(load.random_prefix_len), "0",
      0, 1 << 24, "tokens that all prompts begin with, beside their own"},
     {"input-len", NULL, COUNT, CLI_BENCH_SERVE, AT(load.input_len), "0", 0, 1 << 24,
      "the same as random-input-len"},
     {"output-len", NULL, COUNT, CLI_BENCH_SERVE, AT(load.output_len), "0", 0, 1 << 24,
-     "the same as random-output-len"},
+     "the same as random-output-len, and for the other data sets"},
     {"request-rate", NULL, NUMBER, CLI_BENCH_SERVE, AT(load.request_rate), "inf", 1e-6,
      HUGE_VAL, "requests a second; inf: all at once"},
     {"burstiness", NULL, NUMBER, CLI_BENCH_SERVE, AT(load.burstiness), "1", 1e-3,
@@ -278,7 +372,7 @@ static const row rows[] = {
     {"ready-check-timeout-sec", NULL, COUNT, CLI_BENCH_SERVE, AT(load.ready_timeout_s),
      "0", 0, 1 << 20, "wait so long for the server's first answer; 0: no check"},
     {"ignore-eos", NULL, FLAG, CLI_BENCH_SERVE, AT(load.ignore_eos), NULL, 0, 0,
-     "answers of full length; always so for random prompts"},
+     "answers of full length; always so for random"},
     {"temperature", NULL, NUMBER, CLI_BENCH_SERVE, AT(load.temperature), "0", 0, 100,
      "0: greedy (default: the server's)"},
     {"top-k", NULL, COUNT, CLI_BENCH_SERVE, AT(load.top_k), "0", -1, 1 << 24,
@@ -377,16 +471,51 @@ static bool parse_scaled(const char *text, double *out_value) {
     return !*rest || !strcmp(rest, "i") || !strcmp(rest, "iB") || !strcmp(rest, "B");
 }
 
+char *cli_keep(const char *text) {
+    static struct kept {
+        struct kept *next;
+        char text[];
+    } * all;
+    struct kept *added = malloc(sizeof *added + strlen(text) + 1);
+    if (!added) return NULL;
+    added->next = all;
+    all = added;
+    return strcpy(added->text, text);
+}
+
+static bool add_word(cli_list *list, const char *text) {
+    if (!text || list->n == CLI_MAX_LIST - 1) return false;
+    list->items[list->n++] = text;
+    return true;
+}
+
+/* One word, or vLLM's form of several: '["a", "b"]'. */
+static bool add_words(cli_list *list, const char *text) {
+    cJSON *json = *text == '[' ? cJSON_Parse(text) : NULL;
+    if (!cJSON_IsArray(json)) {
+        cJSON_Delete(json);
+        return add_word(list, text);
+    }
+    bool fits = true;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, json) fits =
+        fits && cJSON_IsString(item) && add_word(list, cli_keep(item->valuestring));
+    cJSON_Delete(json);
+    return fits;
+}
+
+static bool parse_flag(const char *text, bool *out) {
+    *out = !strcmp(text, "1") || !strcasecmp(text, "true") || !strcasecmp(text, "yes");
+    return *out || !strcmp(text, "0") || !strcasecmp(text, "false") ||
+           !strcasecmp(text, "no");
+}
+
 /* False where the text is no value of this row. */
 static bool set_value(cli_options *options, const row *at, const char *text) {
     double value = 0;
     switch (at->kind) {
     case TEXT: *(const char **)field_of(options, at) = text; return true;
-    case FLAG:
-        *(bool *)field_of(options, at) =
-            !strcmp(text, "1") || !strcasecmp(text, "true") || !strcasecmp(text, "yes");
-        return *(bool *)field_of(options, at) || !strcmp(text, "0") ||
-               !strcasecmp(text, "false") || !strcasecmp(text, "no");
+    case FLAG: return parse_flag(text, (bool *)field_of(options, at));
     case COUNT:
     case BYTES:
         if (!parse_scaled(text, &value) || value != floor(value) || value < at->least ||
@@ -404,12 +533,7 @@ static bool set_value(cli_options *options, const row *at, const char *text) {
         return true;
     }
     case LIST:
-    case EACH: {
-        cli_list *list = field_of(options, at);
-        if (list->n == CLI_MAX_LIST - 1) return false;
-        list->items[list->n++] = text;
-        return true;
-    }
+    case EACH: return add_words(field_of(options, at), text);
     }
     return false;
 }
@@ -428,7 +552,7 @@ static int complain_value(const row *at, const char *where, const char *text) {
     if (at->kind == FLAG)
         fprintf(stderr, "true or false\n");
     else if (is_list(at))
-        fprintf(stderr, "at most %d words\n", CLI_MAX_LIST - 1);
+        fprintf(stderr, "at most %d words, or a JSON list of them\n", CLI_MAX_LIST - 1);
     else if (at->most >= 0x1p53)
         fprintf(stderr, "a number from %g\n", at->least);
     else
@@ -449,29 +573,42 @@ static int set_standard(cli_options *options, int commands) {
         variable_of(at, variable, sizeof variable);
         const char *text = getenv(variable);
         if (!text || !(at->commands & commands)) continue;
+        if (is_list(at)) *(cli_list *)field_of(options, at) = (cli_list){0};
         if (!set_value(options, at, text)) return complain_value(at, variable, text);
         options->is_set[i] = true;
     }
     return CLI_OK;
 }
 
-/* name runs to '=' or the end; dashes and underscores are the same. */
-static bool same_name(const char *name, size_t size, const char *expected) {
-    if (strlen(expected) != size) return false;
+bool cli_is_named(const char *text, const char *ends, const char *name) {
+    size_t size = strcspn(text, ends);
+    if (!name || strlen(name) != size) return false;
     for (size_t i = 0; i < size; i++)
-        if (name[i] != expected[i] && !(name[i] == '_' && expected[i] == '-'))
-            return false;
+        if (text[i] != name[i] && !(text[i] == '_' && name[i] == '-')) return false;
     return true;
+}
+
+const char *cli_negated_name(const char *word) {
+    bool is_negated = !strncmp(word, "--no-", 5) || !strncmp(word, "--no_", 5);
+    return is_negated ? word + 5 : NULL;
+}
+
+bool cli_is_among(const char *text, const char *words,
+                  int (*compare)(const char *a, const char *b, size_t size)) {
+    for (size_t size;; words += size + 1) {
+        size = strcspn(words, "|");
+        if (strlen(text) == size && !compare(words, text, size)) return true;
+        if (!words[size]) return false;
+    }
 }
 
 static const row *find_row(const char *word, int commands) {
     bool is_long = word[1] == '-';
     const char *name = word + (is_long ? 2 : 1);
-    size_t size = strcspn(name, "=");
     for (size_t i = 0; i < N_ROWS; i++) {
         if (!(rows[i].commands & commands)) continue;
-        if (is_long && same_name(name, size, rows[i].name)) return &rows[i];
-        if (rows[i].alias && same_name(name, size, rows[i].alias)) return &rows[i];
+        if (is_long && cli_is_named(name, "=", rows[i].name)) return &rows[i];
+        if (cli_is_named(name, "=", rows[i].alias)) return &rows[i];
     }
     return NULL;
 }
@@ -479,10 +616,32 @@ static const row *find_row(const char *word, int commands) {
 /* "--no-NAME", for every flag. */
 static const row *find_negated(const char *word, int commands) {
     char positive[80];
-    if (strncmp(word, "--no-", 5) != 0 && strncmp(word, "--no_", 5) != 0) return NULL;
-    snprintf(positive, sizeof positive, "--%s", word + 5);
+    const char *name = cli_negated_name(word);
+    if (!name) return NULL;
+    snprintf(positive, sizeof positive, "--%s", name);
     const row *at = find_row(positive, commands);
-    return at && at->kind == FLAG && !strchr(word, '=') ? at : NULL;
+    return at && at->kind == FLAG ? at : NULL;
+}
+
+/* A flag's value under "--no-NAME"; what is no such value stays what it is. */
+static const char *negate(const char *value) {
+    bool flag;
+    if (!parse_flag(value, &flag)) return value;
+    return flag ? "0" : "1";
+}
+
+/* What `vllm serve` has and there is nothing to do for. */
+static int take_vllm_option(const cli_vllm_option *option, const char *command, int argc,
+                            char **argv, int *i) {
+    const char *word = argv[*i], *value = cli_vllm_value(word);
+    if (!value && cli_vllm_takes_value(option)) {
+        if (*i + 1 == argc) {
+            fprintf(stderr, "cohort %s: %s needs a value\n", command, word);
+            return CLI_USAGE;
+        }
+        value = argv[++*i];
+    }
+    return cli_vllm_take(option, command, word, value) ? CLI_OK : CLI_USAGE;
 }
 
 static int parse_word(cli_options *options, int commands, const char *command, int argc,
@@ -500,6 +659,9 @@ static int parse_word(cli_options *options, int commands, const char *command, i
     }
     const row *at = find_row(word, commands), *negated = NULL;
     if (!at) at = negated = find_negated(word, commands);
+    const cli_vllm_option *of_vllm =
+        !at && commands & (CLI_SERVE | CLI_BATCH) ? cli_vllm_find(word) : NULL;
+    if (of_vllm) return take_vllm_option(of_vllm, command, argc, argv, i);
     if (!at) {
         fprintf(stderr, "cohort %s: unknown option '%s'; see cohort %s --help\n", command,
                 word, command);
@@ -509,13 +671,14 @@ static int parse_word(cli_options *options, int commands, const char *command, i
     if (value)
         value++;
     else if (at->kind == FLAG)
-        value = negated ? "0" : "1";
+        value = "1";
     else if (*i + 1 < argc)
         value = argv[++*i];
     else {
         fprintf(stderr, "cohort %s: %s needs a value\n", command, word);
         return CLI_USAGE;
     }
+    if (negated) value = negate(value);
     /* The command line takes the place of the environment, word by word of a list. */
     if (is_list(at) && !options->is_given[at - rows])
         *(cli_list *)field_of(options, at) = (cli_list){0};
@@ -527,25 +690,66 @@ static int parse_word(cli_options *options, int commands, const char *command, i
     return CLI_OK;
 }
 
+/* The file of --config, or of its variable. */
+static int parse_config(cli_options *options, int commands, const char *command, int argc,
+                        char **argv) {
+    static cli_config_words words; /* some KiB */
+    const char *path = options->config_file;
+    for (int i = 1; i < argc && commands & (CLI_SERVE | CLI_BATCH); i++)
+        if (!strncmp(argv[i], "--config=", 9))
+            path = argv[i] + 9;
+        else if (!strcmp(argv[i], "--config") && i + 1 < argc)
+            path = argv[++i];
+    if (!path) return CLI_OK;
+    int result = cli_config_read(path, &words) ? CLI_OK : CLI_USAGE;
+    for (int i = 0; i < words.n && result == CLI_OK; i++) {
+        result = parse_word(options, commands, command, words.n, words.items, &i);
+        if (result != CLI_OK)
+            fprintf(stderr, "cohort %s: that is of %s\n", command, path);
+    }
+    memset(options->is_given, 0, sizeof options->is_given); /* not on the command line */
+    return result;
+}
+
+static void print_vllm_option(void *user_data, const char *text) {
+    size_t *column = user_data, size = strlen(text) + 1;
+    bool is_first = *column == 0, breaks = *column + size > 90;
+    printf("%s%s%s", is_first ? "" : ",", is_first || breaks ? "\n    " : " ", text);
+    *column = is_first || breaks ? 4 + size : *column + size + 1;
+}
+
+/* In a few lines: nobody chooses these, they come with a command line of vLLM's. */
+static void print_vllm_options(void) {
+    size_t column = 0;
+    printf(
+        "\nalso taken, as vllm serve has them, without effect; where a value is named, "
+        "for that\nonly:");
+    cli_vllm_each(print_vllm_option, &column);
+    printf("\n");
+}
+
 int cli_options_parse(cli_options *options, int commands, const char *command, int argc,
                       char **argv) {
     int result = set_standard(options, commands);
-    bool model_from_environment = options->is_set[0];
+    if (result == CLI_OK) result = parse_config(options, commands, command, argc, argv);
+    bool has_model = options->is_set[0];
     options->is_set[0] = false;
     for (int i = 1; result == CLI_OK && i < argc; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             printf("usage: cohort %s%s [options]\n\n", command,
                    commands & CLI_ENGINE ? " MODEL_DIR" : "");
-            cli_options_print(stdout, commands, false, NULL);
+            cli_options_print(stdout, commands);
+            if (commands & (CLI_SERVE | CLI_BATCH)) print_vllm_options();
             return CLI_HELP;
         }
         result = parse_word(options, commands, command, argc, argv, &i);
     }
-    options->is_set[0] |= model_from_environment;
+    options->is_set[0] |= has_model;
     return result;
 }
 
-static void print_value(FILE *out, const cli_options *options, const row *at) {
+void cli_options_print_value(FILE *out, const cli_options *options, size_t i) {
+    const row *at = &rows[i];
     const void *field = (const char *)options + at->offset;
     if (at->kind == TEXT)
         fprintf(out, "%s",
@@ -553,8 +757,8 @@ static void print_value(FILE *out, const cli_options *options, const row *at) {
     else if (at->kind == FLAG)
         fprintf(out, "%s", *(const bool *)field ? "true" : "false");
     else if (is_list(at))
-        for (int i = 0; i < ((const cli_list *)field)->n; i++)
-            fprintf(out, "%s%s", i ? " " : "", ((const cli_list *)field)->items[i]);
+        for (int n = 0; n < ((const cli_list *)field)->n; n++)
+            fprintf(out, "%s%s", n ? " " : "", ((const cli_list *)field)->items[n]);
     else if (at->kind == COUNT || at->kind == BYTES)
         fprintf(out, "%lld", (long long)*(const int64_t *)field);
     else
@@ -566,20 +770,11 @@ static const char *const units[] = {"TEXT", "N", "BYTES",   "SECONDS",
                                     "X",    "",  "TEXT...", "TEXT"};
 _Static_assert(sizeof units / sizeof *units == EACH + 1, "a word for each kind");
 
-void cli_options_print(FILE *out, int commands, bool with_values,
-                       const cli_options *options) {
+void cli_options_print(FILE *out, int commands) {
     for (size_t i = 0; i < N_ROWS; i++) {
         const row *at = &rows[i];
-        char variable[80], name[80];
+        char name[80];
         if (!(at->commands & commands)) continue;
-        variable_of(at, variable, sizeof variable);
-        if (with_values) {
-            fprintf(out, "%s=", variable);
-            print_value(out, options, at);
-            fprintf(out, "\n    # --%s %s: %s (default: %s)\n", at->name, units[at->kind],
-                    at->help, at->standard ? at->standard : "none");
-            continue;
-        }
         snprintf(name, sizeof name, "%s%s%s--%s %s", at->alias ? "-" : "",
                  at->alias ? at->alias : "", at->alias ? ", " : "", at->name,
                  units[at->kind]);
@@ -599,7 +794,9 @@ void cli_options_each(int commands,
                                 .alias = at->alias,
                                 .value = units[at->kind],
                                 .standard = at->standard,
-                                .help = at->help};
+                                .help = at->help,
+                                .commands = at->commands,
+                                .row = i};
         variable_of(at, text.variable, sizeof text.variable);
         each(user_data, &text);
     }
@@ -632,6 +829,24 @@ bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count) {
 
 static int64_t nanoseconds(double seconds) { return (int64_t)(seconds * 1e9); }
 
+int cli_content_format(const cli_options *options, cohort_content_format *out_format) {
+    static const char *const words[] = {"auto", "string", "openai"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(options->content_format, words[i])) {
+            *out_format = (cohort_content_format)i;
+            return CLI_OK;
+        }
+    fprintf(stderr,
+            "cohort: --chat-template-content-format %s: it is auto, string or openai\n",
+            options->content_format);
+    return CLI_USAGE;
+}
+
+/* Errors reach the user by whoever fails; what is only odd, or takes long, by nobody. */
+static void show_warning(void *user_data, cohort_log_level level, const char *line) {
+    if (level == COHORT_LOG_WARNING) cohort_log_to_stderr(user_data, level, line);
+}
+
 int cli_engine_options(const cli_options *options, cohort_engine_options *out_options) {
     cohort_log_level level;
     if (options->log_level && !cohort_log_level_parse(options->log_level, &level)) {
@@ -640,7 +855,10 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
                 options->log_level);
         return CLI_USAGE;
     }
-    if (options->log_level) cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
+    if (options->log_level)
+        cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
+    else
+        cohort_log_set_sink(show_warning, COHORT_LOG_WARNING, NULL);
     const char *backend = options->backend;
     if (!backend) backend = options->tp * options->pp > 1 ? "mp" : "uni";
     if (strcmp(backend, "uni") && strcmp(backend, "mp") && strcmp(backend, "ray")) {
@@ -654,6 +872,9 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
     engine.executor.tp = (int32_t)options->tp;
     engine.executor.pp = (int32_t)options->pp;
     engine.executor.instance = options->instance;
+    engine.executor.cancel_fd = options->cancel_fd;
+    if (options->worker_extension && options->worker_extension[0])
+        engine.executor.worker_extension = options->worker_extension;
     engine.executor.ray = options->ray;
     engine.executor.ray.placement_timeout_ns =
         nanoseconds(options->ray_placement_timeout_s);
@@ -663,6 +884,9 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
     engine.executor.hang_timeout_ns = nanoseconds(options->hang_timeout_s);
     engine.executor.shutdown_timeout_ns = nanoseconds(options->shutdown_timeout_s);
     engine.model = options->model_dir;
+    engine.tokenizer = options->tokenizer_dir;
+    engine.generation_config = options->generation_config;
+    engine.override_generation_config = options->override_generation_config;
     engine.dtype = options->dtype;
     engine.load_format = options->load_format;
     engine.seed = (uint64_t)options->seed;
@@ -691,7 +915,16 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
 int cli_fail(const char *what) {
     const cohort_error *error = cohort_last_error();
     fprintf(stderr, "cohort: %s: %s\n", what, error->message);
+    if (error->code == COHORT_E_CANCELLED && cli_signals_first())
+        return 128 + cli_signals_first();
     return error->code == COHORT_E_INVALID ? CLI_USAGE : CLI_FAILED;
+}
+
+int cli_catch_signals(cli_options *options) {
+    int result = cli_signals_catch();
+    options->is_cancelled = cli_signals_seen;
+    options->cancel_fd = cli_signals_fd();
+    return result;
 }
 
 void cli_print_ranks(const cohort_executor *executor) {

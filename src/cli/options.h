@@ -4,18 +4,20 @@
  *
  * --help, `cohort config`, parsing and the environment variables are all made from it.
  * Names are vLLM's where it has one; dashes and underscores are the same.  An option is
- * taken from the command line, else from COHORT_NAME in the environment, else its
- * default.
+ * taken from the command line, else from the file of --config, else from COHORT_NAME in
+ * the environment, else its default.  Options of vLLM's that leave nothing to do are in
+ * vllm_options.h.
  */
 #ifndef COHORT_CLI_OPTIONS_H
 #define COHORT_CLI_OPTIONS_H
 
 #include <stdio.h>
 
+#include "chat/chat.h"
 #include "cohort/engine.h"
 
 enum {
-    CLI_MAX_OPTIONS = 160,
+    CLI_MAX_OPTIONS = 256,
     CLI_MAX_STOP = 16,
     CLI_MAX_LIST = 16,
     CLI_PATH_BYTES = 4096,
@@ -38,6 +40,7 @@ enum {
     CLI_COMPLETE = 256,
     CLI_CHAT = 512,
     CLI_BATCH = 1024,
+    CLI_DOCTOR = 2048,
 };
 
 /* Words of an option that takes several: --api-key a b. */
@@ -51,22 +54,31 @@ typedef struct cli_load_options {
     const char *backend, *endpoint, *dataset, *tokenizer, *served_name, *label;
     const char *percentile_metrics, *metric_percentiles, *result_dir, *result_filename;
     const char *extra_body, *request_id_prefix;
+    const char *dataset_path, *template_kwargs, *tokenizer_mode, *random_range_ratio;
+    int64_t custom_output_len, sharegpt_output_len;
+    int64_t prefix_len, suffix_len, num_prefixes, prefix_output_len; /* repeated */
     int64_t random_input_len, random_output_len, random_prefix_len, input_len, output_len;
     int64_t num_prompts, max_concurrency, seed, num_warmups, logprobs, top_k;
     int64_t ready_timeout_s, ramp_start_rps, ramp_end_rps;
     const char *ramp_strategy;
-    double random_range_ratio, request_rate, burstiness;
+    double request_rate, burstiness;
     double temperature, top_p, min_p;
     double repetition_penalty, presence_penalty, frequency_penalty;
     cli_list metadata, goodput, headers;
     bool ignore_eos, save_result, save_detailed, append_result, disable_tqdm, insecure;
+    bool no_oversample, disable_shuffle, skip_chat_template, skip_tokenizer_init;
+    bool trust_remote_code; /* there is none */
 } cli_load_options;
 
 typedef struct cli_options {
     /* engine */
-    char model_dir[CLI_PATH_BYTES];     /* once cli_find_model has found it */
+    /* Once cli_find_model has found them; without --tokenizer it is the model's. */
+    char model_dir[CLI_PATH_BYTES], tokenizer_dir[CLI_PATH_BYTES];
     bool (*is_cancelled)(void *unused); /* a signal came; NULL: not asked */
-    const char *revision, *download_dir;
+    int cancel_fd;                      /* readable then; 0: not asked */
+    const char *config_file, *worker_extension;
+    const char *revision, *download_dir, *tokenizer;
+    const char *generation_config, *override_generation_config;
     const char *model, *backend, *dtype, *load_format, *layer_partition, *threads_bind,
         *isa;
     const char *log_level, *instance;
@@ -100,11 +112,18 @@ typedef struct cli_options {
     cli_load_options load;
     /* serve */
     const char *host, *uds, *ssl_certfile, *ssl_keyfile;
-    const char *chat_template;
-    cli_list served_names, api_keys, allowed_origins;
-    int64_t port, max_logprobs, max_body_bytes, max_connections, max_waiting;
+    const char *chat_template, *content_format;
+    const char *reasoning_parser, *tool_call_parser;
+    bool auto_tool_choice;
+    cli_list served_names, api_keys, allowed_origins, allowed_methods, allowed_headers;
+    bool allow_credentials, log_requests, no_stats, prompt_tokens_details, force_usage;
+    const char *response_role, *root_path, *http_log_level, *template_defaults;
+    const char *quiet_paths;
+    int64_t port, max_logprobs, max_body_bytes, max_held_bytes, max_connections,
+        max_waiting;
     double idle_timeout_s, request_timeout_s, drain_timeout_s, stats_interval_s;
-    bool request_id_headers, tokens_as_ids, no_access_log;
+    bool request_id_headers, tokens_as_ids, no_access_log, stop_with_stdin;
+    bool trust_request_template;
     /* By row of the table: given on the command line or in the environment. */
     bool is_set[CLI_MAX_OPTIONS];
     bool is_given[CLI_MAX_OPTIONS]; /* on the command line */
@@ -114,10 +133,12 @@ typedef struct cli_options {
  * stderr) or CLI_HELP (printed). */
 int cli_options_parse(cli_options *options, int commands, const char *command, int argc,
                       char **argv);
+/* A copy that lives as long as the process, as words of argv do; NULL: no memory. */
+char *cli_keep(const char *text);
 /* Was this field of options given? */
 bool cli_options_given(const cli_options *options, const void *field);
-void cli_options_print(FILE *out, int commands, bool with_values,
-                       const cli_options *options);
+/* What --help shows. */
+void cli_options_print(FILE *out, int commands);
 /* One option, for whoever writes about them. */
 typedef struct cli_option_text {
     const char *name, *alias; /* without dashes; alias: NULL, or after one dash */
@@ -125,10 +146,22 @@ typedef struct cli_option_text {
     const char *standard;     /* default, or NULL */
     const char *help;
     char variable[80]; /* of the environment */
+    int commands;      /* that have it */
+    size_t row;
 } cli_option_text;
 void cli_options_each(int commands,
                       void (*each)(void *user_data, const cli_option_text *option),
                       void *user_data);
+/* The value of a row, as it would be written. */
+void cli_options_print_value(FILE *out, const cli_options *options, size_t row);
+/* Is what there is before one of the ends the name, dashes and underscores the same?
+ * NULL is no name. */
+bool cli_is_named(const char *text, const char *ends, const char *name);
+/* What is behind "--no-" or "--no_", or NULL. */
+const char *cli_negated_name(const char *word);
+/* Is it one of "a|b|c", by strncmp or strncasecmp? */
+bool cli_is_among(const char *text, const char *words,
+                  int (*compare)(const char *a, const char *b, size_t size));
 /* "1,2,3"; false where it is no such list.  The caller frees. */
 bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count);
 
@@ -136,11 +169,18 @@ bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count);
  * need be.  CLI_OK, or an exit code with a line on stderr. */
 int cli_find_model(cli_options *options);
 /* The same for a tokenizer alone, without weights. */
-int cli_find_tokenizer(const char *name, char out_dir[CLI_PATH_BYTES]);
+int cli_find_tokenizer(const cli_options *options, const char *name,
+                       char out_dir[CLI_PATH_BYTES]);
+/* CLI_OK, or CLI_USAGE with a line on stderr. */
+int cli_content_format(const cli_options *options, cohort_content_format *out_format);
 /* Engine options from the table; CLI_OK, or CLI_USAGE with a line on stderr. */
 int cli_engine_options(const cli_options *options, cohort_engine_options *out_options);
-/* Prints the last error as one line; the exit code that goes with it. */
+/* Prints the last error as one line; the exit code that goes with it, or with the signal
+ * that it is due to. */
 int cli_fail(const char *what);
+/* SIGINT and SIGTERM end the search for a model and the start of an engine (signals.h);
+ * CLI_OK, or CLI_FAILED with a line on stderr. */
+int cli_catch_signals(cli_options *options);
 /* A table of where each rank is. */
 void cli_print_ranks(const cohort_executor *executor);
 /* --verbose: phases and ranks. */
@@ -148,6 +188,7 @@ void cli_print_start(cohort_engine *engine);
 
 int cli_generate(int argc, char **argv);
 int cli_worker(int argc, char **argv);
+int cli_doctor(int argc, char **argv);
 int cli_stat(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_bench_serve(int argc, char **argv);

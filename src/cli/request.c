@@ -76,6 +76,24 @@ static bool read_stop(reader *self, const cJSON *value) {
     return true;
 }
 
+static bool read_bad_words(reader *self, const cJSON *list) {
+    cohort_request *request = &self->out->request;
+    const cJSON *item;
+    if (!cJSON_IsArray(list)) return REFUSE(self, "bad_words is no list");
+    free(self->out->bad_words);
+    self->out->bad_words =
+        calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *self->out->bad_words);
+    if (!self->out->bad_words) return REFUSE(self, "out of memory");
+    request->bad_words = self->out->bad_words;
+    request->n_bad_words = 0;
+    cJSON_ArrayForEach(item, list) {
+        if (!cJSON_IsString(item) || !*item->valuestring)
+            return REFUSE(self, "bad_words holds something that is no text");
+        self->out->bad_words[request->n_bad_words++] = item->valuestring;
+    }
+    return true;
+}
+
 /* Plain fields: where they lie and what they may be. */
 static const struct field {
     const char *name;
@@ -122,6 +140,59 @@ static bool read_plain(reader *self, const struct field *field, const cJSON *val
     return true;
 }
 
+/* ---- chats ------------------------------------------------------------------------- */
+
+static const char *const chat_fields[] = {"messages",
+                                          "tools",
+                                          "documents",
+                                          "chat_template_kwargs",
+                                          "add_generation_prompt",
+                                          "continue_final_message"};
+
+static bool open_chat(reader *self, const cli_options *options, cohort_chat **chat) {
+    cohort_content_format format;
+    if (*chat) return true;
+    if (cli_content_format(options, &format) != CLI_OK)
+        return REFUSE(self, "no format of content"); /* which was looked at before */
+    if (cohort_chat_open(options->tokenizer_dir, options->chat_template, format, chat) <
+        0)
+        return REFUSE(self, "%s", cohort_last_error()->message);
+    return true;
+}
+
+/* The prompt that the messages become. */
+static bool read_chat(reader *self, const cohort_engine *engine,
+                      const cohort_chat *chat) {
+    const cJSON *line = self->out->line;
+    const cJSON *adds = cJSON_GetObjectItemCaseSensitive(line, "add_generation_prompt");
+    cohort_request *request = &self->out->request;
+    const cohort_conversation conversation = {
+        .messages = cJSON_GetObjectItemCaseSensitive(line, "messages"),
+        .tools = cJSON_GetObjectItemCaseSensitive(line, "tools"),
+        .documents = cJSON_GetObjectItemCaseSensitive(line, "documents"),
+        .extra = cJSON_GetObjectItemCaseSensitive(line, "chat_template_kwargs"),
+        .add_generation_prompt = !adds || cJSON_IsTrue(adds),
+        .continue_final_message = cJSON_IsTrue(
+            cJSON_GetObjectItemCaseSensitive(line, "continue_final_message"))};
+    char *text;
+    size_t size;
+    if (conversation.add_generation_prompt && conversation.continue_final_message)
+        return REFUSE(self, "continue_final_message needs add_generation_prompt false");
+    if (!cJSON_IsArray(conversation.messages)) return REFUSE(self, "messages is no list");
+    if (request->prompt || request->prompt_token_ids)
+        return REFUSE(self, "both messages and a prompt");
+    if (cohort_chat_render(chat, &conversation, &text, &size) < 0)
+        return REFUSE(self, "%s", cohort_last_error()->message);
+    cohort_status status = cohort_engine_tokenize(
+        engine, text, size, false, &self->out->prompt_ids, &request->n_prompt_token_ids);
+    free(text);
+    if (status < 0) return REFUSE(self, "%s", cohort_last_error()->message);
+    request->prompt_token_ids = self->out->prompt_ids;
+    return true;
+}
+
+/* ---- all of a request -------------------------------------------------------------- */
+
 static bool read_field(reader *self, const cJSON *value) {
     cohort_request *request = &self->out->request;
     const char *name = value->string;
@@ -138,10 +209,8 @@ static bool read_field(reader *self, const cJSON *value) {
         request->prompt_token_ids = self->out->prompt_ids;
         return read;
     }
-    if (!strcmp(name, "messages"))
-        return REFUSE(self,
-                      "messages need a chat template, which is not there yet; give the "
-                      "whole prompt");
+    for (size_t i = 0; i < sizeof chat_fields / sizeof *chat_fields; i++)
+        if (!strcmp(name, chat_fields[i])) return true; /* together, behind the others */
     if (!strcmp(name, "logit_bias")) return read_bias(self, value);
     if (!strcmp(name, "stop")) return read_stop(self, value);
     if (!strcmp(name, "seed")) {
@@ -159,6 +228,13 @@ static bool read_field(reader *self, const cJSON *value) {
         request->sampling.n_stop_tokens = (uint32_t)n;
         return true;
     }
+    if (!strcmp(name, "allowed_token_ids")) {
+        bool read = read_ids(self, name, value, &self->out->allowed_ids,
+                             &request->n_allowed_token_ids);
+        request->allowed_token_ids = self->out->allowed_ids;
+        return read;
+    }
+    if (!strcmp(name, "bad_words")) return read_bad_words(self, value);
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (!strcmp(name, fields[i].name)) return read_plain(self, &fields[i], value);
     return REFUSE(self, "unknown field '%.60s'", name);
@@ -229,8 +305,8 @@ int cli_request_from_options(cli_request *out, const cohort_engine *engine,
 }
 
 int cli_request_from_line(cli_request *out, const cohort_engine *engine,
-                          const cli_options *options, const char *line, size_t size,
-                          char *out_why, size_t why_size) {
+                          const cli_options *options, cohort_chat **chat,
+                          const char *line, size_t size, char *out_why, size_t why_size) {
     reader self = {out, out_why, why_size};
     int result = cli_request_from_options(out, engine, options, out_why, why_size);
     if (result != CLI_OK) return result;
@@ -240,10 +316,16 @@ int cli_request_from_line(cli_request *out, const cohort_engine *engine,
                  (int)(size < 60 ? size : 60), line);
         return CLI_USAGE;
     }
+    cohort_chat_keep_numbers(out->line, line, size);
     const cJSON *value;
     cJSON_ArrayForEach(value, out->line) if (!read_field(&self, value)) return CLI_USAGE;
+    if (cJSON_GetObjectItemCaseSensitive(out->line, "messages"))
+        return open_chat(&self, options, chat) && read_chat(&self, engine, *chat)
+                   ? CLI_OK
+                   : CLI_USAGE;
     if (!out->request.prompt && !out->request.prompt_token_ids) {
-        snprintf(out_why, why_size, "neither \"prompt\" nor \"prompt_token_ids\"");
+        snprintf(out_why, why_size,
+                 "none of \"prompt\", \"prompt_token_ids\" and \"messages\"");
         return CLI_USAGE;
     }
     return CLI_OK;
@@ -253,5 +335,7 @@ void cli_request_deinit(cli_request *request) {
     cJSON_Delete(request->line);
     free(request->prompt_ids);
     free(request->stop_ids);
+    free(request->allowed_ids);
+    free(request->bad_words);
     free(request->bias);
 }

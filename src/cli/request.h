@@ -5,12 +5,14 @@
 
 #include <cjson/cJSON.h>
 
+#include "chat/chat.h"
 #include "cli/options.h"
 
 typedef struct cli_request {
     cohort_request request; /* points into the following, and into the options */
     cJSON *line;            /* what its texts belong to */
-    int32_t *prompt_ids, *stop_ids;
+    int32_t *prompt_ids, *stop_ids, *allowed_ids;
+    const char **bad_words;
     cohort_token_bias *bias;
     const char *stop[CLI_MAX_STOP];
 } cli_request;
@@ -19,10 +21,11 @@ typedef struct cli_request {
  * CLI_USAGE out_why says what is wrong; deinit frees in either case. */
 int cli_request_from_options(cli_request *out, const cohort_engine *engine,
                              const cli_options *options, char *out_why, size_t why_size);
-/* The same, overridden by the fields of a line. */
+/* The same, overridden by the fields of a line.  chat: NULL until a line has messages,
+ * then the model's, which the caller closes. */
 int cli_request_from_line(cli_request *out, const cohort_engine *engine,
-                          const cli_options *options, const char *line, size_t size,
-                          char *out_why, size_t why_size);
+                          const cli_options *options, cohort_chat **chat,
+                          const char *line, size_t size, char *out_why, size_t why_size);
 void cli_request_deinit(cli_request *request);
 
 #endif /* COHORT_CLI_REQUEST_H */

@@ -7,10 +7,10 @@
  * drawn: so a line of a batch is answered by what answers the same request under
  * `cohort serve`, and a crash leaves nothing behind.  All lines are read before a model
  * is loaded; answers are written in the order of the lines, into a file that takes its
- * name once it is whole. */
+ * name once it is whole.  A rank that dies ends the batch: requests that it leaves
+ * without an answer are no answers, and go to a file of their own, to be asked again. */
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -19,19 +19,11 @@
 
 #include "base/random.h"
 #include "cli/serve.h"
+#include "cli/signals.h"
 #include "client/client.h"
 #include "cohort/clock.h"
 
 enum { MAX_ACTIVE = 512, SLICE_MS = 100, PATH_BYTES = 4096 };
-
-static volatile sig_atomic_t interrupted; /* the signal's number */
-
-static void on_interrupt(int number) { interrupted = number; }
-
-static bool is_interrupted(void *unused) {
-    (void)unused;
-    return interrupted != 0;
-}
 
 typedef struct batch_line {
     struct batch *batch;
@@ -42,7 +34,7 @@ typedef struct batch_line {
 typedef struct batch {
     const cli_options *options;
     batch_line *lines;
-    size_t n_lines, capacity, n_sent, n_written;
+    size_t n_lines, capacity, n_sent, n_written, n_refused;
     int32_t n_active;
     uint64_t stream, n_drawn; /* of ids */
     cohort_server *server;
@@ -50,6 +42,7 @@ typedef struct batch {
     char key[33];
     FILE *out;
     char part[PATH_BYTES];
+    bool has_failed, keeps_part; /* the engine; what there is of the output */
 } batch;
 
 /* ---- the input --------------------------------------------------------------------- */
@@ -165,12 +158,20 @@ static void write_ready(batch *self) {
         free(line->answer);
         line->answer = NULL;
     }
+    fflush(self->out);
 }
 
 static void take_answer(void *user_data, const cohort_client_result *result) {
     batch_line *line = user_data;
     batch *self = line->batch;
     cohort_body out = {0};
+    cohort_error failure;
+    self->n_active--;
+    if ((result->status == 0 || result->status >= 500) &&
+        cohort_server_failure(self->server, &failure) < 0) {
+        self->has_failed = true;
+        return;
+    }
     bool is_json = result->body_bytes && (result->body[0] == '{');
     int status = result->status ? result->status : 500;
     cohort_body_puts(&out, "{\"id\": \"vllm-");
@@ -186,6 +187,7 @@ static void take_answer(void *user_data, const cohort_client_result *result) {
         cohort_body_add(&out, result->body, result->body_bytes);
         cohort_body_puts(&out, "}, \"error\": null}");
     } else {
+        self->n_refused++;
         const char *why =
             result->status ? "Request must not be sent in stream mode" : result->error;
         cohort_body_puts(&out, "null}, \"error\": ");
@@ -197,7 +199,6 @@ static void take_answer(void *user_data, const cohort_client_result *result) {
     }
     if (out.is_short) abort();
     line->answer = out.bytes;
-    self->n_active--;
     write_ready(self);
 }
 
@@ -216,18 +217,78 @@ static int send_line(batch *self, batch_line *line) {
 
 static int answer_all(batch *self) {
     bool shows = isatty(STDERR_FILENO);
-    while (self->n_written < self->n_lines && !interrupted) {
-        for (; self->n_sent < self->n_lines && self->n_active < MAX_ACTIVE;
+    while (self->n_written < self->n_lines && !cli_signals_first() &&
+           !(self->has_failed && !self->n_active)) {
+        for (; self->n_sent < self->n_lines && self->n_active < MAX_ACTIVE &&
+               !self->has_failed;
              self->n_sent++) {
             int result = send_line(self, &self->lines[self->n_sent]);
             if (result != CLI_OK) return result;
         }
         if (cohort_client_run(self->client, cohort_deadline_ms(SLICE_MS)) < 0)
             return cli_fail("waiting for answers");
-        if (shows) fprintf(stderr, "\r%zu/%zu", self->n_written, self->n_lines);
+        if (shows)
+            fprintf(stderr, "\r%zu of %zu answered", self->n_written, self->n_lines);
     }
     if (shows) fprintf(stderr, "\n");
-    return interrupted ? 128 + interrupted : CLI_OK;
+    if (self->n_refused)
+        fprintf(stderr,
+                "cohort run-batch: %zu of %zu requests were refused; their lines "
+                "of the output say why\n",
+                self->n_refused, self->n_lines);
+    return cli_signals_first() ? 128 + cli_signals_first() : CLI_OK;
+}
+
+/* Behind a failure: the answers that wait for earlier ones, and elsewhere, if there is a
+ * file, the requests without one.  Their number, and the first. */
+static size_t part_lines(batch *self, FILE *rest, const batch_line **out_first) {
+    size_t n_lost = 0;
+    cohort_body text = {0};
+    for (size_t i = self->n_written; i < self->n_lines; i++) {
+        const batch_line *line = &self->lines[i];
+        if (line->answer) {
+            fprintf(self->out, "%s\n", line->answer);
+            continue;
+        }
+        if (!n_lost++) *out_first = line;
+        cohort_body_puts(&text, "{\"custom_id\": ");
+        cohort_body_json(&text, line->custom_id, strlen(line->custom_id));
+        cohort_body_puts(&text, ", \"method\": \"POST\", \"url\": ");
+        cohort_body_json(&text, line->url, strlen(line->url));
+        cohort_body_printf(&text, ", \"body\": %s}\n", line->body);
+    }
+    if (text.is_short) abort();
+    if (rest && n_lost) fwrite(text.bytes, 1, text.size, rest);
+    cohort_body_deinit(&text);
+    return n_lost;
+}
+
+static int tell_failure(batch *self) {
+    char path[PATH_BYTES + 8];
+    const batch_line *first = NULL;
+    cohort_error failure;
+    cohort_server_failure(self->server, &failure);
+    snprintf(path, sizeof path, "%s.rest", self->options->batch_output);
+    FILE *rest = self->out == stdout ? NULL : fopen(path, "we");
+    int err = rest ? 0 : errno;
+    size_t n_lost = part_lines(self, rest, &first);
+    if (rest && fclose(rest)) err = errno;
+    self->keeps_part = true;
+    fprintf(stderr,
+            "cohort run-batch: %s: %zu of %zu requests have no answer, \"%.60s\" the "
+            "first",
+            failure.message, n_lost, self->n_lines, first ? first->custom_id : "");
+    if (rest && !err)
+        fprintf(stderr,
+                "; they are in %s, which --input-file takes, and the answers that there "
+                "are in %s",
+                path, self->part);
+    else if (self->out != stdout)
+        fprintf(stderr,
+                "; the answers that there are in %s, and %s cannot be written: %s",
+                self->part, path, strerror(err));
+    fprintf(stderr, "\n");
+    return CLI_FAILED;
 }
 
 /* ---- the command ------------------------------------------------------------------- */
@@ -245,14 +306,18 @@ static int start(batch *self) {
     server.port = 0;
     server.uds = NULL;
     server.print = NULL;
-    server.log_requests = false;
+    server.log_answers = false;
     server.max_connections = MAX_ACTIVE + 16;
     server.idle_timeout_s = 1e6; /* an answer may take its time */
     server.api_keys[0] = self->key;
     server.api_keys[1] = NULL;
     int result = cli_engine_options(self->options, &engine_options);
+    if (result == CLI_OK)
+        result = cli_content_format(self->options, &server.content_format);
     if (result != CLI_OK) return result;
     if (cohort_server_bind(&server, &self->server) < 0) return cli_fail("starting");
+    if (cohort_server_use_model(self->server, self->options->tokenizer_dir) < 0)
+        return cli_fail("starting");
     if (cohort_engine_start(&engine_options, &engine) < 0) return cli_fail("starting");
     if (self->options->verbose) cli_print_start(engine);
     if (cohort_server_open(self->server, engine) < 0) return cli_fail("starting");
@@ -275,6 +340,39 @@ static int open_output(batch *self) {
     return CLI_USAGE;
 }
 
+static bool is_there(const char *path, const char *suffix, struct stat *out) {
+    char whole[PATH_BYTES + 8];
+    snprintf(whole, sizeof whole, "%s%s", path, suffix);
+    return stat(whole, out) == 0;
+}
+
+/* What a batch that failed left behind is nowhere else. */
+static int check_left_over(const batch *self) {
+    const char *path = self->options->batch_output;
+    struct stat part, rest;
+    if (!strcmp(path, "-") || !is_there(path, ".part", &part) ||
+        !is_there(path, ".rest", &rest))
+        return CLI_OK;
+    fprintf(stderr,
+            "cohort run-batch: %s.part and %s.rest are of a batch that failed, and would "
+            "be written over; move both away, or give another --output-file\n",
+            path, path);
+    return CLI_USAGE;
+}
+
+/* Every request has its answer: those of an earlier run that had none are no news, if
+ * they are not our input. */
+static void drop_rest(const batch *self) {
+    char path[PATH_BYTES + 8];
+    struct stat rest, input;
+    if (!is_there(self->options->batch_output, ".rest", &rest)) return;
+    if (stat(self->options->batch_input, &input) == 0 && input.st_dev == rest.st_dev &&
+        input.st_ino == rest.st_ino)
+        return;
+    snprintf(path, sizeof path, "%s.rest", self->options->batch_output);
+    remove(path);
+}
+
 static int close_output(batch *self, int result) {
     if (!self->out) return result;
     bool is_file = self->out != stdout;
@@ -282,11 +380,12 @@ static int close_output(batch *self, int result) {
     if ((is_file ? fclose(self->out) : fflush(self->out)) != 0) fine = false;
     if (result == CLI_OK && fine && is_file)
         fine = rename(self->part, self->options->batch_output) == 0;
+    if (result == CLI_OK && fine && is_file) drop_rest(self);
     if (result == CLI_OK && !fine) {
         fprintf(stderr, "cohort run-batch: writing --output-file: %s\n", strerror(errno));
         result = CLI_FAILED;
     }
-    if (is_file && result != CLI_OK) remove(self->part);
+    if (is_file && result != CLI_OK && !self->keeps_part) remove(self->part);
     return result;
 }
 
@@ -299,16 +398,15 @@ int cli_run_batch(int argc, char **argv) {
         fprintf(stderr, "cohort run-batch: give --input-file and --output-file\n");
         return CLI_USAGE;
     }
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    options.is_cancelled = is_interrupted;
     batch self = {.options = &options};
-    result = read_input(&self);
+    result = cli_catch_signals(&options);
+    if (result == CLI_OK) result = check_left_over(&self);
+    if (result == CLI_OK) result = read_input(&self);
     if (result == CLI_OK) result = cli_find_model(&options);
     if (result == CLI_OK) result = open_output(&self);
     if (result == CLI_OK) result = start(&self);
     if (result == CLI_OK) result = answer_all(&self);
+    if (result == CLI_OK && self.n_written < self.n_lines) result = tell_failure(&self);
     result = close_output(&self, result);
     cohort_client_destroy(self.client);
     cohort_server_destroy(self.server);

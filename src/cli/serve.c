@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <semaphore.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -12,39 +13,59 @@
 #include <unistd.h>
 
 #include "cli/serve.h"
+#include "cli/signals.h"
 #include "cohort/clock.h"
 
 /* Design notes.
  *
  * The main thread starts everything and then sleeps until a signal: the first drains, the
- * second ends at once.  Handlers only count; signals are not blocked, because workers
- * would inherit that. */
+ * second ends at once.  While it starts the first ends that, in order. */
 
 enum { SLICE_MS = 50 };
 
-static sem_t signals;
-
-static void on_signal(int number) {
-    (void)number;
-    int err = errno;
-    sem_post(&signals);
-    errno = err;
+/* Reads and forgets; its end is a signal like any other. */
+static void *await_stdin_end(void *unused) {
+    char bytes[512];
+    ssize_t n;
+    do
+        n = read(STDIN_FILENO, bytes, sizeof bytes);
+    while (n > 0 || (n < 0 && errno == EINTR));
+    cli_signals_note(SIGTERM);
+    return unused;
 }
 
-static bool is_signalled(void *unused) {
-    int n = 0;
-    (void)unused;
-    sem_getvalue(&signals, &n);
-    return n > 0;
+static int watch_stdin(void) {
+    pthread_t thread;
+    int err = pthread_create(&thread, NULL, await_stdin_end, NULL);
+    if (err) {
+        fprintf(stderr, "cohort serve: no thread: %s\n", strerror(err));
+        return CLI_FAILED;
+    }
+    pthread_setname_np(thread, "cohort-stdin");
+    pthread_detach(thread);
+    return CLI_OK;
 }
 
+/* Whoever does not read what we print must not stop us: a line that finds no room in a
+ * pipe is lost, and the next one says so. */
 static void print_line(void *user_data, const char *line) {
-    char when[32];
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* which TSan knows */
+    static int n_lost;                                       /* under it */
+    char when[32], lost[48] = "";
+    struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
     time_t now = time(NULL);
     struct tm at;
     (void)user_data;
     strftime(when, sizeof when, "%m-%d %H:%M:%S", localtime_r(&now, &at));
-    fprintf(stderr, "INFO %s [serve] %s\n", when, line);
+    pthread_mutex_lock(&lock);
+    if (poll(&room, 1, 0) == 1) { /* of a pipe: a page, more than any line has */
+        if (n_lost) snprintf(lost, sizeof lost, "(%d lines had no reader) ", n_lost);
+        fprintf(stderr, "INFO %s [serve] %s%s\n", when, lost, line);
+        n_lost = 0;
+    } else {
+        n_lost++;
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 /* systemd's protocol: a datagram to the socket that it names; nothing where it does not.
@@ -68,6 +89,15 @@ static void copy_list(const char **to, const cli_list *from) {
         to[i] = from->items[i];
 }
 
+/* Of uvicorn's levels, from the quietest; what it says of each answer is info. */
+static int level_of(const char *word) {
+    static const char *const words[] = {"critical", "error", "warning",
+                                        "info",     "debug", "trace"};
+    for (int i = 0; i < 6; i++)
+        if (word && !strcmp(word, words[i])) return i;
+    return -1;
+}
+
 cohort_server_options cli_server_options(const cli_options *options) {
     cohort_server_options server = cohort_server_defaults();
     _Static_assert((int)CLI_MAX_LIST <= (int)COHORT_MAX_SERVED_NAMES, "names fit");
@@ -79,11 +109,12 @@ cohort_server_options cli_server_options(const cli_options *options) {
     server.ssl_certfile = options->ssl_certfile;
     server.ssl_keyfile = options->ssl_keyfile;
     server.max_body_bytes = options->max_body_bytes;
+    server.max_held_bytes = options->max_held_bytes;
     server.max_connections = (int32_t)options->max_connections;
     server.max_waiting = (int32_t)options->max_waiting;
     server.idle_timeout_s = options->idle_timeout_s;
     server.request_timeout_s = options->request_timeout_s;
-    server.stats_interval_s = options->stats_interval_s;
+    server.stats_interval_s = options->no_stats ? 0 : options->stats_interval_s;
     server.model = options->model;
     server.max_logprobs = (int32_t)options->max_logprobs;
     server.version = COHORT_VERSION;
@@ -91,9 +122,25 @@ cohort_server_options cli_server_options(const cli_options *options) {
     server.return_tokens_as_token_ids = options->tokens_as_ids;
     server.print = print_line;
     server.chat_template = options->chat_template;
+    cli_content_format(options, &server.content_format);
+    server.trust_request_chat_template = options->trust_request_template;
+    server.reasoning_parser = options->reasoning_parser;
+    server.tool_call_parser = options->tool_call_parser;
+    server.enable_auto_tool_choice = options->auto_tool_choice;
     copy_list(server.served_names, &options->served_names);
-    server.log_requests = !options->no_access_log;
+    server.log_answers =
+        !options->no_access_log && level_of(options->http_log_level) >= 3;
+    server.log_requests = options->log_requests;
+    server.enable_prompt_tokens_details = options->prompt_tokens_details;
+    server.force_include_usage = options->force_usage;
+    server.response_role = options->response_role;
+    server.root_path = options->root_path;
+    server.default_template_kwargs = options->template_defaults;
+    server.quiet_paths = options->quiet_paths;
     copy_list(server.allowed_origins, &options->allowed_origins);
+    copy_list(server.allowed_methods, &options->allowed_methods);
+    copy_list(server.allowed_headers, &options->allowed_headers);
+    server.allow_credentials = options->allow_credentials;
     copy_list(server.api_keys, &options->api_keys);
     return server;
 }
@@ -109,7 +156,7 @@ static void drain(cohort_server *server, double timeout_s) {
         int64_t slice_ns = now_ns + SLICE_MS * INT64_C(1000000);
         if (cohort_server_wait_idle(server, slice_ns < end_ns ? slice_ns : end_ns) ==
                 COHORT_OK ||
-            slice_ns >= end_ns || sem_trywait(&signals) == 0)
+            slice_ns >= end_ns || cli_signals_take())
             return;
     }
 }
@@ -118,19 +165,20 @@ static int serve(cli_options *options, cohort_server *server) {
     cohort_engine_options engine_options;
     cohort_engine *engine;
     cohort_error failure;
-    int result = cli_find_model(options);
-    if (result == CLI_OK) result = cli_engine_options(options, &engine_options);
+    int result = cli_engine_options(options, &engine_options);
     if (result != CLI_OK) return result;
+    if (cohort_server_use_model(server, options->tokenizer_dir) < 0)
+        return cli_fail("serving");
     if (cohort_engine_start(&engine_options, &engine) < 0) return cli_fail("starting");
     if (options->verbose) cli_print_start(engine);
-    if (sem_trywait(&signals) == 0) { /* nobody needs to be let in any more */
+    if (cli_signals_take()) { /* nobody needs to be let in any more */
         cohort_engine_destroy(engine);
-        return 128 + SIGTERM;
+        return 128 + cli_signals_first();
     }
+    cli_signals_count_all();
     if (cohort_server_open(server, engine) < 0) return cli_fail("serving");
     notify_supervisor("READY=1");
-    while (sem_wait(&signals) < 0)
-        continue;
+    cli_signals_await();
     drain(server, options->drain_timeout_s);
     if (cohort_server_failure(server, &failure) >= 0) return CLI_OK;
     fprintf(stderr, "cohort: serving: %s\n", failure.message);
@@ -141,15 +189,24 @@ int cli_serve(int argc, char **argv) {
     cli_options options;
     int result = cli_options_parse(&options, CLI_ENGINE | CLI_SERVE, "serve", argc, argv);
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
-    sem_init(&signals, 0, 0);
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    options.is_cancelled = is_signalled;
+    if (level_of(options.http_log_level) < 0) {
+        fprintf(stderr,
+                "cohort serve: --uvicorn-log-level '%s' is none of critical, error, "
+                "warning, info, debug, trace\n",
+                options.http_log_level);
+        return CLI_USAGE;
+    }
+    result = cli_catch_signals(&options);
+    if (result == CLI_OK && options.stop_with_stdin) result = watch_stdin();
     cohort_server *server;
-    const cohort_server_options server_at = cli_server_options(&options);
+    cohort_server_options server_at = cli_server_options(&options);
+    if (result == CLI_OK)
+        result = cli_content_format(&options, &server_at.content_format);
+    if (result == CLI_OK && !options.model) result = cli_find_model(&options); /* says */
+    if (result != CLI_OK) return result;
     if (cohort_server_bind(&server_at, &server) < 0) return cli_fail("serving");
-    result = serve(&options, server);
+    result = cli_find_model(&options); /* may be a download of hours: after the port */
+    if (result == CLI_OK) result = serve(&options, server);
     cohort_server_destroy(server);
     return result;
 }

@@ -5,12 +5,14 @@
 
 static void print_rank(const cohort_counters_row *row, int32_t index) {
     int32_t waits_for = row->waits_for;
-    char text[COHORT_COUNTERS_TEXT_BYTES];
+    char text[COHORT_COUNTERS_TEXT_BYTES], address[COHORT_COUNTERS_ADDRESS_BYTES];
+    cohort_counters_row_address(row, address);
     snprintf(text, sizeof text, "%.*s", COHORT_COUNTERS_TEXT_BYTES - 1, row->text);
     printf("  %-5d %-8d %-10s %10llu %10llu %10llu %6llu", index, row->pid,
            cohort_rank_phase_name(row->phase), (unsigned long long)row->call,
            (unsigned long long)row->steps, (unsigned long long)row->tokens,
            (unsigned long long)row->errors);
+    if (*address) printf("  on %s", address);
     if (waits_for >= 0) printf("  waits for rank %d", waits_for);
     printf("%s%s\n", *text ? "  " : "", text);
 }

@@ -4,6 +4,7 @@
  * way, the command. */
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ typedef struct talk {
     bool is_chat, thinks;
     cohort_client *client;
     const char *bearer;
+    char url[URL_BYTES]; /* of the API, without a slash at its end */
     char *model;
     cJSON *messages; /* of a chat */
     /* the answer under way */
@@ -103,7 +105,14 @@ static void take_end(void *user_data, const cohort_client_result *result) {
     if (result->status == 200) return;
     self->is_failed = true;
     if (result->status == 0)
-        fprintf(stderr, "cohort: %s: %s\n", self->options->url, result->error);
+        fprintf(stderr, "cohort: %s: %s%s\n", self->url, result->error,
+                self->model ? "" : "; `cohort serve` starts a server, --url names one");
+    else if (result->status == 404 && !self->model)
+        fprintf(stderr, "cohort: %s/models: %s; an API's --url ends in /v1 as a rule\n",
+                self->url, result->reason);
+    else if (result->status == 401)
+        fprintf(stderr, "cohort: %s: %s; --api-key or OPENAI_API_KEY brings a key\n",
+                self->url, result->reason);
     else
         print_error(result->reason, result->body);
 }
@@ -116,8 +125,7 @@ static void take_models(void *user_data, const cohort_client_result *result) {
     if (id && !(self->model = strdup(id))) abort();
     take_end(user_data, result);
     if (!id && !self->is_failed)
-        fprintf(stderr, "cohort: %s names no model; is it a server?\n",
-                self->options->url);
+        fprintf(stderr, "cohort: %s names no model; is it a server?\n", self->url);
     self->is_failed |= !id;
     cJSON_Delete(json);
 }
@@ -133,8 +141,8 @@ static int wait_for_end(talk *self) {
 
 static int ask(talk *self, const char *path, const char *body,
                void (*on_done)(void *user_data, const cohort_client_result *result)) {
-    char url[URL_BYTES];
-    snprintf(url, sizeof url, "%s%s", self->options->url, path);
+    char url[URL_BYTES + 64];
+    snprintf(url, sizeof url, "%s%s", self->url, path);
     const cohort_client_request request = {.url = url,
                                            .body = body,
                                            .body_bytes = body ? strlen(body) : 0,
@@ -194,7 +202,7 @@ static int say(talk *self, const char *input) {
         ask(self, self->is_chat ? "/chat/completions" : "/completions", body, take_end);
     free(body);
     if (self->thinks) printf("\n</think>");
-    if (self->first_ns || result == CLI_OK) printf("\n");
+    if (self->first_ns || result == CLI_OK || result > 128) printf("\n");
     if (result == CLI_OK && self->options->stats) print_stats(self);
     fflush(stdout);
     if (self->is_chat && (result == CLI_OK || result > 128))
@@ -206,6 +214,21 @@ static int say(talk *self, const char *input) {
 
 /* ---- the commands ------------------------------------------------------------------ */
 
+/* Until there is a line on the terminal, or an interrupt: one that comes just before a
+ * read would not end it.  Elsewhere there may be lines in stdin's buffer. */
+static bool wait_for_line(void) {
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    sigset_t own, before;
+    if (!isatty(STDIN_FILENO)) return !interrupted;
+    sigemptyset(&own);
+    sigaddset(&own, SIGINT);
+    sigprocmask(SIG_BLOCK, &own, &before);
+    while (!interrupted && ppoll(&input, 1, NULL, &before) < 0 && errno == EINTR)
+        continue;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return !interrupted;
+}
+
 /* Lines until the end of the input; what fails costs only itself. */
 static int converse(talk *self) {
     char *line = NULL;
@@ -213,13 +236,16 @@ static int converse(talk *self) {
     int result = CLI_OK;
     printf(self->is_chat ? "Please enter a message for the chat model:\n"
                          : "Please enter prompt to complete:\n");
+    if (isatty(STDIN_FILENO))
+        fprintf(stderr, "(Ctrl-C ends an answer, Ctrl-D all of it)\n");
     for (;;) {
         printf("> ");
         fflush(stdout);
-        errno = 0;
+        if (!wait_for_line()) break;
         ssize_t n = getline(&line, &capacity, stdin);
         if (n < 0) break;
         if (n && line[n - 1] == '\n') line[n - 1] = '\0';
+        if (!line[strspn(line, " \t\r")]) continue; /* nothing was said */
         int one = say(self, line);
         if (one > 128 && (one = connect_client(self)) == CLI_OK) interrupted = 0;
         if (one != CLI_OK) result = one;
@@ -252,6 +278,9 @@ static int talk_as(int commands, const char *name, int argc, char **argv) {
     sigaction(SIGINT, &action, NULL);
     talk self = {.options = &options, .is_chat = commands == CLI_CHAT};
     self.messages = cJSON_CreateArray();
+    snprintf(self.url, sizeof self.url, "%s", options.url);
+    for (size_t n = strlen(self.url); n && self.url[n - 1] == '/'; n--)
+        self.url[n - 1] = '\0';
     self.bearer = options.client_key ? options.client_key : getenv("OPENAI_API_KEY");
     result = run(&self);
     cohort_client_destroy(self.client);

@@ -35,6 +35,7 @@ const char *cohort_finish_reason_name(cohort_finish_reason reason) {
     case COHORT_FINISH_STOP: return "stop";
     case COHORT_FINISH_LENGTH: return "length";
     case COHORT_FINISH_ABORT: return "abort";
+    case COHORT_FINISH_ERROR: return "error";
     }
     return NULL;
 }
@@ -92,13 +93,56 @@ static cohort_status open_files(cohort_engine *engine) {
     if (!options->model) return COHORT_FAIL(COHORT_E_INVALID, "no model is named");
     COHORT_TRY(
         cohort_model_config_read(options->model, &engine->config, &engine->defaults));
+    COHORT_TRY(cohort_generation_defaults_choose(options->generation_config,
+                                                 options->override_generation_config,
+                                                 &engine->config, &engine->defaults));
     COHORT_TRY(check_layout(engine));
     if (!options->skip_tokenizer_init)
-        COHORT_TRY(cohort_tokenizer_open(options->model, &engine->tokenizer));
+        COHORT_TRY(cohort_tokenizer_open(options->tokenizer ? options->tokenizer
+                                                            : options->model,
+                                         &engine->tokenizer));
     return COHORT_OK;
 }
 
 /* ---- the executor ------------------------------------------------------------------ */
+
+/* What is needed, where that is more than was asked for; up to the 2 GiB that a message
+ * may have, which the logprobs of a million tokens at once would take. */
+static size_t enlarge(size_t asked_bytes, size_t needed_bytes) {
+    if (asked_bytes >= needed_bytes) return asked_bytes;
+    return needed_bytes < UINT32_MAX / 2 ? needed_bytes : UINT32_MAX / 2;
+}
+
+/* A step must hold what any schedule can have, and one request at its longest beside; a
+ * reply the logprobs of every token.  Many new requests at once are the scheduler's. */
+static void size_messages(cohort_engine *engine) {
+    cohort_engine_options *options = &engine->options;
+    cohort_executor_options *executor = &options->executor;
+    int32_t max_len = options->max_model_len
+                          ? options->max_model_len
+                          : cohort_model_config_max_len(&engine->config);
+    uint32_t n_words = ((uint32_t)engine->config.vocab_size + 31) / 32;
+    uint32_t n_seqs = (uint32_t)options->max_num_seqs;
+    uint32_t n_tokens = (uint32_t)options->max_num_batched_tokens;
+    const cohort_step_request longest = {
+        .n_tokens = (uint32_t)max_len,
+        .sampling = {.n_bias = COHORT_MAX_LOGIT_BIAS,
+                     .n_stop_tokens = COHORT_MAX_STOP_TOKENS,
+                     .n_bad_word_ids = COHORT_MAX_BAD_WORD_IDS,
+                     .n_allowed_words = n_words,
+                     .n_logprob_token_ids = COHORT_MAX_LOGPROBS}};
+    size_t blocks_bytes =
+        ((size_t)max_len / (size_t)options->block_size + 2) * sizeof(int32_t);
+    size_t request_bytes = cohort_step_request_bytes(&longest) + blocks_bytes;
+    size_t entries_bytes = cohort_step_entries_bytes(
+        n_seqs, n_tokens / (uint32_t)options->block_size + 1, n_words);
+    size_t reply_bytes =
+        cohort_step_results_bytes(n_seqs, n_tokens + n_seqs, COHORT_MAX_LOGPROBS);
+    executor->max_step_bytes =
+        enlarge(executor->max_step_bytes, entries_bytes + request_bytes);
+    executor->max_reply_bytes = enlarge(executor->max_reply_bytes, reply_bytes);
+    engine->max_new_bytes = (int64_t)(executor->max_step_bytes - entries_bytes);
+}
 
 enum { CONFIG_PAIRS = 16 };
 
@@ -256,7 +300,8 @@ static cohort_status create_scheduler(cohort_engine *engine) {
         .n_blocks = (int32_t)engine->info.num_blocks,
         .pp_size = options->executor.pp,
         .max_in_flight = engine->max_in_flight,
-        .ranks_keep_tokens = engine->ranks_keep_tokens};
+        .ranks_keep_tokens = engine->ranks_keep_tokens,
+        .max_new_bytes = engine->max_new_bytes};
     size_t n = (size_t)options->max_num_seqs;
     engine->requests = calloc(n, sizeof *engine->requests);
     engine->entries = calloc(n, sizeof *engine->entries);
@@ -269,6 +314,9 @@ static cohort_status create_scheduler(cohort_engine *engine) {
 
 /* ---- life -------------------------------------------------------------------------- */
 
+/* -1 and 0 of a config: no limit. */
+static int32_t limit_of(int32_t value) { return value > 0 ? value : 0; }
+
 static cohort_status start(cohort_engine *engine) {
     int64_t begin_ns = cohort_clock_ns();
     COHORT_TRY(resolve_options(engine));
@@ -278,6 +326,7 @@ static cohort_status start(cohort_engine *engine) {
     /* With stages the ranks that need a token are not those that sample it. */
     engine->ranks_keep_tokens =
         engine->options.executor.async_scheduling && engine->options.executor.pp == 1;
+    size_messages(engine);
     int64_t opened_ns = cohort_clock_ns();
     COHORT_TRY(start_executor(engine));
     int64_t loaded_ns = cohort_clock_ns();
@@ -286,10 +335,13 @@ static cohort_status start(cohort_engine *engine) {
         .max_num_seqs = engine->options.max_num_seqs,
         .max_num_batched_tokens = engine->options.max_num_batched_tokens,
         .block_size = engine->options.block_size,
+        .num_blocks_override = engine->options.num_blocks,
         .prefix_caching = engine->options.enable_prefix_caching,
         .priority_scheduling = engine->options.priority_scheduling,
         .vocab_size = engine->config.vocab_size,
         .eos_token_id = engine->config.n_eos ? engine->config.eos_token_ids[0] : -1,
+        .default_max_tokens = limit_of(engine->defaults.max_new_tokens),
+        .most_max_tokens = limit_of(engine->defaults.most_new_tokens),
         .architecture = engine->config.architecture_name,
         .isa = engine->isa,
         .open_ns = opened_ns - begin_ns,
@@ -305,7 +357,8 @@ cohort_status cohort_engine_start(const cohort_engine_options *options,
     cohort_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return COHORT_FAIL(COHORT_E_NOMEM, "an engine");
     engine->options = *options;
-    cohort_status status = start(engine);
+    cohort_status status = cohort_engine_grammars_create(engine);
+    if (status >= 0) status = start(engine);
     if (status < 0) {
         cohort_error error = *cohort_last_error();
         cohort_engine_destroy(engine);
@@ -315,6 +368,8 @@ cohort_status cohort_engine_start(const cohort_engine_options *options,
     engine->options.model = engine->options.dtype = engine->options.load_format = NULL;
     engine->options.layer_partition = engine->options.cpu_threads_bind = NULL;
     engine->options.isa = NULL;
+    engine->options.tokenizer = engine->options.generation_config = NULL;
+    engine->options.override_generation_config = NULL;
     engine->options.executor = (cohort_executor_options){0};
     *out_engine = engine;
     return COHORT_OK;
@@ -339,6 +394,7 @@ void cohort_engine_destroy(cohort_engine *engine) {
     cohort_scheduler_destroy(engine->scheduler);
     free_sequences(engine->first);
     free_sequences(engine->ended);
+    cohort_engine_grammars_destroy(engine);
     cohort_tokenizer_close(engine->tokenizer);
     cohort_step_output_view_deinit(&engine->view);
     free(engine->requests);

@@ -9,14 +9,17 @@
 #ifndef COHORT_ENGINE_ENGINE_INTERNAL_H
 #define COHORT_ENGINE_ENGINE_INTERNAL_H
 
+#include <pthread.h>
+
 #include "cohort/engine.h"
 #include "engine/scheduler.h"
 #include "engine/stop.h"
+#include "grammar/grammar.h"
 #include "model/model_config.h"
 #include "text/tokenizer.h"
 #include "wire/step.h"
 
-enum { COHORT_MAX_IN_FLIGHT = 64 };
+enum { COHORT_MAX_IN_FLIGHT = 64, COHORT_MAX_KEPT_GRAMMARS = 32 };
 
 /* What the sequences of one request share. */
 typedef struct engine_request {
@@ -27,14 +30,20 @@ typedef struct engine_request {
     int32_t max_tokens;
     int32_t min_tokens;
     int32_t priority;
-    cohort_block_key salt; /* before the first block's key */
+    cohort_block_key salt;  /* before the first block's key */
+    cohort_block_key *keys; /* of the prompt's full blocks; NULL: no cache */
+    int32_t n_keys;
     bool ignore_eos, include_stop, skip_special, detokenize;
     cohort_sampling_params sampling; /* points to the arrays below */
     cohort_token_bias *bias;
     int32_t *stop_tokens;       /* the request's own, and then the model's eos */
     uint32_t n_own_stop_tokens; /* of sampling.n_stop_tokens */
+    int32_t *bad_word_ids, *logprob_token_ids;
+    uint32_t *allowed;
     char **stop;
     uint32_t n_stop;
+    cohort_grammar *grammar; /* acquired; NULL: anything may be written */
+    char grammar_after[COHORT_MAX_GRAMMAR_AFTER_BYTES + 1]; /* "": at once */
 } engine_request;
 
 typedef struct engine_sequence {
@@ -44,18 +53,45 @@ typedef struct engine_sequence {
     int32_t index;
     uint64_t wire_id; /* among the ranks */
     uint64_t seed;
-    int32_t *tokens; /* prompt and output, allocated for max_tokens */
+    /* Prompt and output, and keys of full blocks where there is a cache, for max_tokens;
+     * NULL while it was in no step yet: many may wait. */
+    int32_t *tokens;
     int32_t n_tokens;
-    cohort_block_key *keys; /* of full blocks, allocated for max_tokens; NULL: no cache */
+    cohort_block_key *keys;
     cohort_detokenizer *detokenizer; /* NULL without text */
     cohort_stop_text text;
     cohort_position_logprobs *prompt_logprobs; /* of positions 1 and up; NULL: unasked */
     cohort_token_logprob *prompt_entries;
     int32_t n_prompt_logprobs; /* that came in */
+    /* Where the output is in the request's grammar; NULL: none, or not yet. */
+    cohort_matcher *matcher;
+    bool is_stuck;     /* nothing may follow: what is sampled next does not count */
+    bool is_fulfilled; /* of one that is stuck: its grammar has all it demands, */
+    bool is_astray;    /* or never began, as the text went on otherwise */
+    /* The end of what was written before the grammar begins. */
+    char before[COHORT_MAX_GRAMMAR_AFTER_BYTES];
+    size_t before_bytes;
     bool is_cancelled;
     int64_t submitted_ns, scheduled_ns;
     struct engine_sequence *previous, *next; /* in order of submission */
 } engine_sequence;
+
+/* constrain.c: grammars by their text, and what they need of the tokenizer. */
+typedef struct engine_grammars {
+    pthread_mutex_t lock;          /* over all but the masks */
+    cohort_vocabulary *vocabulary; /* NULL: no request needed it yet */
+    struct kept_grammar {
+        cohort_grammar_kind kind;
+        char *text;
+        size_t size;
+        cohort_grammar *grammar;
+        uint64_t last_use;
+    } kept[COHORT_MAX_KEPT_GRAMMARS];
+    uint64_t n_uses;
+    uint32_t *masks; /* of a step: max_num_seqs times stride words */
+    size_t stride;
+    uint32_t n_words; /* that are sent: the model's vocabulary */
+} engine_grammars;
 
 struct cohort_engine {
     cohort_engine_options options; /* no pointers in it are kept */
@@ -67,6 +103,7 @@ struct cohort_engine {
     cohort_executor *executor;
     cohort_scheduler *scheduler;
     int32_t max_in_flight;
+    int64_t max_new_bytes;    /* of a step, for requests that are new to the ranks */
     bool ranks_keep_tokens;   /* steps go out before the last one's tokens are known */
     uint8_t block_secret[32]; /* so that nobody can make two prompts' keys alike */
     uint64_t last_id, last_wire_id;
@@ -76,6 +113,7 @@ struct cohort_engine {
     engine_sequence *first, *last; /* whose end is still to be reported */
     engine_sequence *ended;        /* reported; freed when no step holds them */
     bool has_cancelled;            /* some ended by cancel since the last step */
+    engine_grammars *grammars;
 
     cohort_future *futures[COHORT_MAX_IN_FLIGHT]; /* a ring, oldest first */
     int32_t first_future, n_futures;
@@ -91,12 +129,34 @@ struct cohort_engine {
     size_t n_completions, completions_capacity;
     int32_t n_step_tokens; /* of the step reported last */
     uint64_t n_steps, n_computed_tokens;
+    int64_t schedule_ns, wait_ns, output_ns, caller_ns; /* of cohort_engine_stats */
+    int64_t returned_ns; /* by the last step, which left something to do; 0 */
 };
 
-/* keys.c: the keys of the blocks that the sequence's tokens have filled by now. */
-void cohort_engine_extend_keys(const cohort_engine *engine, engine_sequence *sequence);
+/* keys.c: adds the keys of the blocks that the tokens fill; how many there are then. */
+int32_t cohort_engine_extend_keys(const cohort_engine *engine, cohort_block_key salt,
+                                  const int32_t *tokens, int32_t n_tokens,
+                                  cohort_block_key *keys, int32_t n_keys);
 
-/* submit.c: the request goes with its last sequence. */
+/* constrain.c */
+cohort_status cohort_engine_grammars_create(cohort_engine *engine);
+void cohort_engine_grammars_destroy(cohort_engine *engine);
+/* Where the request has a grammar, the sequence gets a matcher. */
+cohort_status cohort_engine_constrain(const cohort_engine *engine,
+                                      engine_sequence *sequence);
+/* Gives the entry, the index-th of a step, the mask of a constrained sequence. */
+cohort_status cohort_engine_fill_mask(cohort_engine *engine, engine_sequence *sequence,
+                                      uint32_t index, cohort_step_entry *entry);
+/* The sequence has a token more that is no stop token; over: and with it, it ends. */
+cohort_status cohort_engine_follow(const cohort_engine *engine, engine_sequence *sequence,
+                                   int32_t token, bool *out_is_over);
+
+/* step.c: what the ranks are told of a sequence that they don't know. */
+cohort_step_request cohort_engine_request_of(const engine_sequence *sequence);
+
+/* submit.c: before it is in a step for the first time. */
+cohort_status cohort_engine_seat(const cohort_engine *engine, engine_sequence *sequence);
+/* The request goes with its last sequence. */
 void cohort_engine_sequence_free(engine_sequence *sequence);
 
 #endif /* COHORT_ENGINE_ENGINE_INTERNAL_H */

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "cohort/clock.h"
+#include "engine/engine_internal.h"
 #include "worker/worker.h"
 #include "worker/worker_main.h"
 
@@ -403,6 +404,24 @@ static uint64_t computed(cohort_engine *engine, const cohort_request *request) {
     return n;
 }
 
+static void what_steps_took_is_in_parts(void **state) {
+    (void)state;
+    cohort_engine_options options = small_options();
+    cohort_engine *engine = start(&options);
+    cohort_request request = greedy(engine, N_PROMPT, 20);
+    int64_t start_ns = cohort_clock_ns();
+    submit(engine, &request);
+    run(engine);
+    int64_t took_ns = cohort_clock_ns() - start_ns;
+    cohort_engine_stats stats;
+    cohort_engine_get_stats(engine, &stats);
+    assert_true(stats.schedule_ns > 0 && stats.wait_ns > 0 && stats.output_ns > 0);
+    int64_t parts_ns =
+        stats.schedule_ns + stats.wait_ns + stats.output_ns + stats.caller_ns;
+    assert_true(parts_ns <= took_ns);
+    cohort_engine_destroy(engine);
+}
+
 static void a_prompt_seen_before_is_computed_from_its_last_block(void **state) {
     (void)state;
     int32_t ids[32];
@@ -437,6 +456,104 @@ static void a_prompt_seen_before_is_computed_from_its_last_block(void **state) {
     assert_int_equal(computed(engine, &request), 8);
     assert_int_equal(answers[id + 1][0].tokens[0], answers[id][0].tokens[1]);
     cohort_engine_destroy(engine);
+}
+
+/* Completion 0 computes the prompt, the others begin behind its full blocks. */
+static void completions_share_the_blocks_of_their_prompt(void **state) {
+    (void)state;
+    enum { N = 4, BLOCKS = N_PROMPT / 8 };
+    for (int sharing = 0; sharing < 2; sharing++) {
+        cohort_engine_options options = small_options();
+        options.block_size = 8;
+        options.max_num_batched_tokens = N * N_PROMPT;
+        options.enable_prefix_caching = sharing;
+        cohort_engine *engine = start(&options);
+        cohort_request request = greedy(engine, N_PROMPT, 3);
+        request.n = N;
+        uint64_t id = submit(engine, &request);
+        cohort_engine_stats stats;
+        cohort_engine_info info;
+        cohort_engine_describe(engine, &info);
+        step(engine);
+        cohort_engine_get_stats(engine, &stats);
+        assert_int_equal(stats.n_running, N);
+        int64_t n_used = info.num_blocks - stats.n_free_blocks;
+        assert_int_equal(n_used, sharing ? BLOCKS + N : (BLOCKS + 1) * N);
+        run(engine);
+        cohort_engine_get_stats(engine, &stats);
+        uint64_t n_shared = sharing ? (N - 1) * BLOCKS * 8 : 0;
+        assert_int_equal(stats.n_computed_tokens, N * (N_PROMPT + 2) - n_shared);
+        for (int i = 0; i < N; i++) {
+            assert_int_equal(answers[id][i].n_cached, i && sharing ? BLOCKS * 8 : 0);
+            assert_memory_equal(answers[id][i].tokens, answers[id][0].tokens, 3 * 4);
+        }
+        assert_int_equal(stats.n_free_blocks, info.num_blocks);
+        cohort_engine_destroy(engine);
+    }
+}
+
+/* Nearly all of these prompts is cached, so that many would come into one step, and each
+ * is sent whole. */
+static void a_step_holds_whatever_is_new(void **state) {
+    (void)state;
+    enum { LONG = 1800, N = 4 };
+    static int32_t ids[LONG];
+    for (int32_t i = 0; i < LONG; i++)
+        ids[i] = 3 + i * 7 % 1000;
+    cohort_engine_options options = small_options();
+    options.max_num_batched_tokens = 512;
+    options.kv_cache_memory_bytes = 64 << 20;
+    options.executor.max_step_bytes = 32 << 10;
+    cohort_engine *engine = start(&options);
+    cohort_request request = greedy(engine, 0, 4);
+    request.prompt_token_ids = ids;
+    request.n_prompt_token_ids = LONG;
+    request.n = N;
+    uint64_t first = submit(engine, &request);
+    run(engine);
+    for (int i = 0; i < 8; i++)
+        submit(engine, &request);
+    run(engine);
+    for (uint64_t id = first; id <= first + 8; id++)
+        for (int i = 0; i < N; i++)
+            assert_memory_equal(answers[id][i].tokens, answers[first][0].tokens, 4 * 4);
+    /* Or nothing was held back. */
+    assert_true(8 * LONG * 4 > engine->max_new_bytes);
+    cohort_engine_destroy(engine);
+}
+
+/* As many steps are under way as there are stages, and one more where scheduling is
+ * asynchronous. */
+static void steps_are_under_way_for_every_stage(void **state) {
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        cohort_engine_options options = small_options();
+        options.executor.pp = way & 1 ? 2 : 1;
+        options.executor.async_scheduling = way & 2;
+        options.max_num_batched_tokens = 128;
+        cohort_engine *engine = start(&options);
+        static int32_t ids[1500];
+        for (int32_t i = 0; i < 1500; i++)
+            ids[i] = 5 + i % 900;
+        cohort_request request = greedy(engine, 0, 20);
+        request.prompt_token_ids = ids;
+        for (int i = 0; i < 6; i++) {
+            request.n_prompt_token_ids = i ? (size_t)(i * 3) : 1500;
+            submit(engine, &request);
+        }
+        int32_t most = 0, decoding = 0;
+        while (cohort_engine_has_unfinished(engine)) {
+            step(engine);
+            if (engine->n_futures > most) most = engine->n_futures;
+            if (answers[1][0].n_tokens > 1 && engine->n_futures > decoding)
+                decoding = engine->n_futures;
+        }
+        run(engine);
+        assert_int_equal(most, options.executor.pp + (way & 2 ? 1 : 0));
+        /* Beyond the prompt the sequences are dealt out over the stages. */
+        assert_true(decoding >= options.executor.pp);
+        cohort_engine_destroy(engine);
+    }
 }
 
 static void the_smaller_priority_comes_first(void **state) {
@@ -491,6 +608,58 @@ static void cancelled_requests_abort_and_leave_others_alone(void **state) {
     run(engine);
     assert_memory_equal(answers[after][1].tokens, answers[kept][0].tokens, 40 * 4);
     cohort_engine_destroy(engine);
+}
+
+/* Waiting, in the middle of a prompt, decoding, preempted, with steps under way. */
+static void cancels_at_any_time_leave_the_others_alone(void **state) {
+    (void)state;
+    enum { LAST = 8 };
+    static struct answer alone[MAX_REQUESTS];
+    uint64_t n_preempted = 0;
+    for (uint32_t turn = 0; turn < 24; turn++) {
+        cohort_engine_options options = small_options();
+        options.max_num_seqs = 5;
+        options.max_num_batched_tokens = 16;
+        options.max_model_len = 96;
+        options.block_size = 8;
+        options.num_blocks = turn ? 14 : 0;
+        options.executor.pp = turn % 3 == 2 ? 2 : 1;
+        options.executor.async_scheduling = turn % 2;
+        options.enable_prefix_caching = turn % 4 < 3;
+        cohort_engine *engine = start(&options);
+        for (int32_t i = 0; i < LAST; i++) {
+            cohort_request request = greedy(engine, N_PROMPT - i % 3, 40 + i);
+            submit(engine, &request);
+        }
+        uint32_t cancelled = 0;
+        for (uint32_t n = 0; turn && n < 4; n++) {
+            for (uint32_t i = 0; i < (turn * 7 + n * 5) % 23; i++)
+                if (cohort_engine_has_unfinished(engine)) step(engine);
+            uint64_t id = 1 + (turn * 3 + n * 2) % LAST;
+            if (answers[id][0].n_ends == 0) cancelled |= 1u << id;
+            cohort_engine_cancel(engine, (cohort_request_id){id});
+        }
+        run(engine);
+        for (uint32_t id = 1; id <= LAST; id++) {
+            const struct answer *answer = &answers[id][0];
+            if (turn == 0) alone[id] = *answer;
+            assert_int_equal(answer->n_ends, 1);
+            if (!(cancelled >> id & 1))
+                assert_int_equal(answer->n_tokens, alone[id].n_tokens);
+            assert_int_equal(answer->reason, cancelled >> id & 1 ? COHORT_FINISH_ABORT
+                                                                 : COHORT_FINISH_LENGTH);
+            assert_memory_equal(answer->tokens, alone[id].tokens,
+                                (size_t)answer->n_tokens * sizeof *answer->tokens);
+        }
+        cohort_engine_stats stats;
+        cohort_engine_info info;
+        cohort_engine_get_stats(engine, &stats);
+        cohort_engine_describe(engine, &info);
+        assert_int_equal(stats.n_free_blocks, info.num_blocks);
+        n_preempted += stats.n_preemptions;
+        cohort_engine_destroy(engine);
+    }
+    assert_true(n_preempted > 10);
 }
 
 static void a_deadline_that_passes_loses_nothing(void **state) {
@@ -678,6 +847,29 @@ static void a_step_does_not_allocate_on_the_rank(void **state) {
     cohort_engine_destroy(engine);
 }
 
+/* Text grows by doubling; all else was there before. */
+static void a_step_allocates_for_text_only_in_the_engine(void **state) {
+    (void)state;
+    if (!CAN_COUNT) return;
+    for (int way = 0; way < 4; way++) {
+        cohort_engine_options options = small_options();
+        options.executor.async_scheduling = way & 1;
+        cohort_engine *engine = start(&options);
+        cohort_request request = greedy(engine, N_PROMPT, 200);
+        request.detokenize = way & 2;
+        for (int i = 0; i < 3; i++)
+            submit(engine, &request);
+        for (int i = 0; i < 10; i++)
+            step(engine);
+        int64_t before = n_allocations;
+        for (int i = 0; i < 180; i++)
+            step(engine);
+        assert_in_range(n_allocations - before, 0, way & 2 ? 3 * 8 : 0);
+        run(engine);
+        cohort_engine_destroy(engine);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "worker"))
         return cohort_worker_main(atoi(argv[3]), cohort_model_worker_ops());
@@ -690,14 +882,20 @@ int main(int argc, char **argv) {
         cmocka_unit_test(logprobs_agree_with_each_other),
         cmocka_unit_test(preempted_requests_answer_the_same),
         cmocka_unit_test(every_way_of_scheduling_answers_the_same),
+        cmocka_unit_test(what_steps_took_is_in_parts),
         cmocka_unit_test(a_prompt_seen_before_is_computed_from_its_last_block),
+        cmocka_unit_test(completions_share_the_blocks_of_their_prompt),
+        cmocka_unit_test(a_step_holds_whatever_is_new),
+        cmocka_unit_test(steps_are_under_way_for_every_stage),
         cmocka_unit_test(the_smaller_priority_comes_first),
         cmocka_unit_test(cancelled_requests_abort_and_leave_others_alone),
+        cmocka_unit_test(cancels_at_any_time_leave_the_others_alone),
         cmocka_unit_test(a_deadline_that_passes_loses_nothing),
         cmocka_unit_test(requests_that_cannot_be_are_refused),
         cmocka_unit_test(engines_that_cannot_be_are_refused),
         cmocka_unit_test(a_dead_worker_fails_the_step),
         cmocka_unit_test(a_step_does_not_allocate_on_the_rank),
+        cmocka_unit_test(a_step_allocates_for_text_only_in_the_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,11 @@
  * they are taken chunk by chunk: otherwise a long prompt would be half computed and then
  * preempted.
  *
+ * A sequence that waits for each of its tokens (runs_ahead is false) would be in every
+ * other step only while steps go out ahead, and those that came in turns would stay in
+ * turns, each step with half of them: on most models a step of half the sequences takes
+ * nearly as long.  So a step that has such a token to sample is waited for.
+ *
  * vLLM puts all requests into one step, and with pp stages, of which each waits for the
  * one before, takes turns.  Here a step gets a pp-th of the sequences, and of waiting
  * prompts a chunk that leaves work for the other stages. */
@@ -37,6 +42,7 @@ struct step {
     cohort_schedule_entry *entries; /* max_num_seqs */
     int32_t n_entries;
     int32_t n_tokens;
+    int64_t new_bytes; /* of limits.max_new_bytes */
 };
 
 struct cohort_scheduler {
@@ -312,6 +318,46 @@ static int32_t pending_tokens(const cohort_scheduler_request *request) {
     return (ahead ? expected : request->n_tokens) - request->n_scheduled;
 }
 
+/* Tokens that those behind a request, n_behind of which run, could have in this step, as
+ * far as it matters. */
+static int32_t wanted_behind(const cohort_scheduler *scheduler,
+                             const cohort_scheduler_request *request, int32_t n_behind,
+                             int32_t max_sequences, int32_t enough) {
+    int32_t wanted = 0, n_slots = scheduler->n_free_slots;
+    int64_t n_blocks = 0;
+    while (wanted < enough && n_behind > 0 && max_sequences > 0 &&
+           (request = request->next)) {
+        bool wants = pending_tokens(request) > 0;
+        wanted += pending_tokens(request);
+        max_sequences -= wants;
+        n_behind -= wants;
+    }
+    for (request = scheduler->waiting.first;
+         request && wanted < enough && max_sequences-- > 0 && n_slots-- > 0;
+         request = request->next) {
+        n_blocks += blocks_for(scheduler, request->n_tokens);
+        if (n_blocks > scheduler->blocks.n_free) break;
+        wanted += request->n_tokens;
+    }
+    return wanted < enough ? wanted : enough;
+}
+
+/* What a request that has a slot computes in this step of the tokens pending; n_behind
+ * run behind it and want some, too: each has at least one. */
+static int32_t share_of(const cohort_scheduler *scheduler, const struct step *step,
+                        const cohort_scheduler_request *request, int32_t n_behind,
+                        int32_t max_sequences, int32_t max_tokens) {
+    int32_t n_tokens = pending_tokens(request), left = max_tokens - step->n_tokens;
+    int32_t n_others = max_sequences - step->n_entries - 1;
+    int32_t kept = n_behind < n_others ? n_behind : n_others;
+    if (n_tokens > max_tokens / 2) {
+        int32_t wanted = wanted_behind(scheduler, request, n_behind, n_others, left / 2);
+        if (kept < wanted) kept = wanted;
+    }
+    if (kept > left - 1) kept = left - 1;
+    return n_tokens < left - kept ? n_tokens : left - kept;
+}
+
 static void enter(struct step *step, cohort_scheduler *scheduler,
                   cohort_scheduler_request *request, int32_t n_tokens,
                   int32_t n_old_blocks) {
@@ -340,13 +386,16 @@ static void enter(struct step *step, cohort_scheduler *scheduler,
 static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
                              int32_t max_sequences, int32_t max_tokens) {
     bool preempted = false;
+    int32_t n_behind = 0;
+    for (const cohort_scheduler_request *request = scheduler->running.first; request;
+         request = request->next)
+        n_behind += pending_tokens(request) > 0;
     for (cohort_scheduler_request *request = scheduler->running.first;
          request && step->n_entries < max_sequences && step->n_tokens < max_tokens;
          request = request->next) {
-        int32_t n_tokens = pending_tokens(request);
-        if (n_tokens == 0) continue; /* its last token is on the way */
-        if (n_tokens > max_tokens - step->n_tokens)
-            n_tokens = max_tokens - step->n_tokens;
+        if (pending_tokens(request) == 0) continue; /* its last token is on the way */
+        int32_t n_tokens =
+            share_of(scheduler, step, request, --n_behind, max_sequences, max_tokens);
         int32_t n_old_blocks = request->n_blocks;
         /* Later ones must not take what this one waits for. */
         if (!reserve(scheduler, request, request->n_scheduled + n_tokens, &preempted))
@@ -354,6 +403,21 @@ static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
         enter(step, scheduler, request, n_tokens, n_old_blocks);
     }
     return preempted;
+}
+
+/* Tokens and blocks are numbers of 32 bits, each list in whole words of 64. */
+static int64_t bytes_to_tell(const cohort_scheduler *scheduler,
+                             const cohort_scheduler_request *request) {
+    int64_t n = (int64_t)request->n_tokens + blocks_for(scheduler, request->n_tokens) + 2;
+    return request->told_bytes + n * (int64_t)sizeof(int32_t);
+}
+
+/* One may always come: none takes more than a step has. */
+static bool can_tell(const cohort_scheduler *scheduler, const struct step *step,
+                     const cohort_scheduler_request *request) {
+    int64_t limit = scheduler->limits.max_new_bytes;
+    return !limit || step->new_bytes == 0 ||
+           step->new_bytes + bytes_to_tell(scheduler, request) <= limit;
 }
 
 /* Takes a slot, and the blocks that the cache has; false where there is no room. */
@@ -379,10 +443,11 @@ static void admit_waiting(cohort_scheduler *scheduler, struct step *step,
                           int32_t max_sequences, int32_t max_tokens) {
     cohort_scheduler_request *request;
     while ((request = scheduler->waiting.first) && step->n_entries < max_sequences &&
-           step->n_tokens < max_tokens && admit(scheduler, request)) {
-        int32_t n_tokens = request->n_tokens - request->n_scheduled;
-        if (n_tokens > max_tokens - step->n_tokens)
-            n_tokens = max_tokens - step->n_tokens;
+           step->n_tokens < max_tokens && can_tell(scheduler, step, request) &&
+           admit(scheduler, request)) {
+        step->new_bytes += bytes_to_tell(scheduler, request);
+        int32_t n_tokens =
+            share_of(scheduler, step, request, 0, max_sequences, max_tokens);
         bool preempted = false,
              reserved =
                  reserve(scheduler, request, request->n_scheduled + n_tokens, &preempted);
@@ -391,13 +456,35 @@ static void admit_waiting(cohort_scheduler *scheduler, struct step *step,
     }
 }
 
+/* With stages every sequence waits for its tokens, and steps are what fills them. */
+static bool some_wait_for(const cohort_scheduler *scheduler, const struct step *step) {
+    for (int32_t i = 0; scheduler->limits.ranks_keep_tokens && i < step->n_entries; i++) {
+        const cohort_scheduler_request *request = step->entries[i].request;
+        if (step->entries[i].samples && !request->runs_ahead && !request->is_finished)
+            return true;
+    }
+    return false;
+}
+
+/* Nothing is sent ahead of the last step under way where that would not pay. */
+static bool is_last_awaited(const cohort_scheduler *scheduler) {
+    int32_t ring = scheduler->limits.max_in_flight + 1, n = scheduler->n_steps;
+    if (n < scheduler->limits.pp_size) return false;
+    const struct step *last = &scheduler->steps[(scheduler->first_step + n - 1) % ring];
+    return last->n_tokens >= COHORT_SCHEDULER_LONG_STEP_TOKENS ||
+           some_wait_for(scheduler, last);
+}
+
 bool cohort_scheduler_next(cohort_scheduler *scheduler, cohort_schedule *out_schedule) {
     *out_schedule = (cohort_schedule){0};
     int32_t ring = scheduler->limits.max_in_flight + 1;
-    if (scheduler->n_steps == scheduler->limits.max_in_flight) return false;
+    if (scheduler->n_steps == scheduler->limits.max_in_flight ||
+        is_last_awaited(scheduler))
+        return false;
     struct step *step =
         &scheduler->steps[(scheduler->first_step + scheduler->n_steps) % ring];
     step->n_entries = step->n_tokens = 0;
+    step->new_bytes = 0;
     int32_t max_sequences = sequence_limit(scheduler);
     int32_t max_tokens = token_limit(scheduler, max_sequences);
     if (!schedule_running(scheduler, step, max_sequences, max_tokens))

@@ -6,7 +6,7 @@
  *
  * Pure: events in (add, complete, append, finish), a step out (next); no clock, no I/O,
  * and token counts only, never tokens.  First come, first served, within one priority:
- * requests run in that order, and the last of it gives way where blocks run out.
+ * requests run in that order, and the last of it gives way where blocks run out.  Of X
  *
  * A request may be in several steps under way at once with consecutive parts of it: ranks
  * carry steps out in order.  Those are parts of its prompt or, where the ranks keep what
@@ -17,6 +17,9 @@
  * Full blocks are published under the keys that the caller gives, and whoever begins with
  * the same keys starts behind them: the ranks store a step's keys and values before they
  * read any, so that even requests of one step share.
+ *
+ * A request that the ranks don't know is sent with all of its tokens, of which nearly all
+ * may be cached: so a step has a limit of bytes for these beside that of computed tokens.
  *
  * Ownership: requests are the caller's, at a fixed place from add until they are finished
  *            and no step holds them; their keys as well.  A schedule is valid until the
@@ -38,6 +41,9 @@ enum {
     COHORT_SCHEDULER_MIN_CHUNK_TOKENS = 128,
     /* Chunks per stage: a pipeline is empty for (pp - 1) chunks of all. */
     COHORT_SCHEDULER_CHUNKS_PER_STAGE = 4,
+    /* Behind a step of so many tokens none is scheduled ahead: the pause that this would
+     * save is nothing beside the step, and who arrives meanwhile would wait for two. */
+    COHORT_SCHEDULER_LONG_STEP_TOKENS = 256,
 };
 
 typedef struct cohort_scheduler_limits {
@@ -49,6 +55,9 @@ typedef struct cohort_scheduler_limits {
     int32_t pp_size;
     int32_t max_in_flight;
     bool ranks_keep_tokens; /* that they sample: they are not told them */
+    /* That a step may take to tell the ranks of requests which they don't know, and that
+     * one of them never takes alone; 0: any number. */
+    int64_t max_new_bytes;
 } cohort_scheduler_limits;
 
 typedef struct cohort_scheduler_request {
@@ -58,6 +67,7 @@ typedef struct cohort_scheduler_request {
     int32_t priority;   /* the smaller, the earlier */
     bool runs_ahead;    /* its next token may be scheduled before the last is known */
     bool reads_cache;   /* may start behind blocks that others published */
+    int64_t told_bytes; /* to tell the ranks of it, beside tokens and blocks */
     /* Of its full blocks as far as tokens are known; may be more at any time.  0: it
      * publishes nothing. */
     const cohort_block_key *keys;

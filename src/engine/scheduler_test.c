@@ -23,7 +23,10 @@ struct job {
     uint64_t family; /* whose tokens it has, before the fork; then its own */
     int32_t fork;
     int32_t n_prompt, n_generate, n_generated;
+    int32_t priority, told_bytes;
+    bool waits; /* for each of its tokens */
     int32_t n_admissions, n_ends;
+    int32_t n_held, n_given_way; /* its steps under way, and preemptions, before a step */
     bool is_cancelled;
     cohort_block_key keys[64];
 };
@@ -40,6 +43,8 @@ struct world {
     uint64_t last_admitted;             /* arrival of the latest first admission */
     uint64_t seed, draws;
     int32_t n_preempted, n_ahead; /* entries whose last token was not known yet */
+    int32_t n_filled;             /* steps that could tell of no more */
+    int32_t n_overtaken;          /* first admissions before earlier arrivals */
 };
 
 static uint64_t pick(struct world *world, uint64_t below) {
@@ -66,24 +71,25 @@ static void extend_keys(const struct world *world, struct job *job) {
 }
 
 /* Like a job of its family up to the fork. */
-static struct job *add_relative(struct world *world, int32_t n_prompt, int32_t n_generate,
-                                uint64_t family, int32_t fork) {
+static struct job *add_like(struct world *world, const struct job *like) {
     struct job *job = &world->jobs[world->n_jobs++];
-    *job = (struct job){
-        .n_prompt = n_prompt, .n_generate = n_generate, .family = family, .fork = fork};
-    job->request =
-        (cohort_scheduler_request){.n_tokens = n_prompt,
-                                   .max_tokens = n_prompt + n_generate,
-                                   .runs_ahead = world->limits.ranks_keep_tokens,
-                                   .reads_cache = family > 0,
-                                   .keys = job->keys};
-    if (family > 0) extend_keys(world, job);
+    *job = *like;
+    job->request = (cohort_scheduler_request){
+        .n_tokens = job->n_prompt,
+        .max_tokens = job->n_prompt + job->n_generate,
+        .priority = job->priority,
+        .runs_ahead = world->limits.ranks_keep_tokens && !job->waits,
+        .reads_cache = job->family > 0,
+        .told_bytes = job->told_bytes,
+        .keys = job->keys};
+    if (job->family > 0) extend_keys(world, job);
     cohort_scheduler_add(world->scheduler, &job->request);
     return job;
 }
 
 static struct job *add_job(struct world *world, int32_t n_prompt, int32_t n_generate) {
-    return add_relative(world, n_prompt, n_generate, 0, 0);
+    const struct job like = {.n_prompt = n_prompt, .n_generate = n_generate};
+    return add_like(world, &like);
 }
 
 static struct job *job_of(const cohort_scheduler_request *request) {
@@ -124,8 +130,7 @@ static void ranks_take_entry(struct world *world, const cohort_schedule_entry *e
         assert_int_equal(entry->n_computed_tokens % limits->block_size, 0);
         assert_true(request->reads_cache || entry->n_computed_tokens == 0);
         if (job_of(request)->n_admissions++ == 0) {
-            /* First come, first served. */
-            assert_true(request->arrival > world->last_admitted);
+            world->n_overtaken += request->arrival < world->last_admitted;
             world->last_admitted = request->arrival;
         }
     }
@@ -169,17 +174,102 @@ static void check_blocks(struct world *world) {
     free(n_users);
 }
 
+/* ---- order ------------------------------------------------------------------------- */
+
+static bool is_before(const cohort_scheduler_request *a,
+                      const cohort_scheduler_request *b) {
+    return a->priority < b->priority ||
+           (a->priority == b->priority && a->arrival < b->arrival);
+}
+
+/* Who runs and comes first.  NULL: nobody runs. */
+static const struct job *note_state(struct world *world) {
+    const struct job *head = NULL;
+    for (int32_t i = 0; i < world->n_jobs; i++) {
+        struct job *job = &world->jobs[i];
+        job->n_held = job->request.n_in_flight;
+        job->n_given_way = job->request.n_preemptions;
+        if (!job->request.is_running) continue;
+        if (!head || is_before(&job->request, &head->request)) head = job;
+    }
+    return head;
+}
+
+/* Only the last gives way that no step holds. */
+static int32_t check_preemptions(const struct world *world) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < world->n_jobs; i++) {
+        const struct job *victim = &world->jobs[i];
+        if (victim->request.n_preemptions == victim->n_given_way) continue;
+        n++;
+        for (int32_t j = 0; j < world->n_jobs; j++) {
+            const struct job *other = &world->jobs[j];
+            if (other->request.is_running && is_before(&victim->request, &other->request))
+                assert_true(other->n_held > 0);
+        }
+    }
+    return n;
+}
+
+static bool is_in(const cohort_schedule *schedule, const struct job *job) {
+    for (int32_t i = 0; i < schedule->n_entries; i++)
+        if (schedule->entries[i].request == &job->request) return true;
+    return false;
+}
+
+/* First come, first served, within a priority: nobody who waits comes before one that is
+ * let in, and the first of those that run is in every step that does not wait for it: so
+ * nobody starves. */
+static void check_order(const struct world *world, const cohort_schedule *schedule,
+                        const struct job *head) {
+    for (int32_t i = 0; i < schedule->n_entries; i++) {
+        const cohort_scheduler_request *request = schedule->entries[i].request;
+        for (int32_t j = 0; schedule->entries[i].is_new && j < world->n_jobs; j++)
+            if (world->jobs[j].request.is_queued)
+                assert_true(is_before(request, &world->jobs[j].request));
+    }
+    if (head && head->n_held == 0) assert_true(is_in(schedule, head));
+}
+
+/* With one stage, all that run are in it where there are tokens and blocks for all,
+ * however long the prompts beside them. */
+static void check_nobody_stalls(const struct world *world,
+                                const cohort_schedule *schedule) {
+    const cohort_scheduler_limits *limits = &world->limits;
+    int32_t most_blocks = limits->max_num_batched_tokens / limits->block_size + 1;
+    if (limits->pp_size > 1 || limits->max_num_batched_tokens < limits->max_num_seqs ||
+        cohort_scheduler_blocks(world->scheduler)->n_free < most_blocks)
+        return;
+    for (int32_t i = 0; i < world->n_jobs; i++)
+        if (world->jobs[i].request.is_running && world->jobs[i].n_held == 0)
+            assert_true(is_in(schedule, &world->jobs[i]));
+}
+
+/* As much as a step may tell of requests that are new, tokens and blocks as they are
+ * sent, or one of them. */
+static void check_bytes(struct world *world, const cohort_schedule *schedule) {
+    int64_t bytes = 0, limit = world->limits.max_new_bytes;
+    for (int32_t i = 0; limit && i < schedule->n_entries; i++) {
+        const cohort_schedule_entry *entry = &schedule->entries[i];
+        if (!entry->is_new) continue;
+        bytes += job_of(entry->request)->told_bytes;
+        bytes += (int64_t)(entry->request->n_tokens + 1) / 2 * 8;
+        bytes += (int64_t)(entry->n_new_blocks + 1) / 2 * 8;
+    }
+    assert_true(bytes <= limit);
+    world->n_filled += bytes > 0 && bytes > limit / 2;
+}
+
 /* Returns false where there is nothing to schedule. */
 static bool ranks_take_step(struct world *world, cohort_schedule *schedule) {
-    int32_t preempted = 0, before = 0;
-    for (int32_t i = 0; i < world->n_jobs; i++)
-        before += world->jobs[i].request.n_preemptions;
+    const struct job *head = note_state(world);
     bool some = cohort_scheduler_next(world->scheduler, schedule);
-    for (int32_t i = 0; i < world->n_jobs; i++)
-        preempted += world->jobs[i].request.n_preemptions;
-    world->n_preempted += preempted - before;
+    world->n_preempted += check_preemptions(world);
     check_blocks(world);
     if (!some) return false;
+    check_order(world, schedule, head);
+    check_nobody_stalls(world, schedule);
+    check_bytes(world, schedule);
     int32_t n_tokens = 0;
     for (int32_t i = 0; i < schedule->n_finished; i++) {
         assert_non_null(world->slots[schedule->finished[i]].request);
@@ -243,7 +333,7 @@ static void world_end(struct world *world) {
 /* ---- property ---------------------------------------------------------------------- */
 
 struct tally {
-    uint64_t n_preempted, n_hits, n_ahead;
+    uint64_t n_preempted, n_hits, n_ahead, n_filled, n_overtaken;
 };
 
 /* One random life: arrivals, returns and cancellations in any order, until all is done.
@@ -264,6 +354,10 @@ static void random_life(uint64_t seed, struct tally *tally) {
         .pp_size = pp,
         .max_in_flight = pp + (int32_t)pick(&probe, 2)};
     limits.ranks_keep_tokens = pp == 1 && limits.max_in_flight > 1;
+    enum { MOST_TOLD = 64 };
+    int32_t longest = MOST_TOLD + (max_len + 1 + least + 2) * 4;
+    if (seed % 2) limits.max_new_bytes = longest + (int32_t)pick(&probe, 400);
+    bool has_priorities = seed % 3 == 0;
     world_begin(world, &limits);
     world->seed = seed + 1000000;
     int32_t left = 1 + (int32_t)pick(world, MAX_JOBS), idle = 0;
@@ -275,9 +369,15 @@ static void random_life(uint64_t seed, struct tally *tally) {
             left--;
             int32_t n_prompt = 1 + (int32_t)pick(world, (uint64_t)max_len);
             int32_t room = max_len - n_prompt + 1; /* the last token needs no place */
-            int32_t n_generate = 1 + (int32_t)pick(world, (uint64_t)room);
-            int32_t fork = (int32_t)pick(world, (uint64_t)max_len);
-            add_relative(world, n_prompt, n_generate, pick(world, 4), fork);
+            const struct job like = {
+                .n_prompt = n_prompt,
+                .n_generate = 1 + (int32_t)pick(world, (uint64_t)room),
+                .family = pick(world, 4),
+                .fork = (int32_t)pick(world, (uint64_t)max_len),
+                .priority = has_priorities ? (int32_t)pick(world, 3) - 1 : 0,
+                .waits = pick(world, 8) == 0,
+                .told_bytes = 8 * (int32_t)pick(world, MOST_TOLD / 8)};
+            add_like(world, &like);
         } else if (what == 2 && world->n_jobs > 0 && pick(world, 8) == 0) {
             struct job *job = &world->jobs[pick(world, (uint64_t)world->n_jobs)];
             if (!job->request.is_finished) {
@@ -303,6 +403,9 @@ static void random_life(uint64_t seed, struct tally *tally) {
     tally->n_preempted += (uint64_t)world->n_preempted;
     tally->n_hits += n_hits;
     tally->n_ahead += (uint64_t)world->n_ahead;
+    tally->n_filled += (uint64_t)world->n_filled;
+    tally->n_overtaken += (uint64_t)world->n_overtaken;
+    if (!has_priorities) assert_int_equal(world->n_overtaken, 0);
     world_end(world);
     free(world);
 }
@@ -316,6 +419,8 @@ static void random_lives_keep_all_promises(void **state) {
     assert_true(tally.n_preempted > 100);
     assert_true(tally.n_hits > 1000);
     assert_true(tally.n_ahead > 1000);
+    assert_true(tally.n_filled > 1000);
+    assert_true(tally.n_overtaken > 100);
 }
 
 /* ---- traces ------------------------------------------------------------------------ */
@@ -328,6 +433,7 @@ static const cohort_scheduler_limits one_stage = {.max_num_seqs = 8,
                                                   .pp_size = 1,
                                                   .max_in_flight = 1};
 
+/* And the long one leaves room for the short one behind it. */
 static void prompts_are_cut_into_chunks(void **state) {
     (void)state;
     struct world *world = malloc(sizeof *world);
@@ -337,7 +443,7 @@ static void prompts_are_cut_into_chunks(void **state) {
     const struct {
         int32_t n_entries, first, second;
         bool samples;
-    } expected[] = {{1, 7, 0, false}, {1, 7, 0, false}, {2, 3, 3, true}, {1, 1, 0, true}};
+    } expected[] = {{2, 4, 3, false}, {1, 7, 0, false}, {1, 6, 0, true}, {1, 1, 0, true}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         cohort_schedule schedule;
         assert_true(ranks_take_step(world, &schedule));
@@ -349,6 +455,180 @@ static void prompts_are_cut_into_chunks(void **state) {
         assert_false(ranks_take_step(world, &schedule)); /* one in flight at most */
         step_returns(world);
     }
+    world_end(world);
+    free(world);
+}
+
+static void many_long_prompts_leave_room_for_a_short_one(void **state) {
+    (void)state;
+    cohort_scheduler_limits limits = one_stage;
+    limits.max_num_batched_tokens = 40;
+    struct world *world = malloc(sizeof *world);
+    world_begin(world, &limits);
+    for (int i = 0; i < 3; i++)
+        add_job(world, 60, 1);
+    const struct job *last = add_job(world, 4, 1);
+    const int32_t shares[] = {20, 10, 6, 4};
+    cohort_schedule schedule;
+    assert_true(ranks_take_step(world, &schedule));
+    assert_int_equal(schedule.n_entries, 4);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(schedule.entries[i].n_scheduled_tokens, shares[i]);
+    step_returns(world);
+    assert_int_equal(last->n_ends, 1);
+    while (ranks_take_step(world, &schedule))
+        step_returns(world);
+    world_end(world);
+    free(world);
+}
+
+/* Also where the rest of the long one would fill a step to the last token. */
+static void the_end_of_a_long_prompt_leaves_room(void **state) {
+    (void)state;
+    cohort_scheduler_limits limits = one_stage;
+    limits.max_num_batched_tokens = 20;
+    struct world *world = malloc(sizeof *world);
+    world_begin(world, &limits);
+    cohort_schedule schedule;
+    add_job(world, 40, 1);
+    assert_true(ranks_take_step(world, &schedule));
+    const struct job *last = add_job(world, 4, 1);
+    step_returns(world);
+    assert_true(ranks_take_step(world, &schedule));
+    assert_int_equal(schedule.n_tokens, 20);
+    step_returns(world);
+    assert_int_equal(last->n_ends, 1);
+    while (ranks_take_step(world, &schedule))
+        step_returns(world);
+    world_end(world);
+    free(world);
+}
+
+/* Those that run get their token with every step, whoever comes first, while a long
+ * prompt is computed: it never stalls them by more than a chunk. */
+static void a_long_prompt_stalls_nobody(void **state) {
+    (void)state;
+    enum { N_SHORT = 12, CHUNK = 16 };
+    for (int way = 0; way < 4; way++) {
+        bool is_async = way & 2;
+        const cohort_scheduler_limits limits = {.max_num_seqs = 16,
+                                                .max_num_batched_tokens = CHUNK,
+                                                .max_model_len = 128,
+                                                .block_size = 16,
+                                                .n_blocks = 128,
+                                                .pp_size = 1,
+                                                .max_in_flight = is_async ? 2 : 1,
+                                                .ranks_keep_tokens = is_async};
+        const struct job heavy_like = {
+            .n_prompt = 120, .n_generate = 1, .priority = way & 1 ? -1 : 0};
+        struct world *world = malloc(sizeof *world);
+        world_begin(world, &limits);
+        cohort_schedule schedule;
+        for (int i = 0; i < N_SHORT; i++)
+            add_job(world, 1, 100);
+        ranks_take_step(world, &schedule);
+        const struct job *heavy = add_like(world, &heavy_like);
+        int32_t n_chunks = 0;
+        while (heavy->n_ends == 0) {
+            if (!is_async || cohort_scheduler_n_in_flight(world->scheduler) == 2)
+                step_returns(world);
+            assert_true(ranks_take_step(world, &schedule));
+            n_chunks += is_in(&schedule, heavy);
+            for (int i = 0; i < N_SHORT; i++)
+                assert_true(is_in(&schedule, &world->jobs[i]));
+        }
+        assert_int_equal(n_chunks, 120 / (CHUNK - N_SHORT));
+        do
+            step_returns(world);
+        while (ranks_take_step(world, &schedule) ||
+               cohort_scheduler_n_in_flight(world->scheduler));
+        world_end(world);
+        free(world);
+    }
+}
+
+/* A prompt of which all but the end is cached is sent whole: as many as a step holds. */
+static void a_step_tells_of_as_many_as_it_holds(void **state) {
+    (void)state;
+    cohort_scheduler_limits limits = one_stage;
+    limits.max_num_batched_tokens = 400;
+    limits.n_blocks = 64;
+    limits.max_new_bytes = 3 * (49 + 4 + 2) * 4;
+    struct world *world = malloc(sizeof *world);
+    world_begin(world, &limits);
+    const struct job like = {
+        .n_prompt = 49, .n_generate = 4, .family = 1, .fork = 49, .told_bytes = 0};
+    for (int i = 0; i < 8; i++)
+        add_like(world, &like);
+    const int32_t expected[] = {3, 3, 2};
+    cohort_schedule schedule;
+    for (int i = 0; i < 3; i++) {
+        int32_t n_new = 0;
+        assert_true(ranks_take_step(world, &schedule));
+        for (int32_t j = 0; j < schedule.n_entries; j++)
+            n_new += schedule.entries[j].is_new;
+        assert_int_equal(n_new, expected[i]);
+        step_returns(world);
+    }
+    while (ranks_take_step(world, &schedule))
+        step_returns(world);
+    world_end(world);
+    free(world);
+}
+
+static void nothing_is_sent_ahead_of_a_long_step(void **state) {
+    (void)state;
+    const cohort_scheduler_limits limits = {.max_num_seqs = 8,
+                                            .max_num_batched_tokens = 512,
+                                            .max_model_len = 1024,
+                                            .block_size = 64,
+                                            .n_blocks = 64,
+                                            .pp_size = 1,
+                                            .max_in_flight = 2,
+                                            .ranks_keep_tokens = true};
+    struct world *world = malloc(sizeof *world);
+    cohort_schedule schedule;
+    world_begin(world, &limits);
+    add_job(world, 1000, 4);
+    for (int i = 0; i < 2; i++) { /* 512 and 488 tokens */
+        assert_true(ranks_take_step(world, &schedule));
+        assert_false(ranks_take_step(world, &schedule));
+        step_returns(world);
+    }
+    assert_true(ranks_take_step(world, &schedule));
+    assert_true(ranks_take_step(world, &schedule)); /* a token each */
+    do
+        step_returns(world);
+    while (ranks_take_step(world, &schedule) ||
+           cohort_scheduler_n_in_flight(world->scheduler));
+    world_end(world);
+    free(world);
+}
+
+/* Whoever waits for each token is in every step, with all others, whenever it came. */
+static void who_waits_for_tokens_is_in_every_step(void **state) {
+    (void)state;
+    cohort_scheduler_limits limits = one_stage;
+    limits.max_in_flight = 2;
+    limits.ranks_keep_tokens = true;
+    struct world *world = malloc(sizeof *world);
+    const struct job waiting = {.n_prompt = 1, .n_generate = 6, .waits = true};
+    cohort_schedule schedule;
+    world_begin(world, &limits);
+    add_job(world, 1, 20);
+    add_like(world, &waiting);
+    assert_true(ranks_take_step(world, &schedule));
+    add_like(world, &waiting); /* while they are computed */
+    for (int i = 0; i < 5; i++) {
+        assert_false(ranks_take_step(world, &schedule));
+        step_returns(world);
+        assert_true(ranks_take_step(world, &schedule));
+        assert_int_equal(schedule.n_entries, 3);
+    }
+    do
+        step_returns(world);
+    while (ranks_take_step(world, &schedule) ||
+           cohort_scheduler_n_in_flight(world->scheduler));
     world_end(world);
     free(world);
 }
@@ -441,6 +721,12 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_lives_keep_all_promises),
         cmocka_unit_test(prompts_are_cut_into_chunks),
+        cmocka_unit_test(many_long_prompts_leave_room_for_a_short_one),
+        cmocka_unit_test(the_end_of_a_long_prompt_leaves_room),
+        cmocka_unit_test(a_long_prompt_stalls_nobody),
+        cmocka_unit_test(a_step_tells_of_as_many_as_it_holds),
+        cmocka_unit_test(nothing_is_sent_ahead_of_a_long_step),
+        cmocka_unit_test(who_waits_for_tokens_is_in_every_step),
         cmocka_unit_test(latest_gives_way_when_blocks_run_out),
         cmocka_unit_test(a_cache_too_small_is_refused_with_numbers),
         cmocka_unit_test(stages_overlap),

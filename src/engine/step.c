@@ -17,7 +17,7 @@
 
 /* ---- sending ----------------------------------------------------------------------- */
 
-static cohort_step_request request_of(const engine_sequence *sequence) {
+cohort_step_request cohort_engine_request_of(const engine_sequence *sequence) {
     const engine_request *request = sequence->request;
     cohort_step_request message = {.request_id = sequence->wire_id,
                                    .slot = (uint32_t)sequence->scheduled.slot,
@@ -59,10 +59,13 @@ static cohort_status encode(cohort_engine *engine, const cohort_schedule *schedu
         const cohort_schedule_entry *entry = &schedule->entries[i];
         engine_sequence *sequence = (engine_sequence *)entry->request;
         if (!sequence->scheduled_ns) sequence->scheduled_ns = now_ns;
+        if (entry->is_new) COHORT_TRY(cohort_engine_seat(engine, sequence));
         if (entry->is_new)
-            engine->requests[step.n_requests++] =
-                request_of((const engine_sequence *)entry->request);
-        engine->entries[step.n_entries++] = entry_of(entry);
+            engine->requests[step.n_requests++] = cohort_engine_request_of(sequence);
+        engine->entries[step.n_entries] = entry_of(entry);
+        COHORT_TRY(cohort_engine_fill_mask(engine, sequence, step.n_entries,
+                                           &engine->entries[step.n_entries]));
+        step.n_entries++;
     }
     size_t size_bytes = cohort_step_encoded_bytes(&step);
     if (size_bytes > engine->message_capacity) {
@@ -175,7 +178,8 @@ static cohort_finish_reason finish_reason(const cohort_engine *engine,
                                           int32_t *out_stop_token) {
     const engine_request *request = sequence->request;
     int32_t n_generated = sequence->n_tokens - request->n_prompt_tokens;
-    if (n_generated >= request->min_tokens) {
+    /* A grammar that has ended lets stop tokens through however few there were. */
+    if (n_generated >= request->min_tokens || sequence->matcher) {
         for (int32_t i = 0; !request->ignore_eos && i < engine->config.n_eos; i++)
             if (token == engine->config.eos_token_ids[i]) return COHORT_FINISH_STOP;
         for (uint32_t i = 0; i < request->n_own_stop_tokens; i++)
@@ -189,13 +193,12 @@ static cohort_finish_reason finish_reason(const cohort_engine *engine,
 
 /* The token's text; a stop string in it ends the sequence. */
 static cohort_status add_text(engine_sequence *sequence, int32_t token,
-                              cohort_completion *completion) {
+                              bool is_stop_token, cohort_completion *completion) {
     const engine_request *request = sequence->request;
     const char *text;
     size_t size_bytes;
     int32_t stop = -1;
     bool may_stop = completion->n_generated > request->min_tokens;
-    bool is_stop_token = completion->finish_reason == COHORT_FINISH_STOP;
     if (!is_stop_token || request->include_stop) {
         COHORT_TRY(
             cohort_detokenizer_append(sequence->detokenizer, token, &text, &size_bytes));
@@ -225,7 +228,10 @@ static cohort_status add_token(cohort_engine *engine, engine_sequence *sequence,
         return COHORT_FAIL(COHORT_E_PROTOCOL, "the output rank sampled token %d of %d",
                            token, engine->info.vocab_size);
     sequence->tokens[sequence->n_tokens++] = token;
-    cohort_engine_extend_keys(engine, sequence);
+    if (sequence->keys)
+        sequence->scheduled.n_keys = cohort_engine_extend_keys(
+            engine, request->salt, sequence->tokens, sequence->n_tokens, sequence->keys,
+            sequence->scheduled.n_keys);
     cohort_completion *completion = add_completion(engine, sequence);
     completion->token_ids = sequence->tokens + sequence->n_tokens - 1;
     completion->n_token_ids = 1;
@@ -236,11 +242,35 @@ static cohort_status add_token(cohort_engine *engine, engine_sequence *sequence,
     }
     completion->finish_reason =
         finish_reason(engine, sequence, token, &completion->stop_token_id);
-    if (request->detokenize) COHORT_TRY(add_text(sequence, token, completion));
+    bool is_stop_token = completion->finish_reason == COHORT_FINISH_STOP, is_over = false;
+    if (!is_stop_token)
+        COHORT_TRY(cohort_engine_follow(engine, sequence, token, &is_over));
+    if (is_over) completion->finish_reason = COHORT_FINISH_STOP;
+    if (request->detokenize)
+        COHORT_TRY(add_text(sequence, token, is_stop_token, completion));
     if (completion->finish_reason == COHORT_FINISH_NONE)
         cohort_scheduler_append(engine->scheduler, &sequence->scheduled);
     else
         end_sequence(engine, sequence);
+    return COHORT_OK;
+}
+
+/* Nothing can follow: the sequence ends without the token. */
+static cohort_status end_stuck(cohort_engine *engine, engine_sequence *sequence) {
+    cohort_completion *completion = add_completion(engine, sequence);
+    completion->finish_reason =
+        sequence->is_fulfilled ? COHORT_FINISH_STOP : COHORT_FINISH_ERROR;
+    if (sequence->request->detokenize) {
+        const char *text;
+        size_t size_bytes;
+        int32_t stop = -1;
+        COHORT_TRY(cohort_detokenizer_finish(sequence->detokenizer, &text, &size_bytes));
+        COHORT_TRY(
+            cohort_stop_text_append(&sequence->text, text, size_bytes, false, &stop));
+        cohort_stop_text_take(&sequence->text, true, &completion->text,
+                              &completion->text_bytes);
+    }
+    end_sequence(engine, sequence);
     return COHORT_OK;
 }
 
@@ -262,6 +292,7 @@ static cohort_status take_result(cohort_engine *engine,
             logprobs = position;
     }
     if (!entry->samples) return COHORT_OK;
+    if (sequence->is_stuck) return end_stuck(engine, sequence);
     return add_token(engine, sequence, result->token_id, logprobs);
 }
 
@@ -315,21 +346,32 @@ static bool is_late(cohort_engine *engine, cohort_status status) {
            cohort_executor_failure(engine->executor, &failure) == COHORT_OK;
 }
 
-static cohort_status turn(cohort_engine *engine, int64_t deadline_ns, bool *out_is_late) {
+/* What passed since *from_ns is added to a sum. */
+static void charge(int64_t *sum_ns, int64_t *from_ns) {
+    int64_t now_ns = cohort_clock_ns();
+    *sum_ns += now_ns - *from_ns;
+    *from_ns = now_ns;
+}
+
+static cohort_status turn(cohort_engine *engine, int64_t *now_ns, int64_t deadline_ns,
+                          bool *out_is_late) {
     if (engine->has_cancelled) {
         COHORT_TRY(report_cancelled(engine));
         return send_steps(engine);
     }
     COHORT_TRY(send_steps(engine));
     if (engine->n_futures == 0) return COHORT_PENDING;
+    charge(&engine->schedule_ns, now_ns);
     cohort_future *future = engine->futures[engine->first_future];
     cohort_status status = cohort_future_wait(future, deadline_ns);
     *out_is_late = is_late(engine, status);
+    charge(&engine->wait_ns, now_ns);
     COHORT_TRY(status);
     engine->first_future = (engine->first_future + 1) % COHORT_MAX_IN_FLIGHT;
     engine->n_futures--;
     engine->reported = future;
     COHORT_TRY(take_step(engine, future));
+    charge(&engine->output_ns, now_ns);
     return send_steps(engine);
 }
 
@@ -342,8 +384,12 @@ cohort_status cohort_engine_step(cohort_engine *engine, int64_t deadline_ns,
     engine->reported = NULL;
     engine->n_completions = 0;
     engine->n_step_tokens = 0;
+    int64_t now_ns = cohort_clock_ns();
+    if (engine->returned_ns) engine->caller_ns += now_ns - engine->returned_ns;
     free_ended(engine);
-    cohort_status status = turn(engine, deadline_ns, &late);
+    cohort_status status = turn(engine, &now_ns, deadline_ns, &late);
+    charge(&engine->schedule_ns, &now_ns);
+    engine->returned_ns = engine->first ? now_ns : 0;
     if (status < 0 && !late) {
         engine->is_failed = true;
         engine->failure = *cohort_last_error();
@@ -367,6 +413,10 @@ void cohort_engine_get_stats(const cohort_engine *engine,
         .n_steps = engine->n_steps,
         .n_computed_tokens = engine->n_computed_tokens,
         .n_preemptions = cohort_scheduler_n_preemptions(engine->scheduler),
+        .schedule_ns = engine->schedule_ns,
+        .wait_ns = engine->wait_ns,
+        .output_ns = engine->output_ns,
+        .caller_ns = engine->caller_ns,
     };
     cohort_scheduler_cache_use(engine->scheduler, &out_stats->n_cache_queries,
                                &out_stats->n_cache_hits);

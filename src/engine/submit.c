@@ -13,8 +13,9 @@
 /* Design notes.
  *
  * A request is checked as a whole before anything is queued; the ranges and most of the
- * words are vLLM's (sampling_params.py).  All memory that a sequence will need is taken
- * here, text excepted, so that the step path does not allocate. */
+ * words are vLLM's (sampling_params.py).  What all sequences of a request share is made
+ * here; their own tokens and keys when they are first in a step, text as it grows: so
+ * that many can wait, and steps of those that run do not allocate. */
 
 /* vLLM's _MAX_TEMP: colder than this, a softmax in f32 is of no use. */
 #define COLDEST_TEMPERATURE 0.01f
@@ -26,7 +27,6 @@ cohort_request cohort_engine_request_defaults(const cohort_engine *engine) {
                               .skip_special_tokens = true,
                               .detokenize = engine->tokenizer != NULL};
     const cohort_generation_defaults *defaults = &engine->defaults;
-    if (engine->options.ignore_generation_config) return request;
     if (!isnan(defaults->temperature))
         request.sampling.temperature = defaults->temperature;
     if (!isnan(defaults->top_p)) request.sampling.top_p = defaults->top_p;
@@ -111,6 +111,17 @@ static cohort_status check(const cohort_engine *engine, const cohort_request *re
     COHORT_TRY(check_stops(engine, request));
     COHORT_TRY(check_tokens(engine, "stop_token_ids", sampling->stop_tokens,
                             sampling->n_stop_tokens));
+    if (sampling->n_logprob_token_ids &&
+        (int64_t)sampling->n_logprob_token_ids != sampling->n_logprobs)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "logprobs must be the number of logprob_token_ids, %u, not %d",
+                           sampling->n_logprob_token_ids, sampling->n_logprobs);
+    COHORT_TRY(check_tokens(engine, "logprob_token_ids", sampling->logprob_token_ids,
+                            sampling->n_logprob_token_ids));
+    if (request->allowed_token_ids && request->n_allowed_token_ids == 0)
+        return COHORT_FAIL(COHORT_E_INVALID, "allowed_token_ids is empty");
+    COHORT_TRY(check_tokens(engine, "allowed_token_ids", request->allowed_token_ids,
+                            request->n_allowed_token_ids));
     for (uint32_t i = 0; i < sampling->n_bias; i++) {
         COHORT_TRY(check_tokens(engine, "logit_bias", &sampling->bias[i].token_id, 1));
         if (!isfinite(sampling->bias[i].bias))
@@ -143,7 +154,12 @@ static void free_request(engine_request *request) {
     free(request->stop);
     free(request->stop_tokens);
     free(request->bias);
+    free(request->bad_word_ids);
+    free(request->logprob_token_ids);
+    free(request->allowed);
     free(request->prompt);
+    free(request->keys);
+    cohort_grammar_release(request->grammar);
     free(request);
 }
 
@@ -167,6 +183,17 @@ static cohort_status copy_prompt(const cohort_engine *engine, const cohort_reque
         return COHORT_FAIL(COHORT_E_INVALID, "the prompt has %zu tokens", count);
     request->n_prompt_tokens = (int32_t)count;
     return check_prompt(engine, request);
+}
+
+static cohort_status make_keys(const cohort_engine *engine, engine_request *request) {
+    if (!engine->options.enable_prefix_caching) return COHORT_OK;
+    int32_t n_blocks = request->n_prompt_tokens / engine->options.block_size;
+    request->keys = malloc(((size_t)n_blocks + 1) * sizeof *request->keys);
+    if (!request->keys) return no_memory();
+    request->n_keys =
+        cohort_engine_extend_keys(engine, request->salt, request->prompt,
+                                  request->n_prompt_tokens, request->keys, 0);
+    return COHORT_OK;
 }
 
 static cohort_status copy_lists(const cohort_engine *engine, const cohort_request *from,
@@ -196,6 +223,90 @@ static cohort_status copy_lists(const cohort_engine *engine, const cohort_reques
     return COHORT_OK;
 }
 
+/* ---- bad words ----------------------------------------------------------------------
+ */
+
+static cohort_status add_word(engine_request *request, const char *word,
+                              const int32_t *ids, size_t count) {
+    uint32_t used = request->sampling.n_bad_word_ids;
+    if (count >= COHORT_MAX_BAD_WORD_IDS - used)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "bad_words have too many tokens: with '%.60s' more than %d",
+                           word, COHORT_MAX_BAD_WORD_IDS);
+    request->bad_word_ids[used] = (int32_t)count;
+    memcpy(request->bad_word_ids + used + 1, ids, count * sizeof *ids);
+    request->sampling.n_bad_word_ids += (uint32_t)count + 1;
+    return COHORT_OK;
+}
+
+/* As it begins a text, and as it stands behind a blank where that is another token
+ * (vLLM's update_from_tokenizer). */
+static cohort_status add_both(const cohort_engine *engine, engine_request *request,
+                              const char *word) {
+    const char *begin = word + strspn(word, " \t\r\n\f\v");
+    size_t size = strlen(begin), n_plain = 0, n_spaced = 0;
+    int32_t *plain = NULL, *spaced = NULL;
+    char *text = malloc(size + 2);
+    if (!text) return no_memory();
+    text[0] = ' ';
+    memcpy(text + 1, begin, size + 1);
+    cohort_status status =
+        cohort_engine_tokenize(engine, begin, size, false, &plain, &n_plain);
+    if (status >= 0)
+        status =
+            cohort_engine_tokenize(engine, text, size + 1, false, &spaced, &n_spaced);
+    free(text);
+    if (status >= 0 && n_plain == 0)
+        status = COHORT_FAIL(COHORT_E_INVALID,
+                             "bad_words entries must tokenize to at least one token.");
+    if (status >= 0) status = add_word(request, word, plain, n_plain);
+    if (status >= 0 && n_spaced == n_plain && spaced[0] != plain[0])
+        status = add_word(request, word, spaced, n_spaced);
+    free(plain);
+    free(spaced);
+    return status;
+}
+
+static cohort_status copy_words(const cohort_engine *engine, const cohort_request *from,
+                                engine_request *request) {
+    request->sampling.n_bad_word_ids = 0;
+    if (from->n_bad_words == 0) return COHORT_OK;
+    request->bad_word_ids =
+        malloc(COHORT_MAX_BAD_WORD_IDS * sizeof *request->bad_word_ids);
+    if (!request->bad_word_ids) return no_memory();
+    request->sampling.bad_word_ids = request->bad_word_ids;
+    for (uint32_t i = 0; i < from->n_bad_words; i++)
+        COHORT_TRY(add_both(engine, request, from->bad_words[i]));
+    return COHORT_OK;
+}
+
+static cohort_status copy_logprob_ids(engine_request *request) {
+    cohort_sampling_params *sampling = &request->sampling;
+    size_t size = sampling->n_logprob_token_ids * sizeof *sampling->logprob_token_ids;
+    if (size == 0) return COHORT_OK;
+    request->logprob_token_ids = malloc(size);
+    if (!request->logprob_token_ids) return no_memory();
+    memcpy(request->logprob_token_ids, sampling->logprob_token_ids, size);
+    sampling->logprob_token_ids = request->logprob_token_ids;
+    return COHORT_OK;
+}
+
+static cohort_status copy_allowed(const cohort_engine *engine, const cohort_request *from,
+                                  engine_request *request) {
+    request->sampling.n_allowed_words = 0;
+    if (!from->allowed_token_ids) return COHORT_OK;
+    uint32_t n_words = ((uint32_t)engine->info.vocab_size + 31) / 32;
+    request->allowed = calloc(n_words, sizeof *request->allowed);
+    if (!request->allowed) return no_memory();
+    for (size_t i = 0; i < from->n_allowed_token_ids; i++) {
+        uint32_t id = (uint32_t)from->allowed_token_ids[i];
+        request->allowed[id / 32] |= 1u << id % 32;
+    }
+    request->sampling.allowed = request->allowed;
+    request->sampling.n_allowed_words = n_words;
+    return COHORT_OK;
+}
+
 static cohort_status copy_request(const cohort_engine *engine, const cohort_request *from,
                                   engine_request *request) {
     request->ignore_eos = from->ignore_eos;
@@ -203,6 +314,12 @@ static cohort_status copy_request(const cohort_engine *engine, const cohort_requ
     request->skip_special = from->skip_special_tokens;
     request->detokenize = from->detokenize;
     request->priority = from->priority;
+    if (from->grammar) request->grammar = cohort_grammar_acquire(from->grammar);
+    const char *after = from->grammar && from->grammar_after ? from->grammar_after : "";
+    if (strlen(after) > COHORT_MAX_GRAMMAR_AFTER_BYTES)
+        return COHORT_FAIL(COHORT_E_INVALID, "grammar_after has %zu bytes; at most %d",
+                           strlen(after), COHORT_MAX_GRAMMAR_AFTER_BYTES);
+    memcpy(request->grammar_after, after, strlen(after));
     if (from->cache_salt)
         crypto_generichash((uint8_t *)&request->salt, sizeof request->salt,
                            (const uint8_t *)from->cache_salt, strlen(from->cache_salt),
@@ -212,7 +329,11 @@ static cohort_status copy_request(const cohort_engine *engine, const cohort_requ
     if (from->sampling.temperature > 0 &&
         from->sampling.temperature < COLDEST_TEMPERATURE)
         request->sampling.temperature = COLDEST_TEMPERATURE;
+    COHORT_TRY(copy_words(engine, from, request));
+    COHORT_TRY(copy_allowed(engine, from, request));
+    COHORT_TRY(copy_logprob_ids(request));
     COHORT_TRY(copy_prompt(engine, from, request));
+    COHORT_TRY(make_keys(engine, request));
     int32_t room = engine->info.max_model_len - request->n_prompt_tokens;
     request->max_tokens =
         from->max_tokens && from->max_tokens < room ? from->max_tokens : room;
@@ -224,6 +345,7 @@ static cohort_status copy_request(const cohort_engine *engine, const cohort_requ
 void cohort_engine_sequence_free(engine_sequence *sequence) {
     if (!sequence) return;
     engine_request *request = sequence->request;
+    cohort_matcher_destroy(sequence->matcher);
     cohort_detokenizer_destroy(sequence->detokenizer);
     cohort_stop_text_deinit(&sequence->text);
     free(sequence->prompt_entries);
@@ -245,37 +367,56 @@ static cohort_status reserve_prompt_logprobs(engine_sequence *sequence) {
                                                                  : no_memory();
 }
 
+/* The most that the ranks may have to be told beside its tokens. */
+static int64_t told_bytes(const engine_sequence *sequence) {
+    cohort_step_request message = cohort_engine_request_of(sequence);
+    message.n_tokens = 0;
+    message.sampling.n_stop_tokens = sequence->request->sampling.n_stop_tokens;
+    return (int64_t)cohort_step_request_bytes(&message);
+}
+
 static cohort_status fill_sequence(const cohort_engine *engine,
                                    engine_sequence *sequence) {
     engine_request *request = sequence->request;
-    size_t n_prompt = (size_t)request->n_prompt_tokens;
-    size_t n_most = n_prompt + (size_t)request->max_tokens;
-    sequence->tokens = malloc(n_most * sizeof *sequence->tokens);
-    if (!sequence->tokens) return no_memory();
-    memcpy(sequence->tokens, request->prompt, n_prompt * sizeof *sequence->tokens);
     sequence->n_tokens = request->n_prompt_tokens;
     if (sequence->index == 0 && request->sampling.n_prompt_logprobs >= 0)
         COHORT_TRY(reserve_prompt_logprobs(sequence));
-    if (engine->options.enable_prefix_caching) {
-        size_t n_blocks = n_most / (size_t)engine->options.block_size;
-        sequence->keys = malloc((n_blocks + 1) * sizeof *sequence->keys);
-        if (!sequence->keys) return no_memory();
-    }
     sequence->scheduled = (cohort_scheduler_request){
         .n_tokens = request->n_prompt_tokens,
         .max_tokens = request->n_prompt_tokens + request->max_tokens,
         .priority = request->priority,
-        .runs_ahead = engine->ranks_keep_tokens,
+        .runs_ahead = engine->ranks_keep_tokens && !request->grammar,
         /* Logprobs of a prompt take its logits, which the cache does not have. */
-        .reads_cache = sequence->keys && !sequence->prompt_logprobs,
-        .keys = sequence->keys};
-    cohort_engine_extend_keys(engine, sequence);
+        .reads_cache = request->keys && !sequence->prompt_logprobs,
+        .told_bytes = told_bytes(sequence),
+        .keys = request->keys,
+        .n_keys = request->n_keys};
+    COHORT_TRY(cohort_engine_constrain(engine, sequence));
     if (!request->detokenize) return COHORT_OK;
     sequence->text = (cohort_stop_text){.stop = (const char *const *)request->stop,
                                         .n_stop = request->n_stop,
                                         .include = request->include_stop};
-    return cohort_detokenizer_create(engine->tokenizer, request->prompt, n_prompt,
+    return cohort_detokenizer_create(engine->tokenizer, request->prompt,
+                                     (size_t)request->n_prompt_tokens,
                                      request->skip_special, &sequence->detokenizer);
+}
+
+cohort_status cohort_engine_seat(const cohort_engine *engine, engine_sequence *sequence) {
+    const engine_request *request = sequence->request;
+    size_t n_prompt = (size_t)request->n_prompt_tokens;
+    size_t n_most = n_prompt + (size_t)request->max_tokens;
+    if (sequence->tokens) return COHORT_OK;
+    sequence->tokens = malloc(n_most * sizeof *sequence->tokens);
+    if (!sequence->tokens) return no_memory();
+    memcpy(sequence->tokens, request->prompt, n_prompt * sizeof *sequence->tokens);
+    if (!request->keys) return COHORT_OK;
+    size_t n_blocks = n_most / (size_t)engine->options.block_size;
+    sequence->keys = malloc((n_blocks + 1) * sizeof *sequence->keys);
+    if (!sequence->keys) return no_memory();
+    memcpy(sequence->keys, request->keys,
+           (size_t)request->n_keys * sizeof *sequence->keys);
+    sequence->scheduled.keys = sequence->keys;
+    return COHORT_OK;
 }
 
 /* A chain of n, or nothing. */
@@ -347,8 +488,15 @@ cohort_status cohort_engine_submit(cohort_engine *engine, const cohort_request *
 }
 
 void cohort_engine_cancel(cohort_engine *engine, cohort_request_id id) {
+    cohort_engine_cancel_many(engine, id, 1);
+}
+
+void cohort_engine_cancel_many(cohort_engine *engine, cohort_request_id first,
+                               size_t count) {
     for (engine_sequence *sequence = engine->first; sequence; sequence = sequence->next) {
-        if (sequence->request->id.value != id.value || sequence->is_cancelled) continue;
+        uint64_t id = sequence->request->id.value;
+        if (id >= first.value + count) return; /* they are in order */
+        if (id < first.value || sequence->is_cancelled) continue;
         sequence->is_cancelled = engine->has_cancelled = true;
         cohort_scheduler_finish(engine->scheduler, &sequence->scheduled);
     }

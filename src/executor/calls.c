@@ -418,7 +418,7 @@ static cohort_status begin(cohort_executor *executor, cohort_frame *frame, bool 
     COHORT_TRY(status);
     if (!future) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a future");
     bool is_for_all = frame->rank == COHORT_ALL_RANKS;
-    snprintf(future->method, sizeof future->method, "%s", method);
+    memccpy(future->method, method, '\0', sizeof future->method);
     future->is_step = is_step;
     future->first_rank = is_for_all ? 0 : frame->rank;
     future->end_rank = is_for_all ? executor->world_size : frame->rank + 1;

@@ -2,8 +2,11 @@
 #include "cohort/executor.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -74,16 +77,27 @@ static cohort_status check_config(const char *const *config) {
                                config[n]);
         bytes += strlen(config[n]) + 1;
     }
-    if (n > COHORT_CONFIG_MAX_PAIRS || bytes > COHORT_CONTROL_MAX_BYTES / 2)
+    if (n > COHORT_CONFIG_MAX_PAIRS - 1 ||
+        /* one is for an extension */ bytes > COHORT_CONTROL_MAX_BYTES / 2)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "%zu worker options of %zu bytes; at most %d", n, bytes,
-                           COHORT_CONFIG_MAX_PAIRS);
+                           COHORT_CONFIG_MAX_PAIRS - 1);
     return COHORT_OK;
+}
+
+static cohort_status check_extension(const char *spec) {
+    const char *colon = spec ? strrchr(spec, ':') : NULL;
+    if (!spec || (colon && colon != spec && colon[1] && strlen(spec) < PATH_MAX))
+        return COHORT_OK;
+    return COHORT_FAIL(
+        COHORT_E_INVALID,
+        "worker extension '%.120s' is no LIB.so:SYMBOL, as ./mine.so:install", spec);
 }
 
 /* The options that are strings: copied, and freed, one like the other. */
 static const size_t string_options[] = {
     offsetof(cohort_executor_options, worker_command),
+    offsetof(cohort_executor_options, worker_extension),
     offsetof(cohort_executor_options, instance),
     offsetof(cohort_executor_options, ray.address),
     offsetof(cohort_executor_options, ray.node_address),
@@ -107,6 +121,18 @@ static const char *copy_string(const char *text, bool *out_of_memory) {
     return copy;
 }
 
+/* As a pair of the configuration.  Workers may run in another folder. */
+static char *describe_extension(const char *spec) {
+    char *pair = NULL;
+    bool is_relative = spec[0] != '/' && strchr(spec, '/');
+    char *here = is_relative ? getcwd(NULL, 0) : NULL;
+    if (asprintf(&pair, "%s=%s%s%s", COHORT_EXTENSION_KEY, here ? here : "",
+                 here ? "/" : "", spec) < 0)
+        pair = NULL;
+    free(here);
+    return pair;
+}
+
 static cohort_status copy_options(cohort_executor *executor,
                                   const cohort_executor_options *options) {
     bool is_short = false;
@@ -119,10 +145,14 @@ static cohort_status copy_options(cohort_executor *executor,
     }
     while (options->config && options->config[n])
         n++;
-    const char **config = calloc(n + 1, sizeof *config);
+    const char **config = calloc(n + 2, sizeof *config);
     executor->options.config = config;
     for (size_t i = 0; config && i < n; i++)
         config[i] = copy_string(options->config[i], &is_short);
+    if (config && options->worker_extension) {
+        config[n] = describe_extension(options->worker_extension);
+        if (!config[n]) is_short = true;
+    }
     if (is_short || !config)
         return COHORT_FAIL(COHORT_E_NOMEM, "copying the executor's options");
     return COHORT_OK;
@@ -250,6 +280,9 @@ static cohort_status bring_up(cohort_executor *executor) {
     int64_t timeout_ns = executor->options.connect_timeout_ns;
     executor->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (executor->wake_fd < 0) return COHORT_FAIL_SYS(errno, "eventfd");
+    struct pollfd cancel = {.fd = executor->options.cancel_fd, .events = POLLIN};
+    if (cancel.fd > 0 && poll(&cancel, 1, 0) > 0)
+        return COHORT_FAIL(COHORT_E_CANCELLED, "told to stop before any rank started");
     COHORT_TRY(make_ranks(executor));
     COHORT_TRY(executor_monitor_start(executor));
     COHORT_TRY(await_state(executor, EXECUTOR_CONNECT));
@@ -273,6 +306,7 @@ cohort_status cohort_executor_start(const cohort_executor_options *options,
     *out_executor = NULL;
     COHORT_TRY(check_sizes(options));
     COHORT_TRY(check_config(options->config));
+    COHORT_TRY(check_extension(options->worker_extension));
     COHORT_TRY(choose_launcher(options, &launcher));
     cohort_executor *executor = calloc(1, sizeof *executor);
     if (!executor) return COHORT_FAIL(COHORT_E_NOMEM, "allocating an executor");

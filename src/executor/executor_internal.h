@@ -34,6 +34,7 @@ typedef enum executor_state {
 typedef struct executor_rank {
     cohort_launch launch;
     cohort_link *control; /* monitor thread's */
+    cohort_link_inbox inbox;
     cohort_counters_row *row;
     cohort_queue *response; /* set under lock; read by the pumping thread */
     cohort_frame_publish publish;

@@ -19,10 +19,11 @@ enum { COHORT_LAUNCH_NAME_BYTES = 128, COHORT_LAUNCH_DEVICES_BYTES = 256 };
 
 typedef struct cohort_launch {
     int32_t pid;
-    int control_fd; /* the driver's end; the receiver of this struct owns it */
-    int exit_fd;    /* readable once the rank has ended; the launch's own */
-    void *own;      /* the launcher's */
-    void *world;    /* what open made; set before start is called */
+    bool is_process; /* here, under that pid until exit_fd is readable */
+    int control_fd;  /* the driver's end; the receiver of this struct owns it */
+    int exit_fd;     /* readable once the rank has ended; the launch's own */
+    void *own;       /* the launcher's */
+    void *world;     /* what open made; set before start is called */
     /* Empty where it is a process or thread of ours: the name that people know it by, and
      * where it runs, on which devices. */
     char name[COHORT_LAUNCH_NAME_BYTES];

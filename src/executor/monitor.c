@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,12 +16,16 @@
  *
  * One thread from the first rank to the last: it places the ranks (so PR_SET_PDEATHSIG,
  * which watches the spawning thread, watches the executor), takes them from phase to
- * phase, notices deaths and hangs, and ends them.  Nothing in it waits for a rank: it
- * sleeps in epoll alone, with a timeout for what only the clock can tell.
+ * phase, notices deaths and hangs, and ends them.  It sleeps in epoll, with a timeout for
+ * what only the clock can tell, and what else may hold it up is bounded: a frame to a
+ * rank whose buffer is full (SEND_TIMEOUT_MS for each), and on Ray the reason of
+ * the first death (REASON_MS in ray.c) and an order to a sidecar that does not read (its
+ * SEND_TIMEOUT_MS, 5 s).
  *
  * Cause and consequence arrive in any order: a killed process closes its sockets before
  * its pidfd is readable, so its peers' "rank 1 is gone" may come first.  Such an error is
- * a suspect for a moment; a death in that time is the verdict instead.  The other way
+ * a suspect for a moment; a death in that time is the verdict instead.  So is the end of
+ * its own link, unless the process is not exiting: that is told at once.  The other way
  * round, a rank that reports an error and exits has the report read before the exit.
  *
  * An error of the monitor itself (epoll, a control link) fails the executor or is logged;
@@ -38,7 +41,8 @@ enum {
     FAILED_KILL_MS = 150,
 };
 
-#define WAKE_EVENT UINT64_MAX
+#define WAKE_EVENT   UINT64_MAX
+#define CANCEL_EVENT (UINT64_MAX - 1)
 
 static const char *state_name(executor_state state) {
     static const char *const names[] = {"place", "configure", "connect", "load",
@@ -186,6 +190,10 @@ static void judge_death(cohort_executor *executor, int32_t rank,
     cohort_counters_row *row = executor->ranks[rank].row;
     int32_t crash = atomic_load_explicit(&row->crash_signal, memory_order_acquire);
     int32_t signal_number = ending->signal ? ending->signal : crash;
+    /* Of a process that others reap this is all there is to know. */
+    uint32_t exited = atomic_load_explicit(&row->exited, memory_order_acquire);
+    int32_t exit_status = exited && !ending->is_known ? (int32_t)exited - 1 : -1;
+    if (ending->is_known && !ending->signal) exit_status = ending->status;
     char who[WHO_BYTES];
     char where[80] = "";
     if (crash) describe_crash(row, where, sizeof where);
@@ -193,18 +201,16 @@ static void judge_death(cohort_executor *executor, int32_t rank,
     if (signal_number)
         COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) was killed by signal %d (%s)%s %s",
                     rank, who, signal_number, sigdescr_np(signal_number), where, moment);
-    else if (ending->text[0])
-        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) %s %s", rank, who, ending->text,
-                    moment);
-    else if (!ending->is_known)
-        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) ended %s", rank, who, moment);
-    else
+    else if (exit_status >= 0)
         COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) exited with status %d %s", rank,
-                    who, ending->status, moment);
+                    who, exit_status, moment);
+    else
+        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) %s %s", rank, who,
+                    ending->text[0] ? ending->text : "ended", moment);
     cohort_error error = *cohort_last_error();
     error.rank = rank;
     /* Nothing is lost with a rank that was only asked to leave, but a crash is told. */
-    bool is_crash = ending->is_known && (ending->signal || ending->status);
+    bool is_crash = crash || ending->signal || exit_status > 0;
     if (!executor_fail(executor, &error) && is_crash && executor->stop_stage < 2 &&
         !executor->late_death.code)
         executor->late_death = error;
@@ -294,24 +300,18 @@ static cohort_status on_frame(cohort_executor *executor, int32_t rank,
     }
 }
 
-/* Longest frame of a worker; the driver's own are longer. */
-enum { FROM_WORKER_BYTES = 4096 };
-
 /* Everything that lies unread on the link; false at its end. */
 static bool read_link(cohort_executor *executor, int32_t rank) {
-    uint8_t buffer[FROM_WORKER_BYTES];
-    cohort_link *link = executor->ranks[rank].control;
+    executor_rank *self = &executor->ranks[rank];
     for (;;) {
+        const void *bytes = NULL;
         size_t size_bytes = 0;
         cohort_frame frame;
-        struct pollfd ready = {.fd = cohort_link_fd(link), .events = POLLIN};
-        if (poll(&ready, 1, 0) <= 0) return true;
-        /* What has begun to arrive was sent in one go, and lacks a moment at most. */
         cohort_status status =
-            cohort_link_recv_frame(link, buffer, sizeof buffer, &size_bytes,
-                                   cohort_deadline_ms(SEND_TIMEOUT_MS));
+            cohort_link_take_frame(self->control, &self->inbox, &bytes, &size_bytes);
+        if (status == COHORT_PENDING) return true;
         if (status == COHORT_E_PEER_DIED) return false;
-        if (status >= 0) status = cohort_frame_decode(buffer, size_bytes, &frame);
+        if (status >= 0) status = cohort_frame_decode(bytes, size_bytes, &frame);
         if (status >= 0) status = on_frame(executor, rank, &frame);
         if (status < 0) {
             fail_rank(executor, rank);
@@ -320,15 +320,40 @@ static bool read_link(cohort_executor *executor, int32_t rank) {
     }
 }
 
+/* Of a link that has ended: did its process close it and go on?  One that dies closes its
+ * files before its pidfd is readable, but with PF_EXITING among its flags in /proc.  Of
+ * threads, and of processes elsewhere, nobody can say. */
+static bool lives_on(const cohort_launch *launch) {
+    enum { PF_EXITING_BIT = 0x4 };
+    char path[40], text[512] = "";
+    unsigned flags = 0;
+    if (!launch->is_process) return false;
+    snprintf(path, sizeof path, "/proc/%d/stat", launch->pid);
+    FILE *file = fopen(path, "re");
+    if (!file) return false;
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    const char *rest = strrchr(text, ')'); /* the name may hold anything */
+    /* No flags at all are those of a kernel that does not tell. */
+    return rest && sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+           flags && !(flags & PF_EXITING_BIT);
+}
+
 static void on_link(cohort_executor *executor, int32_t rank) {
-    if (!executor->ranks[rank].has_link || read_link(executor, rank)) return;
+    executor_rank *self = &executor->ranks[rank];
+    if (!self->has_link || read_link(executor, rank)) return;
     unwatch_link(executor, rank);
-    /* The end of the rank is near, or it has closed its link for no reason: the moment
-     * of suspicion tells. */
-    char who[WHO_BYTES];
-    describe_rank(&executor->ranks[rank].launch, who, sizeof who);
-    COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) closed its control link", rank, who);
-    if (executor->has_suspect) return;
+    if (self->has_reported) return; /* and leaves because of it */
+    char who[WHO_BYTES], moment[80];
+    bool is_living = lives_on(&self->launch);
+    describe_rank(&self->launch, who, sizeof who);
+    describe_moment(executor, rank, moment, sizeof moment);
+    COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) %s %s", rank, who,
+                is_living ? "lives, but its control link broke"
+                          : "vanished (its control link ended)",
+                moment);
+    if (is_living) fail_rank(executor, rank);
+    if (is_living || executor->has_suspect) return;
     executor->has_suspect = true;
     executor->suspect = *cohort_last_error();
     executor->suspect.rank = rank;
@@ -367,7 +392,8 @@ static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
     COHORT_TRY(executor->launcher->start(&executor->options, rank, &self->launch));
     self->is_started = true;
     self->progress_ns = cohort_clock_ns();
-    atomic_store_explicit(&self->row->pid, self->launch.pid, memory_order_relaxed);
+    cohort_counters_row_set_address(self->row, self->launch.address);
+    atomic_store_explicit(&self->row->pid, self->launch.pid, memory_order_release);
     COHORT_TRY(watch(executor, self->launch.exit_fd, (uint64_t)rank * 2 + 1));
     cohort_status status = cohort_link_adopt(self->launch.control_fd, &self->control);
     if (status < 0) close(self->launch.control_fd);
@@ -382,11 +408,11 @@ static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
 /* The only phase in which the monitor waits for others: there is no rank to watch yet. */
 static cohort_status open_world(cohort_executor *executor) {
     const char *host = NULL;
-    cohort_placing placing = {.options = &executor->options,
-                              .instance =
-                                  cohort_counters_header_of(executor->counters)->instance,
-                              .epoch = executor->epoch,
-                              .cancel_fd = executor->wake_fd};
+    cohort_placing placing = {
+        .options = &executor->options,
+        .instance = cohort_counters_header_of(executor->counters)->instance,
+        .epoch = executor->epoch,
+        .cancel_fd = executor->options.cancel_fd > 0 ? executor->options.cancel_fd : -1};
     if (executor->launcher->open)
         COHORT_TRY(executor->launcher->open(&placing, &executor->world, &host));
     return executor_make_broadcast(executor, host);
@@ -455,6 +481,8 @@ static void advance(cohort_executor *executor) {
     stamp_phase(executor, state, cohort_clock_ns());
     executor_state next = (executor_state)(state + 1);
     if (enter_phase(executor, next) < 0) return;
+    if (next == EXECUTOR_READY && executor->options.cancel_fd > 0)
+        epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, executor->options.cancel_fd, NULL);
     pthread_mutex_lock(&executor->lock);
     if (executor->state == state) executor_set_state(executor, next);
     pthread_mutex_unlock(&executor->lock);
@@ -580,19 +608,20 @@ static void tell_failure(cohort_executor *executor) {
 
 /* ---- the end ------------------------------------------------------------------ */
 
-/* One deadline for everything (R33): ask, then SIGTERM after 60 % of it, SIGKILL after
- * 80 %.  A failed executor's ranks were asked by poison already. */
+/* One deadline for everything (R33): ask, then SIGTERM after 60 % of what the ranks have
+ * of it, SIGKILL after 80 %.  A failed executor's ranks were asked by poison already. */
 static void signal_stage(cohort_executor *executor, int32_t stage, int signal_number) {
     static const cohort_error shutdown_error = {.code = COHORT_E_CLOSED,
                                                 .rank = COHORT_RANK_LOCAL,
                                                 .message = "the driver shuts down"};
     if (executor->stop_stage >= stage) return;
     executor->stop_stage = stage;
+    bool is_failed = cohort_executor_failure(executor, NULL) < 0;
     for (int32_t rank = 0; rank < executor->world_size; rank++) {
         executor_rank *self = &executor->ranks[rank];
         if (!self->is_started || self->has_ended) continue;
-        if (stage > 1)
-            cohort_log(COHORT_LOG_WARNING, "executor", rank,
+        if (stage > 1) /* Of a failed executor it is what was to be expected. */
+            cohort_log(is_failed ? COHORT_LOG_INFO : COHORT_LOG_WARNING, "executor", rank,
                        "event=rank_lingers pid=%d signal=%d", self->launch.pid,
                        signal_number);
         /* A thread cannot be killed, but it can be made to give up. */
@@ -604,12 +633,13 @@ static void signal_stage(cohort_executor *executor, int32_t stage, int signal_nu
     }
 }
 
-/* What is left of the limit, but never too little to end a sidecar in order. */
+/* Gets what is left of the limit; without one, as long as anything sensible takes. */
 static void close_world(cohort_executor *executor) {
-    enum { LEAST_MS = 6000 };
-    int64_t deadline_ns = executor->stop_ns + executor->options.shutdown_timeout_ns;
+    enum { UNLIMITED_MS = 60000 };
+    int64_t limit_ns = executor->options.shutdown_timeout_ns;
+    int64_t deadline_ns =
+        limit_ns > 0 ? executor->stop_ns + limit_ns : cohort_deadline_ms(UNLIMITED_MS);
     cohort_error error = *cohort_last_error();
-    deadline_ns = later(deadline_ns, cohort_deadline_ms(LEAST_MS));
     if (executor->world) executor->launcher->close(executor->world, deadline_ns);
     executor->world = NULL;
     cohort_fail_adopt(&error);
@@ -629,8 +659,14 @@ static void close_executor(cohort_executor *executor, cohort_status status) {
     pthread_mutex_unlock(&executor->lock);
 }
 
-static void stop_step(cohort_executor *executor, int64_t now_ns) {
+/* Of the limit for all: a launcher that has a world to close gets its part, too. */
+static int64_t ranks_limit_ns(const cohort_executor *executor) {
     int64_t limit_ns = executor->options.shutdown_timeout_ns;
+    return executor->launcher->close ? limit_ns / 10 * 6 : limit_ns;
+}
+
+static void stop_step(cohort_executor *executor, int64_t now_ns) {
+    int64_t limit_ns = ranks_limit_ns(executor);
     pthread_mutex_lock(&executor->lock);
     bool is_failed = executor->is_failed;
     pthread_mutex_unlock(&executor->lock);
@@ -684,8 +720,19 @@ static int timeout_ms(cohort_executor *executor, executor_state state) {
     return TICK_MS / 10;
 }
 
+/* It stays readable, so it is watched no longer. */
+static void on_cancel(cohort_executor *executor) {
+    executor_state state = locked_state(executor);
+    epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, executor->options.cancel_fd, NULL);
+    if (state >= EXECUTOR_READY) return;
+    COHORT_FAIL(COHORT_E_CANCELLED, "told to stop during %s", state_name(state));
+    fail_rank(executor, COHORT_RANK_LOCAL);
+}
+
 static void on_event(cohort_executor *executor, uint64_t data) {
-    if (data == WAKE_EVENT) {
+    if (data == CANCEL_EVENT) {
+        on_cancel(executor);
+    } else if (data == WAKE_EVENT) {
         uint64_t count;
         ssize_t ignored = read(executor->wake_fd, &count, sizeof count);
         (void)ignored;
@@ -720,6 +767,8 @@ cohort_status executor_monitor_start(cohort_executor *executor) {
     executor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (executor->epoll_fd < 0) return COHORT_FAIL_SYS(errno, "epoll_create1");
     COHORT_TRY(watch(executor, executor->wake_fd, WAKE_EVENT));
+    if (executor->options.cancel_fd > 0)
+        COHORT_TRY(watch(executor, executor->options.cancel_fd, CANCEL_EVENT));
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
@@ -728,5 +777,6 @@ cohort_status executor_monitor_start(cohort_executor *executor) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (err) return COHORT_FAIL_SYS(err, "starting the monitor thread");
     executor->has_monitor = true;
+    pthread_setname_np(executor->monitor, "cohort-monitor");
     return COHORT_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,6 +20,8 @@
 #include "cohort/clock.h"
 #include "executor/launcher.h"
 #include "executor/ray_actor.h"
+#include "executor/ray_env.h"
+#include "executor/ray_event.h"
 #include "executor/ray_rules.h"
 #include "executor/ray_sidecar.h"
 #include "link/link.h"
@@ -44,24 +47,28 @@ enum {
     DEFAULT_PLACEMENT_S = 300,
     TELL_EVERY_MS = 5000,
     ACCEPT_SLICE_MS = 20,
-    GONE_MS = 2000, /* for a killed process to be gone */
-    ID_BYTES = 64,
+    GONE_MS = 200, /* at least, for killed processes to be gone */
+    /* For Ray to say why a process of ours is gone: it takes 4 to 11 ms of an idle host.
+     */
+    REASON_MS = 60,
+    LIST_BYTES = 150, /* of ranks, in an error */
 };
 
 typedef struct ray_rank {
     char name[COHORT_RAY_NAME_BYTES];
-    char node[ID_BYTES];
-    char address[COHORT_HOST_BYTES];
+    char node[COHORT_RAY_NODE_BYTES];
+    char address[COHORT_HOST_BYTES]; /* of its bundle's node, then its own */
+    char bundle_node[COHORT_RAY_NODE_BYTES];
     char *device_ids[COHORT_RAY_MAX_DEVICES];
     int32_t n_devices;
-    int32_t pid;
+    int32_t pid; /* 0: not seated yet */
     int32_t bundle;
     int pidfd;    /* -1: not of our kernel */
     int ended_fd; /* eventfd: Ray says so */
     int exit_fd;  /* epoll of both */
     int control_fd;
     bool has_ended;       /* with the world's lock */
-    cohort_ending ending; /* with the world's lock */
+    cohort_ending ending; /* the same; no text: nobody knows why */
 } ray_rank;
 
 typedef struct ray_world {
@@ -71,8 +78,10 @@ typedef struct ray_world {
     int32_t world_size;
     char need[320];  /* of the group that is waited for; "": none is */
     bool is_adopted; /* the group is somebody else's */
+    bool has_waited; /* for a reason of Ray's */
+    cohort_ray_env env;
     int64_t deadline_ns;
-    char driver_node[ID_BYTES];
+    char driver_node[COHORT_RAY_NODE_BYTES];
     char driver_address[COHORT_HOST_BYTES];
     cohort_sidecar *sidecar;
     cohort_listener *listener;
@@ -86,30 +95,43 @@ typedef struct ray_world {
 
 extern char **environ;
 
-/* ---- small things of JSON ------------------------------------------------------ */
-
-static const char *text_of(const cJSON *object, const char *name) {
-    const char *text =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text ? text : "";
-}
-
-static double number_of(const cJSON *object, const char *name) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-    return cJSON_IsNumber(item) ? item->valuedouble : -1;
-}
-
-static bool is_event(const cJSON *event, const char *name) {
-    return !strcmp(text_of(event, "event"), name);
-}
-
 static void add_option(cJSON *object, const char *name, const char *text) {
     if (text && text[0]) cJSON_AddStringToObject(object, name, text);
 }
 
-static cohort_status bad_event(const char *name) {
-    return COHORT_FAIL(COHORT_E_PROTOCOL,
-                       "the Ray sidecar's event '%s' lacks what belongs into it", name);
+/* ---- which ranks ----------------------------------------------------------------- */
+
+static bool is_not_seated(const ray_rank *rank) { return !rank->pid; }
+static bool is_not_connected(const ray_rank *rank) { return rank->control_fd < 0; }
+
+static int32_t count_ranks(const ray_world *world, bool (*is_meant)(const ray_rank *)) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < world->world_size; i++)
+        n += is_meant(&world->ranks[i]);
+    return n;
+}
+
+/* "rank 1 (bundle 3 on 10.0.0.2), rank 2 (...) and 5 more" */
+static void name_ranks(const ray_world *world, bool (*is_meant)(const ray_rank *),
+                       char *out_list, size_t size) {
+    size_t used = 0;
+    int32_t n_left = count_ranks(world, is_meant);
+    out_list[0] = '\0';
+    for (int32_t i = 0; i < world->world_size; i++) {
+        char one[COHORT_HOST_BYTES + 48];
+        const ray_rank *rank = &world->ranks[i];
+        if (!is_meant(rank)) continue;
+        size_t length =
+            (size_t)snprintf(one, sizeof one, "%srank %d (bundle %d on %s)",
+                             used ? ", " : "", i, rank->bundle, rank->address);
+        if (used + length + sizeof " and 1000 more" > size) {
+            snprintf(out_list + used, size - used, " and %d more", n_left);
+            return;
+        }
+        memcpy(out_list + used, one, length + 1);
+        used += length;
+        n_left--;
+    }
 }
 
 /* ---- hearing the sidecar while the world is made ------------------------------- */
@@ -121,6 +143,16 @@ static cohort_status out_of_time(const ray_world *world, const char *what) {
     return COHORT_FAIL(COHORT_E_TIMEOUT, "no answer from Ray in time: %s", what);
 }
 
+static void fail_as_told(const ray_world *world, const cJSON *event, const char *what) {
+    const char *text = cohort_ray_event_text(event, "text");
+    int32_t index = cohort_ray_event_rank(event, world->world_size);
+    if (index < 0)
+        COHORT_FAIL(COHORT_E_IO, "Ray, %s: %s", what, text);
+    else
+        COHORT_FAIL(COHORT_E_IO, "Ray, %s: rank %d (bundle %d on %s): %s", what, index,
+                    world->ranks[index].bundle, world->ranks[index].address, text);
+}
+
 /* The next event; what failed there is the error here. */
 static cohort_status hear(ray_world *world, const char *what, cJSON **out_event) {
     struct pollfd fds[2] = {{.fd = cohort_sidecar_fd(world->sidecar), .events = POLLIN},
@@ -129,7 +161,8 @@ static cohort_status hear(ray_world *world, const char *what, cJSON **out_event)
     do {
         int64_t left_ns = world->deadline_ns - cohort_clock_ns();
         if (left_ns <= 0) return out_of_time(world, what);
-        ready = poll(fds, 2, (int)(left_ns / 1000000) + 1);
+        int64_t left_ms = left_ns / 1000000 + 1;
+        ready = poll(fds, 2, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
     } while (ready == 0 || (ready < 0 && errno == EINTR));
     if (ready < 0) return COHORT_FAIL_SYS(errno, "poll of the Ray sidecar");
     if (fds[1].revents)
@@ -142,8 +175,8 @@ static cohort_status hear(ray_world *world, const char *what, cJSON **out_event)
                            "above",
                            cohort_sidecar_pid(world->sidecar), what);
     COHORT_TRY(status);
-    if (!is_event(*out_event, "failed")) return COHORT_OK;
-    COHORT_FAIL(COHORT_E_IO, "Ray, %s: %s", what, text_of(*out_event, "text"));
+    if (!cohort_ray_event_is(*out_event, "failed")) return COHORT_OK;
+    fail_as_told(world, *out_event, what);
     cJSON_Delete(*out_event);
     *out_event = NULL;
     return COHORT_E_IO;
@@ -190,25 +223,47 @@ static cohort_status send_open(ray_world *world) {
 
 static void describe_need(ray_world *world, const cJSON *event) {
     const char *key = world->demand.key;
-    double total = number_of(cJSON_GetObjectItemCaseSensitive(event, "total"), key);
-    double free_now = number_of(cJSON_GetObjectItemCaseSensitive(event, "free"), key);
+    char wanted[128];
+    if (world->is_adopted)
+        snprintf(wanted, sizeof wanted, "placement group '%.80s' has no place yet",
+                 world->placing->options->ray.placement_group);
+    else
+        snprintf(wanted, sizeof wanted, "%d bundles of {%s: %g}, %s, are wanted",
+                 world->world_size, key, world->demand.amount,
+                 cohort_ray_strategy_name(world->strategy));
     snprintf(world->need, sizeof world->need,
-             "%d bundles of {%s: %g}, %s, are wanted; the cluster has %g %s, of which %g "
-             "are free",
-             world->world_size, key, world->demand.amount,
-             cohort_ray_strategy_name(world->strategy), total < 0 ? 0 : total, key,
-             free_now < 0 ? 0 : free_now);
+             "%s; the cluster has %g %s, of which %g are free", wanted,
+             cohort_ray_event_amount(event, "total", key), key,
+             cohort_ray_event_amount(event, "free", key));
 }
 
-/* Ray never raises for a group that can never be (R16); it only says so when asked. */
+/* Ray never raises for a group that can never be (R16); 2.60 says so when asked. */
+static bool is_infeasible(const ray_world *world, const cJSON *event) {
+    double total = cohort_ray_event_amount(event, "total", world->demand.key);
+    double wanted = world->demand.amount * world->world_size;
+    return !strcmp(cohort_ray_event_text(event, "scheduling"), "INFEASIBLE") ||
+           (!world->is_adopted && wanted > total);
+}
+
+/* A group of somebody else's can be gone, or never have been. */
+static cohort_status check_adopted(const ray_world *world, const char *state) {
+    const char *group = world->placing->options->ray.placement_group;
+    if (!world->is_adopted) return COHORT_OK;
+    if (!strcmp(state, "REMOVED"))
+        return COHORT_FAIL(COHORT_E_INVALID, "placement group '%.80s' is removed", group);
+    if (!strcmp(state, "UNKNOWN"))
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "no placement group '%.80s' is in this cluster: is it of "
+                           "another one?",
+                           group);
+    return COHORT_OK;
+}
+
 static cohort_status on_waiting(ray_world *world, const cJSON *event, int64_t *told_ns) {
     int64_t now_ns = cohort_clock_ns();
-    const char *scheduling = text_of(event, "scheduling");
     describe_need(world, event);
-    if (world->is_adopted && !strcmp(text_of(event, "state"), "REMOVED"))
-        return COHORT_FAIL(COHORT_E_INVALID, "placement group '%.80s' is removed",
-                           world->placing->options->ray.placement_group);
-    if (!strcmp(scheduling, "INFEASIBLE"))
+    COHORT_TRY(check_adopted(world, cohort_ray_event_text(event, "state")));
+    if (is_infeasible(world, event))
         return COHORT_FAIL(COHORT_E_INVALID,
                            "the placement group is infeasible: %s; ask for less, or add "
                            "nodes",
@@ -222,37 +277,48 @@ static cohort_status on_waiting(ray_world *world, const cJSON *event, int64_t *t
 }
 
 /* The rank's bundle for every rank. */
-static cohort_status choose_bundles(ray_world *world, const cJSON *event) {
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(event, "bundles");
+static cohort_status pick(const ray_world *world, cohort_ray_bundle *bundles, int32_t n,
+                          int32_t *out_positions) {
     const char *named = option(world->placing->options->ray.bundle_indices,
                                cohort_ray_bundle_indices(environ));
+    COHORT_TRY(
+        cohort_ray_leave_held(getenv("COHORT_RAY_HELD"), &world->demand, bundles, n));
+    if (named)
+        return cohort_ray_name_bundles(named, bundles, n, &world->demand,
+                                       world->world_size, out_positions);
+    return cohort_ray_order_bundles(bundles, n, &world->demand, world->driver_node,
+                                    world->world_size, out_positions);
+}
+
+static cohort_status choose_bundles(ray_world *world, const cJSON *event) {
     int32_t n = 0;
-    int32_t n_list = cJSON_GetArraySize(list);
-    cohort_ray_bundle *bundles = calloc((size_t)n_list + 1, sizeof *bundles);
+    cohort_ray_bundle *bundles = NULL;
+    COHORT_TRY(cohort_ray_event_bundles(event, world->demand.key, &bundles, &n));
     int32_t *positions = calloc((size_t)world->world_size, sizeof *positions);
-    cohort_status status = bundles && positions
-                               ? COHORT_OK
-                               : COHORT_FAIL(COHORT_E_NOMEM, "allocating bundles");
-    const cJSON *item;
-    cJSON_ArrayForEach(item, list) {
-        if (status < 0) break;
-        double amount = number_of(cJSON_GetObjectItemCaseSensitive(item, "amounts"),
-                                  world->demand.key);
-        bundles[n++] = (cohort_ray_bundle){.index = (int32_t)number_of(item, "index"),
-                                           .node_id = text_of(item, "node"),
-                                           .amount = amount < 0 ? 0 : amount};
+    cohort_status status = positions ? pick(world, bundles, n, positions)
+                                     : COHORT_FAIL(COHORT_E_NOMEM, "allocating bundles");
+    for (int32_t i = 0; status >= 0 && i < world->world_size; i++) {
+        const cohort_ray_bundle *bundle = &bundles[positions[i]];
+        ray_rank *rank = &world->ranks[i];
+        rank->bundle = bundle->index;
+        snprintf(rank->bundle_node, sizeof rank->bundle_node, "%s", bundle->node_id);
+        snprintf(rank->address, sizeof rank->address, "%s", bundle->address);
     }
-    if (status >= 0)
-        status = named ? cohort_ray_name_bundles(named, bundles, n, &world->demand,
-                                                 world->world_size, positions)
-                       : cohort_ray_order_bundles(bundles, n, &world->demand,
-                                                  world->driver_node, world->world_size,
-                                                  positions);
-    for (int32_t i = 0; status >= 0 && i < world->world_size; i++)
-        world->ranks[i].bundle = bundles[positions[i]].index;
     free(bundles);
     free(positions);
     return status;
+}
+
+static cohort_status on_connected(ray_world *world, const cJSON *event) {
+    cohort_ray_connected connected;
+    COHORT_TRY(cohort_ray_event_connected(event, &connected));
+    snprintf(world->driver_node, sizeof world->driver_node, "%s", connected.node);
+    snprintf(world->driver_address, sizeof world->driver_address, "%s",
+             connected.address);
+    cohort_log(COHORT_LOG_INFO, "ray", COHORT_RANK_LOCAL,
+               "event=connected version=%s node=%s address=%s", connected.version,
+               world->driver_node, world->driver_address);
+    return COHORT_OK;
 }
 
 static cohort_status await_group(ray_world *world) {
@@ -261,16 +327,10 @@ static cohort_status await_group(ray_world *world) {
         cJSON *event = NULL;
         COHORT_TRY(hear(world, "placing", &event));
         cohort_status status = COHORT_OK;
-        bool is_placed = is_event(event, "placed");
-        if (is_event(event, "connected")) {
-            snprintf(world->driver_node, ID_BYTES, "%s", text_of(event, "node"));
-            snprintf(world->driver_address, COHORT_HOST_BYTES, "%s",
-                     text_of(event, "address"));
-            cohort_log(COHORT_LOG_INFO, "ray", COHORT_RANK_LOCAL,
-                       "event=connected version=%s node=%s address=%s",
-                       text_of(event, "version"), world->driver_node,
-                       world->driver_address);
-        } else if (is_event(event, "waiting")) {
+        bool is_placed = cohort_ray_event_is(event, "placed");
+        if (cohort_ray_event_is(event, "connected")) {
+            status = on_connected(world, event);
+        } else if (cohort_ray_event_is(event, "waiting")) {
             status = on_waiting(world, event, &told_ns);
         } else if (is_placed) {
             world->need[0] = '\0';
@@ -282,49 +342,84 @@ static cohort_status await_group(ray_world *world) {
     }
 }
 
-/* ---- actors --------------------------------------------------------------------- */
+/* ---- environment ------------------------------------------------------------------ */
 
-/* The part of our environment that travels so. */
-static cJSON *environment_of(const ray_world *world, cohort_ray_travel travel) {
-    cJSON *object = cJSON_CreateObject();
-    for (char **entry = environ; *entry; entry++) {
-        char name[256];
-        size_t length = strcspn(*entry, "=");
-        if (length == 0 || length >= sizeof name || !(*entry)[length]) continue;
-        memcpy(name, *entry, length);
-        name[length] = '\0';
-        if (cohort_ray_travel_of(name, world->placing->options->ray.excluded_env) ==
-            travel)
-            cJSON_AddStringToObject(object, name, *entry + length + 1);
-    }
-    return object;
+static cohort_status read_environment(ray_world *world) {
+    COHORT_TRY(cohort_ray_env_read(environ, world->placing->options->ray.excluded_env,
+                                   &world->env));
+    if (world->env.left_out[0])
+        cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
+                   "event=environment_left_out names=%s reason=\"not UTF-8\"",
+                   world->env.left_out);
+    return COHORT_OK;
 }
+
+/* Of what must precede a process's start, a node may have a value of its own, or lack a
+ * path: it is asked, which takes the start of a process there. */
+static cohort_status look_at_nodes(ray_world *world, cJSON **out_event) {
+    cJSON *order = cJSON_CreateObject();
+    cJSON *nodes = cJSON_AddArrayToObject(order, "nodes");
+    cJSON_AddStringToObject(order, "op", "look");
+    for (int32_t i = 0; i < world->world_size; i++) {
+        bool is_first = true;
+        for (int32_t j = 0; is_first && j < i; j++)
+            is_first = strcmp(world->ranks[j].bundle_node, world->ranks[i].bundle_node);
+        if (is_first)
+            cJSON_AddItemToArray(nodes, cJSON_CreateString(world->ranks[i].bundle_node));
+    }
+    cJSON_AddItemToObject(order, "names", cohort_ray_env_names(&world->env));
+    cJSON_AddItemToObject(order, "paths", cohort_ray_env_paths(&world->env));
+    COHORT_TRY(cohort_sidecar_send(world->sidecar, order));
+    COHORT_TRY(hear(world, "looking at the environment of its nodes", out_event));
+    if (cohort_ray_event_is(*out_event, "looked")) return COHORT_OK;
+    cJSON_Delete(*out_event);
+    *out_event = NULL;
+    return COHORT_FAIL(COHORT_E_PROTOCOL, "the Ray sidecar looked at no node");
+}
+
+/* The runtime_env of the actors of each node, by the node's id. */
+static cohort_status make_runtime_envs(ray_world *world, cJSON *envs) {
+    cJSON *looked = NULL;
+    if (world->env.precedes->child) COHORT_TRY(look_at_nodes(world, &looked));
+    for (int32_t i = 0; i < world->world_size; i++) {
+        const char *node = world->ranks[i].bundle_node;
+        if (cJSON_GetObjectItemCaseSensitive(envs, node)) continue;
+        cJSON *env =
+            cohort_ray_env_on_node(&world->env, cohort_ray_event_looked(looked, node));
+        /* We mask devices ourselves, once all of a node's are known (R14). */
+        if (strcmp(world->demand.key, "CPU") != 0)
+            cJSON_AddStringToObject(env, "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES",
+                                    "1");
+        cJSON_AddItemToObject(envs, node, env);
+    }
+    cJSON_Delete(looked);
+    return COHORT_OK;
+}
+
+/* ---- actors --------------------------------------------------------------------- */
 
 static cohort_status send_spawn(ray_world *world, const char *library) {
     cJSON *order = cJSON_CreateObject();
     cJSON *actors = cJSON_AddArrayToObject(order, "actors");
-    cJSON *env = environment_of(world, COHORT_RAY_PRECEDES);
     cohort_ray_identity identity = {.instance = world->placing->instance,
                                     .dp_rank = -1,
                                     .tp = world->placing->options->tp,
                                     .pp = world->placing->options->pp};
-    cohort_status status = COHORT_OK;
+    cohort_status status =
+        make_runtime_envs(world, cJSON_AddObjectToObject(order, "envs"));
     for (int32_t i = 0; status >= 0 && i < world->world_size; i++) {
         ray_rank *rank = &world->ranks[i];
         cJSON *actor = cJSON_CreateObject();
         status = cohort_ray_actor_name(&identity, i, rank->name, sizeof rank->name);
         cJSON_AddNumberToObject(actor, "rank", i);
         cJSON_AddNumberToObject(actor, "bundle", rank->bundle);
+        cJSON_AddStringToObject(actor, "node", rank->bundle_node);
         cJSON_AddStringToObject(actor, "name", rank->name);
         cJSON_AddItemToArray(actors, actor);
     }
-    /* We mask devices ourselves, once all of a node's are known (R14). */
-    if (strcmp(world->demand.key, "CPU") != 0)
-        cJSON_AddStringToObject(env, "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES", "1");
     cJSON_AddStringToObject(order, "op", "spawn");
     cJSON_AddStringToObject(order, "key", world->demand.key);
     cJSON_AddStringToObject(order, "library", library);
-    cJSON_AddItemToObject(order, "env", env);
     cJSON *resources = cJSON_AddObjectToObject(order, "resources");
     cJSON_AddNumberToObject(resources, world->demand.key, world->demand.amount);
     if (status < 0) {
@@ -334,50 +429,60 @@ static cohort_status send_spawn(ray_world *world, const char *library) {
     return cohort_sidecar_send(world->sidecar, order);
 }
 
-static cohort_status seat_rank(ray_world *world, const cJSON *item) {
-    double index = number_of(item, "rank");
-    double pid = number_of(item, "pid");
-    const char *build = text_of(item, "build");
-    if (index < 0 || index >= world->world_size || pid < 1 || pid > INT32_MAX)
-        return bad_event("seated");
-    ray_rank *rank = &world->ranks[(int32_t)index];
-    snprintf(rank->node, sizeof rank->node, "%s", text_of(item, "node"));
-    snprintf(rank->address, sizeof rank->address, "%s", text_of(item, "address"));
-    rank->pid = (int32_t)pid;
-    if (strcmp(build, cohort_ray_actor_build_id()) != 0)
+static cohort_status seat_rank(ray_world *world, const cJSON *event) {
+    cohort_ray_seated seated;
+    COHORT_TRY(cohort_ray_event_seated(event, world->world_size, &seated));
+    ray_rank *rank = &world->ranks[seated.rank];
+    if (rank->pid)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "the Ray sidecar seated rank %d twice",
+                           seated.rank);
+    snprintf(rank->node, sizeof rank->node, "%s", seated.node);
+    snprintf(rank->address, sizeof rank->address, "%s", seated.address);
+    rank->pid = seated.pid;
+    if (strcmp(seated.build, cohort_ray_actor_build_id()) != 0)
         return COHORT_FAIL(
             COHORT_E_INVALID,
             "node %s has libcohort of build %.12s, this host %.12s: install "
             "one build on every node",
-            rank->address, build, cohort_ray_actor_build_id());
-    const cJSON *device;
-    cJSON_ArrayForEach(device, cJSON_GetObjectItemCaseSensitive(item, "devices")) {
-        if (!cJSON_IsString(device) || rank->n_devices == COHORT_RAY_MAX_DEVICES ||
-            strlen(device->valuestring) >= COHORT_RAY_DEVICE_BYTES)
-            return bad_event("seated");
-        char *copy = strdup(device->valuestring);
+            rank->address, seated.build, cohort_ray_actor_build_id());
+    for (int32_t k = 0; k < seated.n_devices; k++) {
+        char *copy = strdup(seated.devices[k]);
         if (!copy) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a device's id");
         rank->device_ids[rank->n_devices++] = copy;
     }
     return COHORT_OK;
 }
 
+static cohort_status hear_seats(ray_world *world) {
+    while (count_ranks(world, is_not_seated) > 0) {
+        cJSON *event = NULL;
+        char list[LIST_BYTES];
+        cohort_status status = hear(world, "starting actors", &event);
+        if (status == COHORT_E_TIMEOUT) {
+            name_ranks(world, is_not_seated, list, sizeof list);
+            return COHORT_FAIL(
+                COHORT_E_TIMEOUT,
+                "Ray has not started %d of %d actors in time: %s: are these "
+                "bundles in use?",
+                count_ranks(world, is_not_seated), world->world_size, list);
+        }
+        COHORT_TRY(status);
+        if (cohort_ray_event_is(event, "seated")) status = seat_rank(world, event);
+        cJSON_Delete(event);
+        COHORT_TRY(status);
+    }
+    return COHORT_OK;
+}
+
 /* Where everybody came to sit. */
 static cohort_status await_seats(ray_world *world) {
-    cJSON *event = NULL;
     int32_t n_nodes = 0;
-    COHORT_TRY(hear(world, "starting actors", &event));
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(event, "actors");
-    cohort_status status = COHORT_OK;
-    if (!is_event(event, "seated") || cJSON_GetArraySize(list) != world->world_size)
-        status = bad_event("seated");
-    const cJSON *item;
-    cJSON_ArrayForEach(item, list) if (status >= 0) status = seat_rank(world, item);
-    cJSON_Delete(event);
-    COHORT_TRY(status);
+    COHORT_TRY(hear_seats(world));
     for (int32_t i = 0; i < world->world_size; i++) {
         ray_rank *rank = &world->ranks[i];
         world->seats[i] = (cohort_ray_seat){.node_id = rank->node,
+                                            .bundle_node = rank->bundle_node,
+                                            .bundle = rank->bundle,
                                             .device_ids = rank->device_ids,
                                             .n_devices = rank->n_devices};
     }
@@ -405,8 +510,7 @@ static cohort_status add_mask(const ray_world *world, int32_t rank, cJSON *spec)
     return COHORT_OK;
 }
 
-static cohort_status add_spec(ray_world *world, int32_t rank, const cJSON *env,
-                              cJSON *actors) {
+static cohort_status add_spec(ray_world *world, int32_t rank, cJSON *actors) {
     cohort_link_address address;
     char hex[2 * sizeof address + 1];
     cJSON *spec = cJSON_CreateObject();
@@ -417,7 +521,6 @@ static cohort_status add_spec(ray_world *world, int32_t rank, const cJSON *env,
     cJSON_AddNumberToObject(spec, "epoch", (double)world->placing->epoch);
     cJSON_AddNumberToObject(spec, "timeout_ms",
                             (double)((world->deadline_ns - cohort_clock_ns()) / 1000000));
-    cJSON_AddItemToObject(spec, "env", cJSON_Duplicate(env, true));
     cohort_status status = add_mask(world, rank, spec);
     char *text = status >= 0 ? cJSON_PrintUnformatted(spec) : NULL;
     cJSON_Delete(spec);
@@ -433,12 +536,15 @@ static cohort_status add_spec(ray_world *world, int32_t rank, const cJSON *env,
 static cohort_status send_run(ray_world *world) {
     cJSON *order = cJSON_CreateObject();
     cJSON *actors = cJSON_AddArrayToObject(order, "actors");
-    cJSON *env = environment_of(world, COHORT_RAY_FOLLOWS);
-    cohort_status status = COHORT_OK;
+    /* A text already: the sidecar passes it on. */
+    char *env = cJSON_PrintUnformatted(world->env.follows);
+    cohort_status status =
+        env ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "writing an environment");
     cJSON_AddStringToObject(order, "op", "run");
+    cJSON_AddStringToObject(order, "env", env ? env : "");
+    cJSON_free(env);
     for (int32_t i = 0; status >= 0 && i < world->world_size; i++)
-        status = add_spec(world, i, env, actors);
-    cJSON_Delete(env);
+        status = add_spec(world, i, actors);
     if (status < 0) {
         cJSON_Delete(order);
         return status;
@@ -460,21 +566,29 @@ static void mark_ended(ray_world *world, int32_t index, const char *text) {
 }
 
 static void on_ended(ray_world *world, const cJSON *event) {
-    char text[COHORT_ENDING_BYTES];
-    double index = number_of(event, "rank");
-    if (index < 0 || index >= world->world_size) return;
-    bool has_returned = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "returned"));
-    const char *said = text_of(event, "text");
-    cohort_log(COHORT_LOG_INFO, "ray", (int32_t)index,
-               "event=actor_ended text=\"%.200s\"", said);
-    /* Ray cannot tell one death from another, and its text is a page. */
-    if (!has_returned)
-        snprintf(text, sizeof text, "vanished (killed, or its node is lost)");
-    else if (said[0])
-        snprintf(text, sizeof text, "gave up: %.100s", said);
-    else
+    char text[COHORT_ENDING_BYTES] = "";
+    cohort_ray_ended ended;
+    if (cohort_ray_event_ended(event, world->world_size, &ended) < 0) return;
+    cohort_log(COHORT_LOG_INFO, "ray", ended.rank, "event=actor_ended text=\"%.200s\"",
+               ended.text);
+    /* Ray cannot tell a SIGKILL from an exit, but knows what it did itself. */
+    const char *reason = cohort_ray_reason(ended.text);
+    if (ended.has_returned && ended.text[0])
+        snprintf(text, sizeof text, "gave up: %.100s", ended.text);
+    else if (ended.has_returned)
         snprintf(text, sizeof text, "left by itself");
-    mark_ended(world, (int32_t)index, text);
+    else if (reason)
+        snprintf(text, sizeof text, "vanished (%s)", reason);
+    mark_ended(world, ended.rank, text);
+}
+
+/* Where nobody knows why: with the world's lock. */
+static cohort_ending ending_of(const ray_rank *rank) {
+    cohort_ending ending = rank->ending;
+    if (!ending.text[0])
+        snprintf(ending.text, sizeof ending.text, "vanished (killed?%s)",
+                 rank->pidfd >= 0 ? "" : " is its node lost?");
+    return ending;
 }
 
 static void on_failed(ray_world *world, const cJSON *event) {
@@ -483,12 +597,13 @@ static void on_failed(ray_world *world, const cJSON *event) {
         world->trouble.code = COHORT_E_IO;
         world->trouble.rank = COHORT_RANK_LOCAL;
         snprintf(world->trouble.message, sizeof world->trouble.message, "Ray: %s",
-                 text_of(event, "text"));
+                 cohort_ray_event_text(event, "text"));
     }
     pthread_mutex_unlock(&world->lock);
 }
 
-/* Until the sidecar is gone; a message that is none does not end it (R19). */
+/* Until the sidecar is gone; a message that is none does not end it (R19), one without an
+ * end does: what follows would be read from its middle. */
 static void *reader_main(void *argument) {
     ray_world *world = argument;
     char text[COHORT_ENDING_BYTES];
@@ -498,11 +613,12 @@ static void *reader_main(void *argument) {
             cohort_sidecar_receive(world->sidecar, COHORT_NEVER, &event);
         if (status == COHORT_E_PEER_DIED || status == COHORT_E_IO) break;
         if (status < 0) continue;
-        if (is_event(event, "ended")) on_ended(world, event);
-        if (is_event(event, "failed")) on_failed(world, event);
-        if (is_event(event, "failed") || is_event(event, "trouble"))
+        if (cohort_ray_event_is(event, "ended")) on_ended(world, event);
+        if (cohort_ray_event_is(event, "failed")) on_failed(world, event);
+        if (cohort_ray_event_is(event, "failed") || cohort_ray_event_is(event, "trouble"))
             cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
-                       "event=trouble text=\"%.300s\"", text_of(event, "text"));
+                       "event=trouble text=\"%.300s\"",
+                       cohort_ray_event_text(event, "text"));
         cJSON_Delete(event);
     }
     snprintf(text, sizeof text,
@@ -522,6 +638,7 @@ static cohort_status start_reader(ray_world *world) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (err) return COHORT_FAIL_SYS(err, "starting a thread");
     world->has_reader = true;
+    pthread_setname_np(world->reader, "cohort-sidecar");
     return COHORT_OK;
 }
 
@@ -562,7 +679,7 @@ static cohort_status check_actors(ray_world *world) {
         if (world->ranks[i].has_ended)
             status = COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s on %s) %s", i,
                                  world->ranks[i].name, world->ranks[i].address,
-                                 world->ranks[i].ending.text);
+                                 ending_of(&world->ranks[i]).text);
     pthread_mutex_unlock(&world->lock);
     struct pollfd cancel = {.fd = world->placing->cancel_fd, .events = POLLIN};
     if (status >= 0 && poll(&cancel, 1, 0) > 0)
@@ -587,24 +704,23 @@ static cohort_status take_call(ray_world *world, const cohort_link_hello *hello,
 }
 
 static cohort_status accept_ranks(ray_world *world) {
-    int32_t n_missing = world->world_size;
-    while (n_missing > 0) {
+    while (count_ranks(world, is_not_connected) > 0) {
         cohort_link_hello hello;
         cohort_link *link = NULL;
         COHORT_TRY(check_actors(world));
-        if (cohort_clock_ns() > world->deadline_ns)
+        if (cohort_clock_ns() > world->deadline_ns) {
+            char list[LIST_BYTES];
+            name_ranks(world, is_not_connected, list, sizeof list);
             return COHORT_FAIL(COHORT_E_TIMEOUT,
-                               "%d of %d ranks have not connected: can their nodes reach "
-                               "%s?",
-                               n_missing, world->world_size, world->driver_address);
+                               "%d of %d ranks have not connected: %s: do they reach %s?",
+                               count_ranks(world, is_not_connected), world->world_size,
+                               list, world->driver_address);
+        }
         cohort_status status = cohort_listener_accept(
             world->listener, cohort_deadline_ms(ACCEPT_SLICE_MS), &hello, &link);
         if (status == COHORT_E_TIMEOUT) continue;
         COHORT_TRY(status);
         COHORT_TRY(take_call(world, &hello, link));
-        n_missing = 0;
-        for (int32_t i = 0; i < world->world_size; i++)
-            n_missing += world->ranks[i].control_fd < 0;
     }
     return COHORT_OK;
 }
@@ -615,13 +731,18 @@ static void close_fd(int fd) {
     if (fd >= 0) close(fd);
 }
 
-/* A rank of ours that Ray did not end is ended here; its pidfd keeps the pid its own. */
-static void end_local(ray_rank *rank) {
-    struct pollfd gone = {.fd = rank->pidfd, .events = POLLIN};
-    if (rank->pidfd < 0) return;
-    if (poll(&gone, 1, 0) == 0) {
-        syscall(SYS_pidfd_send_signal, rank->pidfd, SIGKILL, NULL, 0);
-        poll(&gone, 1, GONE_MS);
+/* Ranks of ours that Ray did not end are ended here; a pidfd keeps the pid its own. */
+static void end_local(ray_world *world, int64_t deadline_ns) {
+    if (deadline_ns < cohort_deadline_ms(GONE_MS))
+        deadline_ns = cohort_deadline_ms(GONE_MS);
+    for (int32_t i = 0; world->ranks && i < world->world_size; i++)
+        if (world->ranks[i].pidfd >= 0)
+            syscall(SYS_pidfd_send_signal, world->ranks[i].pidfd, SIGKILL, NULL, 0);
+    for (int32_t i = 0; world->ranks && i < world->world_size; i++) {
+        struct pollfd gone = {.fd = world->ranks[i].pidfd, .events = POLLIN};
+        int64_t left_ns = deadline_ns - cohort_clock_ns();
+        if (gone.fd < 0) continue; /* poll of nothing takes all the time */
+        poll(&gone, 1, left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0);
     }
 }
 
@@ -631,9 +752,9 @@ static void ray_close(void *opened, int64_t deadline_ns) {
     if (world->has_reader) pthread_join(world->reader, NULL);
     cohort_sidecar_free(world->sidecar);
     cohort_listener_close(world->listener);
+    end_local(world, deadline_ns);
     for (int32_t i = 0; world->ranks && i < world->world_size; i++) {
         ray_rank *rank = &world->ranks[i];
-        end_local(rank);
         close_fd(rank->pidfd);
         close_fd(rank->ended_fd);
         close_fd(rank->exit_fd);
@@ -642,6 +763,7 @@ static void ray_close(void *opened, int64_t deadline_ns) {
             free(rank->device_ids[k]);
     }
     pthread_mutex_destroy(&world->lock);
+    cohort_ray_env_free(&world->env);
     free(world->seats);
     free(world->ranks);
     free(world);
@@ -678,6 +800,7 @@ static cohort_status open_world(const cohort_placing *placing, ray_world *world)
     const cohort_executor_options *options = placing->options;
     int64_t wait_ns = options->ray.placement_timeout_ns;
     if (wait_ns <= 0) wait_ns = INT64_C(1000000000) * DEFAULT_PLACEMENT_S;
+    COHORT_TRY(read_environment(world));
     COHORT_TRY(cohort_sidecar_find_library(library, sizeof library));
     COHORT_TRY(cohort_sidecar_start(&world->sidecar));
     world->deadline_ns = cohort_clock_ns() + wait_ns;
@@ -729,6 +852,7 @@ static cohort_status ray_start(const cohort_executor_options *options, int32_t i
     char key[COHORT_RAY_RESOURCE_BYTES + 2];
     snprintf(key, sizeof key, "%s ", world->demand.key);
     launch->pid = rank->pid;
+    launch->is_process = rank->pidfd >= 0;
     launch->control_fd = rank->control_fd;
     launch->exit_fd = rank->exit_fd;
     launch->own = rank;
@@ -762,12 +886,14 @@ static void ray_signal(cohort_launch *launch, int signal_number) {
 static void ray_reap(cohort_launch *launch, cohort_ending *out_ending) {
     ray_world *world = launch->world;
     ray_rank *rank = launch->own;
+    /* Its process was seen to be gone before Ray said a word, which may be why.  Of many
+     * deaths at once only the first is waited for: it is the one that is told. */
+    struct pollfd word = {.fd = rank->ended_fd, .events = POLLIN};
+    if (!world->has_waited) poll(&word, 1, REASON_MS);
+    world->has_waited = true;
     pthread_mutex_lock(&world->lock);
-    *out_ending = rank->ending;
+    *out_ending = ending_of(rank);
     pthread_mutex_unlock(&world->lock);
-    /* Its process was seen to be gone before Ray said a word. */
-    if (!out_ending->text[0])
-        snprintf(out_ending->text, sizeof out_ending->text, "vanished (killed?)");
     close_fd(rank->exit_fd);
     rank->exit_fd = -1;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/build_id.h"
@@ -39,7 +40,8 @@ static bool read_number(const cJSON *object, const char *name, int64_t *out_numb
     return true;
 }
 
-static cohort_status read_spec(const cJSON *object, actor_spec *out_spec) {
+static cohort_status read_spec(const cJSON *object, const cJSON *env,
+                               actor_spec *out_spec) {
     int64_t rank = 0;
     int64_t epoch = 0;
     size_t size = 0;
@@ -52,7 +54,7 @@ static cohort_status read_spec(const cJSON *object, actor_spec *out_spec) {
                    read_number(object, "rank", &rank) && rank <= INT32_MAX &&
                    read_number(object, "epoch", &epoch) &&
                    read_number(object, "timeout_ms", &out_spec->timeout_ms);
-    out_spec->env = cJSON_GetObjectItemCaseSensitive(object, "env");
+    out_spec->env = env;
     out_spec->mask = cJSON_GetObjectItemCaseSensitive(object, "mask");
     if (!is_good || !cJSON_IsObject(out_spec->env) || !cJSON_IsObject(out_spec->mask))
         return COHORT_FAIL(COHORT_E_PROTOCOL,
@@ -64,17 +66,19 @@ static cohort_status read_spec(const cJSON *object, actor_spec *out_spec) {
 
 /* ---- environment -------------------------------------------------------------- */
 
-static bool is_there(const char *path) { return !access(path, F_OK); }
+static bool is_there(const char *path, void *user_data) {
+    (void)user_data;
+    return !access(path, F_OK);
+}
 
-static void set_variable(const char *name, const char *value) {
-    if (!cohort_ray_env_is_path_list(name)) {
-        setenv(name, value, 1);
-        return;
-    }
-    /* R9: the driver's paths, where this node has them too. */
-    char *kept = malloc(strlen(value) + 1);
-    if (kept && cohort_ray_env_keep_paths(value, is_there, kept)) setenv(name, kept, 1);
-    free(kept);
+/* False where the node's own value stays, or no path of it is here. */
+static bool set_variable(const char *name, const char *value) {
+    char *merged = malloc(strlen(value) + 1);
+    bool is_set =
+        merged && cohort_ray_env_merge(name, getenv(name), value, is_there, NULL, merged);
+    if (is_set) setenv(name, merged, 1);
+    free(merged);
+    return is_set;
 }
 
 static void merge_environment(const actor_spec *spec) {
@@ -84,12 +88,10 @@ static void merge_environment(const actor_spec *spec) {
     int32_t n_kept = 0;
     cJSON_ArrayForEach(item, spec->env) {
         if (!cJSON_IsString(item) || !item->string || !item->string[0]) continue;
-        if (cohort_ray_env_merge(item->string, getenv(item->string), item->valuestring) !=
-            COHORT_RAY_ENV_SET) {
+        if (!set_variable(item->string, item->valuestring)) {
             n_kept++;
             continue;
         }
-        set_variable(item->string, item->valuestring);
         int n = snprintf(set + used, sizeof set - used, "%s%s", used ? "," : "",
                          item->string);
         used += (size_t)n < sizeof set - used ? (size_t)n : 0;
@@ -115,13 +117,14 @@ static void start_log(const actor_spec *spec) {
         cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
 }
 
-static cohort_status be_rank(const char *text) {
+static cohort_status be_rank(const char *text, const char *env_text) {
     actor_spec spec = {0};
     cohort_link *link = NULL;
     cJSON *object = cJSON_Parse(text);
+    cJSON *env = cJSON_Parse(env_text);
     cohort_status status =
         sodium_init() < 0 ? COHORT_FAIL(COHORT_E_IO, "libsodium has no random numbers")
-                          : read_spec(object, &spec);
+                          : read_spec(object, env, &spec);
     if (status >= 0) {
         start_log(&spec);
         merge_environment(&spec);
@@ -129,12 +132,20 @@ static cohort_status be_rank(const char *text) {
                                      cohort_deadline_ms(spec.timeout_ms), &link);
     }
     cJSON_Delete(object);
+    cJSON_Delete(env);
     if (status < 0) return cohort_fail_while(status, "connecting to the driver");
     return cohort_worker_guest_main(cohort_link_release(link), cohort_model_worker_ops());
 }
 
-int cohort_ray_actor_run(const char *spec, char *out_text, size_t size) {
-    cohort_status status = be_rank(spec);
+/* Ray starts workers at nice 15: a rank would wait for whatever else runs here, and the
+ * driver, which is as nice as its user, for the rank.  Who may not, stays. */
+static void be_as_urgent_as_others(void) {
+    if (getpriority(PRIO_PROCESS, 0) > 0) setpriority(PRIO_PROCESS, 0, 0);
+}
+
+int cohort_ray_actor_run(const char *spec, const char *env, char *out_text, size_t size) {
+    be_as_urgent_as_others();
+    cohort_status status = be_rank(spec, env);
     snprintf(out_text, size, "%s", status < 0 ? cohort_last_error()->message : "");
     return status;
 }

@@ -76,16 +76,19 @@ cohort_status cohort_ray_order_bundles(const cohort_ray_bundle *bundles,
                                        const char *driver_node, int32_t world_size,
                                        int32_t *out_positions) {
     int32_t n = 0;
-    for (int32_t i = 0; i < n_bundles && n < world_size; i++) {
+    for (int32_t i = 0; i < n_bundles; i++) {
         if (!holds(&bundles[i], demand)) continue;
-        int32_t at = n++;
-        /* Insertion keeps equals in their order; there are few of them. */
+        /* Insertion keeps equals in their order; the last falls out when there are more
+         * than ranks. */
+        int32_t at = n;
         while (at > 0 &&
                compare_nodes(bundles[i].node_id, bundles[out_positions[at - 1]].node_id,
-                             driver_node) < 0) {
-            out_positions[at] = out_positions[at - 1];
+                             driver_node) < 0)
             at--;
-        }
+        if (at == world_size) continue;
+        if (n < world_size) n++;
+        memmove(out_positions + at + 1, out_positions + at,
+                sizeof *out_positions * (size_t)(n - at - 1));
         out_positions[at] = i;
     }
     if (n == world_size) return COHORT_OK;
@@ -157,6 +160,26 @@ cohort_status cohort_ray_name_bundles(const char *indices,
                                bundles[out_positions[i]].index,
                                bundles[out_positions[i]].amount, demand->key, i,
                                demand->amount);
+    return COHORT_OK;
+}
+
+cohort_status cohort_ray_leave_held(const char *held, const cohort_ray_demand *demand,
+                                    cohort_ray_bundle *bundles, int32_t n_bundles) {
+    for (const char *next = held ? held : ""; *next;) {
+        char key[sizeof demand->key];
+        int index, used = 0;
+        double amount;
+        if (sscanf(next, "%63[^/=,]/%d=%lf%n", key, &index, &amount, &used) != 3 ||
+            !(amount >= 0) || (next[used] && next[used] != ','))
+            return COHORT_FAIL(
+                COHORT_E_INVALID,
+                "COHORT_RAY_HELD '%.80s': write RESOURCE/BUNDLE=AMOUNT with "
+                "commas, as CPU/0=1",
+                held);
+        int32_t at = find_bundle(bundles, n_bundles, index);
+        if (at >= 0 && !strcmp(key, demand->key)) bundles[at].amount -= amount;
+        next += used + (next[used] == ',');
+    }
     return COHORT_OK;
 }
 
@@ -283,7 +306,13 @@ static bool share_device(const cohort_ray_seat *a, const cohort_ray_seat *b,
 cohort_status cohort_ray_check_placement(const cohort_ray_seat *seats, int32_t n_seats,
                                          cohort_ray_strategy strategy,
                                          const cohort_ray_demand *demand) {
-    for (int32_t i = 0; i < n_seats; i++)
+    for (int32_t i = 0; i < n_seats; i++) {
+        if (seats[i].bundle_node && strcmp(seats[i].node_id, seats[i].bundle_node) != 0)
+            return COHORT_FAIL(
+                COHORT_E_INVALID,
+                "rank %d came to node %s, and its bundle %d is on node %s: "
+                "is the placement group being moved?",
+                i, seats[i].node_id, seats[i].bundle, seats[i].bundle_node);
         for (int32_t j = 0; j < i; j++) {
             const char *id = NULL;
             bool is_one_node = !strcmp(seats[i].node_id, seats[j].node_id);
@@ -304,6 +333,7 @@ cohort_status cohort_ray_check_placement(const cohort_ray_seat *seats, int32_t n
                                    "%s each",
                                    j, i, id, demand->amount, demand->key);
         }
+    }
     return COHORT_OK;
 }
 
@@ -370,6 +400,7 @@ static const char *const staying[] = {"*_VISIBLE_DEVICES",
                                       "ONEAPI_DEVICE_SELECTOR",
                                       "SYCL_DEVICE_FILTER",
                                       "CUDA_MPS_PIPE_DIRECTORY",
+                                      "COHORT_RAY_HELD",
                                       "VLLM_HOST_IP",
                                       "VLLM_HOST_PORT",
                                       "VLLM_PORT",
@@ -456,15 +487,6 @@ cohort_ray_travel cohort_ray_travel_of(const char *name, const char *excluded) {
     return is_in(preceding, name) ? COHORT_RAY_PRECEDES : COHORT_RAY_FOLLOWS;
 }
 
-cohort_ray_env_verdict cohort_ray_env_merge(const char *name, const char *node_value,
-                                            const char *driver_value) {
-    /* Ray sets this one in every worker, whatever the node's environment says. */
-    if (node_value && !strcmp(name, "OMP_NUM_THREADS") && !strcmp(node_value, "1"))
-        node_value = NULL;
-    if (node_value) return COHORT_RAY_ENV_KEEP;
-    return driver_value ? COHORT_RAY_ENV_SET : COHORT_RAY_ENV_UNSET;
-}
-
 bool cohort_ray_env_is_path_list(const char *name) {
     for (const char *const *list = path_lists; *list; list++) {
         const char *star = strchr(*list, '*');
@@ -479,15 +501,26 @@ bool cohort_ray_env_is_path_list(const char *name) {
     return false;
 }
 
-bool cohort_ray_env_keep_paths(const char *list, bool (*is_there)(const char *path),
-                               char *out_list) {
+/* What the loader looks for itself cannot be looked for here: a library's bare name, and
+ * its own words ($ORIGIN, $LIB). */
+static bool is_path(const char *name, const char *entry) {
+    if (strchr(entry, '$')) return false;
+    return strcmp(name, "LD_PRELOAD") != 0 || strchr(entry, '/');
+}
+
+/* Those of list that is_there does not deny; false where none is left. */
+static bool keep_paths(const char *name, const char *list,
+                       bool (*is_there)(const char *path, void *user_data),
+                       void *user_data, char *out_list) {
+    /* LD_PRELOAD may have blanks between its entries (ld.so(8)). */
+    const char *separators = strcmp(name, "LD_PRELOAD") != 0 ? ":" : ": ";
     char *end = out_list;
     while (*list) {
-        size_t length = strcspn(list, ":");
+        size_t length = strcspn(list, separators);
         char *start = end == out_list ? end : end + 1;
         memcpy(start, list, length);
         start[length] = '\0';
-        if (length && is_there(start)) {
+        if (length && (!is_path(name, start) || is_there(start, user_data))) {
             if (start != end) *end = ':';
             end = start + length;
         }
@@ -496,4 +529,36 @@ bool cohort_ray_env_keep_paths(const char *list, bool (*is_there)(const char *pa
     }
     *end = '\0';
     return end != out_list;
+}
+
+bool cohort_ray_env_merge(const char *name, const char *node_value,
+                          const char *driver_value,
+                          bool (*is_there)(const char *path, void *user_data),
+                          void *user_data, char *out_value) {
+    if (node_value) return false;
+    if (cohort_ray_env_is_path_list(name))
+        return keep_paths(name, driver_value, is_there, user_data, out_value);
+    strcpy(out_value, driver_value);
+    return true;
+}
+
+/* ---- ends --------------------------------------------------------------------- */
+
+const char *cohort_ray_reason(const char *page) {
+    /* Ray 2.51 to 2.60.  Its page for a death that it cannot explain guesses at the
+     * kernel's OOM killer, SIGSEGV and `ray stop`: those words mean nothing. */
+    static const struct {
+        const char *phrase, *reason;
+    } known[] = {
+        {"low on memory", "Ray ended it as its node ran low on memory"},
+        {"placement group was removed", "its placement group was removed"},
+        {"killed by `ray.kill`", "somebody's ray.kill ended it"},
+        {"node has died", "its node died, says Ray"},
+        {"owner has died", "its Ray driver, the sidecar, is gone"},
+        {"owner died", "its Ray driver, the sidecar, is gone"},
+        {"is unavailable", "Ray does not reach it any more"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcasestr(page, known[i].phrase)) return known[i].reason;
+    return NULL;
 }

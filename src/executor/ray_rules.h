@@ -28,6 +28,7 @@ enum {
     COHORT_RAY_MAX_DEVICES = 64,    /* of an engine on one node */
     COHORT_RAY_DEVICE_BYTES = 64,   /* of a device's id: a number or a UUID */
     COHORT_RAY_MASK_BYTES = 1024,
+    COHORT_RAY_NODE_BYTES = 64, /* of a node's id: Ray's has 56 digits */
 };
 
 /* ---- resources ---------------------------------------------------------------- */
@@ -59,12 +60,13 @@ const char *cohort_ray_strategy_name(cohort_ray_strategy strategy);
 typedef struct cohort_ray_bundle {
     int32_t index;       /* in its placement group */
     const char *node_id; /* Ray's: hostnames may all be alike */
+    const char *address; /* of the node, for people */
     double amount;       /* of the demanded resource */
 } cohort_ray_bundle;
 
-/* One bundle a rank, by position in bundles: the first world_size that hold the demand,
- * those on the driver's node first, then by node id, else as they were.  Surplus bundles
- * are as if they did not exist (R16b). */
+/* One bundle a rank, by position in bundles: of those that hold the demand the ones on
+ * the driver's node first, then by node id, else as they were; the first world_size of
+ * that order.  Surplus bundles are as if they did not exist (R16b). */
 cohort_status cohort_ray_order_bundles(const cohort_ray_bundle *bundles,
                                        int32_t n_bundles, const cohort_ray_demand *demand,
                                        const char *driver_node, int32_t world_size,
@@ -76,6 +78,11 @@ cohort_status cohort_ray_name_bundles(const char *indices,
                                       const cohort_ray_demand *demand, int32_t world_size,
                                       int32_t *out_positions);
 
+/* What the actor or task that started us has of bundles itself, COHORT_RAY_HELD: no rank
+ * fits there.  "CPU/1=0.5,GPU/0=1": amounts of resources by bundle; NULL: nothing. */
+cohort_status cohort_ray_leave_held(const char *held, const cohort_ray_demand *demand,
+                                    cohort_ray_bundle *bundles, int32_t n_bundles);
+
 /* COHORT_RAY_BUNDLE_INDICES, else vLLM's name, else NULL; empty is not set. */
 const char *cohort_ray_bundle_indices(char *const *environment);
 
@@ -84,6 +91,8 @@ const char *cohort_ray_bundle_indices(char *const *environment);
 /* Where one rank's actor came to sit. */
 typedef struct cohort_ray_seat {
     const char *node_id;
+    const char *bundle_node; /* where its bundle is, as Ray said; NULL: not known */
+    int32_t bundle;
     char *const *device_ids; /* as Ray gave them to this actor */
     int32_t n_devices;
     /* Filled in by cohort_ray_number_seats: */
@@ -103,8 +112,8 @@ cohort_status cohort_ray_device_mask(const cohort_ray_seat *seats, int32_t n_sea
  * only where no device is shared.  -1: it has none. */
 int32_t cohort_ray_device_ordinal(const cohort_ray_seat *seats, int32_t n_seats,
                                   int32_t rank);
-/* Ranks that share a device or run where STRICT_* forbids; OK where the placement is what
- * was asked for (R16). */
+/* A rank that is not where its bundle is, ranks that share a device or run where STRICT_*
+ * forbids; OK where the placement is what was asked for (R16). */
 cohort_status cohort_ray_check_placement(const cohort_ray_seat *seats, int32_t n_seats,
                                          cohort_ray_strategy strategy,
                                          const cohort_ray_demand *demand);
@@ -133,21 +142,21 @@ typedef enum cohort_ray_travel {
  * none. */
 cohort_ray_travel cohort_ray_travel_of(const char *name, const char *excluded);
 
-/* What a worker's environment becomes for one variable.  node_value, NULL if unset, is
- * the node's own unless Ray put it there itself (OMP_NUM_THREADS=1). */
-typedef enum cohort_ray_env_verdict {
-    COHORT_RAY_ENV_KEEP,
-    COHORT_RAY_ENV_SET,
-    COHORT_RAY_ENV_UNSET
-} cohort_ray_env_verdict;
-
-cohort_ray_env_verdict cohort_ray_env_merge(const char *name, const char *node_value,
-                                            const char *driver_value);
-/* A list of paths as LD_LIBRARY_PATH holds it, without those that is_there denies (R9);
- * false where nothing is left.  out_list has room for the list. */
-bool cohort_ray_env_keep_paths(const char *list, bool (*is_there)(const char *path),
-                               char *out_list);
+/* What of the driver's value is set where the node has node_value, NULL if unset, of its
+ * own: that stays (R11); false where nothing is set.  Of a list of paths what is_there
+ * denies is left out (R9).  out_value has room for driver_value. */
+bool cohort_ray_env_merge(const char *name, const char *node_value,
+                          const char *driver_value,
+                          bool (*is_there)(const char *path, void *user_data),
+                          void *user_data, char *out_value);
 /* A variable whose value is such a list. */
 bool cohort_ray_env_is_path_list(const char *name);
+
+/* ---- ends --------------------------------------------------------------------- */
+
+/* Why Ray, in a page that it has for every death, says that an actor is gone; NULL where
+ * it does not know: so it is for all that a process does to itself, or a stranger to it.
+ */
+const char *cohort_ray_reason(const char *page);
 
 #endif /* COHORT_EXECUTOR_RAY_RULES_H */

@@ -51,7 +51,7 @@ static void test_get_bundles_sorted_by_node(void **state) {
     expect_order("aaa", NULL, 3, ORDER(0, 1, 2));
     expect_order("a", NULL, 1, ORDER(0));
     expect_order("", NULL, 0, ORDER(0));
-    expect_order("abab", NULL, 2, ORDER(0, 1));
+    expect_order("abab", NULL, 2, ORDER(0, 2)); /* V2 sorts, and takes what it needs */
     expect_order("aba", (const double[]){0, 1, 1}, 2, ORDER(2, 1));
 }
 
@@ -60,7 +60,7 @@ static void r16b_surplus_bundles_are_not_counted(void **state) {
     cohort_ray_bundle bundles[MAX];
     int32_t positions[MAX] = {0};
     int32_t n_nodes;
-    int32_t n = make_bundles("abaaaa", NULL, bundles);
+    int32_t n = make_bundles("bcbabc", NULL, bundles);
     positions[2] = 77;
     assert_int_equal(
         cohort_ray_order_bundles(bundles, n, &one_gpu, "node_a", 2, positions),
@@ -75,6 +75,15 @@ static void r16b_surplus_bundles_are_not_counted(void **state) {
     assert_int_equal(n_nodes, 2);
 }
 
+static void r16b_the_drivers_node_is_taken_before_lower_indices(void **state) {
+    (void)state;
+    expect_order("bbaa", NULL, 2, ORDER(2, 3));
+    expect_order("bbaa", NULL, 3, ORDER(2, 3, 0));
+    expect_order("cbcb", NULL, 1, ORDER(1));
+    expect_order("bcabac", NULL, 4, ORDER(2, 4, 0, 3));
+    expect_order("bbaa", (const double[]){1, 1, 0, 1}, 2, ORDER(3, 0));
+}
+
 static void too_few_bundles_say_how_many_are_there(void **state) {
     (void)state;
     cohort_ray_bundle bundles[MAX];
@@ -84,6 +93,29 @@ static void too_few_bundles_say_how_many_are_there(void **state) {
         cohort_ray_order_bundles(bundles, n, &one_gpu, "node_a", 3, positions),
         COHORT_E_INVALID);
     assert_non_null(strstr(cohort_last_error()->message, "2 bundles with 1 GPU, and 3"));
+}
+
+static void bundles_that_our_starter_holds_are_left_to_it(void **state) {
+    (void)state;
+    cohort_ray_bundle bundles[MAX];
+    int32_t positions[MAX];
+    int32_t n = make_bundles("aab", NULL, bundles);
+    assert_int_equal(cohort_ray_leave_held(NULL, &one_gpu, bundles, n), COHORT_OK);
+    assert_int_equal(
+        cohort_ray_leave_held("CPU/1=1,GPU/0=0.5,GPU/7=1", &one_gpu, bundles, n),
+        COHORT_OK);
+    assert_int_equal(
+        cohort_ray_order_bundles(bundles, n, &one_gpu, "node_a", 2, positions),
+        COHORT_OK);
+    assert_int_equal(positions[0], 1);
+    assert_int_equal(positions[1], 2);
+    const char *const bad[] = {"GPU",  "GPU/0", "GPU/x=1",  "GPU/0=1;",
+                               "/0=1", ",",     "GPU/0=-1", "GPU/0=nan"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(cohort_ray_leave_held(bad[i], &one_gpu, bundles, n),
+                         COHORT_E_INVALID);
+        assert_non_null(strstr(cohort_last_error()->message, bad[i]));
+    }
 }
 
 static void expect_refused(const char *indices, int32_t world_size, const char *text) {
@@ -255,6 +287,19 @@ static void r16_placement_is_checked_against_the_request(void **state) {
             cases[i].expected);
 }
 
+static void r16_a_rank_sits_where_its_bundle_is(void **state) {
+    (void)state;
+    cohort_ray_seat seats[2] = {{.node_id = "x", .bundle_node = "x", .bundle = 4},
+                                {.node_id = "y", .bundle_node = "z", .bundle = 7}};
+    assert_int_equal(cohort_ray_check_placement(seats, 2, COHORT_RAY_PACK, &one_gpu),
+                     COHORT_E_INVALID);
+    assert_non_null(strstr(cohort_last_error()->message,
+                           "rank 1 came to node y, and its bundle 7 is on node z"));
+    seats[1].node_id = "z";
+    assert_int_equal(cohort_ray_check_placement(seats, 2, COHORT_RAY_PACK, &one_gpu),
+                     COHORT_OK);
+}
+
 /* ---- resources and names -------------------------------------------------------- */
 
 static void r17_resource_and_amount_are_the_users(void **state) {
@@ -345,22 +390,40 @@ static void r8_what_is_read_early_goes_into_the_runtime_env(void **state) {
         assert_int_equal(cohort_ray_travel_of(early[i], NULL), COHORT_RAY_PRECEDES);
 }
 
-static bool is_in_lib(const char *path) { return !strncmp(path, "/lib", 4); }
+static bool is_in_lib(const char *path, void *user_data) {
+    (void)user_data;
+    return !strncmp(path, "/lib", 4);
+}
+
+/* What a node without a value of its own gets; NULL: nothing. */
+static const char *merged(const char *name, const char *value) {
+    static char out[128];
+    return cohort_ray_env_merge(name, NULL, value, is_in_lib, NULL, out) ? out : NULL;
+}
 
 static void r9_paths_that_a_node_lacks_are_dropped(void **state) {
     (void)state;
-    char kept[64];
     assert_true(cohort_ray_env_is_path_list("LD_LIBRARY_PATH"));
     assert_true(cohort_ray_env_is_path_list("TVM_LIBRARY_PATH"));
     assert_true(cohort_ray_env_is_path_list("CUTE_DSL_LIBS"));
     assert_false(cohort_ray_env_is_path_list("LD_LIBRARY_PATH_X"));
     assert_false(cohort_ray_env_is_path_list("TVM_HOME"));
-    assert_true(
-        cohort_ray_env_keep_paths("/opt/x:/lib/a::/lib/b:/opt/y", is_in_lib, kept));
-    assert_string_equal(kept, "/lib/a:/lib/b");
-    assert_false(cohort_ray_env_keep_paths("/opt/x:/opt/y", is_in_lib, kept));
-    assert_string_equal(kept, "");
-    assert_false(cohort_ray_env_keep_paths("", is_in_lib, kept));
+    assert_string_equal(merged("LD_LIBRARY_PATH", "/opt/x:/lib/a::/lib/b:/opt/y"),
+                        "/lib/a:/lib/b");
+    assert_string_equal(merged("LD_LIBRARY_PATH", "/opt/a b:/lib/a b"), "/lib/a b");
+    assert_null(merged("LD_LIBRARY_PATH", "/opt/x:/opt/y"));
+    assert_null(merged("LD_LIBRARY_PATH", ""));
+    /* Of a list that is none of paths nothing is dropped. */
+    assert_string_equal(merged("GLIBC_TUNABLES", "a=1:b=2"), "a=1:b=2");
+}
+
+static void r9_what_the_loader_looks_for_itself_is_kept(void **state) {
+    (void)state;
+    assert_string_equal(merged("LD_PRELOAD", "/opt/x.so libjemalloc.so.2 /lib/a.so"),
+                        "libjemalloc.so.2:/lib/a.so");
+    assert_string_equal(merged("LD_PRELOAD", "/usr/$LIB/x.so"), "/usr/$LIB/x.so");
+    assert_string_equal(merged("LD_LIBRARY_PATH", "$ORIGIN/../lib:lib"),
+                        "$ORIGIN/../lib");
 }
 
 static void r9_the_launchers_own_state_does_not_leak(void **state) {
@@ -418,26 +481,72 @@ static void users_exclusions_hold(void **state) {
 
 static void r11_node_local_values_win(void **state) {
     (void)state;
-    assert_int_equal(cohort_ray_env_merge("NCCL_IB_HCA", "mlx5_1", "mlx5_0"),
-                     COHORT_RAY_ENV_KEEP);
-    assert_int_equal(cohort_ray_env_merge("NCCL_IB_HCA", "", "mlx5_0"),
-                     COHORT_RAY_ENV_KEEP);
-    assert_int_equal(cohort_ray_env_merge("NCCL_IB_HCA", NULL, "mlx5_0"),
-                     COHORT_RAY_ENV_SET);
-    /* Ray's own 1 is nobody's wish. */
-    assert_int_equal(cohort_ray_env_merge("OMP_NUM_THREADS", "1", "8"),
-                     COHORT_RAY_ENV_SET);
-    assert_int_equal(cohort_ray_env_merge("OMP_NUM_THREADS", "1", NULL),
-                     COHORT_RAY_ENV_UNSET);
-    assert_int_equal(cohort_ray_env_merge("OMP_NUM_THREADS", "4", "8"),
-                     COHORT_RAY_ENV_KEEP);
+    char out[128] = "";
+    const char *const names[] = {"NCCL_IB_HCA", "OMP_NUM_THREADS", "MALLOC_ARENA_MAX",
+                                 "LD_LIBRARY_PATH"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_false(
+            cohort_ray_env_merge(names[i], "own", "/lib/x", is_in_lib, NULL, out));
+        /* Empty is a value. */
+        assert_false(cohort_ray_env_merge(names[i], "", "/lib/x", is_in_lib, NULL, out));
+        assert_string_equal(out, "");
+        assert_string_equal(merged(names[i], "/lib/x"), "/lib/x");
+    }
+}
+
+/* ---- ends ------------------------------------------------------------------------ */
+
+static void ray_tells_what_it_did_itself(void **state) {
+    (void)state;
+    /* As Ray 2.60 has them, cut where they get long. */
+    const struct {
+        const char *page, *reason;
+    } cases[] = {
+        {"ActorDiedError: The actor died unexpectedly before finishing this task. "
+         "class_name: Worker pid: 14560 ip: 127.0.0.2 The actor is dead because it was "
+         "killed by `ray.kill`.",
+         "ray.kill"},
+        {"ActorDiedError: The actor is dead because its worker process has died. Worker "
+         "exit type: INTENDED_SYSTEM_EXIT Worker exit detail: Destroying worker since "
+         "its "
+         "placement group was removed. Placement group id: 8191f845",
+         "placement group"},
+        {"ActorDiedError: The actor died because its node has died. Node Id: 12",
+         "node died"},
+        {"OutOfMemoryError: Task was killed due to the node running low on memory.",
+         "low on memory"},
+        {"ActorUnavailableError: The actor 9e6f is unavailable: The actor is temporarily "
+         "unavailable: RpcError: RPC error: Socket closed rpc_code: 14.",
+         "does not reach"},
+        {"ActorDiedError: The actor is dead because its owner has died. Owner Id: 01",
+         "sidecar"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *reason = cohort_ray_reason(cases[i].page);
+        assert_non_null(reason);
+        assert_non_null(strstr(reason, cases[i].reason));
+    }
+}
+
+static void rays_guesses_are_no_reason(void **state) {
+    (void)state;
+    assert_null(cohort_ray_reason(
+        "ActorDiedError: Worker exit type: SYSTEM_ERROR Worker exit detail: Worker "
+        "unexpectedly exits with a connection error code 2. End of file. Some common "
+        "causes include: (1) the process was killed by the OOM killer due to high memory "
+        "usage, (2) ray stop --force was called, or (3) the worker crashed unexpectedly "
+        "due to SIGSEGV or another unexpected error. If the process was killed by the "
+        "kernel OOM killer, consider enabling resource isolation to prevent node deaths "
+        "by resource contention and significant loss of progress"));
+    assert_null(cohort_ray_reason(""));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_get_bundles_sorted_by_node),
         cmocka_unit_test(r16b_surplus_bundles_are_not_counted),
+        cmocka_unit_test(r16b_the_drivers_node_is_taken_before_lower_indices),
         cmocka_unit_test(too_few_bundles_say_how_many_are_there),
+        cmocka_unit_test(bundles_that_our_starter_holds_are_left_to_it),
         cmocka_unit_test(test_ray_v2_bundle_indices_env),
         cmocka_unit_test(test_ray_v2_invalid_bundle_indices),
         cmocka_unit_test(vllm_names_the_same_variable),
@@ -447,17 +556,21 @@ int main(void) {
         cmocka_unit_test(r15_shared_devices_stand_once_in_the_mask),
         cmocka_unit_test(devices_may_be_named_or_none),
         cmocka_unit_test(r16_placement_is_checked_against_the_request),
+        cmocka_unit_test(r16_a_rank_sits_where_its_bundle_is),
         cmocka_unit_test(r17_resource_and_amount_are_the_users),
         cmocka_unit_test(strategies_have_rays_names),
         cmocka_unit_test(r1_names_differ_between_engines_and_ranks),
         cmocka_unit_test(test_env_var_and_runtime_env_propagation_rules),
         cmocka_unit_test(r8_what_is_read_early_goes_into_the_runtime_env),
         cmocka_unit_test(r9_paths_that_a_node_lacks_are_dropped),
+        cmocka_unit_test(r9_what_the_loader_looks_for_itself_is_kept),
         cmocka_unit_test(r9_the_launchers_own_state_does_not_leak),
         cmocka_unit_test(r10_no_platforms_device_mask_travels),
         cmocka_unit_test(r11_what_names_a_host_or_a_rank_is_never_copied),
         cmocka_unit_test(users_exclusions_hold),
         cmocka_unit_test(r11_node_local_values_win),
+        cmocka_unit_test(ray_tells_what_it_did_itself),
+        cmocka_unit_test(rays_guesses_are_no_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

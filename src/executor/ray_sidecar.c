@@ -3,22 +3,20 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fail.h"
 #include "cohort/clock.h"
+#include "executor/child.h"
+#include "executor/ray_event.h"
 #include "link/link.h"
 
 /* Design notes.
@@ -30,7 +28,6 @@
  * (a local cluster's helpers) can be killed with it before its pid is reaped. */
 
 enum {
-    CONTROL_FD = 3,
     MAX_MESSAGE_BYTES = 4 << 20,
     SEND_TIMEOUT_MS = 5000,
     MAX_VARIABLES = 4096,
@@ -38,11 +35,12 @@ enum {
 };
 
 struct cohort_sidecar {
-    pid_t pid;
+    pid_t pid; /* stays, for messages of the receiver's thread */
+    bool is_reaped;
     int pidfd;
     cohort_link *link;
     pthread_mutex_t send_lock;
-    char *buffer; /* MAX_MESSAGE_BYTES + 1; the receiver's */
+    char *buffer; /* MAX_MESSAGE_BYTES; the receiver's */
 };
 
 extern char **environ;
@@ -93,8 +91,10 @@ static bool find_package(char *out_path, size_t size) {
 }
 
 cohort_status cohort_sidecar_find_library(char *out_path, size_t size) {
+    /* The build tree, an installation, the wheel. */
     static const char *const places[] = {"libcohort.so", "../lib/libcohort.so.0",
-                                         "../lib/x86_64-linux-gnu/libcohort.so.0"};
+                                         "../lib/x86_64-linux-gnu/libcohort.so.0",
+                                         "../lib/libcohort.so"};
     char folder[PATH_BYTES];
     Dl_info self;
     const char *named = getenv("COHORT_LIBRARY");
@@ -139,34 +139,12 @@ static size_t build_environment(const char **out_variables, const char *path_var
     return n;
 }
 
-static int prepare_child(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attr,
-                         int control_fd) {
-    sigset_t none;
-    sigset_t defaults;
-    sigemptyset(&none);
-    sigfillset(&defaults);
-    sigdelset(&defaults, SIGKILL);
-    sigdelset(&defaults, SIGSTOP);
-    int err = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
-    if (!err) err = posix_spawn_file_actions_adddup2(actions, 2, 1);
-    if (!err) err = posix_spawn_file_actions_adddup2(actions, control_fd, CONTROL_FD);
-    if (!err) err = posix_spawn_file_actions_addclosefrom_np(actions, CONTROL_FD + 1);
-    if (!err) err = posix_spawnattr_setpgroup(attr, 0);
-    if (!err) err = posix_spawnattr_setsigmask(attr, &none);
-    if (!err) err = posix_spawnattr_setsigdefault(attr, &defaults);
-    if (!err)
-        err = posix_spawnattr_setflags(
-            attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    return err;
-}
-
-static cohort_status spawn(int control_fd, pid_t *out_pid) {
+static cohort_status start_child(cohort_sidecar *sidecar) {
+    cohort_child child;
     char python[PATH_BYTES];
     char package[PATH_BYTES];
     char path_variable[2 * PATH_BYTES];
-    char dash_m[] = "-m";
-    char module[] = "cohort_ray.driver";
-    char *argv[] = {python, dash_m, module, NULL};
+    const char *words[] = {python, "-m", "cohort_ray.driver", NULL};
     const char **variables = calloc(MAX_VARIABLES + 3, sizeof *variables);
     if (!variables) return COHORT_FAIL(COHORT_E_NOMEM, "allocating an environment");
     find_python(python, sizeof python);
@@ -175,41 +153,30 @@ static cohort_status spawn(int control_fd, pid_t *out_pid) {
     snprintf(path_variable, sizeof path_variable, "PYTHONPATH=%s%s%s", package,
              inherited ? ":" : "", inherited ? inherited : "");
     build_environment(variables, has_package ? path_variable : NULL);
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    int err = prepare_child(&actions, &attr, control_fd);
-    if (!err)
-        err = posix_spawnp(out_pid, python, &actions, &attr, argv,
-                           (char *const *)(uintptr_t)variables);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&actions);
+    cohort_status status = cohort_child_start(
+        words, variables, "set COHORT_PYTHON to a Python that has Ray", &child);
     free(variables);
-    if (!err) return COHORT_OK;
-    return COHORT_FAIL_SYS(
-        err, "running '%.120s' (set COHORT_PYTHON to a Python that has Ray)", python);
+    if (status < 0) return status;
+    sidecar->pid = child.pid;
+    status = cohort_link_adopt(child.control_fd, &sidecar->link);
+    if (status >= 0) {
+        sidecar->pidfd = child.pidfd;
+    } else { /* it cannot be told to end, but killed */
+        close(child.control_fd);
+        close(child.pidfd);
+    }
+    return status;
 }
 
 cohort_status cohort_sidecar_start(cohort_sidecar **out_sidecar) {
-    int fds[2] = {-1, -1};
     cohort_sidecar *sidecar = calloc(1, sizeof *sidecar);
     if (!sidecar) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a sidecar");
     sidecar->pidfd = -1;
     pthread_mutex_init(&sidecar->send_lock, NULL);
-    sidecar->buffer = malloc(MAX_MESSAGE_BYTES + 1);
+    sidecar->buffer = malloc(MAX_MESSAGE_BYTES);
     cohort_status status = COHORT_OK;
     if (!sidecar->buffer) status = COHORT_FAIL(COHORT_E_NOMEM, "allocating messages");
-    if (status >= 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
-        status = COHORT_FAIL_SYS(errno, "socketpair");
-    if (status >= 0) status = cohort_link_adopt(fds[0], &sidecar->link);
-    if (status < 0 && fds[0] >= 0) close(fds[0]);
-    if (status >= 0) status = spawn(fds[1], &sidecar->pid);
-    if (fds[1] >= 0) close(fds[1]);
-    if (status >= 0) {
-        sidecar->pidfd = (int)syscall(SYS_pidfd_open, sidecar->pid, 0);
-        if (sidecar->pidfd < 0) status = COHORT_FAIL_SYS(errno, "pidfd_open");
-    }
+    if (status >= 0) status = start_child(sidecar);
     if (status < 0) {
         cohort_error error = *cohort_last_error();
         cohort_sidecar_end(sidecar, 0);
@@ -253,18 +220,16 @@ cohort_status cohort_sidecar_send(cohort_sidecar *sidecar, cJSON *order) {
 cohort_status cohort_sidecar_receive(cohort_sidecar *sidecar, int64_t deadline_ns,
                                      cJSON **out_event) {
     size_t size_bytes = 0;
-    COHORT_TRY(cohort_link_recv_frame(sidecar->link, sidecar->buffer, MAX_MESSAGE_BYTES,
-                                      &size_bytes, deadline_ns));
-    sidecar->buffer[size_bytes] = '\0';
-    cJSON *event = cJSON_ParseWithLength(sidecar->buffer, size_bytes);
-    if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(event, "event"))) {
-        cJSON_Delete(event);
-        return COHORT_FAIL(COHORT_E_PROTOCOL,
-                           "the Ray sidecar (pid %d) sent %zu bytes that are no event",
-                           (int)sidecar->pid, size_bytes);
+    cohort_status status = cohort_link_recv_frame(
+        sidecar->link, sidecar->buffer, MAX_MESSAGE_BYTES, &size_bytes, deadline_ns);
+    /* A length that cannot be: nobody knows where the next message begins. */
+    if (status == COHORT_E_PROTOCOL) {
+        cohort_error error = *cohort_last_error();
+        return COHORT_FAIL(COHORT_E_IO, "the Ray sidecar (pid %d) is out of step: %.120s",
+                           (int)sidecar->pid, error.message);
     }
-    *out_event = event;
-    return COHORT_OK;
+    COHORT_TRY(status);
+    return cohort_ray_event_parse(sidecar->buffer, size_bytes, out_event);
 }
 
 /* ---- ending it ---------------------------------------------------------------- */
@@ -290,10 +255,10 @@ void cohort_sidecar_end(cohort_sidecar *sidecar, int64_t deadline_ns) {
         close(sidecar->pidfd);
         sidecar->pidfd = -1;
     }
-    if (sidecar->pid > 0) {
+    if (sidecar->pid > 0 && !sidecar->is_reaped) {
         kill(-sidecar->pid, SIGKILL);
         waitpid(sidecar->pid, NULL, 0);
-        sidecar->pid = 0;
+        sidecar->is_reaped = true;
     }
     /* What else holds the socket's other end must not keep a reader waiting. */
     if (sidecar->link) cohort_link_shutdown(sidecar->link);

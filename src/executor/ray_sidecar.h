@@ -26,7 +26,8 @@ int32_t cohort_sidecar_pid(const cohort_sidecar *sidecar);
 int cohort_sidecar_fd(const cohort_sidecar *sidecar); /* for poll */
 /* Takes order over, also where it fails. */
 cohort_status cohort_sidecar_send(cohort_sidecar *sidecar, cJSON *order);
-/* The next event, an object with a text "event"; COHORT_E_TIMEOUT consumes nothing. */
+/* The next event, an object with a text "event".  COHORT_E_PROTOCOL: a message that is
+ * none; the next one may be.  COHORT_E_IO: no more messages can be told apart. */
 cohort_status cohort_sidecar_receive(cohort_sidecar *sidecar, int64_t deadline_ns,
                                      cJSON **out_event);
 /* Asks it to end, waits, kills what is left of its group; whoever receives sees the end.

@@ -40,7 +40,9 @@ static cohort_status start_thread(uni_rank *self) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int err = pthread_create(&self->thread, NULL, rank_main, self);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return err ? COHORT_FAIL_SYS(err, "starting a thread") : COHORT_OK;
+    if (err) return COHORT_FAIL_SYS(err, "starting a thread");
+    pthread_setname_np(self->thread, "cohort-rank");
+    return COHORT_OK;
 }
 
 static cohort_status uni_start(const cohort_executor_options *options, int32_t rank,

@@ -5,7 +5,8 @@
  * from there, for as long as every attempt brings something; a process that dies leaves
  * the same file to its successor.  The lock is huggingface_hub's (flock), held by one
  * process at a time and gone with it.  Nothing is believed of a resumed file until the
- * digest of the whole is right; where it is not, the file is thrown away. */
+ * digest of the whole is right; where it is not, it is fetched once more, whole, and a
+ * file that is wrong then is thrown away. */
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -335,6 +336,12 @@ static cohort_status fill(transfer *self, const char *incomplete, const char *bl
     self->begin_ns = cohort_clock_ns();
     COHORT_TRY(append_rest(self));
     cohort_status status = hub_check_digest(incomplete, self->file);
+    /* What was there may have come from elsewhere: once more, without it. */
+    if (status == COHORT_E_PROTOCOL && self->resumed_bytes) {
+        if (!start_over(self)) return self->failure;
+        COHORT_TRY(append_rest(self));
+        status = hub_check_digest(incomplete, self->file);
+    }
     if (status == COHORT_E_PROTOCOL) unlink(incomplete); /* nothing to resume from */
     COHORT_TRY(status);
     if (fsync(self->fd) < 0 || rename(incomplete, blob) < 0)

@@ -253,8 +253,31 @@ static cohort_status put_ref(const hub_search *self) {
     return COHORT_FAIL_SYS(err, "writing %s", path);
 }
 
-static cohort_status bring(hub_search *self, char *out_dir, size_t size) {
+/* A snapshot is believed by its config.json (without weights: its tokenizer.json), so
+ * those come when the rest is there, wherever this process dies. */
+enum { TURNS = 3 };
+
+static int turn_of(const char *name) {
+    if (!strcmp(name, "config.json")) return 2;
+    return !strcmp(name, "tokenizer.json");
+}
+
+static cohort_status link_files(const hub_search *self, const char *folder, int turn) {
     char path[COHORT_HUB_PATH_BYTES + 256], target[128];
+    for (size_t i = 0; i < self->n_files; i++) {
+        const hub_file *file = &self->files[i];
+        if (!is_wanted(file->name, self->options->without_weights) ||
+            turn_of(file->name) != turn)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, file->name);
+        snprintf(target, sizeof target, "../../blobs/%s", file->digest);
+        COHORT_TRY(put_link(target, path));
+    }
+    return COHORT_OK;
+}
+
+static cohort_status bring(hub_search *self, char *out_dir, size_t size) {
+    char path[COHORT_HUB_PATH_BYTES + 256];
     COHORT_TRY(snapshot_of(self, out_dir, size));
     COHORT_TRY(make_folders(out_dir));
     snprintf(path, sizeof path, "%s/blobs", self->folder);
@@ -267,10 +290,9 @@ static cohort_status bring(hub_search *self, char *out_dir, size_t size) {
         if (!is_wanted(file->name, self->options->without_weights)) continue;
         COHORT_TRY_WHILE(hub_fetch(self, file), "fetching %s of %s", file->name,
                          self->name);
-        snprintf(path, sizeof path, "%s/%s", out_dir, file->name);
-        snprintf(target, sizeof target, "../../blobs/%s", file->digest);
-        COHORT_TRY(put_link(target, path));
     }
+    for (int turn = 0; turn < TURNS; turn++)
+        COHORT_TRY(link_files(self, out_dir, turn));
     if (!is_whole(self, out_dir))
         return COHORT_FAIL(COHORT_E_INVALID, "%s has no %s", self->name,
                            self->options->without_weights
@@ -330,8 +352,10 @@ cohort_status cohort_hub_find(const char *name, const cohort_hub_options *option
     }
     cohort_status status = hub_ask(&self);
     if (status == COHORT_OK) status = bring(&self, out_dir, size);
-    /* A hub that is away is no reason not to serve what is here. */
-    else if (status == COHORT_E_IO && find_cached(&self, out_dir, size)) {
+    /* A hub that is away, or something else in its place (a hotel's page of terms), is no
+     * reason not to serve what is here. */
+    else if ((status == COHORT_E_IO || status == COHORT_E_PROTOCOL) &&
+             find_cached(&self, out_dir, size)) {
         if (options->on_note) {
             char text[COHORT_ERROR_MESSAGE_BYTES + 160];
             snprintf(text, sizeof text, "%.100s is taken from the cache as it is: %s",

@@ -8,11 +8,12 @@
  *
  * The layout, the locks and the variables are huggingface_hub's, so both can share a
  * cache, also at the same time.  A file is written under its .incomplete name, resumed
- * from there after whatever happened, and renamed once its size and digest are right; the
- * ref comes last, and a snapshot is looked over before it is used.
+ * from there after whatever happened, and renamed once its size and digest are right.  A
+ * snapshot's links come when all of its files are there, the ref last, and a snapshot is
+ * looked over before it is used.
  *
- * Asked online, the hub says what the revision is today; where it cannot be reached, a
- * whole snapshot in the cache will do.
+ * Asked online, the hub says what the revision is today; where it cannot be reached, or
+ * something else answers in its place, a whole snapshot in the cache will do.
  * Threads:   any; processes wait for each other, file by file.
  * Errors:    COHORT_E_INVALID names what to set or correct; COHORT_E_IO the network or
  * the disk; COHORT_E_PROTOCOL a hub whose words or digests are wrong; COHORT_E_CANCELLED.

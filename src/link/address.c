@@ -102,9 +102,14 @@ cohort_status cohort_socket_prepare(int fd, bool tcp) {
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) ||
         fcntl(fd, F_SETFD, FD_CLOEXEC))
         return COHORT_FAIL_SYS(errno, "fcntl on a socket");
-    int on = 1;
-    if (tcp && (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) ||
-                setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on)))
+    /* Probes end a link on which nothing is under way once its peer's host is gone. */
+    int on = 1, idle_s = 5, interval_s = 5, probes = COHORT_LOST_HOST_MS / 5000 - 1;
+    if (tcp &&
+        (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) ||
+         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) ||
+         setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s) ||
+         setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s) ||
+         setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes)))
         return COHORT_FAIL_SYS(errno, "setsockopt on a TCP socket");
     return COHORT_OK;
 }

@@ -2,6 +2,8 @@
 #include "link/link.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,11 +32,21 @@ int cohort_poll_timeout_ms(int64_t deadline_ns) {
     return left_ms > INT32_MAX ? INT32_MAX : (int)left_ms;
 }
 
+/* Where something is under way, probes do not count, but this limit, which ends a peer,
+ * too, that reads nothing for so long once buffers are full: fine for a few frames of
+ * control, no good for queues and collectives, whose peers may be slow.  Best effort:
+ * without, it takes minutes. */
+static void notice_lost_host(int fd) {
+    unsigned limit_ms = COHORT_LOST_HOST_MS;
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof limit_ms);
+}
+
 cohort_status cohort_link_adopt(int fd, cohort_link **out_link) {
     int domain = AF_UNIX;
     socklen_t length = sizeof domain;
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length))
         return COHORT_FAIL_SYS(errno, "getsockopt SO_DOMAIN");
+    if (domain != AF_UNIX) notice_lost_host(fd);
     return cohort_link_wrap(fd, domain == AF_UNIX ? COHORT_LINK_UNIX : COHORT_LINK_TCP,
                             out_link);
 }
@@ -79,14 +91,24 @@ static bool means_death(int err) {
     return err == ECONNRESET || err == EPIPE || err == ENOTCONN || err == ETIMEDOUT;
 }
 
-cohort_status cohort_link_send(cohort_link *link, const void *bytes, size_t size_bytes,
-                               int64_t deadline_ns) {
-    const uint8_t *next = bytes;
-    while (size_bytes) {
-        ssize_t sent = send(link->fd, next, size_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+/* Of parts that are to go out: what is left when the first bytes have gone. */
+static struct msghdr skip(struct msghdr message, size_t bytes) {
+    for (; message.msg_iovlen && bytes >= message.msg_iov->iov_len; message.msg_iovlen--)
+        bytes -= message.msg_iov++->iov_len;
+    if (message.msg_iovlen) {
+        message.msg_iov->iov_base = (uint8_t *)message.msg_iov->iov_base + bytes;
+        message.msg_iov->iov_len -= bytes;
+    }
+    return message;
+}
+
+static cohort_status send_parts(cohort_link *link, struct iovec *parts, size_t n_parts,
+                                int64_t deadline_ns) {
+    struct msghdr left = {.msg_iov = parts, .msg_iovlen = n_parts};
+    for (left = skip(left, 0); left.msg_iovlen;) {
+        ssize_t sent = sendmsg(link->fd, &left, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent > 0) {
-            next += sent;
-            size_bytes -= (size_t)sent;
+            left = skip(left, (size_t)sent);
         } else if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             COHORT_TRY(wait_for(link, POLLOUT, deadline_ns));
         } else if (sent < 0 && means_death(errno)) {
@@ -96,6 +118,12 @@ cohort_status cohort_link_send(cohort_link *link, const void *bytes, size_t size
         }
     }
     return COHORT_OK;
+}
+
+cohort_status cohort_link_send(cohort_link *link, const void *bytes, size_t size_bytes,
+                               int64_t deadline_ns) {
+    struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size_bytes};
+    return send_parts(link, &part, 1, deadline_ns);
 }
 
 cohort_status cohort_link_recv(cohort_link *link, void *bytes, size_t size_bytes,
@@ -122,8 +150,10 @@ cohort_status cohort_link_send_frame(cohort_link *link, const void *bytes,
     if (size_bytes > UINT32_MAX)
         return COHORT_FAIL(COHORT_E_INVALID, "a frame of %zu bytes", size_bytes);
     uint32_t length = (uint32_t)size_bytes;
-    COHORT_TRY(cohort_link_send(link, &length, sizeof length, deadline_ns));
-    return cohort_link_send(link, bytes, size_bytes, deadline_ns);
+    struct iovec parts[2] = {
+        {.iov_base = &length, .iov_len = sizeof length},
+        {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size_bytes}};
+    return send_parts(link, parts, 2, deadline_ns);
 }
 
 cohort_status cohort_link_recv_frame(cohort_link *link, void *bytes,
@@ -136,6 +166,36 @@ cohort_status cohort_link_recv_frame(cohort_link *link, void *bytes,
                            length, capacity_bytes);
     COHORT_TRY(cohort_link_recv(link, bytes, length, deadline_ns));
     *out_size_bytes = length;
+    return COHORT_OK;
+}
+
+/* Reads up to the frame's end and no further: what follows may be of another kind. */
+cohort_status cohort_link_take_frame(cohort_link *link, cohort_link_inbox *inbox,
+                                     const void **out_bytes, size_t *out_size_bytes) {
+    const size_t head = sizeof inbox->length;
+    for (;;) {
+        size_t end = inbox->used_bytes < head ? head : head + inbox->length;
+        if (end > head + sizeof inbox->bytes)
+            return COHORT_FAIL(COHORT_E_PROTOCOL,
+                               "a frame of %u bytes where %zu are allowed", inbox->length,
+                               sizeof inbox->bytes);
+        if (inbox->used_bytes == end && inbox->used_bytes >= head) break;
+        uint8_t *to = inbox->used_bytes < head
+                          ? (uint8_t *)&inbox->length + inbox->used_bytes
+                          : inbox->bytes + (inbox->used_bytes - head);
+        ssize_t got = recv(link->fd, to, end - inbox->used_bytes, MSG_DONTWAIT);
+        if (got > 0)
+            inbox->used_bytes += (size_t)got;
+        else if (got == 0 || means_death(errno))
+            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
+        else if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return COHORT_PENDING;
+        else if (errno != EINTR)
+            return COHORT_FAIL_SYS(errno, "recv");
+    }
+    inbox->used_bytes = 0;
+    *out_bytes = inbox->bytes;
+    *out_size_bytes = inbox->length;
     return COHORT_OK;
 }
 

@@ -51,6 +51,8 @@ cohort_status cohort_listener_accept(cohort_listener *listener, int64_t deadline
                                      cohort_link **out_link);
 void cohort_listener_close(cohort_listener *listener);
 
+enum { COHORT_LOST_HOST_MS = 20000 };
+
 typedef enum cohort_link_kind { COHORT_LINK_UNIX, COHORT_LINK_TCP } cohort_link_kind;
 
 /* True where the address is of this host and its unix socket can be reached from here. */
@@ -64,7 +66,8 @@ cohort_status cohort_link_connect(const cohort_link_address *address, bool tcp_o
                                   const cohort_link_hello *hello, int64_t deadline_ns,
                                   cohort_link **out_link);
 /* Takes over a connected socket that needs no proof (any more): one end of a socketpair,
- * or what release gave. */
+ * or what release gave.  Of a control link: over TCP a host that is gone ends it within
+ * COHORT_LOST_HOST_MS, whether or not something is on its way there. */
 cohort_status cohort_link_adopt(int fd, cohort_link **out_link);
 /* Gives the socket up to the caller and frees the link. */
 int cohort_link_release(cohort_link *link);
@@ -83,6 +86,17 @@ cohort_status cohort_link_send_frame(cohort_link *link, const void *bytes,
 cohort_status cohort_link_recv_frame(cohort_link *link, void *bytes,
                                      size_t capacity_bytes, size_t *out_size_bytes,
                                      int64_t deadline_ns);
+/* What has come of a frame so far; zeroed at first. */
+enum { COHORT_INBOX_BYTES = 4096 };
+typedef struct cohort_link_inbox {
+    uint32_t length;
+    size_t used_bytes; /* of length and bytes together */
+    uint8_t bytes[COHORT_INBOX_BYTES];
+} cohort_link_inbox;
+/* The next frame without waiting for it, valid until the next call: COHORT_PENDING while
+ * a part of it, or all, is still to come. */
+cohort_status cohort_link_take_frame(cohort_link *link, cohort_link_inbox *inbox,
+                                     const void **out_bytes, size_t *out_size_bytes);
 /* File descriptors, at most 8, with one byte of data; unix links only. */
 cohort_status cohort_link_send_fds(cohort_link *link, const int *fds, int count,
                                    int64_t deadline_ns);

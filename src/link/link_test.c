@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,21 +46,28 @@ static cohort_listener *open_listener(const char *host,
     return listener;
 }
 
+/* The listener's end of a link; the other is the dialer's. */
+static cohort_link *accept_dialer(cohort_listener *listener, dialer *self) {
+    pthread_t thread;
+    cohort_link *link = NULL;
+    cohort_link_hello hello = {0};
+    assert_int_equal(pthread_create(&thread, NULL, dial_main, self), 0);
+    assert_int_equal(
+        cohort_listener_accept(listener, cohort_deadline_ms(PATIENCE_MS), &hello, &link),
+        COHORT_OK);
+    pthread_join(thread, NULL);
+    assert_int_equal(self->status, COHORT_OK);
+    assert_int_equal(hello.purpose, COHORT_LINK_QUEUE);
+    assert_int_equal(hello.rank, 7);
+    assert_int_equal(hello.epoch, 3);
+    return link;
+}
+
 static void connect_pair(const char *host, bool tcp_only, cohort_link **out_a,
                          cohort_link **out_b) {
     dialer self = {.tcp_only = tcp_only};
     cohort_listener *listener = open_listener(host, &self.address);
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, dial_main, &self), 0);
-    cohort_link_hello hello = {0};
-    assert_int_equal(
-        cohort_listener_accept(listener, cohort_deadline_ms(PATIENCE_MS), &hello, out_a),
-        COHORT_OK);
-    pthread_join(thread, NULL);
-    assert_int_equal(self.status, COHORT_OK);
-    assert_int_equal(hello.purpose, COHORT_LINK_QUEUE);
-    assert_int_equal(hello.rank, 7);
-    assert_int_equal(hello.epoch, 3);
+    *out_a = accept_dialer(listener, &self);
     cohort_listener_close(listener);
     *out_b = self.link;
 }
@@ -87,6 +95,101 @@ static void exchange(const char *host, bool tcp_only, cohort_link_kind kind) {
     assert_int_equal(cohort_link_recv(a, text, 1, deadline_ns), COHORT_E_PEER_DIED);
     assert_true(cohort_link_peer_gone(a));
     cohort_link_close(a);
+}
+
+/* However a frame comes in pieces, nobody waits for the rest of it. */
+static void frame_in_pieces_is_kept(void **state) {
+    (void)state;
+    int fds[2];
+    static const uint8_t two_frames[] = {3, 0, 0, 0, 'a', 'b', 'c', 0, 0, 0, 0};
+    cohort_link_inbox inbox = {0};
+    cohort_link *link;
+    const void *bytes;
+    size_t size, n_frames = 0;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(cohort_link_adopt(fds[0], &link), COHORT_OK);
+    for (size_t i = 0; i < sizeof two_frames; i++) {
+        assert_int_equal(cohort_link_take_frame(link, &inbox, &bytes, &size),
+                         COHORT_PENDING);
+        assert_int_equal(write(fds[1], &two_frames[i], 1), 1);
+        if (i != 6 && i != 10) continue;
+        assert_int_equal(cohort_link_take_frame(link, &inbox, &bytes, &size), COHORT_OK);
+        assert_int_equal(size, n_frames++ ? 0 : 3);
+        assert_memory_equal(bytes, "abc", size);
+    }
+    static const uint32_t too_long = COHORT_INBOX_BYTES + 1;
+    assert_int_equal(write(fds[1], &too_long, sizeof too_long), sizeof too_long);
+    assert_int_equal(cohort_link_take_frame(link, &inbox, &bytes, &size),
+                     COHORT_E_PROTOCOL);
+    inbox = (cohort_link_inbox){0};
+    assert_int_equal(write(fds[1], two_frames, 5), 5);
+    close(fds[1]);
+    assert_int_equal(cohort_link_take_frame(link, &inbox, &bytes, &size),
+                     COHORT_E_PEER_DIED);
+    cohort_link_close(link);
+}
+
+/* A socket buffer that takes a frame in many bites. */
+static void *read_slowly(void *argument) {
+    int fd = *(int *)argument;
+    uint8_t *all = calloc(1, 1 << 20);
+    size_t n = 0;
+    ssize_t got;
+    while ((got = read(fd, all + n, 777)) > 0)
+        n += (size_t)got;
+    assert_int_equal(n, 4 + 500000);
+    for (size_t i = 0; i < 500000; i++)
+        assert_int_equal(all[4 + i], (uint8_t)(i * 7));
+    free(all);
+    return NULL;
+}
+
+static void long_frame_goes_out_whole(void **state) {
+    (void)state;
+    int fds[2];
+    cohort_link *link;
+    pthread_t thread;
+    uint8_t *bytes = malloc(500000);
+    for (size_t i = 0; i < 500000; i++)
+        bytes[i] = (uint8_t)(i * 7);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(cohort_link_adopt(fds[0], &link), COHORT_OK);
+    assert_int_equal(pthread_create(&thread, NULL, read_slowly, &fds[1]), 0);
+    assert_int_equal(
+        cohort_link_send_frame(link, bytes, 500000, cohort_deadline_ms(PATIENCE_MS)),
+        COHORT_OK);
+    cohort_link_close(link);
+    pthread_join(thread, NULL);
+    close(fds[1]);
+    free(bytes);
+}
+
+static int socket_option(const cohort_link *link, int level, int name) {
+    int value = 0;
+    socklen_t length = sizeof value;
+    assert_int_equal(getsockopt(cohort_link_fd(link), level, name, &value, &length), 0);
+    return value;
+}
+
+static int tcp_option(const cohort_link *link, int name) {
+    return socket_option(link, IPPROTO_TCP, name);
+}
+
+/* Every idle link ends when its peer's host is gone, a control link also while something
+ * is under way; a queue's waits for a slow reader. */
+static void links_notice_a_lost_host(void **state) {
+    (void)state;
+    cohort_link *a, *b;
+    connect_pair("127.0.0.1", true, &a, &b);
+    assert_int_equal(socket_option(a, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(1000 * (tcp_option(a, TCP_KEEPIDLE) +
+                             tcp_option(a, TCP_KEEPINTVL) * tcp_option(a, TCP_KEEPCNT)),
+                     COHORT_LOST_HOST_MS);
+    assert_int_equal(tcp_option(a, TCP_USER_TIMEOUT), 0);
+    assert_int_equal(cohort_link_adopt(cohort_link_release(a), &a), COHORT_OK);
+    assert_int_equal(tcp_option(a, TCP_USER_TIMEOUT), COHORT_LOST_HOST_MS);
+    cohort_link_close(a);
+    cohort_link_close(b);
 }
 
 static void unix_link_carries_frames(void **state) {
@@ -197,15 +300,7 @@ static void silent_stranger_keeps_nobody_waiting(void **state) {
         assert_int_equal(connect(strangers[i], (struct sockaddr *)&to, length), 0);
         if (i % 2) assert_int_equal(send(strangers[i], "GET / HTTP/1.1\r\n", 16, 0), 16);
     }
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, dial_main, &self), 0);
-    cohort_link_hello hello;
-    cohort_link *link = NULL;
-    assert_int_equal(
-        cohort_listener_accept(listener, cohort_deadline_ms(PATIENCE_MS), &hello, &link),
-        COHORT_OK);
-    pthread_join(thread, NULL);
-    assert_int_equal(self.status, COHORT_OK);
+    cohort_link *link = accept_dialer(listener, &self);
     for (int i = 0; i < 100; i++)
         close(strangers[i]);
     cohort_link_close(link);
@@ -222,6 +317,65 @@ static void foreign_address_bytes_are_refused(void **state) {
     assert_false(cohort_link_is_local(&self.address));
 }
 
+static in_port_t bound_port(const cohort_link_address *published,
+                            struct sockaddr_in *out_to) {
+    cohort_address address;
+    struct sockaddr_storage to;
+    assert_int_equal(cohort_address_read(published, &address), COHORT_OK);
+    assert_int_equal(cohort_address_tcp(&address, &to), sizeof *out_to);
+    memcpy(out_to, &to, sizeof *out_to);
+    return ntohs(out_to->sin_port);
+}
+
+/* vLLM's test_dist_init_store_owns_port: what was published is held, not free again. */
+static void contender_cannot_bind_a_published_port(void **state) {
+    (void)state;
+    cohort_link_address published;
+    struct sockaddr_in to;
+    int yes = 1;
+    cohort_listener *listener = open_listener("127.0.0.1", &published);
+    assert_int_not_equal(bound_port(&published, &to), 0);
+    for (int is_greedy = 0; is_greedy < 2; is_greedy++) {
+        int contender = socket(AF_INET, SOCK_STREAM, 0);
+        if (is_greedy) {
+            setsockopt(contender, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+            setsockopt(contender, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes);
+        }
+        assert_int_equal(bind(contender, (struct sockaddr *)&to, sizeof to), -1);
+        assert_int_equal(errno, EADDRINUSE);
+        close(contender);
+    }
+    /* And it is the owner who answers there. */
+    dialer self = {.address = published, .tcp_only = true};
+    cohort_link *link = accept_dialer(listener, &self);
+    cohort_link_close(link);
+    cohort_link_close(self.link);
+    cohort_listener_close(listener);
+}
+
+/* vLLM's test_colocated_dist_init_stores_hold_distinct_ports. */
+static void listeners_of_one_host_hold_distinct_ports(void **state) {
+    (void)state;
+    enum { LISTENERS = 3 };
+    cohort_listener *listeners[LISTENERS];
+    struct sockaddr_in to[LISTENERS];
+    for (int i = 0; i < LISTENERS; i++) {
+        cohort_link_address published;
+        listeners[i] = open_listener("127.0.0.1", &published);
+        assert_true(bound_port(&published, &to[i]) >= 1024);
+        for (int k = 0; k < i; k++)
+            assert_int_not_equal(to[i].sin_port, to[k].sin_port);
+    }
+    for (int i = 0; i < LISTENERS; i++) { /* all of them still */
+        int contender = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(bind(contender, (struct sockaddr *)&to[i], sizeof to[i]), -1);
+        assert_int_equal(errno, EADDRINUSE);
+        close(contender);
+    }
+    for (int i = 0; i < LISTENERS; i++)
+        cohort_listener_close(listeners[i]);
+}
+
 static void unknown_listen_host_is_named(void **state) {
     (void)state;
     cohort_listener *listener = NULL;
@@ -232,6 +386,9 @@ static void unknown_listen_host_is_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(frame_in_pieces_is_kept),
+        cmocka_unit_test(long_frame_goes_out_whole),
+        cmocka_unit_test(links_notice_a_lost_host),
         cmocka_unit_test(unix_link_carries_frames),
         cmocka_unit_test(tcp_link_carries_frames),
         cmocka_unit_test(r41_ipv6_link_carries_frames),
@@ -240,6 +397,8 @@ int main(void) {
         cmocka_unit_test(other_build_is_refused_and_told),
         cmocka_unit_test(silent_stranger_keeps_nobody_waiting),
         cmocka_unit_test(foreign_address_bytes_are_refused),
+        cmocka_unit_test(contender_cannot_bind_a_published_port),
+        cmocka_unit_test(listeners_of_one_host_hold_distinct_ports),
         cmocka_unit_test(unknown_listen_host_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -166,8 +166,13 @@ static bool hear_guest(cohort_listener *listener, guest *seat,
     if (got > 0 && seat->received_bytes < sizeof seat->claim) return false;
     cohort_verdict verdict;
     bool welcome = false;
-    if (got <= 0 || cohort_claim_judge(listener->address.secret, &seat->challenge,
-                                       &seat->claim, &verdict, &welcome) < 0) {
+    if (got <= 0) { /* nobody to warn of: a peer that died, as a rule */
+        cohort_log(COHORT_LOG_INFO, "link", COHORT_RANK_LOCAL, "event=guest_left");
+        dismiss(seat);
+        return false;
+    }
+    if (cohort_claim_judge(listener->address.secret, &seat->challenge, &seat->claim,
+                           &verdict, &welcome) < 0) {
         cohort_log(COHORT_LOG_WARNING, "link", COHORT_RANK_LOCAL,
                    "event=stranger_refused");
         dismiss(seat);
@@ -176,8 +181,9 @@ static bool hear_guest(cohort_listener *listener, guest *seat,
     ssize_t sent = send(seat->fd, &verdict, sizeof verdict, MSG_NOSIGNAL);
     if (!welcome || sent != (ssize_t)sizeof verdict ||
         cohort_link_wrap(seat->fd, seat->kind, out_link) < 0) {
-        cohort_log(COHORT_LOG_WARNING, "link", COHORT_RANK_LOCAL,
-                   "event=peer_refused build=%.12s", seat->claim.build);
+        cohort_log(welcome ? COHORT_LOG_INFO : COHORT_LOG_WARNING, "link",
+                   COHORT_RANK_LOCAL, "event=%s build=%.12s",
+                   welcome ? "guest_left" : "peer_refused", seat->claim.build);
         dismiss(seat);
         return false;
     }

@@ -52,7 +52,7 @@ typedef struct cohort_attention {
 typedef struct cohort_backend_options {
     const int32_t *cpus; /* one thread per entry, pinned; entry -1: not pinned */
     int32_t n_threads;
-    bool bf16_activations; /* matrix products may round their inputs to bf16 */
+    bool bf16_activations; /* products, attention's too, may round inputs to bf16 */
     const char *isa;       /* NULL: the best this CPU has; else "portable", "avx2", ... */
 } cohort_backend_options;
 

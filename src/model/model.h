@@ -39,9 +39,10 @@ typedef struct cohort_model_options {
 } cohort_model_options;
 
 /* done_bytes of total_bytes of this rank's shard; phase text as vLLM prints it is the
- * caller's business. */
-typedef void (*cohort_load_progress)(void *user_data, int32_t shard, int32_t n_shards,
-                                     size_t done_bytes, size_t total_bytes);
+ * caller's business.  An error ends the load with it. */
+typedef cohort_status (*cohort_load_progress)(void *user_data, int32_t shard,
+                                              int32_t n_shards, size_t done_bytes,
+                                              size_t total_bytes);
 
 typedef struct cohort_batch {
     const int32_t *token_ids; /* n_rows */

@@ -439,6 +439,14 @@ static cohort_status read_generation(const cohort_json_source *source,
 
 /* ---- entry points ------------------------------------------------------------------ */
 
+static const cohort_generation_defaults no_defaults = {.temperature = NAN,
+                                                       .top_p = NAN,
+                                                       .min_p = NAN,
+                                                       .repetition_penalty = NAN,
+                                                       .top_k = -1,
+                                                       .max_new_tokens = -1,
+                                                       .most_new_tokens = -1};
+
 static cohort_status read_config(const cohort_json_source *source,
                                  cohort_model_config *out) {
     COHORT_TRY(read_architecture(source, out));
@@ -466,12 +474,7 @@ cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
                                         const char *name, cohort_model_config *out_config,
                                         cohort_generation_defaults *out_defaults) {
     memset(out_config, 0, sizeof *out_config);
-    *out_defaults = (cohort_generation_defaults){.temperature = NAN,
-                                                 .top_p = NAN,
-                                                 .min_p = NAN,
-                                                 .repetition_penalty = NAN,
-                                                 .top_k = -1,
-                                                 .max_new_tokens = -1};
+    *out_defaults = no_defaults;
     cJSON *json = NULL;
     COHORT_TRY(cohort_json_parse(config, config_bytes, name, &json));
     cohort_json_source source = {json, name};
@@ -509,6 +512,56 @@ cohort_status cohort_model_config_read(const char *model_dir,
     free(generation);
     if (status < 0) return cohort_fail_while(status, "reading %s", model_dir);
     return status;
+}
+
+static cohort_status parse_generation(const char *text, size_t size, const char *name,
+                                      cohort_model_config *config,
+                                      cohort_generation_defaults *out) {
+    cJSON *json = NULL;
+    *out = no_defaults;
+    COHORT_TRY(cohort_json_parse(text, size, name, &json));
+    const cohort_json_source source = {json, name};
+    cohort_status status = read_generation(&source, config, out);
+    cJSON_Delete(json);
+    return status;
+}
+
+static cohort_status read_folder(const char *folder, cohort_model_config *config,
+                                 cohort_generation_defaults *out) {
+    char *text = NULL;
+    size_t size = 0;
+    const char *name = "generation_config.json";
+    COHORT_TRY(cohort_json_read(folder, name, CONFIG_LIMIT_BYTES, &text, &size));
+    if (!text)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "%s has no %s; --generation-config takes auto, vllm or a "
+                           "folder with one",
+                           folder, name);
+    cohort_status status = parse_generation(text, size, name, config, out);
+    free(text);
+    return status;
+}
+
+cohort_status cohort_generation_defaults_choose(const char *where, const char *overrides,
+                                                cohort_model_config *config,
+                                                cohort_generation_defaults *defaults) {
+    cohort_generation_defaults given = no_defaults;
+    bool is_folder = where && strcmp(where, "auto") != 0 && strcmp(where, "vllm") != 0;
+    if (where && !strcmp(where, "vllm")) *defaults = no_defaults;
+    if (is_folder) COHORT_TRY(read_folder(where, config, defaults));
+    if (overrides)
+        COHORT_TRY(parse_generation(overrides, strlen(overrides),
+                                    "--override-generation-config", config, &given));
+    if (!isnan(given.temperature)) defaults->temperature = given.temperature;
+    if (!isnan(given.top_p)) defaults->top_p = given.top_p;
+    if (!isnan(given.min_p)) defaults->min_p = given.min_p;
+    if (!isnan(given.repetition_penalty))
+        defaults->repetition_penalty = given.repetition_penalty;
+    if (given.top_k >= 0) defaults->top_k = given.top_k;
+    if (given.max_new_tokens > 0) defaults->max_new_tokens = given.max_new_tokens;
+    defaults->most_new_tokens =
+        is_folder ? defaults->max_new_tokens : given.max_new_tokens;
+    return COHORT_OK;
 }
 
 /* vLLM's _get_and_verify_max_len: yarn stretches the length it was trained with, llama3's

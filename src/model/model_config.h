@@ -79,6 +79,7 @@ typedef struct cohort_model_config {
 typedef struct cohort_generation_defaults {
     float temperature, top_p, min_p, repetition_penalty;
     int32_t top_k, max_new_tokens;
+    int32_t most_new_tokens; /* what no request is to exceed */
 } cohort_generation_defaults;
 
 cohort_status cohort_model_config_read(const char *model_dir,
@@ -89,6 +90,14 @@ cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
                                         const char *generation, size_t generation_bytes,
                                         const char *name, cohort_model_config *out_config,
                                         cohort_generation_defaults *out_defaults);
+
+/* What a user of the model makes of its defaults.  where: NULL or "auto": leave them,
+ * "vllm": none, else a folder whose generation_config.json takes their place; overrides:
+ * a JSON object that goes before these, or NULL.  max_new_tokens of a folder or of
+ * overrides limits every request, as in vLLM. */
+cohort_status cohort_generation_defaults_choose(const char *where, const char *overrides,
+                                                cohort_model_config *config,
+                                                cohort_generation_defaults *defaults);
 
 /* Tokens that the model's positions reach, as vLLM derives max_model_len from the config.
  */

@@ -476,12 +476,13 @@ struct progress {
     size_t done, total;
 };
 
-static void follow(void *user_data, int32_t shard, int32_t n_shards, size_t done_bytes,
-                   size_t total_bytes) {
+static cohort_status follow(void *user_data, int32_t shard, int32_t n_shards,
+                            size_t done_bytes, size_t total_bytes) {
     struct progress *progress = user_data;
     assert_true(shard >= progress->shard && done_bytes >= progress->done);
     *progress = (struct progress){progress->n_calls + 1, shard, n_shards, done_bytes,
                                   total_bytes};
+    return COHORT_OK;
 }
 
 static void progress_counts_files_and_bytes_to_the_end(void **state) {

@@ -332,13 +332,71 @@ static void apply_penalties(cohort_sampler *sampler, const cohort_sampling_param
         if (known(sampler, tokens[i])) uses[tokens[i]] = 0;
 }
 
+/* ---- what may not come --------------------------------------------------------------
+ */
+
+static bool is_left(float logit) { return logit > -INFINITY; }
+
+/* The first token from here on that may still come; vocab_size: none. */
+static int32_t next_left(const cohort_sampler *sampler, const float *logits,
+                         int32_t token) {
+    while (token < sampler->vocab_size && !is_left(logits[token]))
+        token++;
+    return token;
+}
+
+/* left: the first token that may come.  The last one is not taken away: a request that
+ * forbids everything must not look like a model that computes nonsense. */
+static void forbid(const cohort_sampler *sampler, float *logits, int32_t token,
+                   int32_t *left) {
+    if (!known(sampler, token)) return;
+    if (token == *left) {
+        int32_t next = next_left(sampler, logits, token + 1);
+        if (next == sampler->vocab_size) return;
+        *left = next;
+    }
+    logits[token] = -INFINITY;
+}
+
+static void apply_allowed(const cohort_sampler *sampler,
+                          const cohort_sampling_params *params, float *logits) {
+    bool has_any = false;
+    for (int32_t pass = 0; pass < 2; pass++)
+        for (int32_t i = 0; i < sampler->vocab_size; i++) {
+            uint32_t word = (uint32_t)i / 32;
+            bool is_allowed =
+                word < params->n_allowed_words && params->allowed[word] >> i % 32 & 1;
+            if (pass == 0)
+                has_any |= is_allowed && is_left(logits[i]);
+            else if (has_any && !is_allowed)
+                logits[i] = -INFINITY;
+        }
+}
+
+/* The last token of each word whose others end the output. */
+static void forbid_bad_words(const cohort_sampler *sampler,
+                             const cohort_sampling_params *params, const int32_t *output,
+                             int32_t n_output, float *logits, int32_t *left) {
+    const int32_t *at = params->bad_word_ids, *end = at + params->n_bad_word_ids;
+    while (at < end) {
+        int32_t n = *at++ - 1;
+        if (n <= n_output &&
+            (n == 0 || !memcmp(at, output + n_output - n, (size_t)n * sizeof *at)))
+            forbid(sampler, logits, at[n], left);
+        at += n + 1;
+    }
+}
+
 static void process(cohort_sampler *sampler, const cohort_sampling_params *params,
                     const int32_t *tokens, int32_t n_tokens, int32_t n_prompt_tokens,
                     float *logits) {
+    if (params->n_allowed_words) apply_allowed(sampler, params, logits);
+    int32_t left = next_left(sampler, logits, 0);
+    forbid_bad_words(sampler, params, tokens + n_prompt_tokens,
+                     n_tokens - n_prompt_tokens, logits, &left);
     if (n_tokens - n_prompt_tokens < params->min_tokens)
         for (uint32_t i = 0; i < params->n_stop_tokens; i++)
-            if (known(sampler, params->stop_tokens[i]))
-                logits[params->stop_tokens[i]] = -INFINITY;
+            forbid(sampler, logits, params->stop_tokens[i], &left);
     for (uint32_t i = 0; i < params->n_bias; i++)
         if (known(sampler, params->bias[i].token_id))
             logits[params->bias[i].token_id] += params->bias[i].bias;
@@ -546,6 +604,19 @@ void cohort_sampler_logprobs(cohort_sampler *sampler, const float *logits,
 
 /* ---- sampling ---------------------------------------------------------------------- */
 
+static void logprobs_of(const cohort_sampler *sampler,
+                        const cohort_sampling_params *params, const float *logits,
+                        int32_t token_id, cohort_token_logprob *out_logprobs) {
+    double norm = log_sum(sampler, logits);
+    out_logprobs[0] = token_logprob(sampler, logits, norm, token_id);
+    for (uint32_t i = 0; i < params->n_logprob_token_ids; i++) {
+        int32_t id = params->logprob_token_ids[i];
+        out_logprobs[1 + i] = known(sampler, id)
+                                  ? token_logprob(sampler, logits, norm, id)
+                                  : (cohort_token_logprob){.token_id = -1};
+    }
+}
+
 int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *params,
                       const int32_t *tokens, int32_t n_tokens, int32_t n_prompt_tokens,
                       float *logits, cohort_token_logprob *out_logprobs) {
@@ -560,7 +631,9 @@ int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *par
     if (token < 0) return -1;
     if (params->temperature >= GREEDY_TEMPERATURE)
         token = sample_random(sampler, params, token, n_tokens, row);
-    if (params->n_logprobs >= 0)
+    if (params->n_logprob_token_ids)
+        logprobs_of(sampler, params, logits, token, out_logprobs);
+    else if (params->n_logprobs >= 0)
         cohort_sampler_logprobs(sampler, logits, token, params->n_logprobs, out_logprobs);
     return token;
 }

@@ -3,10 +3,10 @@
  * parameter.
  *
  * Order: logprobs are taken from the raw logits (log-softmax before any processing,
- * vLLM's logprobs_mode=raw_logprobs); then min_tokens mask, logit bias, penalties,
- * temperature, min-p, top-k, top-p, draw.  The draw is a function of (seed, position)
- * alone, so neither batching nor rank layout changes it. Threads: a sampler belongs to
- * one thread.
+ * vLLM's logprobs_mode=raw_logprobs); then allowed tokens, bad words, min_tokens mask,
+ * logit bias, penalties, temperature, min-p, top-k, top-p, draw.  The draw is a function
+ * of (seed, position) alone, so neither batching nor rank layout changes it. Threads: a
+ * sampler belongs to one thread.
  */
 #ifndef COHORT_MODEL_SAMPLE_H
 #define COHORT_MODEL_SAMPLE_H

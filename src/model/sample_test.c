@@ -319,6 +319,56 @@ static void bias_and_min_tokens_change_the_choice(void **state) {
     cohort_sampler_destroy(sampler);
 }
 
+static int32_t sample_of_eight(cohort_sampler *sampler,
+                               const cohort_sampling_params *params,
+                               const int32_t *history, int32_t n_history) {
+    float row[] = {0, 1, 9, 3, 4, 5, 6, 7};
+    return cohort_sample(sampler, params, history, n_history, 2, row, NULL);
+}
+
+static void bad_words_end_before_their_last_token(void **state) {
+    (void)state;
+    const int32_t history[] = {2, 7, 7, 6}; /* two of them prompt */
+    const int32_t words[] = {2, 7, 2, 2, 6, 7, 3, 7, 6, 2, 1, 4711, 3, 7, 7, 7};
+    cohort_sampling_params params = plain;
+    params.temperature = 0;
+    params.bad_word_ids = words;
+    params.n_bad_word_ids = 16;
+    cohort_sampler *sampler = sampler_for(8);
+    assert_int_equal(sample_of_eight(sampler, &params, history, 2), 2); /* prompt only */
+    assert_int_equal(sample_of_eight(sampler, &params, history, 3), 7); /* 7 2 */
+    assert_int_equal(sample_of_eight(sampler, &params, history, 4), 6); /* 6 7, 7 6 2 */
+    cohort_sampler_destroy(sampler);
+}
+
+static void only_allowed_tokens_come_while_there_are_any(void **state) {
+    (void)state;
+    const int32_t history[] = {0, 0, 0};
+    const uint32_t allowed = 1u << 3 | 1u << 5 | 1u << 20;
+    const int32_t words[] = {1, 5, 1, 3}, stops[] = {3, 5};
+    cohort_sampling_params params = plain;
+    params.temperature = 0;
+    params.allowed = &allowed;
+    params.n_allowed_words = 1;
+    cohort_sampler *sampler = sampler_for(8);
+    assert_int_equal(sample_of_eight(sampler, &params, history, 2), 5);
+    params.bad_word_ids = words;
+    params.n_bad_word_ids = 2;
+    assert_int_equal(sample_of_eight(sampler, &params, history, 2), 3);
+    params.n_bad_word_ids = 4; /* nothing would be left: the last stays */
+    assert_int_equal(sample_of_eight(sampler, &params, history, 2), 3);
+    params.n_bad_word_ids = 0;
+    params.stop_tokens = stops;
+    params.n_stop_tokens = 2;
+    params.min_tokens = 5;
+    assert_int_equal(sample_of_eight(sampler, &params, history, 3), 5);
+    const uint32_t nowhere = 1u << 30;
+    params.allowed = &nowhere;
+    params.min_tokens = 0;
+    assert_int_equal(sample_of_eight(sampler, &params, history, 2), 2);
+    cohort_sampler_destroy(sampler);
+}
+
 /* Raw: whatever bias or temperature do, logprobs are the model's own. */
 static void logprobs_are_of_the_raw_logits(void **state) {
     (void)state;
@@ -406,6 +456,8 @@ int main(void) {
         cmocka_unit_test(draw_depends_on_seed_and_position_alone),
         cmocka_unit_test(penalties_are_vllms),
         cmocka_unit_test(bias_and_min_tokens_change_the_choice),
+        cmocka_unit_test(bad_words_end_before_their_last_token),
+        cmocka_unit_test(only_allowed_tokens_come_while_there_are_any),
         cmocka_unit_test(logprobs_are_of_the_raw_logits),
         cmocka_unit_test(prompt_logprobs_leave_the_row_alone),
         cmocka_unit_test(large_vocabularies_work),

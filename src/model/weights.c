@@ -425,15 +425,15 @@ static float element(const void *data, cohort_dtype dtype, size_t i) {
     return value;
 }
 
-static void report(struct loader *loader) {
-    if (loader->progress)
-        loader->progress(loader->user_data, loader->files_done, loader->n_files,
-                         loader->done_bytes, loader->total_bytes);
+static cohort_status report(struct loader *loader) {
+    if (!loader->progress) return COHORT_OK;
+    return loader->progress(loader->user_data, loader->files_done, loader->n_files,
+                            loader->done_bytes, loader->total_bytes);
 }
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static void load_part(struct loader *loader, const struct part *part) {
+static cohort_status load_part(struct loader *loader, const struct part *part) {
     const cohort_tensor *tensor = part->tensor;
     const char *data = cohort_tensor_data(loader->checkpoint, tensor);
     size_t size = cohort_dtype_bytes(tensor->dtype);
@@ -442,7 +442,7 @@ static void load_part(struct loader *loader, const struct part *part) {
             part->floats[part->to + i - part->rows.begin] =
                 element(data, tensor->dtype, (size_t)i);
         loader->done_bytes += part_elements(part) * size;
-        return;
+        return COHORT_OK;
     }
     int64_t row_bytes = part->n_columns * (int64_t)size;
     int64_t slab = row_bytes < SLAB_BYTES ? SLAB_BYTES / row_bytes : 1;
@@ -458,8 +458,9 @@ static void load_part(struct loader *loader, const struct part *part) {
         cohort_safetensors_release(loader->checkpoint, tensor->file, begin,
                                    begin + (uint64_t)(n * row_bytes));
         loader->done_bytes += (size_t)n * (size_t)cohort_span_size(part->columns) * size;
-        report(loader);
+        COHORT_TRY(report(loader));
     }
+    return COHORT_OK;
 }
 
 /* Asks for the parts after i, as far as AHEAD_BYTES reach; *ahead is the first that was
@@ -480,17 +481,18 @@ static void prefetch(const struct loader *loader, size_t i, size_t *ahead) {
     }
 }
 
-static void load_files(struct loader *loader) {
+static cohort_status load_files(struct loader *loader) {
     size_t ahead = 0;
     for (size_t i = 0; i < loader->n_parts; i++) {
         prefetch(loader, i, &ahead);
-        load_part(loader, &loader->parts[i]);
+        COHORT_TRY(load_part(loader, &loader->parts[i]));
         if (i + 1 == loader->n_parts ||
             loader->parts[i + 1].tensor->file != loader->parts[i].tensor->file) {
             loader->files_done++;
-            report(loader);
+            COHORT_TRY(report(loader));
         }
     }
+    return COHORT_OK;
 }
 
 /* ---- dummy weights ----------------------------------------------------------------- */
@@ -508,14 +510,14 @@ static bool is_norm(const char *name) {
     return strstr(name, "norm.weight") != NULL; /* layer_norm, layernorm, q_norm, norm */
 }
 
-static void make_part(struct loader *loader, const struct part *part) {
+static cohort_status make_part(struct loader *loader, const struct part *part) {
     float *slab_floats = loader->slab;
     uint64_t stream = cohort_random_stream(loader->model->options.seed, part->name);
     if (part->floats) {
         for (int32_t i = part->rows.begin; i < part->rows.end; i++)
             part->floats[part->to + i - part->rows.begin] =
                 is_norm(part->name) ? 1 : dummy_value(stream, (uint64_t)i);
-        return;
+        return COHORT_OK;
     }
     int64_t width = cohort_span_size(part->columns);
     /* What is made at a time should still be in the cache when it is packed. */
@@ -532,16 +534,17 @@ static void make_part(struct loader *loader, const struct part *part) {
                                        slab_floats, COHORT_F32, width);
         loader->done_bytes +=
             (size_t)(n * width) * cohort_dtype_bytes(loader->model->dtype);
-        report(loader);
+        COHORT_TRY(report(loader));
     }
+    return COHORT_OK;
 }
 
-static void make_dummies(struct loader *loader) {
+static cohort_status make_dummies(struct loader *loader) {
     for (size_t i = 0; i < loader->n_parts; i++)
-        make_part(loader, &loader->parts[i]);
+        COHORT_TRY(make_part(loader, &loader->parts[i]));
     loader->done_bytes = loader->total_bytes;
     loader->files_done = 1;
-    report(loader);
+    return report(loader);
 }
 
 /* The format does not promise that a tensor's bytes are aligned; its library does it. */
@@ -564,11 +567,7 @@ static cohort_status run_loader(struct loader *loader) {
     COHORT_TRY(list_all(loader));
     COHORT_TRY(check_parts(loader));
     COHORT_TRY(make_slab(loader));
-    if (loader->checkpoint)
-        load_files(loader);
-    else
-        make_dummies(loader);
-    return COHORT_OK;
+    return loader->checkpoint ? load_files(loader) : make_dummies(loader);
 }
 
 cohort_status cohort_model_weights_load(cohort_model *model,

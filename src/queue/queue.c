@@ -28,7 +28,7 @@
  * eventfd for poll().  Whoever waits takes the flag; a call that need not wait leaves it.
  */
 /* 10 looks a second cost an idle reader 0.03 % of a processor. */
-enum { SLICE_NS = 100000000 };
+enum { SLICE_NS = 100000000, LONG_WAIT_NS = 1000000 };
 
 static cohort_status draw_id(uint64_t *out_id) {
     if (getrandom(out_id, sizeof *out_id, 0) != (ssize_t)sizeof *out_id)
@@ -250,21 +250,26 @@ static cohort_status doze_on_link(cohort_queue *queue, const cohort_awaited *awa
     return COHORT_PENDING;
 }
 
-cohort_status cohort_queue_await(cohort_queue *queue, const cohort_awaited *awaited,
-                                 int64_t deadline_ns) {
-    int64_t spin_ns = queue->ticket.spin_ns;
-    if (deadline_ns != COHORT_NEVER) {
-        int64_t left_ns = deadline_ns - cohort_clock_ns();
-        if (left_ns < spin_ns) spin_ns = left_ns;
-    }
-    cohort_wait wait = cohort_wait_begin(spin_ns);
+/* Polling is for what comes soon.  Where the wait before was long this one will be, too,
+ * and polling would only take a core from those who are waited for. */
+static int64_t spin_time(const cohort_queue *queue, int64_t deadline_ns) {
+    int64_t spin_ns = queue->slept_ns > LONG_WAIT_NS ? 0 : queue->ticket.spin_ns;
+    if (deadline_ns == COHORT_NEVER) return spin_ns;
+    int64_t left_ns = deadline_ns - cohort_clock_ns();
+    return left_ns < spin_ns ? left_ns : spin_ns;
+}
+
+static cohort_status poll_and_doze(cohort_queue *queue, const cohort_awaited *awaited,
+                                   int64_t deadline_ns, int64_t *out_asleep_ns) {
+    cohort_wait wait = cohort_wait_begin(spin_time(queue, deadline_ns));
     for (;;) {
         cohort_status status = awaited->look(queue, awaited->peer);
         if (status != COHORT_PENDING) return status;
         status = cohort_queue_check_interrupt(queue);
         if (status < 0) return status;
         if (cohort_wait_spin(&wait)) continue;
-        int64_t left_ns = deadline_ns - cohort_clock_ns();
+        int64_t now_ns = cohort_clock_ns(), left_ns = deadline_ns - now_ns;
+        if (!*out_asleep_ns) *out_asleep_ns = now_ns;
         if (left_ns <= 0) return COHORT_E_TIMEOUT;
         /* A socket tells of its peer's death by itself, memory does not. */
         int64_t most_ns = awaited->event ? SLICE_NS : INT64_C(3600000000000);
@@ -273,6 +278,14 @@ cohort_status cohort_queue_await(cohort_queue *queue, const cohort_awaited *awai
                                 : doze_on_link(queue, awaited, left_ns);
         if (status != COHORT_PENDING) return status;
     }
+}
+
+cohort_status cohort_queue_await(cohort_queue *queue, const cohort_awaited *awaited,
+                                 int64_t deadline_ns) {
+    int64_t asleep_ns = 0; /* when it went to sleep */
+    cohort_status status = poll_and_doze(queue, awaited, deadline_ns, &asleep_ns);
+    queue->slept_ns = asleep_ns ? cohort_clock_ns() - asleep_ns : 0;
+    return status;
 }
 
 void cohort_queue_close(cohort_queue *queue) {

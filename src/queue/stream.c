@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -68,16 +66,6 @@ static size_t frame_bytes(uint32_t size_bytes) {
     return (sizeof(cohort_slot) + size_bytes + 15) & ~(size_t)15;
 }
 
-void cohort_stream_prepare(cohort_link *link) {
-    int fd = cohort_link_fd(link);
-    int on = 1, idle_s = 5, interval_s = 2, probes = 5;
-    /* Best effort: without it a vanished host is noticed later. */
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-}
-
 cohort_status cohort_sender_open(cohort_ring *ring, const cohort_ring_shape *shape,
                                  cohort_sender **out_sender) {
     cohort_sender *sender =
@@ -104,7 +92,6 @@ cohort_status cohort_sender_add(cohort_sender *sender, uint32_t reader,
     if (reader >= sender->shape.reader_count)
         return COHORT_FAIL(COHORT_E_INVALID, "reader %u of %u", reader,
                            sender->shape.reader_count);
-    cohort_stream_prepare(link);
     sender->remotes[reader] = (remote){.link = link};
     return COHORT_OK;
 }
@@ -171,6 +158,7 @@ cohort_status cohort_sender_start(cohort_sender *sender) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failure) return COHORT_FAIL_SYS(failure, "starting a queue's sending thread");
     sender->running = true;
+    pthread_setname_np(sender->thread, "cohort-sender");
     return COHORT_OK;
 }
 
@@ -308,7 +296,6 @@ cohort_status cohort_inbox_init(cohort_inbox *inbox, const cohort_ring_shape *sh
     inbox->bytes = aligned_alloc(64, (capacity + 63) & ~(size_t)63);
     if (!inbox->bytes)
         return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes to receive", capacity);
-    if (link) cohort_stream_prepare(link);
     return COHORT_OK;
 }
 

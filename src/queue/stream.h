@@ -66,7 +66,5 @@ void cohort_inbox_goodbye(cohort_inbox *inbox);
 /* Looks at bytes as if they had come from the link; for tests. */
 cohort_status cohort_inbox_parse(const cohort_inbox *inbox, cohort_slot *out_header,
                                  const void **out_payload);
-/* Keepalive, so that a host that vanished is noticed by an idle reader. */
-void cohort_stream_prepare(cohort_link *link);
 
 #endif /* COHORT_QUEUE_STREAM_H */

@@ -33,8 +33,14 @@ void cohort_body_add(cohort_body *body, const void *bytes, size_t size) {
     body->bytes[body->size] = '\0';
 }
 
-void cohort_body_puts(cohort_body *body, const char *text) {
-    cohort_body_add(body, text, strlen(text));
+void cohort_body_whole(cohort_body *body, int64_t value) {
+    char text[20], *first = text + sizeof text; /* a sign and 19 digits */
+    uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        *--first = (char)('0' + left % 10);
+    while (left /= 10);
+    if (value < 0) *--first = '-';
+    cohort_body_add(body, first, (size_t)(text + sizeof text - first));
 }
 
 void cohort_body_printf(cohort_body *body, const char *format, ...) {
@@ -128,7 +134,9 @@ void cohort_body_json_real(cohort_body *body, double value) {
 
 void cohort_body_json_ids(cohort_body *body, const int32_t *ids, size_t count) {
     cohort_body_add(body, "[", 1);
-    for (size_t i = 0; i < count; i++)
-        cohort_body_printf(body, i ? ",%d" : "%d", ids[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (i) cohort_body_add(body, ",", 1);
+        cohort_body_whole(body, ids[i]);
+    }
     cohort_body_add(body, "]", 1);
 }

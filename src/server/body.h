@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/fail.h"
 
@@ -25,7 +26,11 @@ typedef struct cohort_body {
 
 void cohort_body_deinit(cohort_body *body);
 void cohort_body_add(cohort_body *body, const void *bytes, size_t size);
-void cohort_body_puts(cohort_body *body, const char *text);
+static inline void cohort_body_puts(cohort_body *body, const char *text) {
+    cohort_body_add(body, text, strlen(text)); /* here, where it mostly is a constant */
+}
+/* In decimal; what every chunk of a stream has must not take printf. */
+void cohort_body_whole(cohort_body *body, int64_t value);
 void cohort_body_printf(cohort_body *body, const char *format, ...) COHORT_PRINTF(2, 3);
 
 /* "text" with its quotes; what is not UTF-8 becomes U+FFFD, the rest stays as it is. */

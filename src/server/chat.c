@@ -2,200 +2,270 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chat/chat.h"
 #include "server/generation.h"
 
 /* /v1/chat/completions: messages in, chat.completion out. */
 
 /* ---- the prompt -------------------------------------------------------------------- */
 
-/* A part that only a model with eyes or ears could take. */
-static bool has_media(const cJSON *messages) {
-    const cJSON *message, *part;
-    cJSON_ArrayForEach(message, messages) {
-        cJSON_ArrayForEach(part, cJSON_GetObjectItem(message, "content")) {
-            const char *type = cJSON_GetStringValue(cJSON_GetObjectItem(part, "type"));
-            if (type &&
-                (strstr(type, "image") || strstr(type, "audio") || strstr(type, "video")))
-                return true;
-        }
-    }
-    return false;
-}
-
-/* What went wrong, without the line of ours that says so: templates speak to clients. */
-static bool refuse_render(cohort_api_error *error) {
-    char message[COHORT_ERROR_MESSAGE_BYTES];
-    memcpy(message, cohort_last_error()->message, sizeof message);
-    char *place = strstr(message, " (src/");
-    if (place) *place = '\0';
-    return cohort_api_refuse(error, 400, NULL, "%s", message);
-}
-
-static bool check(const cohort_generation *generation, cohort_api_error *error) {
+/* What the answers are to be taken apart into, where the server or the request knows more
+ * than content; and where in them the grammar begins. */
+static bool open_messages(cohort_generation *generation, const char *prompt, size_t size,
+                          cohort_api_error *error) {
+    const cohort_server *server = generation->server;
     const cohort_api_request *api = &generation->api;
-    const char *choice =
-        api->tool_choice.is_set ? cJSON_GetStringValue(api->tool_choice.json) : NULL;
-    bool has_tools = api->tools.is_set && cJSON_GetArraySize(api->tools.json);
-    if (!generation->server->chat)
-        return cohort_api_refuse(
-            error, 400, NULL,
-            "As of transformers v4.44, default chat template is no longer allowed, so "
-            "you "
-            "must provide a chat template if the tokenizer does not define one.");
-    if (has_media(api->messages.json))
-        return cohort_api_refuse(error, 400, NULL, "%s is not a multimodal model",
-                                 generation->server->options.served_names[0]);
-    if (api->chat_template.is_set)
-        return cohort_api_refuse(error, 400, NULL,
-                                 "Chat template is passed with request, but templates of "
-                                 "requests are not trusted; start with --chat-template.");
-    if (has_tools && (!api->tool_choice.is_set || (choice && !strcmp(choice, "auto"))))
-        return cohort_api_refuse(
-            error, 400, NULL,
-            "\"auto\" tool choice requires --enable-auto-tool-choice "
-            "and --tool-call-parser to be set");
-    if (has_tools && !(choice && !strcmp(choice, "none")))
-        return cohort_api_refuse(error, 400, "tool_choice",
-                                 "tool_choice is supported as 'none' only");
-    if (api->add_generation_prompt.whole && api->continue_final_message.whole)
-        return cohort_api_refuse(error, 400, NULL,
-                                 "Cannot set both `continue_final_message` and "
-                                 "`add_generation_prompt` to True.");
+    cohort_params *params = &generation->params;
+    const cohort_message_options options = {
+        .reasoning = server->reasoning,
+        .begins_in_content = cohort_reasoning_ends_in(server->reasoning, prompt, size),
+        .finds_calls = params->tool_choice != COHORT_TOOLS_NONE,
+        .only_first_call =
+            api->parallel_tool_calls.is_set && !api->parallel_tool_calls.whole,
+        .is_stream = params->is_stream};
+    if (!options.reasoning && !server->options.tool_call_parser && !options.finds_calls)
+        return true;
+    if (options.reasoning && !options.begins_in_content && api->include_reasoning.whole)
+        params->request.grammar_after = "</think>";
+    generation->is_parsed = true;
+    /* Nothing of hidden thoughts may show. */
+    generation->hides_reasoning = !api->include_reasoning.whole;
+    if (generation->hides_reasoning) generation->returns_token_ids = false;
+    for (int32_t i = 0; i < generation->n_choices; i++)
+        if (!cohort_message_open(&generation->choices[i].message, &options))
+            return cohort_api_refuse(error, 503, NULL, "out of memory");
     return true;
 }
 
 static bool read_prompt(cohort_generation *generation, cohort_api_error *error) {
     const cohort_api_request *api = &generation->api;
-    const cohort_conversation conversation = {
-        .messages = api->messages.json,
-        .tools = api->tools.is_set ? api->tools.json : NULL,
-        .extra = api->chat_template_kwargs.is_set ? api->chat_template_kwargs.json : NULL,
-        .add_generation_prompt = api->add_generation_prompt.whole,
-        .continue_final_message = api->continue_final_message.whole};
     char *text;
     size_t size;
-    if (!cohort_generation_set_prompts(generation, 1, error)) return false;
-    if (cohort_chat_render(generation->server->chat, &conversation, &text, &size) < 0)
-        return refuse_render(error);
+    if (!cohort_generation_set_prompts(generation, 1, error) ||
+        !cohort_render_messages(generation->server, api, &text, &size, error))
+        return false;
     cohort_prompt *prompt = &generation->prompts[0];
-    bool done = cohort_generation_tokenize(generation, prompt, text, size,
+    bool done = open_messages(generation, text, size, error) &&
+                cohort_generation_tokenize(generation, prompt, text, size,
                                            api->add_special_tokens.whole, error);
-    free(text);
+    if (api->return_prompt_text.whole) {
+        prompt->text = text;
+        prompt->text_bytes = size;
+    } else {
+        free(text);
+    }
     return done && cohort_generation_check_prompt(generation, prompt, error);
 }
 
 /* ---- what both answers have -------------------------------------------------------- */
 
+static const cJSON *last_message(const cohort_generation *generation) {
+    const cJSON *messages = generation->api.messages.json;
+    return cJSON_GetArrayItem(messages, cJSON_GetArraySize(messages) - 1);
+}
+
+/* Whose turn it is: where no other begins, that of the last message goes on. */
+static const char *role_of(const cohort_generation *generation) {
+    if (generation->api.add_generation_prompt.whole)
+        return generation->server->options.response_role;
+    return cJSON_GetObjectItem(last_message(generation), "role")->valuestring;
+}
+
+/* With "echo", what the last message says where the answer goes on with it. */
+static void add_echo(const cohort_generation *generation, cohort_body *to) {
+    const cJSON *last = last_message(generation), *part;
+    const cJSON *content = cJSON_GetObjectItem(last, "content");
+    const char *role = cJSON_GetObjectItem(last, "role")->valuestring, *text;
+    if (!generation->params.echoes || strcmp(role, role_of(generation)) != 0) return;
+    if (cJSON_IsString(content)) cohort_body_puts(to, content->valuestring);
+    if (!cJSON_IsArray(content)) return;
+    cJSON_ArrayForEach(part, content) {
+        text = cJSON_GetStringValue(
+            cJSON_IsString(part) ? part : cJSON_GetObjectItem(part, "text"));
+        if (text && part != content->child) cohort_body_puts(to, "\n");
+        if (text) cohort_body_puts(to, text);
+    }
+}
+
+static bool shows_logprobs(const cohort_generation *generation) {
+    return generation->params.request.sampling.n_logprobs >= 0 &&
+           !generation->hides_reasoning;
+}
+
 static void write_logprobs(const cohort_generation *generation, cohort_choice *choice,
                            cohort_body *out) {
     cohort_body_puts(out, ",\"logprobs\":");
-    if (generation->params.request.sampling.n_logprobs >= 0)
+    if (shows_logprobs(generation))
         cohort_logprobs_take_chat(&choice->logprobs, out);
     else
         cohort_body_puts(out, "null");
     cohort_body_puts(out, ",");
 }
 
-static void write_ids(const cohort_generation *generation, const cohort_choice *choice,
-                      cohort_body *out) {
-    cohort_body_puts(out, ",\"token_ids\":");
-    if (generation->returns_token_ids)
-        cohort_body_printf(out, "[%s]",
-                           choice->token_ids.size ? choice->token_ids.bytes : "");
-    else
-        cohort_body_puts(out, "null");
-}
-
-static void write_prompt_ids(const cohort_generation *generation, cohort_body *out) {
+static void write_prompt(const cohort_generation *generation, cohort_body *out) {
     const cohort_prompt *prompt = &generation->prompts[0];
-    cohort_body_puts(out, ",\"prompt_token_ids\":");
-    if (generation->returns_token_ids)
-        cohort_body_json_ids(out, prompt->ids, prompt->n_ids);
+    cohort_generation_write_prompt_ids(prompt, generation->returns_token_ids, out);
+    cohort_body_puts(out, ",\"prompt_text\":");
+    if (prompt->text)
+        cohort_body_json(out, prompt->text, prompt->text_bytes);
     else
         cohort_body_puts(out, "null");
-    cohort_body_puts(out, ",\"prompt_text\":null");
 }
 
 /* ---- a stream ---------------------------------------------------------------------- */
 
 /* The role of every choice comes first. */
 static void begin_stream(cohort_generation *generation) {
+    const char *role = role_of(generation);
     for (int32_t i = 0; i < generation->n_choices; i++) {
         cohort_body more = {0};
         cohort_generation_open_chunk(generation);
-        cohort_body_printf(&generation->chunk,
-                           "{\"index\":%d,\"delta\":{\"role\":\"assistant\",\"content\":"
-                           "\"\"},\"logprobs\":null,\"finish_reason\":null}",
-                           i);
-        write_prompt_ids(generation, &more);
-        cohort_generation_close_chunk(generation, false, more.bytes);
+        cohort_body_printf(&generation->chunk, "{\"index\":%d,\"delta\":{\"role\":", i);
+        cohort_body_json(&generation->chunk, role, strlen(role));
+        cohort_body_puts(&generation->chunk, ",\"content\":\"\"},\"logprobs\":null,"
+                                             "\"finish_reason\":null}");
+        write_prompt(generation, &more);
+        cohort_generation_close_chunk(generation, &generation->choices[i], false,
+                                      more.bytes);
         cohort_body_deinit(&more);
     }
+    cohort_body echo = {0};
+    add_echo(generation, &echo);
+    for (int32_t i = 0; echo.size && i < generation->n_choices; i++) {
+        cohort_generation_open_chunk(generation);
+        cohort_body_printf(&generation->chunk,
+                           "{\"index\":%d,\"delta\":{\"content\":", i);
+        cohort_body_json(&generation->chunk, echo.bytes, echo.size);
+        cohort_body_puts(&generation->chunk,
+                         "},\"logprobs\":null,\"finish_reason\":null}");
+        cohort_generation_close_chunk(generation, &generation->choices[i], false, NULL);
+    }
+    cohort_body_deinit(&echo);
+}
+
+/* Calls of named functions end as the model does. */
+static bool ends_by_calls(const cohort_generation *generation,
+                          const cohort_choice *choice) {
+    cohort_tool_choice asked = generation->params.tool_choice;
+    if (asked == COHORT_TOOLS_NAMED || choice->finish_reason == COHORT_FINISH_NONE)
+        return false;
+    bool is_stop = choice->finish_reason == COHORT_FINISH_STOP;
+    if (generation->params.is_stream) return choice->message.has_calls && is_stop;
+    return asked == COHORT_TOOLS_REQUIRED ? is_stop : choice->message.has_calls;
+}
+
+/* {"content":...,"reasoning":...,"tool_calls":[...]}: what there is of them. */
+static void write_delta(const cohort_generation *generation,
+                        const cohort_message *message, cohort_body *out) {
+    const cohort_body *content = &message->content, *reasoning = &message->reasoning;
+    bool shows = reasoning->size && !generation->hides_reasoning;
+    const char *comma = "";
+    cohort_body_puts(out, "{");
+    if (content->size || message->calls.size || !generation->is_parsed) {
+        cohort_body_puts(out, "\"content\":");
+        if (content->size || !message->calls.size)
+            cohort_body_json(out, content->size ? content->bytes : "", content->size);
+        else
+            cohort_body_puts(out, "null");
+        comma = ",";
+    }
+    if (shows || (*comma && generation->hides_reasoning)) {
+        cohort_body_printf(out, "%s\"reasoning\":", comma);
+        if (shows)
+            cohort_body_json(out, reasoning->bytes, reasoning->size);
+        else
+            cohort_body_puts(out, "null");
+        comma = ",";
+    }
+    if (message->calls.size) {
+        cohort_body_printf(out, "%s\"tool_calls\":[", comma);
+        cohort_body_add(out, message->calls.bytes, message->calls.size);
+        cohort_body_puts(out, "]");
+    }
+    cohort_body_puts(out, "}");
 }
 
 static void push_chunk(cohort_generation *generation, cohort_choice *choice) {
     cohort_body *out = &generation->chunk;
     cohort_generation_open_chunk(generation);
-    cohort_body_printf(out, "{\"index\":%d,\"delta\":{\"content\":", choice->index);
-    cohort_body_json(out, choice->text.size ? choice->text.bytes : "", choice->text.size);
-    cohort_body_puts(out, "}");
+    cohort_body_puts(out, "{\"index\":");
+    cohort_body_whole(out, choice->index);
+    cohort_body_puts(out, ",\"delta\":");
+    write_delta(generation, &choice->message, out);
     write_logprobs(generation, choice, out);
-    cohort_generation_write_reason(choice, true, out);
-    write_ids(generation, choice, out);
+    cohort_generation_write_reason(choice, true, ends_by_calls(generation, choice), out);
+    cohort_generation_write_ids(generation, choice, out);
     cohort_body_puts(out, "}");
-    cohort_generation_close_chunk(generation, choice->finish_reason != COHORT_FINISH_NONE,
-                                  NULL);
-    choice->text.size = choice->token_ids.size = 0;
+    cohort_generation_close_chunk(generation, choice,
+                                  choice->finish_reason != COHORT_FINISH_NONE, NULL);
+    cohort_message_clear(&choice->message);
+    choice->token_ids.size = 0;
+}
+
+/* A delta that says nothing yet waits, but for tokens that somebody counts. */
+static bool has_chunk(const cohort_generation *generation, const cohort_choice *choice) {
+    const cohort_message *message = &choice->message;
+    return !generation->is_parsed || choice->finish_reason != COHORT_FINISH_NONE ||
+           message->content.size || message->calls.size ||
+           (message->reasoning.size && !generation->hides_reasoning) ||
+           shows_logprobs(generation) || generation->returns_token_ids;
 }
 
 static void add_output(cohort_generation *generation, cohort_choice *choice,
                        const cohort_completion *completion) {
-    cohort_body_add(&choice->text, completion->text, completion->text_bytes);
-    for (int32_t i = 0; i < completion->n_token_ids; i++) {
-        if (completion->logprobs)
-            cohort_logprobs_add_chat(generation, &choice->logprobs,
-                                     &completion->logprobs[i]);
-        if (generation->returns_token_ids)
-            cohort_body_printf(&choice->token_ids, choice->token_ids.size ? ",%d" : "%d",
-                               completion->token_ids[i]);
-    }
-    if (generation->params.is_stream) push_chunk(generation, choice);
+    bool is_last = completion->finish_reason != COHORT_FINISH_NONE;
+    cohort_message_add(&choice->message, completion->text, completion->text_bytes,
+                       completion->n_token_ids, is_last);
+    bool has_logprobs = completion->logprobs && shows_logprobs(generation);
+    for (int32_t i = 0; has_logprobs && i < completion->n_token_ids; i++)
+        cohort_logprobs_add_chat(generation, &choice->logprobs, &completion->logprobs[i]);
+    if (!generation->params.is_stream) return;
+    if (has_chunk(generation, choice))
+        push_chunk(generation, choice);
+    else
+        cohort_message_clear(&choice->message);
 }
 
 /* ---- the whole answer -------------------------------------------------------------- */
 
 static void write_choice(cohort_generation *generation, cohort_choice *choice,
                          cohort_body *out) {
-    cohort_body_printf(
-        out,
-        "{\"index\":%d,\"message\":{\"role\":\"assistant\",\"content\":", choice->index);
-    cohort_body_json(out, choice->text.size ? choice->text.bytes : "", choice->text.size);
+    const char *role = role_of(generation);
+    cohort_message *message = &choice->message;
+    cohort_body said = {0};
+    add_echo(generation, &said);
+    cohort_body_add(&said, message->content.bytes, message->content.size);
+    bool is_null = generation->is_parsed && !said.size &&
+                   generation->params.tool_choice < COHORT_TOOLS_REQUIRED;
+    cohort_body_printf(out, "{\"index\":%d,\"message\":{\"role\":", choice->index);
+    cohort_body_json(out, role, strlen(role));
+    cohort_body_puts(out, ",\"content\":");
+    if (is_null)
+        cohort_body_puts(out, "null");
+    else
+        cohort_body_json(out, said.size ? said.bytes : "", said.size);
+    cohort_body_deinit(&said);
     cohort_body_puts(out, ",\"refusal\":null,\"annotations\":null,\"audio\":null,"
-                          "\"function_call\":null,\"reasoning\":null}");
+                          "\"function_call\":null,");
+    if (message->calls.size) {
+        cohort_body_puts(out, "\"tool_calls\":[");
+        cohort_body_add(out, message->calls.bytes, message->calls.size);
+        cohort_body_puts(out, "],");
+    }
+    cohort_body_puts(out, "\"reasoning\":");
+    if (message->reasoning.size && !generation->hides_reasoning)
+        cohort_body_json(out, message->reasoning.bytes, message->reasoning.size);
+    else
+        cohort_body_puts(out, "null");
+    cohort_body_puts(out, "}");
     write_logprobs(generation, choice, out);
-    cohort_generation_write_reason(choice, false, out);
-    write_ids(generation, choice, out);
+    cohort_generation_write_reason(choice, false, ends_by_calls(generation, choice), out);
+    cohort_generation_write_ids(generation, choice, out);
     cohort_body_puts(out, ",\"routed_experts\":null}");
 }
 
-static void write_answer(cohort_generation *generation, cohort_body *out) {
-    const cohort_prompt *prompt = &generation->prompts[0];
-    cohort_generation_write_head(generation, out);
-    for (int32_t i = 0; i < generation->n_choices; i++) {
-        if (i) cohort_body_puts(out, ",");
-        write_choice(generation, &generation->choices[i], out);
-    }
-    cohort_body_puts(out, "],");
-    cohort_generation_write_tail(generation, out);
-    cohort_body_puts(out, ",\"prompt_logprobs\":");
-    if (prompt->logprobs.size)
-        cohort_body_add(out, prompt->logprobs.bytes, prompt->logprobs.size);
-    else
-        cohort_body_puts(out, "null");
-    write_prompt_ids(generation, out);
-    cohort_body_puts(out, ",\"kv_transfer_params\":null,\"ec_transfer_params\":null,"
-                          "\"metrics\":null}");
+static void write_more(const cohort_generation *generation, cohort_body *out) {
+    cohort_generation_write_prompt_logprobs(&generation->prompts[0], out);
+    write_prompt(generation, out);
 }
 
 /* ---- the route --------------------------------------------------------------------- */
@@ -205,17 +275,12 @@ static const cohort_generation_kind kind = {.schema = COHORT_SCHEMA_CHAT,
                                             .object = "chat.completion",
                                             .chunk_object = "chat.completion.chunk",
                                             .is_chat = true,
+                                            .read = read_prompt,
                                             .begin = begin_stream,
                                             .add = add_output,
-                                            .finish = write_answer};
+                                            .write_choice = write_choice,
+                                            .write_more = write_more};
 
 void cohort_serve_chat(cohort_server *server, cohort_exchange *exchange) {
-    cohort_api_error error = {0};
-    cohort_generation *generation =
-        cohort_generation_create(server, exchange, &kind, &error);
-    if (!generation || !check(generation, &error) || !read_prompt(generation, &error) ||
-        !cohort_generation_start(generation, &error)) {
-        cohort_reply_error(exchange, &error);
-        cohort_generation_destroy(generation);
-    }
+    cohort_generation_serve(server, exchange, &kind);
 }

@@ -48,9 +48,13 @@ static bool refuse_empty(cohort_api_error *error) {
 }
 
 static bool read_prompts(cohort_generation *generation, cohort_api_error *error) {
-    const cohort_value *given = &generation->api.prompt;
-    if (!given->is_set) return refuse_empty(error);
-    const cJSON *json = given->json;
+    const cohort_api_request *api = &generation->api;
+    if (api->suffix.is_set && *api->suffix.text)
+        return cohort_api_refuse(
+            error, 400, "suffix",
+            "suffix is only supported for models with FIM completion rendering");
+    if (!api->prompt.is_set) return refuse_empty(error);
+    const cJSON *json = api->prompt.json;
     const char *text = cJSON_GetStringValue(json);
     if (text && !*text) return refuse_empty(error);
     const cJSON *first = text ? NULL : json->child;
@@ -70,15 +74,6 @@ static bool read_prompts(cohort_generation *generation, cohort_api_error *error)
             !cohort_generation_check_prompt(generation, prompt, error))
             return false;
     }
-    return true;
-}
-
-static bool check(cohort_generation *generation, cohort_api_error *error) {
-    const cohort_api_request *api = &generation->api;
-    if (api->suffix.is_set && *api->suffix.text)
-        return cohort_api_refuse(
-            error, 400, "suffix",
-            "suffix is only supported for models with FIM completion rendering");
     return true;
 }
 
@@ -107,13 +102,10 @@ static void begin_choice(cohort_generation *generation, cohort_choice *choice,
         add_prompt_logprobs(generation, choice, completion);
 }
 
-static void add_ids(cohort_body *list, const int32_t *ids, int32_t count) {
-    for (int32_t i = 0; i < count; i++)
-        cohort_body_printf(list, list->size ? ",%d" : "%d", ids[i]);
-}
-
 static void write_text(const cohort_choice *choice, cohort_body *out) {
-    cohort_body_printf(out, "{\"index\":%d,\"text\":", choice->index);
+    cohort_body_puts(out, "{\"index\":");
+    cohort_body_whole(out, choice->index);
+    cohort_body_puts(out, ",\"text\":");
     cohort_body_json(out, choice->text.size ? choice->text.bytes : "", choice->text.size);
     cohort_body_puts(out, ",\"logprobs\":");
 }
@@ -127,35 +119,20 @@ static void write_logprobs(const cohort_generation *generation, cohort_choice *c
     cohort_body_puts(out, ",");
 }
 
-static void write_ids(const cohort_generation *generation, const cohort_choice *choice,
-                      cohort_body *out) {
-    const cohort_body *ids = &choice->token_ids;
-    if (!generation->returns_token_ids) {
-        cohort_body_puts(out, "null");
-        return;
-    }
-    cohort_body_printf(out, "[%s]", ids->size ? ids->bytes : "");
-}
-
 static void push_chunk(cohort_generation *generation, cohort_choice *choice,
                        bool is_first) {
     cohort_body *out = &generation->chunk;
-    const cohort_prompt *prompt = choice->prompt;
     cohort_generation_open_chunk(generation);
     write_text(choice, out);
     write_logprobs(generation, choice, out);
-    cohort_generation_write_reason(choice, false, out);
-    cohort_body_puts(out, ",\"prompt_token_ids\":");
+    cohort_generation_write_reason(choice, false, false, out);
     /* With an echo they are told unasked. */
-    if (is_first && (generation->returns_token_ids || generation->params.echoes))
-        cohort_body_json_ids(out, prompt->ids, prompt->n_ids);
-    else
-        cohort_body_puts(out, "null");
-    cohort_body_puts(out, ",\"token_ids\":");
-    write_ids(generation, choice, out);
+    bool is_asked = generation->returns_token_ids || generation->params.echoes;
+    cohort_generation_write_prompt_ids(choice->prompt, is_first && is_asked, out);
+    cohort_generation_write_ids(generation, choice, out);
     cohort_body_puts(out, "}");
-    cohort_generation_close_chunk(generation, choice->finish_reason != COHORT_FINISH_NONE,
-                                  NULL);
+    cohort_generation_close_chunk(generation, choice,
+                                  choice->finish_reason != COHORT_FINISH_NONE, NULL);
     choice->text.size = choice->token_ids.size = 0;
 }
 
@@ -170,43 +147,20 @@ static void add_output(cohort_generation *generation, cohort_choice *choice,
             cohort_logprobs_add_completion(generation, &choice->logprobs,
                                            &completion->logprobs[i],
                                            completion->token_ids[i]);
-        if (generation->returns_token_ids)
-            add_ids(&choice->token_ids, completion->token_ids, completion->n_token_ids);
     }
     if (params->is_stream) push_chunk(generation, choice, is_first);
 }
 
 static void write_choice(cohort_generation *generation, cohort_choice *choice,
                          cohort_body *out) {
-    const cohort_prompt *prompt = choice->prompt;
     write_text(choice, out);
     write_logprobs(generation, choice, out);
-    cohort_generation_write_reason(choice, false, out);
-    cohort_body_puts(out, ",\"token_ids\":");
-    write_ids(generation, choice, out);
-    cohort_body_puts(out, ",\"prompt_logprobs\":");
-    if (prompt->logprobs.size)
-        cohort_body_add(out, prompt->logprobs.bytes, prompt->logprobs.size);
-    else
-        cohort_body_puts(out, "null");
-    cohort_body_puts(out, ",\"prompt_token_ids\":");
-    if (generation->returns_token_ids)
-        cohort_body_json_ids(out, prompt->ids, prompt->n_ids);
-    else
-        cohort_body_puts(out, "null");
+    cohort_generation_write_reason(choice, false, false, out);
+    cohort_generation_write_ids(generation, choice, out);
+    cohort_generation_write_prompt_logprobs(choice->prompt, out);
+    cohort_generation_write_prompt_ids(choice->prompt, generation->returns_token_ids,
+                                       out);
     cohort_body_puts(out, ",\"routed_experts\":null}");
-}
-
-static void write_answer(cohort_generation *generation, cohort_body *out) {
-    cohort_generation_write_head(generation, out);
-    for (int32_t i = 0; i < generation->n_choices; i++) {
-        if (i) cohort_body_puts(out, ",");
-        write_choice(generation, &generation->choices[i], out);
-    }
-    cohort_body_puts(out, "],");
-    cohort_generation_write_tail(generation, out);
-    cohort_body_puts(out, ",\"kv_transfer_params\":null,\"ec_transfer_params\":null,"
-                          "\"metrics\":null}");
 }
 
 /* ---- the route --------------------------------------------------------------------- */
@@ -215,16 +169,10 @@ static const cohort_generation_kind kind = {.schema = COHORT_SCHEMA_COMPLETION,
                                             .id_prefix = "cmpl",
                                             .object = "text_completion",
                                             .chunk_object = "text_completion",
+                                            .read = read_prompts,
                                             .add = add_output,
-                                            .finish = write_answer};
+                                            .write_choice = write_choice};
 
 void cohort_serve_completion(cohort_server *server, cohort_exchange *exchange) {
-    cohort_api_error error = {0};
-    cohort_generation *generation =
-        cohort_generation_create(server, exchange, &kind, &error);
-    if (!generation || !check(generation, &error) || !read_prompts(generation, &error) ||
-        !cohort_generation_start(generation, &error)) {
-        cohort_reply_error(exchange, &error);
-        cohort_generation_destroy(generation);
-    }
+    cohort_generation_serve(server, exchange, &kind);
 }

@@ -62,9 +62,8 @@ static void end_job(cohort_driver *driver, cohort_job *job, const cohort_error *
 }
 
 static void abandon(cohort_driver *driver, const cohort_job *job, size_t n_submitted) {
-    for (size_t i = 0; i < n_submitted; i++)
-        cohort_engine_cancel(driver->options.engine,
-                             (cohort_request_id){job->first_id + i});
+    cohort_engine_cancel_many(driver->options.engine, (cohort_request_id){job->first_id},
+                              n_submitted);
 }
 
 static void submit(cohort_driver *driver, cohort_job *job) {
@@ -162,6 +161,10 @@ static void observe(cohort_driver *driver, const cohort_engine_outputs *outputs)
         options->observer(options->user_data, options->engine, outputs);
 }
 
+static void flush(cohort_driver *driver) {
+    if (driver->options.flush) driver->options.flush(driver->options.user_data);
+}
+
 static void step(cohort_driver *driver) {
     cohort_engine_outputs outputs;
     cohort_engine *engine = driver->options.engine;
@@ -184,6 +187,7 @@ static void step(cohort_driver *driver) {
     }
     observe(driver, &outputs);
     dispatch(driver, &outputs);
+    flush(driver);
 }
 
 static void *run(void *user_data) {
@@ -197,6 +201,7 @@ static void *run(void *user_data) {
         const cohort_error *reason = now.stops   ? &stopped
                                      : now.fails ? &now.failure
                                                  : NULL;
+        bool took = now.posted != NULL;
         while (now.posted) {
             cohort_job *next = now.posted->next;
             if (reason)
@@ -207,6 +212,7 @@ static void *run(void *user_data) {
         }
         driver->is_busy = !reason;
         if (reason) fail_all(driver, reason);
+        if (took || reason) flush(driver);
         if (now.stops) return NULL;
         if (reason) continue;
         if (now.cancels) cancel_marked(driver);
@@ -233,6 +239,7 @@ cohort_status cohort_driver_create(const cohort_driver_options *options,
         return COHORT_FAIL(COHORT_E_NOMEM, "the engine's thread");
     }
     driver->has_thread = true;
+    pthread_setname_np(driver->thread, "cohort-engine");
     cohort_executor_register_failure_callback(cohort_engine_executor(options->engine),
                                               on_failure, driver);
     *out_driver = driver;

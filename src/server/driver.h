@@ -44,10 +44,14 @@ struct cohort_job {
 typedef void (*cohort_driver_observer)(void *user_data, cohort_engine *engine,
                                        const cohort_engine_outputs *outputs);
 
+/* Called on the driver's thread when all jobs were told what there was to tell. */
+typedef void (*cohort_driver_flush)(void *user_data);
+
 typedef struct cohort_driver_options {
     cohort_engine *engine;
     int32_t max_jobs; /* waiting and running; 0: no limit */
     cohort_driver_observer observer;
+    cohort_driver_flush flush; /* or NULL, as observer */
     void *user_data;
 } cohort_driver_options;
 

@@ -24,10 +24,61 @@ static void name_request(cohort_generation *generation) {
              given ? given : drawn);
 }
 
-cohort_generation *cohort_generation_create(cohort_server *server,
-                                            cohort_exchange *exchange,
-                                            const cohort_generation_kind *kind,
-                                            cohort_api_error *error) {
+/* A schema is compiled for some milliseconds, a hostile one for more, unless it was not
+ * long ago; a template that the request brings may do anything that its limits allow. */
+static bool takes_long(const cohort_generation *generation) {
+    return generation->params.has_grammar ||
+           (generation->api.chat_template.is_set &&
+            generation->server->options.trust_request_chat_template);
+}
+
+static bool compile(cohort_generation *generation, cohort_api_error *error) {
+    cohort_params *params = &generation->params;
+    if (!params->has_grammar) return true;
+    const char *text = params->grammar_text ? params->grammar_text : "";
+    cohort_status status =
+        cohort_engine_compile_grammar(generation->server->engine, params->grammar_kind,
+                                      text, strlen(text), &params->request.grammar);
+    const char *param = params->tool_choice >= COHORT_TOOLS_REQUIRED ? "tools"
+                        : generation->api.structured_outputs.is_set ? "structured_outputs"
+                                                                    : "response_format";
+    if (status >= 0) return true;
+    if (status == COHORT_E_INVALID)
+        return cohort_api_refuse(error, 400, param, "%s", cohort_last_error()->message);
+    return cohort_api_refuse(error, 503, NULL, "out of memory");
+}
+
+static void destroy(cohort_generation *generation) {
+    if (!generation) return;
+    for (size_t i = 0; generation->prompts && i < generation->n_prompts; i++) {
+        free(generation->prompts[i].ids);
+        free(generation->prompts[i].text);
+        cohort_body_deinit(&generation->prompts[i].logprobs);
+    }
+    for (int32_t i = 0; generation->choices && i < generation->n_choices; i++) {
+        cohort_choice *choice = &generation->choices[i];
+        cohort_body_deinit(&choice->text);
+        cohort_body_deinit(&choice->token_ids);
+        cohort_message_deinit(&choice->message);
+        cohort_logprobs_deinit(&choice->logprobs);
+        free(choice->stop_string);
+    }
+    if (generation->held_bytes)
+        cohort_http_hold(generation->server->http, -(int64_t)generation->held_bytes);
+    cohort_body_deinit(&generation->head);
+    cohort_body_deinit(&generation->chunk);
+    cohort_params_deinit(&generation->params);
+    cohort_api_request_deinit(&generation->api);
+    free(generation->prompts);
+    free(generation->requests);
+    free(generation->choices);
+    free(generation);
+}
+
+/* NULL: error says why. */
+static cohort_generation *create(cohort_server *server, cohort_exchange *exchange,
+                                 const cohort_generation_kind *kind,
+                                 cohort_api_error *error) {
     cohort_generation *generation = calloc(1, sizeof *generation);
     if (!generation) {
         cohort_api_refuse(error, 503, NULL, "out of memory");
@@ -43,12 +94,16 @@ cohort_generation *cohort_generation_create(cohort_server *server,
         .max_logprobs = server->options.max_logprobs,
         .vocab_size = server->info.vocab_size,
         .priority_scheduling = server->info.priority_scheduling,
+        .auto_tool_choice = server->options.enable_auto_tool_choice,
+        .force_include_usage = server->options.force_include_usage,
+        .default_max_tokens = server->info.default_max_tokens,
+        .most_max_tokens = server->info.most_max_tokens,
     };
     if (!cohort_read_body(exchange, kind->schema, &generation->api, error) ||
         !cohort_check_model(server, &generation->api, error) ||
         !cohort_params_read(&generation->params, &generation->api, kind->is_chat,
                             &server->defaults, &limits, error)) {
-        cohort_generation_destroy(generation);
+        destroy(generation);
         return NULL;
     }
     name_request(generation);
@@ -57,29 +112,6 @@ cohort_generation *cohort_generation_create(cohort_server *server,
                                     ? generation->api.return_tokens_as_token_ids.whole
                                     : server->options.return_tokens_as_token_ids;
     return generation;
-}
-
-void cohort_generation_destroy(cohort_generation *generation) {
-    if (!generation) return;
-    for (size_t i = 0; generation->prompts && i < generation->n_prompts; i++) {
-        free(generation->prompts[i].ids);
-        free(generation->prompts[i].text);
-        cohort_body_deinit(&generation->prompts[i].logprobs);
-    }
-    for (int32_t i = 0; generation->choices && i < generation->n_choices; i++) {
-        cohort_choice *choice = &generation->choices[i];
-        cohort_body_deinit(&choice->text);
-        cohort_body_deinit(&choice->token_ids);
-        cohort_logprobs_deinit(&choice->logprobs);
-        free(choice->stop_string);
-    }
-    cohort_body_deinit(&generation->chunk);
-    cohort_params_deinit(&generation->params);
-    cohort_api_request_deinit(&generation->api);
-    free(generation->prompts);
-    free(generation->requests);
-    free(generation->choices);
-    free(generation);
 }
 
 bool cohort_generation_set_prompts(cohort_generation *generation, size_t n_prompts,
@@ -153,25 +185,39 @@ bool cohort_generation_tokenize(cohort_generation *generation, cohort_prompt *pr
     return true;
 }
 
-static void truncate(cohort_generation *generation, cohort_prompt *prompt) {
+/* -1: to what leaves room for the tokens that are asked for. */
+static bool truncate(cohort_generation *generation, cohort_prompt *prompt,
+                     cohort_api_error *error) {
     const cohort_api_request *api = &generation->api;
-    if (!api->truncate_prompt_tokens.is_set) return;
+    const cohort_params *params = &generation->params;
+    if (!api->truncate_prompt_tokens.is_set) return true;
     int64_t keep = api->truncate_prompt_tokens.whole;
-    if (keep < 0) keep = generation->server->info.max_model_len - 1;
-    if (prompt->n_ids <= (size_t)keep) return;
+    int32_t n_output = params->prompt_only ? 0 : params->request.max_tokens;
+    int64_t most = generation->server->info.max_model_len - n_output;
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)keep);
+    if (keep > most)
+        return cohort_api_refuse_value(
+            error, "truncate_prompt_tokens", text,
+            "truncate_prompt_tokens=%s cannot be greater than max_model_len - max_tokens "
+            "= %lld. Please request a smaller truncation size.",
+            text, (long long)most);
+    if (keep < 0) keep = n_output ? most : most - 1;
+    if (prompt->n_ids <= (size_t)keep) return true;
     bool from_right =
         api->truncation_side.is_set && !strcmp(api->truncation_side.text, "right");
     if (!from_right)
         memmove(prompt->ids, prompt->ids + (prompt->n_ids - (size_t)keep),
                 (size_t)keep * sizeof *prompt->ids);
     prompt->n_ids = (size_t)keep;
+    return true;
 }
 
 bool cohort_generation_check_prompt(cohort_generation *generation, cohort_prompt *prompt,
                                     cohort_api_error *error) {
     const cohort_server *server = generation->server;
     size_t limit = (size_t)server->info.max_model_len;
-    truncate(generation, prompt);
+    if (!truncate(generation, prompt, error)) return false;
     for (size_t i = 0; i < prompt->n_ids; i++)
         if (prompt->ids[i] >= server->info.vocab_size)
             return cohort_api_refuse(error, 400, NULL, "Token id %d is out of vocabulary",
@@ -201,6 +247,45 @@ static void note_end(cohort_choice *choice, const cohort_completion *completion)
     if (completion->stop_string) choice->stop_string = strdup(completion->stop_string);
 }
 
+/* A part of an answer must not pass for the whole: all of it ends, as in vLLM. */
+static void break_off(cohort_generation *generation, cohort_status code,
+                      const char *why) {
+    if (generation->broken) return;
+    generation->broken = why;
+    generation->broken_code = code;
+    cohort_driver_cancel(generation->server->driver, &generation->job);
+}
+
+/* A whole answer is kept until it is sent, which may be many choices with logprobs. */
+static void count_held(cohort_generation *generation, cohort_choice *choice) {
+    const cohort_logprob_lists *lists = &choice->logprobs;
+    const cohort_message *message = &choice->message;
+    const cohort_body *bodies[] = {
+        &choice->text,     &choice->token_ids,  &lists->offsets,
+        &lists->values,    &lists->tokens,      &lists->tops,
+        &message->content, &message->reasoning, &message->calls};
+    size_t bytes = 0;
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
+        bytes += bodies[i]->capacity;
+    /* The prompt's are with its first choice. */
+    if (choice->index % generation->params.request.n == 0)
+        bytes += choice->prompt->logprobs.capacity;
+    if (bytes == choice->held_bytes) return;
+    int64_t more = (int64_t)bytes - (int64_t)choice->held_bytes;
+    choice->held_bytes = bytes;
+    generation->held_bytes += (size_t)more;
+    if (!cohort_http_hold(generation->server->http, more) && more > 0 &&
+        generation->held_bytes > COHORT_FAIR_BYTES)
+        break_off(generation, COHORT_E_NOMEM,
+                  "answers that are not sent yet take all that --max-held-bytes allows; "
+                  "ask for fewer choices or logprobs, or for a stream");
+}
+
+static void add_ids(cohort_body *list, const cohort_completion *completion) {
+    for (int32_t i = 0; i < completion->n_token_ids; i++)
+        cohort_body_printf(list, list->size ? ",%d" : "%d", completion->token_ids[i]);
+}
+
 static void on_output(cohort_job *job, size_t which,
                       const cohort_completion *completion) {
     cohort_generation *generation = of_job(job);
@@ -211,12 +296,21 @@ static void on_output(cohort_job *job, size_t which,
     generation->n_completion_tokens += completion->n_token_ids;
     cohort_generation_measure(generation, choice, completion);
     if (completion->finish_reason != COHORT_FINISH_NONE) note_end(choice, completion);
+    if (completion->finish_reason == COHORT_FINISH_ERROR)
+        break_off(generation, COHORT_E_PROTOCOL,
+                  "the output came to where no token could go on with what its "
+                  "structured output or tool call demands");
+    if (generation->broken) return;
+    if (completion->index == 0) choice->prompt->n_cached = completion->n_cached_tokens;
     if (completion->n_prompt_logprobs ||
         (completion->index == 0 && completion->n_generated == 1 &&
          generation->params.request.sampling.n_prompt_logprobs >= 0))
         cohort_logprobs_write_prompt(generation->server, completion,
                                      &choice->prompt->logprobs);
+    if (generation->returns_token_ids && !generation->params.prompt_only)
+        add_ids(&choice->token_ids, completion);
     generation->kind->add(generation, choice, completion);
+    if (!generation->params.is_stream) count_held(generation, choice);
 }
 
 static int status_of(const cohort_error *error) {
@@ -245,15 +339,89 @@ static void answer_error(cohort_generation *generation, const cohort_error *erro
     cohort_api_error_deinit(&refused);
 }
 
+typedef struct usage {
+    int64_t n_prompt, n_completion;
+    int64_t n_cached;    /* 0: not told */
+    int64_t n_reasoning; /* -1: thoughts are not told from the rest */
+} usage;
+
+/* Of one choice so far, or (NULL) of the whole answer. */
+static usage measure_usage(const cohort_generation *generation,
+                           const cohort_choice *choice) {
+    usage sum = {.n_prompt = generation->n_prompt_tokens,
+                 .n_completion = generation->n_completion_tokens};
+    if (choice) {
+        sum.n_prompt = (int64_t)choice->prompt->n_ids;
+        sum.n_completion = choice->n_generated;
+    }
+    bool tells_cached = generation->server->options.enable_prompt_tokens_details;
+    for (size_t i = 0; !choice && tells_cached && i < generation->n_prompts; i++)
+        sum.n_cached += generation->prompts[i].n_cached;
+    for (int32_t i = 0; i < generation->n_choices; i++)
+        if (!choice || choice == &generation->choices[i])
+            sum.n_reasoning += generation->choices[i].message.n_reasoning_tokens;
+    if (!generation->kind->is_chat || !generation->server->reasoning)
+        sum.n_reasoning = -1;
+    return sum;
+}
+
+/* "usage":{...}; what is not told is null in a whole answer, left out of a stream's. */
+static void write_usage(const usage *sum, bool is_whole, cohort_body *out) {
+    cohort_body_printf(out,
+                       "\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld,"
+                       "\"completion_tokens\":%lld",
+                       (long long)sum->n_prompt,
+                       (long long)(sum->n_prompt + sum->n_completion),
+                       (long long)sum->n_completion);
+    if (sum->n_cached)
+        cohort_body_printf(out, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld}",
+                           (long long)sum->n_cached);
+    else if (is_whole)
+        cohort_body_puts(out, ",\"prompt_tokens_details\":null");
+    if (sum->n_reasoning >= 0)
+        cohort_body_printf(out,
+                           ",\"completion_tokens_details\":{\"reasoning_tokens\":%lld}",
+                           (long long)sum->n_reasoning);
+    else if (is_whole)
+        cohort_body_puts(out, ",\"completion_tokens_details\":null");
+    cohort_body_puts(out, "}");
+}
+
+static void write_head(const cohort_generation *generation, cohort_body *out) {
+    const cohort_generation_kind *kind = generation->kind;
+    const char *object = generation->params.is_stream ? kind->chunk_object : kind->object;
+    cohort_body_puts(out, "{\"id\":");
+    cohort_body_json_or_null(out, generation->id);
+    cohort_body_printf(out, ",\"object\":\"%s\",\"created\":%lld,\"model\":", object,
+                       (long long)generation->created_s);
+    cohort_body_json_or_null(out, generation->server->options.served_names[0]);
+    cohort_body_puts(out, ",\"choices\":[");
+}
+
+static void write_answer(cohort_generation *generation, cohort_body *out) {
+    const cohort_generation_kind *kind = generation->kind;
+    const usage sum = measure_usage(generation, NULL);
+    write_head(generation, out);
+    for (int32_t i = 0; i < generation->n_choices; i++) {
+        if (i) cohort_body_puts(out, ",");
+        kind->write_choice(generation, &generation->choices[i], out);
+    }
+    cohort_body_printf(out, "],\"service_tier\":null,\"system_fingerprint\":\"%s\",",
+                       generation->server->fingerprint);
+    write_usage(&sum, true, out);
+    if (kind->write_more) kind->write_more(generation, out);
+    cohort_body_puts(out, ",\"kv_transfer_params\":null,\"ec_transfer_params\":null,"
+                          "\"metrics\":null}");
+}
+
 static void write_usage_chunk(cohort_generation *generation) {
+    cohort_body *out = &generation->chunk;
     cohort_generation_open_chunk(generation);
-    cohort_body_printf(
-        &generation->chunk,
-        "],\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld,"
-        "\"completion_tokens\":%lld},\"system_fingerprint\":\"%s\"}\n\n",
-        (long long)generation->n_prompt_tokens,
-        (long long)(generation->n_prompt_tokens + generation->n_completion_tokens),
-        (long long)generation->n_completion_tokens, generation->server->fingerprint);
+    cohort_body_puts(out, "],");
+    const usage sum = measure_usage(generation, NULL);
+    write_usage(&sum, false, out);
+    cohort_body_printf(out, ",\"system_fingerprint\":\"%s\"}\n\n",
+                       generation->server->fingerprint);
 }
 
 static void answer(cohort_generation *generation) {
@@ -267,18 +435,23 @@ static void answer(cohort_generation *generation) {
         cohort_exchange_end(exchange, true);
         return;
     }
-    generation->kind->finish(generation, &body);
+    write_answer(generation, &body);
     cohort_exchange_reply(exchange, 200, "application/json", &body);
 }
 
 static void on_end(cohort_job *job, const cohort_error *error) {
     cohort_generation *generation = of_job(job);
+    cohort_error broken = {.code = generation->broken_code, .rank = COHORT_RANK_LOCAL};
+    if (!error && generation->broken) {
+        snprintf(broken.message, sizeof broken.message, "%s", generation->broken);
+        error = &broken;
+    }
     if (error)
         answer_error(generation, error);
     else
         answer(generation);
     cohort_exchange_release(generation->exchange);
-    cohort_generation_destroy(generation);
+    destroy(generation);
 }
 
 static void on_gone(void *user_data) {
@@ -286,21 +459,55 @@ static void on_gone(void *user_data) {
     cohort_driver_cancel(generation->server->driver, &generation->job);
 }
 
-bool cohort_generation_start(cohort_generation *generation, cohort_api_error *error) {
+/* Whose words vLLM's users grep for; of prompts only lengths. */
+static void log_request(const cohort_generation *generation) {
+    const cohort_request *request = &generation->requests[0];
+    const cohort_sampling_params *sampling = &request->sampling;
+    char seed[24] = "None",
+         id[sizeof generation->id]; /* of a stranger: it shall write no line of ours */
+    snprintf(id, sizeof id, "%s", generation->id);
+    for (char *c = id; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    if (request->has_seed) snprintf(seed, sizeof seed, "%lld", (long long)sampling->seed);
+    cohort_reporter_say(
+        generation->server->reporter,
+        "Received request %s: params: SamplingParams(n=%d, presence_penalty=%g, "
+        "frequency_penalty=%g, repetition_penalty=%g, temperature=%g, top_p=%g, "
+        "top_k=%d, min_p=%g, seed=%s, max_tokens=%d, min_tokens=%d, logprobs=%d, "
+        "prompt_logprobs=%d, stream=%s), prompts: %zu, prompt tokens: %lld",
+        id, request->n, (double)sampling->presence_penalty,
+        (double)sampling->frequency_penalty, (double)sampling->repetition_penalty,
+        (double)sampling->temperature, (double)sampling->top_p, sampling->top_k,
+        (double)sampling->min_p, seed, request->max_tokens, sampling->min_tokens,
+        sampling->n_logprobs, sampling->n_prompt_logprobs,
+        generation->params.is_stream ? "True" : "False", generation->n_prompts,
+        (long long)generation->n_prompt_tokens);
+}
+
+/* False: error says why, and the generation is still the caller's. */
+static bool start(cohort_generation *generation, cohort_api_error *error) {
     cohort_server *server = generation->server;
     for (size_t i = 0; i < generation->n_prompts; i++) {
-        generation->requests[i] = generation->params.request;
-        generation->requests[i].prompt_token_ids = generation->prompts[i].ids;
-        generation->requests[i].n_prompt_token_ids = generation->prompts[i].n_ids;
+        cohort_request *request = &generation->requests[i];
+        *request = generation->params.request;
+        request->prompt_token_ids = generation->prompts[i].ids;
+        request->n_prompt_token_ids = generation->prompts[i].n_ids;
+        int32_t left = server->info.max_model_len - (int32_t)generation->prompts[i].n_ids;
+        int32_t wanted = generation->params.default_max_tokens;
+        if (!request->max_tokens && wanted)
+            request->max_tokens = wanted < left ? wanted : left;
     }
     if (server->options.enable_request_id_headers)
         cohort_exchange_add_header(generation->exchange, "X-Request-Id",
                                    strchr(generation->id, '-') + 1);
+    if (server->options.log_requests) log_request(generation);
     generation->job = (cohort_job){.requests = generation->requests,
                                    .n_requests = generation->n_prompts,
                                    .on_accepted = on_accepted,
                                    .on_output = on_output,
                                    .on_end = on_end};
+    cohort_exchange_forget_body(generation->exchange);
+    cohort_api_request_trim(&generation->api);
     cohort_exchange_on_gone(generation->exchange, on_gone, generation);
     cohort_status status = cohort_driver_post(server->driver, &generation->job);
     if (status >= 0) return true;
@@ -311,50 +518,45 @@ bool cohort_generation_start(cohort_generation *generation, cohort_api_error *er
     return cohort_api_refuse(error, code, NULL, "%s", failure->message);
 }
 
+void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
+                             const cohort_generation_kind *kind) {
+    cohort_api_error error = {0};
+    cohort_generation *generation = create(server, exchange, kind, &error);
+    if (generation && takes_long(generation) && cohort_hand_over(server, exchange)) {
+        destroy(generation);
+        return;
+    }
+    if (!generation || !compile(generation, &error) || !kind->read(generation, &error) ||
+        !start(generation, &error)) {
+        cohort_reply_error(exchange, &error);
+        destroy(generation);
+    }
+}
+
 /* ---- writing ----------------------------------------------------------------------- */
 
-void cohort_generation_write_head(const cohort_generation *generation, cohort_body *out) {
-    const cohort_generation_kind *kind = generation->kind;
-    const char *object = generation->params.is_stream ? kind->chunk_object : kind->object;
-    cohort_body_puts(out, "{\"id\":");
-    cohort_body_json_or_null(out, generation->id);
-    cohort_body_printf(out, ",\"object\":\"%s\",\"created\":%lld,\"model\":", object,
-                       (long long)generation->created_s);
-    cohort_body_json_or_null(out, generation->server->options.served_names[0]);
-    cohort_body_puts(out, ",\"choices\":[");
-}
-
-void cohort_generation_write_tail(const cohort_generation *generation, cohort_body *out) {
-    cohort_body_printf(
-        out,
-        "\"service_tier\":null,\"system_fingerprint\":\"%s\",\"usage\":{"
-        "\"prompt_tokens\":%lld,\"total_tokens\":%lld,\"completion_tokens\":%lld,",
-        generation->server->fingerprint, (long long)generation->n_prompt_tokens,
-        (long long)(generation->n_prompt_tokens + generation->n_completion_tokens),
-        (long long)generation->n_completion_tokens);
-    cohort_body_puts(
-        out, "\"prompt_tokens_details\":null,\"completion_tokens_details\":null}");
-}
-
 void cohort_generation_open_chunk(cohort_generation *generation) {
-    generation->chunk.size = 0;
-    cohort_body_puts(&generation->chunk, "data: ");
-    cohort_generation_write_head(generation, &generation->chunk);
+    cohort_body *head = &generation->head, *chunk = &generation->chunk;
+    if (!head->size) {
+        cohort_body_puts(head, "data: ");
+        write_head(generation, head);
+    }
+    chunk->size = 0;
+    chunk->is_short |= head->is_short;
+    cohort_body_add(chunk, head->bytes, head->size);
 }
 
-void cohort_generation_close_chunk(cohort_generation *generation, bool is_last,
+void cohort_generation_close_chunk(cohort_generation *generation,
+                                   const cohort_choice *choice, bool is_last,
                                    const char *more) {
     cohort_body *out = &generation->chunk;
     cohort_body_puts(out, "]");
     if (more) cohort_body_puts(out, more);
-    if (generation->params.continuous_usage)
-        cohort_body_printf(
-            out,
-            ",\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld,"
-            "\"completion_tokens\":%lld}",
-            (long long)generation->n_prompt_tokens,
-            (long long)(generation->n_prompt_tokens + generation->n_completion_tokens),
-            (long long)generation->n_completion_tokens);
+    if (generation->params.continuous_usage) {
+        const usage sum = measure_usage(generation, choice);
+        cohort_body_puts(out, ",");
+        write_usage(&sum, false, out);
+    }
     /* The fingerprint is on the last chunk that a choice has; where a chunk with the
      * usage follows, on that one. */
     if (is_last && !generation->params.include_usage)
@@ -364,15 +566,39 @@ void cohort_generation_close_chunk(cohort_generation *generation, bool is_last,
     cohort_exchange_push(generation->exchange, out);
 }
 
-void cohort_generation_write_reason(const cohort_choice *choice, bool lazy,
+void cohort_generation_write_reason(const cohort_choice *choice, bool lazy, bool calls,
                                     cohort_body *out) {
     const char *reason = cohort_finish_reason_name(choice->finish_reason);
     cohort_body_puts(out, "\"finish_reason\":");
-    cohort_body_json_or_null(out, reason);
+    cohort_body_json_or_null(out, calls ? "tool_calls" : reason);
     if (lazy && !reason) return;
     cohort_body_puts(out, ",\"stop_reason\":");
     if (choice->stop_token_id >= 0)
         cohort_body_printf(out, "%d", choice->stop_token_id);
     else
         cohort_body_json_or_null(out, choice->stop_string);
+}
+
+void cohort_generation_write_ids(const cohort_generation *generation,
+                                 const cohort_choice *choice, cohort_body *out) {
+    const cohort_body *ids = &choice->token_ids;
+    if (generation->returns_token_ids)
+        cohort_body_printf(out, ",\"token_ids\":[%s]", ids->size ? ids->bytes : "");
+    else
+        cohort_body_puts(out, ",\"token_ids\":null");
+}
+
+void cohort_generation_write_prompt_ids(const cohort_prompt *prompt, bool is_asked,
+                                        cohort_body *out) {
+    cohort_body_puts(out, ",\"prompt_token_ids\":");
+    if (is_asked)
+        cohort_body_json_ids(out, prompt->ids, prompt->n_ids);
+    else
+        cohort_body_puts(out, "null");
+}
+
+void cohort_generation_write_prompt_logprobs(const cohort_prompt *prompt,
+                                             cohort_body *out) {
+    cohort_body_printf(out, ",\"prompt_logprobs\":%s",
+                       prompt->logprobs.size ? prompt->logprobs.bytes : "null");
 }

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* server/generation.h - one request for text under way, and the answer it becomes.
  *
- *   create -> fill prompts -> start -> (chunks)* -> answer, freed
+ *   body -> prompts -> engine -> (chunks)* -> answer, freed
  *
- * Completions and chats differ in how they write; what they share is here: prompts,
- * choices, counts, and the life between HTTP and engine.  Choice c belongs to prompt
- * c / n.
+ * Completions and chats differ in how they read and write; what they share is here:
+ * prompts, choices, counts, and the life between HTTP and engine.  Choice c belongs to
+ * prompt c / n.
  *
- * Ownership: start takes the generation, whatever happens.
- * Threads:   filled on the HTTP thread, from start on the driver's alone.
+ * Threads: filled on the HTTP thread, then the driver's alone.
  */
 #ifndef COHORT_SERVER_GENERATION_H
 #define COHORT_SERVER_GENERATION_H
 
 #include "server/driver.h"
 #include "server/http.h"
+#include "server/message.h"
 #include "server/params.h"
 #include "server/server_internal.h"
 
@@ -26,21 +26,26 @@ typedef struct cohort_generation_kind {
     cohort_schema schema;
     const char *id_prefix, *object, *chunk_object;
     bool is_chat;
+    /* The prompts.  False: error says why. */
+    bool (*read)(cohort_generation *generation, cohort_api_error *error);
     /* The stream was accepted; NULL: nothing to say yet. */
     void (*begin)(cohort_generation *generation);
     void (*add)(cohort_generation *generation, cohort_choice *choice,
                 const cohort_completion *completion);
-    /* The whole answer, where it is no stream. */
-    void (*finish)(cohort_generation *generation, cohort_body *out);
+    /* Where it is no stream: a choice, and what follows the usage; NULL: nothing. */
+    void (*write_choice)(cohort_generation *generation, cohort_choice *choice,
+                         cohort_body *out);
+    void (*write_more)(const cohort_generation *generation, cohort_body *out);
 } cohort_generation_kind;
 
 typedef struct cohort_prompt {
     int32_t *ids;
     size_t n_ids;
-    char *text; /* for echo; NULL where it was not asked for */
+    char *text; /* for echo or prompt_text; NULL where it was not asked for */
     size_t text_bytes;
     cohort_body logprobs;            /* its prompt_logprobs, as JSON; empty: none */
     int32_t n_ended, most_generated; /* of its completions */
+    int32_t n_cached;                /* tokens that its first completion found */
 } cohort_prompt;
 
 /* The four lists of a completion's logprobs, or the one of a chat's, while they grow. */
@@ -53,6 +58,7 @@ struct cohort_choice {
     int32_t index;
     cohort_prompt *prompt;
     cohort_body text;
+    cohort_message message; /* of a chat: what the text is */
     cohort_logprob_lists logprobs;
     cohort_body token_ids; /* "1,2,3" */
     bool has_begun;        /* its first chunk was written */
@@ -61,6 +67,7 @@ struct cohort_choice {
     int32_t stop_token_id;
     char *stop_string;
     int64_t first_ns, last_ns; /* when its tokens came; 0: none yet */
+    size_t held_bytes;         /* of a whole answer, as they are counted */
 };
 
 struct cohort_generation {
@@ -71,6 +78,10 @@ struct cohort_generation {
     cohort_api_request api;
     cohort_params params;
     bool has_begun, returns_token_ids, tokens_as_ids;
+    bool is_parsed, hides_reasoning; /* of a chat: more than content is told apart */
+    /* Why it has to end with an error; NULL: it has not. */
+    const char *broken;
+    cohort_status broken_code;
     char id[96];
     int64_t created_s, begin_ns;
 
@@ -80,16 +91,17 @@ struct cohort_generation {
     cohort_choice *choices;
     int32_t n_choices;
     int64_t n_prompt_tokens, n_completion_tokens;
+    size_t held_bytes; /* of all choices */
+    cohort_body head;  /* of every chunk of a stream */
     cohort_body chunk; /* scratch */
 };
 
-/* Reads the body and its parameters.  NULL: error says why. */
-cohort_generation *cohort_generation_create(cohort_server *server,
-                                            cohort_exchange *exchange,
-                                            const cohort_generation_kind *kind,
-                                            cohort_api_error *error);
-/* NULL accepted; before start only. */
-void cohort_generation_destroy(cohort_generation *generation);
+/* Answers a request: at once where it is refused, else when the engine has. */
+void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
+                             const cohort_generation_kind *kind);
+
+/* ---- for those who read ------------------------------------------------------------ */
+
 bool cohort_generation_set_prompts(cohort_generation *generation, size_t n_prompts,
                                    cohort_api_error *error);
 /* Tokenizes: the special tokens of the tokenizer are added where add_special. */
@@ -99,8 +111,6 @@ bool cohort_generation_tokenize(cohort_generation *generation, cohort_prompt *pr
 /* Truncates as asked, and checks lengths against the context. */
 bool cohort_generation_check_prompt(cohort_generation *generation, cohort_prompt *prompt,
                                     cohort_api_error *error);
-/* False: error says why, and the generation is still the caller's. */
-bool cohort_generation_start(cohort_generation *generation, cohort_api_error *error);
 
 /* measure.c: tells the metrics what came. */
 void cohort_generation_measure(cohort_generation *generation, cohort_choice *choice,
@@ -112,15 +122,23 @@ void cohort_generation_measure_error(const cohort_generation *generation);
 
 /* "data: {"id":...,"object":...,"created":...,"model":...,"choices":[" */
 void cohort_generation_open_chunk(cohort_generation *generation);
-/* After the choices' "]": what usage and fingerprint this chunk has; pushes it. */
-void cohort_generation_close_chunk(cohort_generation *generation, bool is_last,
+/* After the choices' "]": what usage and fingerprint this chunk has; pushes it.  With
+ * continuous usage, that of the chunk's choice so far. */
+void cohort_generation_close_chunk(cohort_generation *generation,
+                                   const cohort_choice *choice, bool is_last,
                                    const char *more);
-void cohort_generation_write_head(const cohort_generation *generation, cohort_body *out);
-/* "service_tier" to "usage" of a whole answer. */
-void cohort_generation_write_tail(const cohort_generation *generation, cohort_body *out);
-/* "finish_reason":...,"stop_reason":...; stop_reason only with a finish where lazy. */
-void cohort_generation_write_reason(const cohort_choice *choice, bool lazy,
+/* "finish_reason":...,"stop_reason":...; stop_reason only with a finish where lazy.
+ * calls: the reason is that tools are called. */
+void cohort_generation_write_reason(const cohort_choice *choice, bool lazy, bool calls,
                                     cohort_body *out);
+/* ,"token_ids":[...] ,"prompt_token_ids":[...] ,"prompt_logprobs":[...]: null where they
+ * were not asked for. */
+void cohort_generation_write_ids(const cohort_generation *generation,
+                                 const cohort_choice *choice, cohort_body *out);
+void cohort_generation_write_prompt_ids(const cohort_prompt *prompt, bool is_asked,
+                                        cohort_body *out);
+void cohort_generation_write_prompt_logprobs(const cohort_prompt *prompt,
+                                             cohort_body *out);
 
 /* ---- logprobs.c -------------------------------------------------------------------- */
 

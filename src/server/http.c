@@ -3,26 +3,34 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cohort/clock.h"
 #include "server/http_internal.h"
+#include "server/process.h"
 
 /* Design notes.
  *
- * libmicrohttpd runs every connection on one thread of its own.  It does not look at the
- * socket of a suspended connection, misses an end that comes together with a request
- * (epoll tells it once, and a short read counts as all there is), and takes any byte for
- * progress.  So two things are ours, on the watcher's thread: noticing that a client
- * left, while its answer is computed or afterwards (EPOLLRDHUP), and ending connections
- * whose request takes too long to arrive, however steadily it trickles.
+ * One thread has all connections, and runs libmicrohttpd among other things.  The library
+ * does not look at the socket of a suspended connection, misses an end that comes
+ * together with a request (epoll tells it once, and a short read counts as all there is),
+ * and takes any byte for progress.  So two things are ours: noticing that a client left,
+ * while its answer is computed or afterwards (EPOLLRDHUP), and ending connections whose
+ * request takes too long to arrive, however steadily it trickles.
+ *
+ * The third is what is streamed: steps write to sockets themselves (exchange.c), or wake
+ * our thread once for all streams, which with a thread of the library's own would wake
+ * for the first of them, and again for the rest.
  *
  * What if a callback runs for a connection that just closed?  Peers are found by serial,
  * under the lock, and leave the list before their socket is closed. */
@@ -33,8 +41,16 @@ enum {
     SWEEP_MS = 500,
     HANGUP_MS = 1000, /* for a client that left to be noticed by the library */
     MAX_FILE_BYTES = 1 << 20,
-    DEFAULT_BODY_BYTES = 64 << 20
+    DEFAULT_BODY_BYTES = 64 << 20,
+    DEFAULT_HELD_BODIES = 64,
+    LEAST_HELD_BODIES = 4, /* as a body may take twice its size while it grows */
+    DEFAULT_CONNECTIONS = 4096,
+    VANISHED_S = 120, /* for a client whose host says nothing any more */
+    OTHER_FILES = 64  /* that may be opened beside connections */
 };
+
+/* What our epoll tells of besides peers, which have their serials. */
+enum { OF_WAKE = 0, OF_LIBRARY = 1, FIRST_SERIAL = 2 };
 
 /* When a request that nobody has begun to send must be there, whole.  The first byte of
  * its head is not told to us, so that the time to idle counts from the last answer. */
@@ -45,14 +61,20 @@ static int64_t next_deadline(const cohort_http *http) {
 
 /* ---- connections ------------------------------------------------------------------- */
 
-/* Under the lock: tells the watcher, once, when the client hangs up. */
+/* Under the lock: to be told, once, when the client hangs up, or takes the rest. */
 static void watch_peer(cohort_http *http, http_peer *peer) {
-    if (peer->is_armed) return; /* a stream sleeps between any two tokens */
-    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
-                                .data.u64 = peer->serial};
+    bool has_rest = peer->exchange && peer->exchange->rest.size;
+    uint32_t events = EPOLLRDHUP | EPOLLONESHOT | (has_rest ? EPOLLOUT : 0);
+    if (peer->armed == events) return; /* a stream sleeps between any two tokens */
+    struct epoll_event event = {.events = events, .data.u64 = peer->serial};
     int operation = peer->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    peer->is_armed = epoll_ctl(http->epoll_fd, operation, peer->fd, &event) == 0;
-    peer->is_watched |= peer->is_armed;
+    bool is_armed = epoll_ctl(http->epoll_fd, operation, peer->fd, &event) == 0;
+    peer->armed = is_armed ? events : 0;
+    peer->is_watched |= is_armed;
+}
+
+void cohort_http_watch(cohort_exchange *exchange) {
+    watch_peer(exchange->http, exchange->peer);
 }
 
 static void name_peer(http_peer *peer) {
@@ -67,6 +89,27 @@ static void name_peer(http_peer *peer) {
         snprintf(peer->name, sizeof peer->name, "%s:%s", host, port);
 }
 
+/* The library counts whole seconds, and 0 is none. */
+static unsigned in_seconds(int64_t ns) {
+    return (unsigned)((ns + 999999999) / 1000000000);
+}
+
+/* A host that vanishes says no good-bye: it is asked while nothing is sent, and given up
+ * when it leaves what was sent, or asked, unanswered for too long. */
+static void expect_signs_of_life(const cohort_http *http, int fd) {
+    int64_t idle_s = in_seconds(http->options.idle_timeout_ns);
+    int most_s = idle_s > 0 && idle_s < VANISHED_S ? (int)idle_s : VANISHED_S;
+    int one = 1, most_ms = most_s * 1000, count = 4;
+    /* As the library has it, which does not see all that is sent. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    int first_s = most_s > 4 ? most_s / 4 : 1, every_s = most_s > 8 ? most_s / 8 : 1;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &first_s, sizeof first_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &most_ms, sizeof most_ms);
+}
+
 static void open_peer(cohort_http *http, struct MHD_Connection *connection,
                       void **out_peer) {
     const union MHD_ConnectionInfo *info =
@@ -76,9 +119,10 @@ static void open_peer(cohort_http *http, struct MHD_Connection *connection,
     if (!peer || !info) return;
     peer->fd = info->connect_fd;
     name_peer(peer);
+    if (!http->uds) expect_signs_of_life(http, peer->fd);
     peer->deadline_ns = next_deadline(http);
     pthread_mutex_lock(&http->lock);
-    peer->serial = ++http->last_serial;
+    peer->serial = http->next_serial++;
     peer->next = http->peers;
     if (http->peers) http->peers->previous = peer;
     http->peers = peer;
@@ -107,7 +151,7 @@ static void on_connection(void *user_data, struct MHD_Connection *connection, vo
         close_peer(user_data, *peer);
 }
 
-/* ---- the watcher ------------------------------------------------------------------- */
+/* ---- the thread -------------------------------------------------------------------- */
 
 void cohort_http_suspend(cohort_exchange *exchange) {
     watch_peer(exchange->http, exchange->peer);
@@ -115,18 +159,23 @@ void cohort_http_suspend(cohort_exchange *exchange) {
     MHD_suspend_connection(exchange->connection);
 }
 
-static void take_hangup(cohort_http *http, uint64_t serial) {
+static void take_event(cohort_http *http, uint64_t serial, uint32_t events) {
     struct MHD_Connection *resume = NULL;
     pthread_mutex_lock(&http->lock);
     http_peer *peer = http->peers;
     while (peer && peer->serial != serial)
         peer = peer->next;
     cohort_exchange *exchange = peer ? peer->exchange : NULL;
-    if (peer) peer->is_armed = false;
+    if (peer) peer->armed = 0;
     if (exchange && exchange->is_dispatched) {
-        if (!exchange->is_ended) cohort_exchange_mark_gone(exchange);
-        if (exchange->is_gone && cohort_exchange_wake(exchange))
+        bool has_left = events & ~(uint32_t)EPOLLOUT, has_rest = exchange->rest.size;
+        if (has_left && (!exchange->is_ended || has_rest))
+            cohort_exchange_mark_gone(exchange);
+        if (has_rest && !exchange->is_gone) cohort_exchange_send_rest(exchange);
+        if ((exchange->is_gone || exchange->is_ended) && cohort_exchange_wake(exchange))
             resume = exchange->connection;
+        else if (!exchange->is_gone && !has_left)
+            watch_peer(http, peer);
     } else if (peer) {
         /* What it sent before may still be on the way through the library. */
         int64_t end_ns = cohort_clock_ns() + HANGUP_MS * INT64_C(1000000);
@@ -147,20 +196,49 @@ static void sweep(cohort_http *http) {
     pthread_mutex_unlock(&http->lock);
 }
 
-static void *watch(void *user_data) {
+/* Waits for what the library, a peer or another thread has for us. */
+static bool take_events(cohort_http *http) {
+    struct epoll_event events[64];
+    MHD_UNSIGNED_LONG_LONG most_ms = SWEEP_MS;
+    if (MHD_get_timeout(http->daemon, &most_ms) != MHD_YES || most_ms > SWEEP_MS)
+        most_ms = SWEEP_MS;
+    int n = epoll_wait(http->epoll_fd, events, 64, (int)most_ms);
+    bool is_stopping = false;
+    for (int i = 0; i < n; i++) {
+        uint64_t of = events[i].data.u64;
+        if (of >= FIRST_SERIAL) take_event(http, of, events[i].events);
+        if (of != OF_WAKE) continue;
+        uint64_t count;
+        is_stopping = read(http->wake_fd, &count, sizeof count) == sizeof count &&
+                      atomic_load(&http->is_stopping);
+    }
+    return !is_stopping;
+}
+
+static void *serve(void *user_data) {
     cohort_http *http = user_data;
     int64_t swept_ns = cohort_clock_ns();
-    for (;;) {
-        struct epoll_event events[64];
-        int n = epoll_wait(http->epoll_fd, events, 64, SWEEP_MS);
-        for (int i = 0; i < n; i++) {
-            if (events[i].data.u64 == 0) return NULL; /* the wake-up of close */
-            take_hangup(http, events[i].data.u64);
-        }
+    do {
+        cohort_exchange_resume(http);
+        MHD_run(http->daemon);
         if (cohort_clock_ns() - swept_ns < (int64_t)SWEEP_MS * 1000000) continue;
         sweep(http);
         swept_ns = cohort_clock_ns();
-    }
+    } while (take_events(http));
+    return NULL;
+}
+
+void cohort_http_wake(const cohort_http *http) {
+    const uint64_t one = 1;
+    ssize_t ignored = write(http->wake_fd, &one, sizeof one);
+    (void)ignored; /* full: it is awake anyway */
+}
+
+static cohort_status watch_fd(cohort_http *http, int fd, uint64_t of) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = of};
+    if (epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+        return COHORT_FAIL_SYS(errno, "epoll_ctl");
+    return COHORT_OK;
 }
 
 /* ---- requests ---------------------------------------------------------------------- */
@@ -172,6 +250,7 @@ static bool expects_go_ahead(struct MHD_Connection *connection) {
 
 static enum MHD_Result begin_request(cohort_http *http, struct MHD_Connection *connection,
                                      const char *method, const char *path,
+                                     const char *version,
                                      cohort_exchange **out_exchange) {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -183,6 +262,7 @@ static enum MHD_Result begin_request(cohort_http *http, struct MHD_Connection *c
     *out_exchange = exchange;
     if (!exchange) return MHD_NO;
     exchange->peer = peer;
+    exchange->is_plain = !http->certificate && !strcmp(version, MHD_HTTP_VERSION_1_1);
     exchange->is_too_large =
         length && strtoull(length, NULL, 10) > http->options.max_body_bytes;
     pthread_mutex_lock(&http->lock);
@@ -194,14 +274,26 @@ static enum MHD_Result begin_request(cohort_http *http, struct MHD_Connection *c
 }
 
 static void take_bytes(cohort_exchange *exchange, const char *bytes, size_t size) {
+    cohort_http *http = exchange->http;
+    size_t before = exchange->request.capacity;
     exchange->request_bytes += size;
-    if (exchange->request_bytes > exchange->http->options.max_body_bytes) {
-        exchange->is_too_large = true;
-        cohort_body_deinit(&exchange->request);
-    }
-    if (!exchange->is_too_large) cohort_body_add(&exchange->request, bytes, size);
+    exchange->is_too_large |= exchange->request_bytes > http->options.max_body_bytes;
+    if (!exchange->is_too_large && !exchange->is_refused)
+        cohort_body_add(&exchange->request, bytes, size);
     /* What memory is too short for is too large as well. */
     exchange->is_too_large |= exchange->request.is_short;
+    if (exchange->is_too_large) cohort_body_deinit(&exchange->request);
+    if (exchange->request.capacity == before) return;
+    pthread_mutex_lock(&http->lock);
+    cohort_exchange_count_held(exchange);
+    /* A quarter is for answers, which would have to break off for bodies of others. */
+    if (http->held_bytes > http->options.max_held_bytes / 4 * 3 &&
+        exchange->request.capacity > COHORT_FAIR_BYTES) {
+        exchange->is_refused = true;
+        cohort_body_deinit(&exchange->request);
+        cohort_exchange_count_held(exchange);
+    }
+    pthread_mutex_unlock(&http->lock);
 }
 
 /* Answers, or sleeps until there is an answer. */
@@ -233,10 +325,9 @@ static enum MHD_Result on_access(void *user_data, struct MHD_Connection *connect
                                  const char *version, const char *bytes, size_t *size,
                                  void **state) {
     cohort_exchange *exchange = *state;
-    (void)version;
     if (!exchange) {
         enum MHD_Result result =
-            begin_request(user_data, connection, method, path, &exchange);
+            begin_request(user_data, connection, method, path, version, &exchange);
         *state = exchange;
         /* A client that asks before it sends is told at once; another is read to the
          * end, or it would see a reset in place of the answer. */
@@ -308,9 +399,7 @@ static cohort_status prepare(cohort_http *http) {
     http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     http->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (http->epoll_fd < 0 || http->wake_fd < 0) return COHORT_FAIL_SYS(errno, "epoll");
-    struct epoll_event event = {.events = EPOLLIN};
-    if (epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, http->wake_fd, &event) < 0)
-        return COHORT_FAIL_SYS(errno, "epoll_ctl");
+    COHORT_TRY(watch_fd(http, http->wake_fd, OF_WAKE));
     return cohort_http_bind_socket(http);
 }
 
@@ -321,7 +410,15 @@ cohort_status cohort_http_bind(const cohort_http_options *options,
     if (!http) return COHORT_FAIL(COHORT_E_NOMEM, "the HTTP server");
     http->options = *options;
     http->listen_fd = http->epoll_fd = http->wake_fd = -1;
+    http->next_serial = FIRST_SERIAL;
     if (!http->options.max_body_bytes) http->options.max_body_bytes = DEFAULT_BODY_BYTES;
+    if (!http->options.max_connections)
+        http->options.max_connections = DEFAULT_CONNECTIONS;
+    size_t body_bytes = http->options.max_body_bytes;
+    if (!http->options.max_held_bytes)
+        http->options.max_held_bytes = DEFAULT_HELD_BODIES * body_bytes;
+    if (http->options.max_held_bytes < LEAST_HELD_BODIES * body_bytes)
+        http->options.max_held_bytes = LEAST_HELD_BODIES * body_bytes;
     pthread_mutex_init(&http->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -343,17 +440,30 @@ static void drop_message(void *user_data, const char *format, va_list args) {
     (void)args;
 }
 
-/* The library counts whole seconds, and 0 is none. */
-static unsigned in_seconds(int64_t ns) {
-    return (unsigned)((ns + 999999999) / 1000000000);
+/* As many open files as connections want, or fewer connections. */
+static void make_room_for_files(cohort_http *http) {
+    struct rlimit files;
+    uint64_t others = (uint64_t)cohort_process_measure().n_fds + OTHER_FILES;
+    uint64_t wanted = http->options.max_connections + others;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0) return;
+    if (files.rlim_cur < wanted && files.rlim_cur != RLIM_INFINITY) {
+        bool is_enough = files.rlim_max == RLIM_INFINITY || files.rlim_max >= wanted;
+        files.rlim_cur = is_enough ? wanted : files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+        if (getrlimit(RLIMIT_NOFILE, &files) < 0) return;
+    }
+    if (files.rlim_cur != RLIM_INFINITY && files.rlim_cur < wanted)
+        http->options.max_connections =
+            files.rlim_cur > others ? (uint32_t)(files.rlim_cur - others) : 1;
 }
 
 cohort_status cohort_http_open(cohort_http *http) {
     const cohort_http_options *options = &http->options;
+    if (!http->options.uds) cohort_http_reuse(http->listen_fd, true);
+    make_room_for_files(http);
     if (listen(http->listen_fd, BACKLOG) < 0)
         return COHORT_FAIL_SYS(errno, "listening on %s", http->url);
-    unsigned flags =
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, http->certificate},
                                    {MHD_OPTION_HTTPS_MEM_KEY, 0, http->key},
                                    {MHD_OPTION_END, 0, NULL}};
@@ -363,8 +473,7 @@ cohort_status cohort_http_open(cohort_http *http) {
         flags, 0, NULL, NULL, on_access, http, MHD_OPTION_EXTERNAL_LOGGER, drop_message,
         NULL, MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-        MHD_OPTION_CONNECTION_LIMIT,
-        options->max_connections ? options->max_connections : 4096u,
+        MHD_OPTION_CONNECTION_LIMIT, options->max_connections,
         MHD_OPTION_CONNECTION_TIMEOUT, in_seconds(options->idle_timeout_ns),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES, MHD_OPTION_ARRAY, tls,
         MHD_OPTION_END);
@@ -372,14 +481,31 @@ cohort_status cohort_http_open(cohort_http *http) {
         return COHORT_FAIL(COHORT_E_IO, "%s did not open%s", http->url,
                            http->certificate ? "; do certificate and key match?" : "");
     http->listen_fd = -1; /* the library closes it */
-    if (pthread_create(&http->watcher, NULL, watch, http))
-        return COHORT_FAIL(COHORT_E_NOMEM, "a thread to watch connections");
-    http->has_watcher = true;
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (!info) return COHORT_FAIL(COHORT_E_IO, "libmicrohttpd has no epoll");
+    COHORT_TRY(watch_fd(http, info->epoll_fd, OF_LIBRARY));
+    if (pthread_create(&http->thread, NULL, serve, http))
+        return COHORT_FAIL(COHORT_E_NOMEM, "a thread for connections");
+    http->has_thread = true;
+    pthread_setname_np(http->thread, "cohort-http");
     return COHORT_OK;
 }
 
 uint16_t cohort_http_port(const cohort_http *http) { return http->port; }
 const char *cohort_http_url(const cohort_http *http) { return http->url; }
+
+uint32_t cohort_http_max_connections(const cohort_http *http) {
+    return http->options.max_connections;
+}
+
+bool cohort_http_hold(cohort_http *http, int64_t bytes) {
+    pthread_mutex_lock(&http->lock);
+    http->held_bytes += (size_t)bytes;
+    bool has_room = http->held_bytes <= http->options.max_held_bytes;
+    pthread_mutex_unlock(&http->lock);
+    return has_room;
+}
 
 uint32_t cohort_http_n_connections(cohort_http *http) {
     pthread_mutex_lock(&http->lock);
@@ -429,12 +555,11 @@ static void wake_all(cohort_http *http) {
 }
 
 void cohort_http_stop(cohort_http *http) {
-    if (http->has_watcher) {
-        uint64_t one = 1;
-        ssize_t ignored = write(http->wake_fd, &one, sizeof one);
-        (void)ignored;
-        pthread_join(http->watcher, NULL);
-        http->has_watcher = false;
+    if (http->has_thread) {
+        atomic_store(&http->is_stopping, true);
+        cohort_http_wake(http);
+        pthread_join(http->thread, NULL);
+        http->has_thread = false;
     }
     wake_all(http);
     if (http->daemon) MHD_stop_daemon(http->daemon);

@@ -11,9 +11,10 @@
  *            lets go once: the holder by cohort_exchange_release.
  * Threads:   on_request runs on the one HTTP thread and must not block; the calls on an
  *            exchange are for any thread.
- * Limits:    connections, body bytes, time for a request to arrive, time without
- * progress: the options'.  A head has 64 KiB; a client that leaves 16 MiB of its answer
- *            unread is given up.
+ * Limits:    connections, body bytes, bytes in all, time for a request to arrive, time
+ *            without progress: the options'.  A head has 64 KiB; a client that leaves 16
+ *            MiB of its answer unread is given up, and one whose host has vanished after
+ *            two minutes at most.
  */
 #ifndef COHORT_SERVER_HTTP_H
 #define COHORT_SERVER_HTTP_H
@@ -24,6 +25,9 @@
 
 #include "server/body.h"
 
+/* That anybody may have, also while all together hold more than max_held_bytes. */
+enum { COHORT_FAIR_BYTES = 64 << 10 };
+
 typedef struct cohort_http cohort_http;
 typedef struct cohort_exchange cohort_exchange;
 
@@ -33,8 +37,12 @@ typedef struct cohort_http_options {
     const char *uds;  /* path of a unix socket, in place of host and port */
     const char *ssl_certfile, *ssl_keyfile; /* both, or neither */
     size_t max_body_bytes;
-    uint32_t max_connections;
-    int64_t idle_timeout_ns; /* a connection without any progress */
+    /* Of all bodies that are kept and all answers that are not sent yet, together: beyond
+     * it, and bodies beyond 3/4 of it, only small ones are taken.  0: as many as 64
+     * bodies; at least as many as 4. */
+    size_t max_held_bytes;
+    uint32_t max_connections; /* fewer where the system allows fewer open files */
+    int64_t idle_timeout_ns;  /* a connection without any progress */
     int64_t
         request_timeout_ns; /* a request's body; with the time to idle, its head too */
     void (*on_request)(void *user_data, cohort_exchange *exchange);
@@ -49,6 +57,11 @@ uint16_t cohort_http_port(const cohort_http *http);
 /* "http://127.0.0.1:8000", or "unix:PATH". */
 const char *cohort_http_url(const cohort_http *http);
 uint32_t cohort_http_n_connections(cohort_http *http);
+/* How many there may be, since open. */
+uint32_t cohort_http_max_connections(const cohort_http *http);
+/* Counts what a holder keeps for an answer, or no longer, as held.  False: that is more
+ * than max_held_bytes, and somebody should let go. */
+bool cohort_http_hold(cohort_http *http, int64_t bytes);
 /* Takes no further connections, and waits until the answers under way have been sent.
  * COHORT_OK, or COHORT_E_TIMEOUT. */
 cohort_status cohort_http_finish(cohort_http *http, int64_t deadline_ns);
@@ -67,6 +80,12 @@ const char *cohort_exchange_header(const cohort_exchange *exchange, const char *
 const char *cohort_exchange_body(const cohort_exchange *exchange, size_t *out_size);
 /* The body was over the limit, and is not kept. */
 bool cohort_exchange_is_too_large(const cohort_exchange *exchange);
+/* The body was one too many for max_held_bytes, and is not kept. */
+bool cohort_exchange_is_refused(const cohort_exchange *exchange);
+/* The body was read, and is not needed any more. */
+void cohort_exchange_forget_body(cohort_exchange *exchange);
+/* Nobody waits for the answer any more. */
+bool cohort_exchange_is_gone(const cohort_exchange *exchange);
 int64_t cohort_exchange_begin_ns(const cohort_exchange *exchange);
 
 /* ---- the answer -------------------------------------------------------------------- */
@@ -77,15 +96,18 @@ void cohort_exchange_add_header(cohort_exchange *exchange, const char *name,
 /* The whole answer; takes what body holds.  content_type: static text, or NULL. */
 void cohort_exchange_reply(cohort_exchange *exchange, int status,
                            const char *content_type, cohort_body *body);
-/* Or in parts: begin, push what there is, end.  whole: nothing was left out; else the
- * connection breaks off, which a client can tell from an end. */
+/* Or in parts: begin, push what there is, end.  What is pushed goes with the next flush
+ * at the latest, or with the end.  whole: nothing was left out; else the connection
+ * breaks off, which a client can tell from an end. */
 void cohort_exchange_begin(cohort_exchange *exchange, int status,
                            const char *content_type);
 void cohort_exchange_push(cohort_exchange *exchange, const cohort_body *part);
 void cohort_exchange_end(cohort_exchange *exchange, bool whole);
-/* Called once, on a thread of http, if the client goes before the answer's end; at once
- * where it has gone.  It must not call the exchange, and is not called after release.
- * NULL: nobody is told any more. */
+/* Sends what was pushed to any exchange, as far as the clients take it at once. */
+void cohort_http_flush(cohort_http *http);
+/* Called once, on the HTTP thread or where the client is written to (push, flush), if it
+ * goes before the answer's end; at once where it has gone.  It must not call the
+ * exchange, and is not called after release. NULL: nobody is told any more. */
 void cohort_exchange_on_gone(cohort_exchange *exchange, void (*on_gone)(void *user_data),
                              void *user_data);
 /* The holder is done with it. */

@@ -6,6 +6,7 @@
 
 #include <microhttpd.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "server/http.h"
 
@@ -14,9 +15,10 @@ typedef struct http_peer {
     uint64_t serial;
     int fd;
     bool is_watched;     /* is in the epoll set */
-    bool is_armed;       /* and will be told of, once */
+    uint32_t armed;      /* the events of which it will be told, once */
     char name[64];       /* who it is, for logs */
-    int64_t deadline_ns; /* of a whole request; COHORT_NEVER: one is being answered */
+    int64_t deadline_ns; /* of a whole request, or of a client that does not read;
+                          * COHORT_NEVER: one is being answered */
     cohort_exchange *exchange;
     struct http_peer *previous, *next;
 } http_peer;
@@ -31,12 +33,15 @@ struct cohort_http {
     struct MHD_Daemon *daemon;
 
     pthread_mutex_t lock; /* of everything below, and of every exchange's answer */
-    pthread_t watcher;
-    bool has_watcher, is_closing;
+    pthread_t thread;
+    bool has_thread, is_closing;
+    atomic_bool is_stopping; /* the thread's end is asked for; then it is woken */
     int epoll_fd, wake_fd;
-    uint64_t last_serial;
+    uint64_t next_serial;
     http_peer *peers;
     uint32_t n_peers;
+    cohort_exchange *asleep; /* amid their answers */
+    size_t held_bytes;       /* of options.max_held_bytes */
     uint32_t n_answering;    /* requests that arrived whole, and are not done with */
     pthread_cond_t answered; /* n_answering went down */
     void (*observe)(void *user_data, const cohort_http_record *record);
@@ -56,12 +61,15 @@ struct cohort_exchange {
     http_header *request_headers;
     cohort_body request;
     size_t request_bytes; /* also those over the limit, which are not kept */
-    bool is_too_large, is_dispatched;
+    bool is_too_large, is_refused, is_dispatched;
+    bool is_plain; /* its answer is chunked, and not encrypted */
     int64_t begin_ns;
 
     /* Under http->lock from here on. */
     int owners;
+    size_t held_bytes; /* as http counts it: what request and answer take */
     bool is_suspended; /* whoever clears it resumes the connection */
+    cohort_exchange *next_asleep, **asleep_link; /* in http->asleep; NULL: is not */
     bool has_begun, is_streaming, is_ended, is_whole;
     bool is_gone; /* the client, or the whole of http */
     bool is_released;
@@ -70,14 +78,19 @@ struct cohort_exchange {
     http_header *headers;
     cohort_body answer;
     size_t sent, sent_before; /* of answer; and of what it held before */
+    cohort_body rest;         /* of a part that found no room in the socket */
+    size_t rest_sent;
     void (*on_gone)(void *user_data);
     void *on_gone_user_data;
 };
 
 /* listen.c: a socket that is bound; uds: its path where it is one. */
 cohort_status cohort_http_bind_socket(cohort_http *http);
+void cohort_http_reuse(int fd, bool on);
 
-/* exchange.c */
+/* exchange.c: under the lock, after request or answer grew or shrank.  False: all hold
+ * more than they may together. */
+bool cohort_exchange_count_held(cohort_exchange *exchange);
 cohort_exchange *cohort_exchange_create(cohort_http *http,
                                         struct MHD_Connection *connection,
                                         const char *method, const char *path);
@@ -85,11 +98,20 @@ cohort_exchange *cohort_exchange_create(cohort_http *http,
 void cohort_exchange_close(cohort_exchange *exchange);
 /* Under the lock: what is told to the holder when the client has gone. */
 void cohort_exchange_mark_gone(cohort_exchange *exchange);
-/* Under the lock: true where the caller has to resume the connection, after unlocking. */
+/* Under the lock: true where the caller has to resume the connection, after unlocking.
+ * One that has a rest sleeps on until that is sent. */
 bool cohort_exchange_wake(cohort_exchange *exchange);
 /* The HTTP thread, without the lock: hands an answer that has begun to the library. */
 enum MHD_Result cohort_exchange_queue(cohort_exchange *exchange);
+/* The HTTP thread, without the lock: resumes those that have something for the library.
+ */
+void cohort_exchange_resume(cohort_http *http);
+/* Under the lock: the socket of one that is suspended has room again. */
+void cohort_exchange_send_rest(cohort_exchange *exchange);
 /* Under the lock: watches the client while the connection sleeps. */
 void cohort_http_suspend(cohort_exchange *exchange);
+void cohort_http_watch(cohort_exchange *exchange);
+/* Any thread: the HTTP thread takes a turn. */
+void cohort_http_wake(const cohort_http *http);
 
 #endif /* COHORT_SERVER_HTTP_INTERNAL_H */

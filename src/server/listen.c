@@ -10,8 +10,25 @@
 
 #include "server/http_internal.h"
 
-/* A socket file that nobody listens on was left by a crash; one that answers is in use.
+/* Is a socket of that name still there, though it may not listen yet?  Its server loads a
+ * model.  The kernel keeps a line for each: seven columns and the name as it was bound.
  */
+static bool is_bound(const char *path) {
+    char line[256];
+    size_t length = strlen(path);
+    bool found = false;
+    FILE *file = fopen("/proc/net/unix", "re");
+    while (file && !found && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = '\0';
+        size_t n = strlen(line);
+        found =
+            n > length && line[n - length - 1] == ' ' && !strcmp(line + n - length, path);
+    }
+    if (file) fclose(file);
+    return found;
+}
+
+/* A socket file that nobody has bound was left by a crash. */
 static cohort_status remove_stale(const struct sockaddr_un *address) {
     struct stat found;
     if (lstat(address->sun_path, &found) < 0) return COHORT_OK;
@@ -23,7 +40,7 @@ static cohort_status remove_stale(const struct sockaddr_un *address) {
     int result = connect(fd, (const struct sockaddr *)address, sizeof *address);
     int err = errno;
     close(fd);
-    if (result == 0 || err != ECONNREFUSED)
+    if (result == 0 || err != ECONNREFUSED || is_bound(address->sun_path))
         return COHORT_FAIL_SYS(EADDRINUSE, "--uds %s", address->sun_path);
     unlink(address->sun_path);
     return COHORT_OK;
@@ -51,11 +68,17 @@ static cohort_status bind_unix(cohort_http *http) {
     return COHORT_OK;
 }
 
+/* Beside connections of an earlier server that are still closing. */
+void cohort_http_reuse(int fd, bool on) {
+    int value = on;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &value, sizeof value);
+}
+
 static bool try_bind(cohort_http *http, const struct addrinfo *to) {
-    int one = 1, zero = 0;
+    int zero = 0;
     int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return false;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    cohort_http_reuse(fd, true);
     /* "Every address" means IPv4 too. */
     if (to->ai_family == AF_INET6 && !http->options.host)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
@@ -65,6 +88,8 @@ static bool try_bind(cohort_http *http, const struct addrinfo *to) {
         errno = err;
         return false;
     }
+    /* Until it listens, a second server that is as tolerant could bind it as well. */
+    cohort_http_reuse(fd, false);
     http->listen_fd = fd;
     return true;
 }

@@ -7,7 +7,7 @@
 /* Design notes.
  *
  * vLLM keeps the logprobs of a position in a dict by token id, the actual token first:
- * where that token is among the likeliest as well, it is there once.  Both answers are
+ * where that token is among the others as well, it is there once.  Both answers are
  * made by walking that dict, the completion's to the end, the chat's for top_logprobs
  * entries. */
 
@@ -99,7 +99,10 @@ static void write_token(cohort_generation *generation, const cohort_token_logpro
 void cohort_logprobs_add_chat(cohort_generation *generation, cohort_logprob_lists *lists,
                               const cohort_position_logprobs *position) {
     cohort_body *out = &lists->tokens;
-    int32_t n_top = generation->params.request.sampling.n_logprobs, n = 0;
+    const cohort_sampling_params *sampling = &generation->params.request.sampling;
+    /* What was asked for by id is told whole, and the sampled token before it. */
+    int32_t n_top = sampling->n_logprob_token_ids ? INT32_MAX : sampling->n_logprobs;
+    int32_t n = 0;
     add_comma(out);
     cohort_body_puts(out, "{");
     write_token(generation, &position->entries[0], out);

@@ -31,7 +31,9 @@ static void measure_token(cohort_generation *generation, cohort_choice *choice,
 static void measure_end(const cohort_generation *generation, const cohort_choice *choice,
                         const cohort_completion *completion, int64_t now_ns) {
     cohort_metrics *metrics = generation->server->metrics;
-    const cohort_request *request = &generation->params.request;
+    int32_t most = generation->requests[choice->prompt - generation->prompts].max_tokens;
+    if (!most)
+        most = generation->server->info.max_model_len - (int32_t)choice->prompt->n_ids;
     double decode_s = seconds(choice->first_ns, choice->last_ns);
     int64_t scheduled_ns = completion->scheduled_ns ? completion->scheduled_ns : now_ns;
     const struct {
@@ -48,14 +50,13 @@ static void measure_end(const cohort_generation *generation, const cohort_choice
          completion->n_prompt_token_ids - completion->n_cached_tokens},
         {COHORT_REQUEST_GENERATION_TOKENS, choice->n_generated},
         {COHORT_REQUEST_PREEMPTIONS, completion->n_preemptions},
+        {COHORT_REQUEST_MAX_TOKENS, most},
     };
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         cohort_metrics_observe(metrics, values[i].at, values[i].value);
     if (choice->n_generated > 1)
         cohort_metrics_observe(metrics, COHORT_TIME_PER_OUTPUT_TOKEN,
                                decode_s / (choice->n_generated - 1));
-    if (request->max_tokens)
-        cohort_metrics_observe(metrics, COHORT_REQUEST_MAX_TOKENS, request->max_tokens);
 }
 
 static cohort_ending ending_of(cohort_finish_reason reason) {
@@ -63,6 +64,7 @@ static cohort_ending ending_of(cohort_finish_reason reason) {
     case COHORT_FINISH_STOP: return COHORT_ENDED_STOP;
     case COHORT_FINISH_LENGTH: return COHORT_ENDED_LENGTH;
     case COHORT_FINISH_ABORT: return COHORT_ENDED_ABORT;
+    case COHORT_FINISH_ERROR:
     case COHORT_FINISH_NONE: break;
     }
     return COHORT_ENDED_ERROR;

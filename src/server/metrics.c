@@ -13,8 +13,8 @@
  * One lock: a step takes it a few times a completion, for some additions.  Names, helps
  * and buckets are vLLM 0.32's (v1/metrics/loggers.py); those of HTTP are of
  * prometheus_fastapi_instrumentator, which vLLM mounts.  What vLLM counts and we do not
- * have (a connector's cache, images) is told as the zero it is; what we do not measure
- * (flops) is left out. */
+ * have (a connector's cache, images) is told as the zero it is; so are the estimates of
+ * arithmetic and traffic, which vLLM too leaves at 0 without --enable-mfu-metrics. */
 
 enum { MAX_BOUNDS = 28, MAX_HANDLERS = 24, N_METHODS = 3, N_CLASSES = 5 };
 
@@ -113,7 +113,8 @@ static const struct histogram_row {
          "Histogram of new KV tokens computed during prefill (excluding cached tokens)."},
 };
 
-static const char *const ending_names[] = {"stop", "length", "abort", "error"};
+static const char *const ending_names[COHORT_N_ENDINGS] = {"stop", "length", "abort",
+                                                           "error", "repetition"};
 
 /* ---- life -------------------------------------------------------------------------- */
 
@@ -380,6 +381,15 @@ static void write_counters(const cohort_metrics *metrics, cohort_body *out) {
          "Number of cached prompt tokens (local + external)."},
         {"generation_tokens", (double)metrics->n_generated_tokens,
          "Number of generation tokens processed."},
+        {"estimated_flops_per_gpu", 0,
+         "Estimated number of floating point operations per GPU (for Model Flops "
+         "Utilization calculations)."},
+        {"estimated_read_bytes_per_gpu", 0,
+         "Estimated number of bytes read from memory per GPU (for Model Flops "
+         "Utilization calculations)."},
+        {"estimated_write_bytes_per_gpu", 0,
+         "Estimated number of bytes written to memory per GPU (for Model Flops "
+         "Utilization calculations)."},
     };
     char name[80];
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
@@ -398,6 +408,14 @@ static void write_counters(const cohort_metrics *metrics, cohort_body *out) {
     for (int i = 0; i < 3; i++)
         write_with(out, "vllm:prompt_tokens_by_source_total", metrics->labels, "source",
                    sources[i].name, (double)sources[i].n_tokens);
+    /* There is one tier, the cache that the ranks compute with. */
+    static const char *const tiers[] = {"device", "host", "disk", "p2p",
+                                        "external_unspecified"};
+    write_head(out, "vllm:prompt_tokens_cached_by_source_total", "counter",
+               "Prefix-cache hit tokens by the cache tier that supplied them.");
+    for (int i = 0; i < 5; i++)
+        write_with(out, "vllm:prompt_tokens_cached_by_source_total", metrics->labels,
+                   "source", tiers[i], i == 0 ? (double)metrics->n_cached_tokens : 0);
     write_head(out, "vllm:request_success_total", "counter",
                "Count of successfully processed requests.");
     for (int i = 0; i < COHORT_N_ENDINGS; i++)
@@ -409,31 +427,94 @@ static void write_counters(const cohort_metrics *metrics, cohort_body *out) {
                "queue_full", (double)metrics->n_rejections);
 }
 
-static void write_engine(const cohort_metrics *metrics, cohort_body *out) {
+static void write_step_times(const cohort_metrics *metrics, cohort_body *out) {
+    const struct {
+        const char *part;
+        int64_t ns;
+    } times[] = {{"schedule", metrics->stats.schedule_ns},
+                 {"wait", metrics->stats.wait_ns},
+                 {"output", metrics->stats.output_ns},
+                 {"answer", metrics->stats.caller_ns}};
+    write_head(
+        out, "cohort:engine_step_seconds_total", "counter",
+        "Where the steps' time went: scheduling and sending, waiting for the ranks, "
+        "taking in what they gave, answering clients.");
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+        write_with(out, "cohort:engine_step_seconds_total", metrics->labels, "part",
+                   times[i].part, (double)times[i].ns / 1e9);
+}
+
+/* Of vLLM's CacheConfig; its other fields are of features that are not here. */
+static void write_cache_info(const cohort_metrics *metrics, cohort_body *out) {
+    static const char *const none[] = {"cache_hit_alignment_tokens",
+                                       "gpu_memory_utilization",
+                                       "kv_cache_dtype_skip_layers",
+                                       "kv_cache_layout",
+                                       "kv_offloading_backend",
+                                       "kv_offloading_size",
+                                       "mamba_block_size",
+                                       "mamba_cache_dtype",
+                                       "mamba_cache_mode",
+                                       "mamba_page_size_padded",
+                                       "mamba_ssm_cache_dtype",
+                                       "num_cpu_blocks",
+                                       "prefix_cache_retention_interval",
+                                       "replayssm_buffer_len",
+                                       "skip_page_size_padded",
+                                       "sliding_window",
+                                       "user_specified_block_size"};
+    static const char *const off[] = {"enable_mamba_shared_prefix_checkpoint",
+                                      "is_attention_free",
+                                      "kv_sharing_fast_prefill",
+                                      "swa_bounded_replay",
+                                      "use_kda_recoverssm",
+                                      "use_replayssm"};
+    static const char *const sizes[] = {"block_size", "effective_attention_block_size",
+                                        "hash_block_size", "prefix_match_unit"};
     const cohort_engine_info *info = &metrics->info;
-    char labels[500], name[80];
+    double tokens = (double)info->num_blocks * info->block_size;
+    cohort_body labels = {0};
+    cohort_body_printf(&labels,
+                       "engine=\"0\",_block_size_resolved=\"True\",cache_dtype=\"auto\","
+                       "enable_prefix_caching=\"%s\","
+                       "kv_cache_max_concurrency=\"%.2f\",kv_cache_memory_bytes=\"%lld\","
+                       "kv_cache_size_tokens=\"%.0f\",num_gpu_blocks=\"%lld\","
+                       "prefix_caching_hash_algo=\"blake2b\"",
+                       info->prefix_caching ? "True" : "False",
+                       tokens / info->max_model_len,
+                       (long long)(info->num_blocks * info->kv_block_bytes), tokens,
+                       (long long)info->num_blocks);
+    if (info->num_blocks_override)
+        cohort_body_printf(&labels, ",num_gpu_blocks_override=\"%lld\"",
+                           (long long)info->num_blocks_override);
+    else
+        cohort_body_puts(&labels, ",num_gpu_blocks_override=\"None\"");
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        cohort_body_printf(&labels, ",%s=\"%d\"", sizes[i], info->block_size);
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        cohort_body_printf(&labels, ",%s=\"None\"", none[i]);
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        cohort_body_printf(&labels, ",%s=\"False\"", off[i]);
+    if (!labels.is_short)
+        write_one(out, "vllm:cache_config_info", "gauge", labels.bytes, 1,
+                  "Information of the LLMEngine CacheConfig");
+    cohort_body_deinit(&labels);
+}
+
+static void write_engine(const cohort_metrics *metrics, cohort_body *out) {
+    char name[80];
     for (int i = 0; i < COHORT_N_HISTOGRAMS; i++) {
         snprintf(name, sizeof name, "vllm:%s", rows[i].name);
         write_head(out, name, "histogram", rows[i].help);
         write_histogram(out, name, metrics->labels, &metrics->histograms[i]);
     }
-    double tokens = (double)info->num_blocks * info->block_size;
-    snprintf(labels, sizeof labels,
-             "block_size=\"%d\",cache_dtype=\"auto\",enable_prefix_caching=\"%s\","
-             "engine=\"0\",kv_cache_max_concurrency=\"%.2f\",kv_cache_memory_bytes=\"%lld"
-             "\",kv_cache_size_tokens=\"%.0f\",num_cpu_blocks=\"None\",num_gpu_blocks=\"%"
-             "lld\"",
-             info->block_size, info->prefix_caching ? "True" : "False",
-             tokens / info->max_model_len,
-             (long long)(info->num_blocks * info->kv_block_bytes), tokens,
-             (long long)info->num_blocks);
-    write_one(out, "vllm:cache_config_info", "gauge", labels, 1,
-              "Information of the LLMEngine CacheConfig");
+    write_cache_info(metrics, out);
     write_one(out, "cohort:engine_steps_total", "counter", metrics->labels,
               (double)metrics->stats.n_steps, "Steps that came back from the ranks.");
     write_one(out, "cohort:computed_tokens_total", "counter", metrics->labels,
               (double)metrics->stats.n_computed_tokens,
               "Tokens that steps computed, of prompts, outputs and anew.");
+    write_step_times(metrics, out);
 }
 
 static void write_http_durations(const cohort_metrics *metrics, cohort_body *out) {

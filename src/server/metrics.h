@@ -40,6 +40,7 @@ typedef enum cohort_ending {
     COHORT_ENDED_LENGTH,
     COHORT_ENDED_ABORT,
     COHORT_ENDED_ERROR,
+    COHORT_ENDED_REPETITION, /* vLLM's, of a detection that is not here */
     COHORT_N_ENDINGS
 } cohort_ending;
 

@@ -54,23 +54,56 @@ static bool read_stop(reader *self) {
     return true;
 }
 
-static bool read_stop_ids(reader *self) {
-    const cJSON *json = self->api->stop_token_ids.json, *item;
-    cohort_sampling_params *sampling = &self->out->request.sampling;
-    if (!self->api->stop_token_ids.is_set) return true;
-    self->out->stop_ids = calloc((size_t)cJSON_GetArraySize(json) + 1, sizeof(int32_t));
-    if (!self->out->stop_ids) return out_of_memory(self);
-    cJSON_ArrayForEach(item, json) {
+static bool read_ids(reader *self, const char *name, const cohort_value *given,
+                     int32_t **out_ids, size_t *out_count) {
+    const cJSON *item;
+    if (!given->is_set) return true;
+    *out_ids = calloc((size_t)cJSON_GetArraySize(given->json) + 1, sizeof **out_ids);
+    if (!*out_ids) return out_of_memory(self);
+    cJSON_ArrayForEach(item, given->json) {
         /* Numbers in strings passed the schema. */
         const char *text = cJSON_GetStringValue(item);
         double id = text ? strtod(text, NULL) : item->valuedouble;
         if (!(id >= 0 && id < self->limits->vocab_size))
-            return cohort_api_refuse(self->error, 400, "stop_token_ids",
-                                     "stop_token_ids: token id %.0f is out of vocabulary",
-                                     id);
-        self->out->stop_ids[sampling->n_stop_tokens++] = (int32_t)id;
+            return cohort_api_refuse(self->error, 400, name,
+                                     "%s: token id %.0f is out of vocabulary", name, id);
+        (*out_ids)[(*out_count)++] = (int32_t)id;
     }
-    sampling->stop_tokens = self->out->stop_ids;
+    return true;
+}
+
+static bool read_id_lists(reader *self) {
+    cohort_params *out = self->out;
+    cohort_request *request = &out->request;
+    size_t n_stop = 0;
+    if (!read_ids(self, "stop_token_ids", &self->api->stop_token_ids, &out->stop_ids,
+                  &n_stop) ||
+        !read_ids(self, "allowed_token_ids", &self->api->allowed_token_ids,
+                  &out->allowed_ids, &request->n_allowed_token_ids))
+        return false;
+    request->sampling.stop_tokens = out->stop_ids;
+    request->sampling.n_stop_tokens = (uint32_t)n_stop;
+    request->allowed_token_ids = out->allowed_ids;
+    if (out->allowed_ids && request->n_allowed_token_ids == 0)
+        return cohort_api_refuse(self->error, 400, "allowed_token_ids",
+                                 "allowed_token_ids is not None and empty!");
+    return true;
+}
+
+static bool read_bad_words(reader *self) {
+    const cJSON *json = self->api->bad_words.json, *item;
+    cohort_request *request = &self->out->request;
+    if (!self->api->bad_words.is_set) return true;
+    self->out->bad_words =
+        calloc((size_t)cJSON_GetArraySize(json) + 1, sizeof *self->out->bad_words);
+    if (!self->out->bad_words) return out_of_memory(self);
+    cJSON_ArrayForEach(item, json) {
+        if (!*item->valuestring)
+            return cohort_api_refuse(self->error, 400, NULL,
+                                     "bad_words cannot contain an empty string.");
+        self->out->bad_words[request->n_bad_words++] = item->valuestring;
+    }
+    request->bad_words = self->out->bad_words;
     return true;
 }
 
@@ -178,8 +211,11 @@ static bool read_max_tokens(reader *self) {
                                     : &api->max_tokens;
     cohort_request *request = &self->out->request;
     char text[32];
-    /* A completion has 16 by default, a chat what is left of the context. */
-    request->max_tokens = self->is_chat ? 0 : DEFAULT_MAX_TOKENS;
+    /* A completion has 16 by default, a chat what the model says, or what is left of the
+     * context; so has a completion that says null. */
+    bool is_open = self->is_chat || given->is_null;
+    request->max_tokens = is_open ? 0 : DEFAULT_MAX_TOKENS;
+    self->out->default_max_tokens = self->limits->default_max_tokens;
     if (!given->is_set) return true;
     snprintf(text, sizeof text, "%lld", (long long)given->whole);
     if (given->whole == 0 && self->out->echoes && !self->is_chat) {
@@ -204,6 +240,8 @@ static bool read_counts(reader *self) {
     const cohort_api_request *api = self->api;
     cohort_request *request = &self->out->request;
     if (!read_max_tokens(self)) return false;
+    int32_t most = self->limits->most_max_tokens;
+    if (most && request->max_tokens > most) request->max_tokens = most;
     if (api->n.whole < 1)
         return cohort_api_refuse(self->error, 400, NULL,
                                  "n must be at least 1, got %lld.",
@@ -271,7 +309,7 @@ static bool read_logprobs(reader *self) {
         sampling->n_logprobs = (int32_t)api->logprobs.whole;
     }
     if (api->prompt_logprobs.is_set) {
-        if (self->out->is_stream)
+        if (self->out->is_stream && api->prompt_logprobs.whole != 0)
             return cohort_api_refuse_value(
                 self->error, "prompt_logprobs", NULL,
                 "`prompt_logprobs` are not available when `stream=True`.");
@@ -285,6 +323,154 @@ static bool read_logprobs(reader *self) {
     return true;
 }
 
+/* In place of the likeliest; vLLM's ranges and words. */
+static bool read_logprob_ids(reader *self) {
+    const cohort_api_request *api = self->api;
+    cohort_sampling_params *sampling = &self->out->request.sampling;
+    const cohort_value *given = &api->logprob_token_ids;
+    size_t n = 0;
+    char text[32];
+    if (!given->is_set || !cJSON_GetArraySize(given->json)) return true;
+    if (self->is_chat ? !api->logprobs.whole : !api->logprobs.is_set)
+        return cohort_api_refuse_value(
+            self->error, "logprob_token_ids", NULL,
+            "when using `logprob_token_ids`, `logprobs` must be set%s.",
+            self->is_chat ? " to true" : "");
+    if (self->out->prompt_only)
+        return cohort_api_refuse_value(
+            self->error, "logprob_token_ids", NULL,
+            "`logprob_token_ids` is not supported when `echo=True` and `max_tokens=0` "
+            "because no output tokens are generated.");
+    snprintf(text, sizeof text, "%d", cJSON_GetArraySize(given->json));
+    if (cJSON_GetArraySize(given->json) > COHORT_MAX_LOGPROBS)
+        return cohort_api_refuse_value(self->error, "logprob_token_ids", text,
+                                       "Requested logprob_token_ids of length %s, which "
+                                       "is greater than max allowed: %d",
+                                       text, COHORT_MAX_LOGPROBS);
+    if (!read_ids(self, "logprob_token_ids", given, &self->out->logprob_ids, &n))
+        return false;
+    sampling->logprob_token_ids = self->out->logprob_ids;
+    sampling->n_logprob_token_ids = (uint32_t)n;
+    sampling->n_logprobs = (int32_t)n;
+    return true;
+}
+
+/* ---- structured outputs ------------------------------------------------------------ */
+
+static bool set_grammar(reader *self, cohort_grammar_kind kind, const char *text) {
+    cohort_params *out = self->out;
+    out->has_grammar = true;
+    out->grammar_kind = kind;
+    out->grammar_text = strdup(text);
+    return out->grammar_text || out_of_memory(self);
+}
+
+static bool set_grammar_json(reader *self, cohort_grammar_kind kind, const cJSON *json) {
+    /* A schema may come as text, too. */
+    if (kind == COHORT_GRAMMAR_JSON_SCHEMA && cJSON_IsString(json))
+        return set_grammar(self, kind, json->valuestring);
+    self->out->has_grammar = true;
+    self->out->grammar_kind = kind;
+    self->out->grammar_text = cJSON_PrintUnformatted(json);
+    return self->out->grammar_text || out_of_memory(self);
+}
+
+/* One constraint of structured_outputs; what a client leaves null is not asked for. */
+static bool read_constraint(reader *self, const cJSON *item) {
+    static const char *const undone[] = {"grammar", "structural_tag",
+                                         "whitespace_pattern", "disable_any_whitespace",
+                                         "_backend"};
+    const char *name = item->string;
+    if (!strcmp(name, "json"))
+        return set_grammar_json(self, COHORT_GRAMMAR_JSON_SCHEMA, item);
+    if (!strcmp(name, "choice"))
+        return set_grammar_json(self, COHORT_GRAMMAR_CHOICE, item);
+    if (!strcmp(name, "json_object"))
+        return !cJSON_IsTrue(item) || set_grammar(self, COHORT_GRAMMAR_JSON_OBJECT, "");
+    if (!strcmp(name, "regex")) {
+        const char *pattern = cJSON_GetStringValue(item);
+        if (pattern) return set_grammar(self, COHORT_GRAMMAR_REGEX, pattern);
+        return cohort_api_refuse(self->error, 400, "structured_outputs",
+                                 "structured_outputs.regex must be a string");
+    }
+    for (size_t i = 0; i < sizeof undone / sizeof *undone; i++)
+        if (!strcmp(name, undone[i]) && !cJSON_IsFalse(item))
+            return cohort_api_refuse(self->error, 400, "structured_outputs",
+                                     "structured_outputs.%s is not supported", name);
+    return true;
+}
+
+static bool read_structured(reader *self) {
+    static const char *const kinds[] = {"json",    "regex",       "choice",
+                                        "grammar", "json_object", "structural_tag"};
+    const cJSON *json = self->api->structured_outputs.json, *item;
+    int n_kinds = 0;
+    if (!self->api->structured_outputs.is_set) return true;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        item = cJSON_GetObjectItemCaseSensitive(json, kinds[i]);
+        n_kinds += item && !cJSON_IsNull(item) && !cJSON_IsFalse(item);
+    }
+    if (n_kinds > 1)
+        return cohort_api_refuse(self->error, 400, "structured_outputs",
+                                 "You can only use one kind of structured outputs "
+                                 "constraint but multiple are specified");
+    if (n_kinds == 0)
+        return cohort_api_refuse(self->error, 400, "structured_outputs",
+                                 "You must use one kind of structured outputs constraint "
+                                 "but none are specified");
+    cJSON_ArrayForEach(item, json) {
+        if (!cJSON_IsNull(item) && !read_constraint(self, item)) return false;
+    }
+    return true;
+}
+
+static bool read_format(reader *self) {
+    const cohort_api_request *api = self->api;
+    const cJSON *format = api->response_format.json;
+    const char *type =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(format, "type"));
+    if (!api->response_format.is_set || (type && !strcmp(type, "text"))) return true;
+    bool is_object = type && !strcmp(type, "json_object");
+    if (!is_object && !(type && !strcmp(type, "json_schema")))
+        return cohort_api_refuse(self->error, 400, "response_format",
+                                 "response_format of type '%.40s' is not supported; "
+                                 "'text', 'json_object' and 'json_schema' are",
+                                 type ? type : "");
+    if (self->out->has_grammar)
+        return cohort_api_refuse(self->error, 400, "response_format",
+                                 "You can only use one kind of structured outputs "
+                                 "constraint but multiple are specified");
+    if (is_object) return set_grammar(self, COHORT_GRAMMAR_JSON_OBJECT, "");
+    const cJSON *given = cJSON_GetObjectItemCaseSensitive(format, "json_schema");
+    if (!cJSON_IsObject(given))
+        return cohort_api_refuse_value(
+            self->error, "response_format", NULL,
+            "When response_format type is 'json_schema', the 'json_schema' field must be "
+            "provided.");
+    const cJSON *schema = cJSON_GetObjectItemCaseSensitive(given, "schema");
+    if (schema && !cJSON_IsNull(schema))
+        return set_grammar_json(self, COHORT_GRAMMAR_JSON_SCHEMA, schema);
+    return cohort_api_refuse(self->error, 400, "response_format",
+                             "response_format.json_schema must have a 'schema'");
+}
+
+/* Calls that must be made go before what else was asked for, as in vLLM. */
+static bool read_tools(reader *self) {
+    cohort_params *out = self->out;
+    if (!self->is_chat) return true;
+    if (!cohort_tools_read(self->api, self->limits->auto_tool_choice, &out->tool_choice,
+                           self->error))
+        return false;
+    /* The tags of calls may be special tokens. */
+    if (out->tool_choice != COHORT_TOOLS_NONE) out->request.skip_special_tokens = false;
+    if (out->tool_choice < COHORT_TOOLS_REQUIRED) return true;
+    free(out->grammar_text);
+    out->has_grammar = true;
+    out->grammar_kind = COHORT_GRAMMAR_TOOL_CALLS;
+    out->grammar_text = cohort_tools_grammar(self->api, out->tool_choice);
+    return out->grammar_text || out_of_memory(self);
+}
+
 /* ---- all of them ------------------------------------------------------------------- */
 
 static bool read_stream(reader *self) {
@@ -292,16 +478,16 @@ static bool read_stream(reader *self) {
     cohort_params *out = self->out;
     out->is_stream = api->stream.whole;
     out->echoes = api->echo.whole;
+    out->include_usage = out->is_stream && self->limits->force_include_usage;
     if (!api->stream_options.is_set) return true;
     if (!out->is_stream)
         return cohort_api_refuse_value(
             self->error, "stream_options", NULL,
             "Stream options can only be defined when `stream=True`.");
-    const cJSON *options = api->stream_options.json;
-    out->include_usage = cJSON_IsTrue(cJSON_GetObjectItem(options, "include_usage"));
-    out->continuous_usage =
-        out->include_usage &&
-        cJSON_IsTrue(cJSON_GetObjectItem(options, "continuous_usage_stats"));
+    /* Whoever gives options without it wants the usage: it is true by default. */
+    if (api->include_usage.whole && !api->include_usage.is_null)
+        out->include_usage = true;
+    out->continuous_usage = out->include_usage && api->continuous_usage_stats.whole;
     return true;
 }
 
@@ -323,17 +509,6 @@ static void read_flags(reader *self) {
 /* What would be answered wrongly is refused by name. */
 static bool refuse_undone(reader *self) {
     const cohort_api_request *api = self->api;
-    const cJSON *kind =
-        cJSON_GetObjectItemCaseSensitive(api->response_format.json, "type");
-    const char *name = cJSON_GetStringValue(kind);
-    if (api->structured_outputs.is_set)
-        return cohort_api_refuse(self->error, 400, "structured_outputs",
-                                 "structured_outputs is not supported");
-    if (api->response_format.is_set && !(name && !strcmp(name, "text")))
-        return cohort_api_refuse(self->error, 400, "response_format",
-                                 "response_format of type '%.40s' is not supported; "
-                                 "'text' is",
-                                 name ? name : "");
     if (api->priority.whole && !self->limits->priority_scheduling)
         return cohort_api_refuse(
             self->error, 400, "priority",
@@ -350,12 +525,19 @@ bool cohort_params_read(cohort_params *out, const cohort_api_request *api, bool 
     read_flags(&self);
     return refuse_undone(&self) && read_stream(&self) && read_logprobs(&self) &&
            read_temperature(&self) && read_ranges(&self) && read_counts(&self) &&
-           read_stop(&self) && read_stop_ids(&self) && read_bias(&self);
+           read_stop(&self) && read_id_lists(&self) && read_logprob_ids(&self) &&
+           read_bias(&self) && read_bad_words(&self) && read_structured(&self) &&
+           read_format(&self) && read_tools(&self);
 }
 
 void cohort_params_deinit(cohort_params *params) {
     free(params->stop);
     free(params->stop_ids);
+    free(params->allowed_ids);
+    free(params->logprob_ids);
+    free(params->bad_words);
     free(params->bias);
+    free(params->grammar_text);
+    cohort_grammar_release(params->request.grammar);
     *params = (cohort_params){0};
 }

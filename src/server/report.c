@@ -13,7 +13,7 @@
  * nor clients shall wait for a terminal.  Lines that come faster than they go are
  * dropped, and counted. */
 
-enum { MAX_LINES = 256, LINE_BYTES = 400 };
+enum { MAX_LINES = 256, LINE_BYTES = 600 };
 
 struct cohort_reporter {
     const cohort_server *server;
@@ -131,6 +131,7 @@ cohort_status cohort_reporter_start(const cohort_server *server, double interval
         free(self);
         return COHORT_FAIL(COHORT_E_NOMEM, "a thread for the throughput line");
     }
+    pthread_setname_np(self->thread, "cohort-report");
     *out_reporter = self;
     return COHORT_OK;
 }

@@ -85,14 +85,19 @@ bool cohort_check_model(const cohort_server *server, const cohort_api_request *a
 
 /* ---- small routes ------------------------------------------------------------------ */
 
-static void serve_health(cohort_server *server, cohort_exchange *exchange) {
+/* False: it can answer nothing, error says why. */
+static bool is_healthy(const cohort_server *server, cohort_api_error *error) {
     cohort_error failure;
-    cohort_api_error error = {0};
     if (cohort_driver_failure(server->driver, &failure) < 0)
-        cohort_api_refuse(&error, 503, NULL, "%s", failure.message);
-    else if (cohort_driver_is_draining(server->driver))
-        cohort_api_refuse(&error, 503, NULL, "the server is shutting down");
-    if (error.status) {
+        return cohort_api_refuse(error, 503, NULL, "%s", failure.message);
+    if (cohort_driver_is_draining(server->driver))
+        return cohort_api_refuse(error, 503, NULL, "the server is shutting down");
+    return true;
+}
+
+static void serve_health(cohort_server *server, cohort_exchange *exchange) {
+    cohort_api_error error = {0};
+    if (!is_healthy(server, &error)) {
         cohort_reply_error(exchange, &error);
         return;
     }
@@ -188,15 +193,26 @@ static const struct route {
     {"/cohort/status", NULL, GET, true, false, -1, cohort_serve_status},
 };
 
+static void describe_body(cohort_body *out, cohort_schema schema) {
+    static const char refers[] = "{\"$ref\":\"#/components/schemas/%s\"}";
+    bool is_either = schema == COHORT_SCHEMA_TOKENIZE;
+    cohort_body_puts(out, is_either ? "{\"anyOf\":[" : "");
+    cohort_body_printf(out, refers, cohort_schema_name(schema));
+    if (!is_either) return;
+    cohort_body_puts(out, ",");
+    cohort_body_printf(out, refers, cohort_schema_name(COHORT_SCHEMA_TOKENIZE_CHAT));
+    cohort_body_puts(out, "]}");
+}
+
 static void describe_method(cohort_body *out, const struct route *route,
                             const char *method) {
     cohort_body_printf(out, "\"%s\":{\"summary\":\"%s\",", method, route->summary);
-    if (route->schema >= 0)
-        cohort_body_printf(out,
-                           "\"requestBody\":{\"required\":true,\"content\":{"
-                           "\"application/json\":{\"schema\":{\"$ref\":\"#/components/"
-                           "schemas/%s\"}}}},",
-                           cohort_schema_name((cohort_schema)route->schema));
+    if (route->schema >= 0) {
+        cohort_body_puts(out, "\"requestBody\":{\"required\":true,\"content\":{"
+                              "\"application/json\":{\"schema\":");
+        describe_body(out, (cohort_schema)route->schema);
+        cohort_body_puts(out, "}}},");
+    }
     cohort_body_puts(out, "\"responses\":{\"200\":{\"description\":\"Successful "
                           "Response\"}");
     if (route->schema >= 0)
@@ -215,7 +231,13 @@ static void serve_description(cohort_server *server, cohort_exchange *exchange) 
     cohort_body_puts(&body, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"Cohort\","
                             "\"version\":");
     cohort_body_json_or_null(&body, server->options.version);
-    cohort_body_puts(&body, "},\"paths\":{");
+    cohort_body_puts(&body, "},");
+    if (server->options.root_path) {
+        cohort_body_puts(&body, "\"servers\":[{\"url\":");
+        cohort_body_json_or_null(&body, server->options.root_path);
+        cohort_body_puts(&body, "}],");
+    }
+    cohort_body_puts(&body, "\"paths\":{");
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         const struct route *route = &routes[i];
         if (!route->summary) continue; /* itself */
@@ -231,20 +253,39 @@ static void serve_description(cohort_server *server, cohort_exchange *exchange) 
     cohort_reply_json(exchange, 200, &body);
 }
 
+/* The path behind the prefix that a proxy left before it, as Starlette has it. */
+static const char *own_path(const cohort_server *server, const char *path) {
+    const char *root = server->options.root_path;
+    size_t size = root ? strlen(root) : 0;
+    while (size && root[size - 1] == '/')
+        size--;
+    return size && !strncmp(path, root, size) && path[size] == '/' ? path + size : path;
+}
+
 static const struct route *find_route(const char *path) {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
         if (!strcmp(routes[i].path, path)) return &routes[i];
     return NULL;
 }
 
-bool cohort_has_route(const char *path) { return find_route(path) != NULL; }
+/* Is there to be no line of it? */
+static bool is_quiet(const cohort_server *server, const char *path) {
+    const char *at = server->options.quiet_paths;
+    for (size_t size = strlen(path), length; at; at += length + 1) {
+        at += strspn(at, " ");
+        length = strcspn(at, ",");
+        if (length == size && !strncmp(at, path, size)) return true;
+        if (!at[length]) return false;
+    }
+    return false;
+}
 
 void cohort_count_answer(void *user_data, const cohort_http_record *record) {
     const cohort_server *server = user_data;
-    const struct route *route = find_route(record->path);
+    const struct route *route = find_route(own_path(server, record->path));
     if (!route || route->is_counted)
         cohort_metrics_count_http(server->metrics, route ? route->path : NULL, record);
-    if (!server->options.log_requests) return;
+    if (!server->options.log_answers || is_quiet(server, record->path)) return;
     char path[200]; /* of a stranger: no line of ours may be written by it */
     snprintf(path, sizeof path, "%s", record->path);
     for (char *c = path; *c; c++)
@@ -252,40 +293,6 @@ void cohort_count_answer(void *user_data, const cohort_http_record *record) {
     cohort_reporter_say(server->reporter, "%s - \"%.10s %s HTTP/1.1\" %d (%.1f ms)",
                         record->peer, record->method, path, record->status,
                         (double)record->duration_ns / 1e6);
-}
-
-/* ---- web pages of others -------------------------------------------------------------
- */
-
-/* "*", the origin where it is allowed, or NULL.  As Starlette's middleware answers. */
-static const char *allowed_origin(const cohort_server *server, const char *origin) {
-    const char *const *allowed = server->options.allowed_origins;
-    for (size_t i = 0; origin && allowed[i]; i++)
-        if (!strcmp(allowed[i], "*") || !strcmp(allowed[i], origin)) return allowed[i];
-    return NULL;
-}
-
-/* True where this was the question before the question, and is answered. */
-static bool answer_origin(const cohort_server *server, cohort_exchange *exchange) {
-    const char *origin = cohort_exchange_header(exchange, "Origin");
-    const char *allowed = allowed_origin(server, origin);
-    bool asks_first = origin && !strcmp(cohort_exchange_method(exchange), "OPTIONS") &&
-                      cohort_exchange_header(exchange, "Access-Control-Request-Method");
-    if (!server->options.allowed_origins[0]) return false;
-    if (allowed) {
-        cohort_exchange_add_header(exchange, "Access-Control-Allow-Origin", allowed);
-        if (strcmp(allowed, "*")) cohort_exchange_add_header(exchange, "Vary", "Origin");
-    }
-    if (!asks_first) return false;
-    const char *headers =
-        cohort_exchange_header(exchange, "Access-Control-Request-Headers");
-    cohort_exchange_add_header(exchange, "Access-Control-Allow-Methods", "GET, POST");
-    cohort_exchange_add_header(exchange, "Access-Control-Max-Age", "600");
-    if (headers)
-        cohort_exchange_add_header(exchange, "Access-Control-Allow-Headers", headers);
-    cohort_reply_text(exchange, allowed ? 200 : 400, "text/plain; charset=utf-8",
-                      allowed ? "OK" : "Disallowed CORS origin");
-    return true;
 }
 
 /* ---- dispatch ---------------------------------------------------------------------- */
@@ -304,27 +311,54 @@ static bool has_key(const cohort_server *server, const cohort_exchange *exchange
     return found;
 }
 
-static void serve_late(void *user_data, cohort_exchange *exchange) {
+enum { QUICK_BYTES = 32768 }; /* some milliseconds to tokenize */
+
+bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange) {
+    size_t size;
+    if (cohort_clerk_is_here()) return false;
+    cohort_exchange_body(exchange, &size);
+    cohort_clerk *clerk = size > QUICK_BYTES ? server->clerk : server->compiler;
+    if (!cohort_clerk_hand_over(clerk, exchange)) cohort_refuse_late(server, exchange);
+    return true;
+}
+
+void cohort_serve_late(void *user_data, cohort_exchange *exchange) {
     cohort_server *server = user_data;
-    find_route(cohort_exchange_path(exchange))->serve(server, exchange);
+    cohort_api_error error = {0};
+    const struct route *route =
+        find_route(own_path(server, cohort_exchange_path(exchange)));
+    /* What nobody could answer need not be read. */
+    bool generates =
+        route->schema == COHORT_SCHEMA_COMPLETION || route->schema == COHORT_SCHEMA_CHAT;
+    if (generates && !is_healthy(server, &error))
+        cohort_reply_error(exchange, &error);
+    else
+        route->serve(server, exchange);
+}
+
+void cohort_refuse_late(void *user_data, cohort_exchange *exchange) {
+    cohort_server *server = user_data;
+    cohort_api_error error = {0};
+    if (is_healthy(server, &error))
+        cohort_api_refuse(&error, 503, NULL, "the server is shutting down");
+    cohort_reply_error(exchange, &error);
 }
 
 static void serve_route(cohort_server *server, cohort_exchange *exchange,
                         const struct route *route) {
-    enum { QUICK_BYTES = 32768 }; /* some milliseconds to tokenize */
     size_t size;
     cohort_exchange_body(exchange, &size);
-    if (size <= QUICK_BYTES ||
-        !cohort_clerk_hand_over(server->clerk, serve_late, exchange))
-        route->serve(server, exchange);
+    if (size > QUICK_BYTES && cohort_hand_over(server, exchange)) return;
+    route->serve(server, exchange);
 }
 
 void cohort_route(cohort_server *server, cohort_exchange *exchange) {
     const char *method = cohort_exchange_method(exchange);
-    const struct route *route = find_route(cohort_exchange_path(exchange));
+    const char *path = own_path(server, cohort_exchange_path(exchange));
+    const struct route *route = find_route(path);
     int wanted = !strcmp(method, "GET") ? GET : !strcmp(method, "POST") ? POST : 0;
-    bool is_api = !strncmp(cohort_exchange_path(exchange), "/v1", 3);
-    if (answer_origin(server, exchange)) return;
+    bool is_api = !strncmp(path, "/v1", 3);
+    if (cohort_answer_origin(server, exchange)) return;
     if ((route ? route->needs_key : is_api) && !has_key(server, exchange)) {
         cohort_reply_text(exchange, 401, "application/json",
                           "{\"error\":\"Unauthorized\"}");
@@ -339,6 +373,13 @@ void cohort_route(cohort_server *server, cohort_exchange *exchange) {
         cohort_api_refuse(&error, 413, NULL,
                           "the request's body has more than %lld bytes",
                           (long long)server->options.max_body_bytes);
+        cohort_reply_error(exchange, &error);
+    } else if (cohort_exchange_is_refused(exchange)) {
+        cohort_api_error error = {0};
+        cohort_metrics_count_rejection(server->metrics);
+        cohort_api_refuse(&error, 503, NULL,
+                          "the server holds as many bytes of requests and answers as "
+                          "--max-held-bytes allows; try again later");
         cohort_reply_error(exchange, &error);
     } else {
         serve_route(server, exchange, route);

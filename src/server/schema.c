@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat/chat.h"
 #include "server/json_scan.h"
 
 typedef enum field_kind {
@@ -24,12 +25,13 @@ typedef enum field_kind {
     STOP,        /* text or texts */
     BIAS,        /* object of numbers */
     MESSAGES,
+    TOOLS,
     FORMAT,
     CHOICE, /* tool_choice: text or object */
     STRUCT, /* an object with a name of its own in the schema */
 } field_kind;
 
-enum { NULLABLE = 1, REQUIRED = 2, REFUSED = 4 };
+enum { NULLABLE = 1, REQUIRED = 2, REFUSED = 4, LEAST_IS_MINUS_1 = 8 };
 
 typedef struct field {
     const char *name;
@@ -73,6 +75,7 @@ static const field completion_fields[] = {
     ROW(top_k, INTEGER, NULLABLE, NULL),
     ROW(min_p, NUMBER, NULLABLE, NULL),
     ROW(repetition_penalty, NUMBER, NULLABLE, NULL),
+    IDLE("watermarking", TRUTH, NULLABLE | REFUSED, NULL),
     IDLE("length_penalty", NUMBER, 0, "1.0"),
     ROW(stop_token_ids, IDS, NULLABLE, "[]"),
     ROW(include_stop_str_in_output, TRUTH, 0, "false"),
@@ -80,12 +83,12 @@ static const field completion_fields[] = {
     ROW(min_tokens, INTEGER, 0, "0"),
     ROW(skip_special_tokens, TRUTH, 0, "true"),
     IDLE("spaces_between_special_tokens", TRUTH, 0, "true"),
-    ROW(truncate_prompt_tokens, INTEGER, NULLABLE, NULL),
+    ROW(truncate_prompt_tokens, INTEGER, NULLABLE | LEAST_IS_MINUS_1, NULL),
     ROW(truncation_side, TEXT, NULLABLE, NULL),
-    ROW(allowed_token_ids, IDS, NULLABLE | REFUSED, NULL),
+    ROW(allowed_token_ids, IDS, NULLABLE, NULL),
     ROW(prompt_logprobs, INTEGER, NULLABLE, NULL),
-    IDLE("logprob_token_ids", IDS, NULLABLE | REFUSED, NULL),
-    ROW(bad_words, WORDS, REFUSED, NULL),
+    ROW(logprob_token_ids, IDS, NULLABLE, NULL),
+    ROW(bad_words, WORDS, 0, NULL),
     IDLE("prompt_embeds", TEXT_OR_IDS, NULLABLE | REFUSED, NULL),
     ROW(add_special_tokens, TRUTH, 0, "true"),
     ROW(response_format, FORMAT, NULLABLE, NULL),
@@ -95,11 +98,16 @@ static const field completion_fields[] = {
     IDLE("session_id", TEXT, NULLABLE, NULL),
     ROW(return_tokens_as_token_ids, TRUTH, NULLABLE, NULL),
     ROW(return_token_ids, TRUTH, NULLABLE, NULL),
+    IDLE("routed_experts_prompt_start", INTEGER, 0, "0"),
+    IDLE("return_token_offsets", TRUTH, NULLABLE | REFUSED, "false"),
+    IDLE("mm_payload", TEXT, 0, "\"tensors\""),
+    IDLE("return_mm_kwargs", TRUTH, NULLABLE, NULL),
     ROW(cache_salt, TEXT, NULLABLE, NULL),
     IDLE("kv_transfer_params", OBJECT, NULLABLE, NULL),
+    IDLE("ec_transfer_params", OBJECT, NULLABLE, NULL),
     IDLE("vllm_xargs", OBJECT, NULLABLE, NULL),
-    IDLE("thinking_token_budget", INTEGER, NULLABLE | REFUSED, NULL),
     IDLE_OF("repetition_detection", NULLABLE | REFUSED, "RepetitionDetectionParams"),
+    IDLE("thinking_token_budget", INTEGER, NULLABLE | REFUSED, NULL),
     IDLE("stream_interval", INTEGER, NULLABLE, NULL),
 };
 
@@ -121,7 +129,7 @@ static const field chat_fields[] = {
     STRUCT_OF(stream_options, NULLABLE, "StreamOptions"),
     ROW(temperature, NUMBER, NULLABLE, NULL),
     ROW(top_p, NUMBER, NULLABLE, NULL),
-    ROW(tools, LIST, NULLABLE, NULL),
+    ROW(tools, TOOLS, NULLABLE, NULL),
     ROW(tool_choice, CHOICE, NULLABLE, "\"none\""),
     ROW(reasoning_effort, TEXT, NULLABLE, NULL),
     IDLE("thinking_token_budget", INTEGER, NULLABLE | REFUSED, NULL),
@@ -132,6 +140,7 @@ static const field chat_fields[] = {
     ROW(top_k, INTEGER, NULLABLE, NULL),
     ROW(min_p, NUMBER, NULLABLE, NULL),
     ROW(repetition_penalty, NUMBER, NULLABLE, NULL),
+    IDLE("watermarking", TRUTH, NULLABLE | REFUSED, NULL),
     IDLE("length_penalty", NUMBER, 0, "1.0"),
     ROW(stop_token_ids, IDS, NULLABLE, "[]"),
     ROW(include_stop_str_in_output, TRUTH, 0, "false"),
@@ -139,12 +148,12 @@ static const field chat_fields[] = {
     ROW(min_tokens, INTEGER, 0, "0"),
     ROW(skip_special_tokens, TRUTH, 0, "true"),
     IDLE("spaces_between_special_tokens", TRUTH, 0, "true"),
-    ROW(truncate_prompt_tokens, INTEGER, NULLABLE, NULL),
+    ROW(truncate_prompt_tokens, INTEGER, NULLABLE | LEAST_IS_MINUS_1, NULL),
     ROW(truncation_side, TEXT, NULLABLE, NULL),
     ROW(prompt_logprobs, INTEGER, NULLABLE, NULL),
-    IDLE("logprob_token_ids", IDS, NULLABLE | REFUSED, NULL),
-    ROW(allowed_token_ids, IDS, NULLABLE | REFUSED, NULL),
-    ROW(bad_words, WORDS, REFUSED, NULL),
+    ROW(logprob_token_ids, IDS, NULLABLE, NULL),
+    ROW(allowed_token_ids, IDS, NULLABLE, NULL),
+    ROW(bad_words, WORDS, 0, NULL),
     ROW(echo, TRUTH, 0, "false"),
     ROW(add_generation_prompt, TRUTH, 0, "true"),
     ROW(continue_final_message, TRUTH, 0, "false"),
@@ -152,6 +161,7 @@ static const field chat_fields[] = {
     ROW(documents, LIST, NULLABLE, NULL),
     ROW(chat_template, TEXT, NULLABLE, NULL),
     ROW(chat_template_kwargs, OBJECT, NULLABLE, NULL),
+    IDLE("media_io_kwargs", OBJECT, NULLABLE, NULL),
     IDLE("mm_processor_kwargs", OBJECT, NULLABLE, NULL),
     STRUCT_OF(structured_outputs, NULLABLE, "StructuredOutputsParams"),
     ROW(priority, INTEGER, 0, "0"),
@@ -159,12 +169,22 @@ static const field chat_fields[] = {
     IDLE("session_id", TEXT, NULLABLE, NULL),
     ROW(return_tokens_as_token_ids, TRUTH, NULLABLE, NULL),
     ROW(return_token_ids, TRUTH, NULLABLE, NULL),
+    IDLE("routed_experts_prompt_start", INTEGER, 0, "0"),
+    IDLE("return_token_offsets", TRUTH, NULLABLE | REFUSED, "false"),
     ROW(return_prompt_text, TRUTH, NULLABLE, NULL),
+    IDLE("mm_payload", TEXT, 0, "\"tensors\""),
+    IDLE("return_mm_kwargs", TRUTH, NULLABLE, NULL),
     ROW(cache_salt, TEXT, NULLABLE, NULL),
     IDLE("kv_transfer_params", OBJECT, NULLABLE, NULL),
+    IDLE("ec_transfer_params", OBJECT, NULLABLE, NULL),
     IDLE("vllm_xargs", OBJECT, NULLABLE, NULL),
     IDLE_OF("repetition_detection", NULLABLE | REFUSED, "RepetitionDetectionParams"),
     IDLE("stream_interval", INTEGER, NULLABLE, NULL),
+};
+
+static const field stream_option_fields[] = {
+    ROW(include_usage, TRUTH, NULLABLE, "true"),
+    ROW(continuous_usage_stats, TRUTH, NULLABLE, "false"),
 };
 
 static const field tokenize_fields[] = {
@@ -183,8 +203,9 @@ static const field tokenize_chat_fields[] = {
     ROW(add_special_tokens, TRUTH, 0, "false"),
     ROW(chat_template, TEXT, NULLABLE, NULL),
     ROW(chat_template_kwargs, OBJECT, NULLABLE, NULL),
+    IDLE("media_io_kwargs", OBJECT, NULLABLE, NULL),
     IDLE("mm_processor_kwargs", OBJECT, NULLABLE, NULL),
-    ROW(tools, LIST, NULLABLE, NULL),
+    ROW(tools, TOOLS, NULLABLE, NULL),
 };
 
 static const field detokenize_fields[] = {
@@ -425,14 +446,24 @@ static bool check_message(reader *self, const cJSON *message) {
     return fine;
 }
 
-static bool read_choice(reader *self, const cJSON *value) {
-    const char *text = cJSON_GetStringValue(value);
-    if (cJSON_IsObject(value)) return true;
-    if (text &&
-        (!strcmp(text, "none") || !strcmp(text, "auto") || !strcmp(text, "required")))
-        return true;
-    return fault(self, "literal_error",
-                 "Input should be 'none', 'auto' or 'required', or a named tool", value);
+/* A member that must be there, whose place is added to the location. */
+static const cJSON *member(reader *self, const cJSON *object, const char *name) {
+    size_t length = strlen(self->location);
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, name);
+    snprintf(self->location + length, sizeof self->location - length, ".%s", name);
+    if (!value) fault(self, "missing", "Field required", object);
+    return value;
+}
+
+static bool check_tool(reader *self, const cJSON *tool) {
+    if (!check_object(self, tool)) return false;
+    size_t length = strlen(self->location);
+    const cJSON *function = member(self, tool, "function");
+    bool fine = function && check_object(self, function);
+    const cJSON *name = fine ? member(self, function, "name") : NULL;
+    fine = name && check_word(self, name);
+    self->location[length] = '\0';
+    return fine;
 }
 
 /* ---- reading ----------------------------------------------------------------------- */
@@ -444,7 +475,11 @@ static bool read_field(reader *self, const field *at, const cJSON *value,
     case INTEGER:
         if (!read_integer(self, value, &out->whole)) return false;
         out->real = (double)out->whole;
-        return true;
+        if (!(at->flags & LEAST_IS_MINUS_1) || out->whole >= -1) return true;
+        cohort_api_fault(self->error, "greater_than_equal", self->location,
+                         "Input should be greater than or equal to -1", value,
+                         "'ge': -1");
+        return false;
     case NUMBER: return read_number(self, value, &out->real);
     case TRUTH: return read_truth(self, value, &out->whole);
     case TEXT: return read_text(self, value, &out->text);
@@ -455,7 +490,8 @@ static bool read_field(reader *self, const field *at, const cJSON *value,
     case STOP: return read_stop(self, value);
     case BIAS: return read_bias(self, value);
     case MESSAGES: return check_list(self, value) && each(self, value, check_message);
-    case CHOICE: out->text = cJSON_GetStringValue(value); return read_choice(self, value);
+    case TOOLS: return check_list(self, value) && each(self, value, check_tool);
+    case CHOICE: return true; /* tools.c */
     case OBJECT:
     case FORMAT:
     case STRUCT: return check_object(self, value);
@@ -476,18 +512,20 @@ static bool asks_for_nothing(const field *at, const cohort_value *value) {
     return cJSON_IsArray(value->json) && !value->json->child;
 }
 
-static void read_row(reader *self, const field *at, const cJSON *object,
-                     const cJSON *value, cohort_api_request *out) {
+/* parent: "body", or of a field's own fields "body.NAME". */
+static void read_row(reader *self, const char *parent, const field *at,
+                     const cJSON *object, const cJSON *value, cohort_api_request *out) {
     cohort_value ignored = {0};
     bool is_idle = at->offset == TO(other);
     cohort_value *to = is_idle ? &ignored : (void *)((char *)out + at->offset);
     set_standard(at, to);
-    snprintf(self->location, sizeof self->location, "body.%s", at->name);
+    snprintf(self->location, sizeof self->location, "%s.%s", parent, at->name);
     if (!value) {
         if (at->flags & REQUIRED) fault(self, "missing", "Field required", object);
         return;
     }
-    if (cJSON_IsNull(value) && (at->flags & NULLABLE)) return;
+    to->is_null = cJSON_IsNull(value) && (at->flags & NULLABLE);
+    if (to->is_null) return;
     to->is_set = read_field(self, at, value, to);
     if (to->is_set && (at->flags & REFUSED) && !asks_for_nothing(at, to))
         cohort_api_refuse(self->error, 400, at->name, "%s is not supported", at->name);
@@ -527,25 +565,51 @@ static bool parse(cohort_api_request *out, const char *text, size_t size,
     return false;
 }
 
+static void read_rows(reader *self, const char *parent, const field *fields,
+                      size_t n_fields, const cJSON *object, cohort_api_request *out) {
+    const cJSON *values[80] = {0}, *item;
+    _Static_assert(COUNT(chat_fields) <= 80, "values has 80");
+    _Static_assert(COUNT(completion_fields) <= 80, "values has 80");
+    /* Of a name that is there twice the last counts, as in Python. */
+    cJSON_ArrayForEach(item, object) for (size_t i = 0; i < n_fields; i++) {
+        if (strcmp(item->string, fields[i].name)) continue;
+        values[i] = item;
+        break;
+    }
+    for (size_t i = 0; i < n_fields; i++)
+        read_row(self, parent, &fields[i], object, values[i], out);
+}
+
 bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
                              const char *text, size_t size, cohort_api_error *error) {
     *out = (cohort_api_request){0};
     if (!parse(out, text, size, error)) return false;
+    if (schema == COHORT_SCHEMA_TOKENIZE && cJSON_HasObjectItem(out->json, "messages") &&
+        !cJSON_HasObjectItem(out->json, "prompt"))
+        schema = COHORT_SCHEMA_TOKENIZE_CHAT; /* one route takes either */
+    if (schema == COHORT_SCHEMA_CHAT || schema == COHORT_SCHEMA_TOKENIZE_CHAT)
+        cohort_chat_keep_numbers(out->json, text, size);
     reader self = {.error = error};
-    const cJSON *values[80] = {0};
     const struct schema *of = &schemas[schema];
-    _Static_assert(COUNT(chat_fields) <= 80, "values has 80");
-    _Static_assert(COUNT(completion_fields) <= 80, "values has 80");
-    const cJSON *item;
-    /* Of a name that is there twice the last counts, as in Python. */
-    cJSON_ArrayForEach(item, out->json) for (size_t i = 0; i < of->n_fields; i++) {
-        if (strcmp(item->string, of->fields[i].name)) continue;
-        values[i] = item;
-        break;
-    }
-    for (size_t i = 0; i < of->n_fields; i++)
-        read_row(&self, &of->fields[i], out->json, values[i], out);
+    read_rows(&self, "body", of->fields, of->n_fields, out->json, out);
+    if (out->stream_options.is_set)
+        read_rows(&self, "body.stream_options", stream_option_fields,
+                  COUNT(stream_option_fields), out->stream_options.json, out);
     return error->status == 0;
+}
+
+void cohort_api_request_trim(cohort_api_request *request) {
+    enum { FIRST = offsetof(cohort_api_request, model) };
+    const cohort_value *values = (const void *)((const char *)request + FIRST);
+    size_t n_values = (sizeof *request - FIRST) / sizeof *values;
+    request->prompt = (cohort_value){0};
+    for (cJSON *item = request->json->child, *next; item; item = next) {
+        bool is_used = false;
+        next = item->next;
+        for (size_t i = 0; i < n_values; i++)
+            is_used |= values[i].json == item;
+        if (!is_used) cJSON_Delete(cJSON_DetachItemViaPointer(request->json, item));
+    }
 }
 
 void cohort_api_request_deinit(cohort_api_request *request) {
@@ -567,6 +631,7 @@ static const char *kind_schema(const field *at) {
     case TRUTH: return "{\"type\":\"boolean\"}";
     case TEXT: return STRING;
     case LIST:
+    case TOOLS:
     case MESSAGES: return ARRAY_OF("{\"type\":\"object\"}");
     case OBJECT: return "{\"type\":\"object\"}";
     case WORDS: return ARRAY_OF(STRING);
@@ -577,7 +642,10 @@ static const char *kind_schema(const field *at) {
     case STOP: return STRING "," ARRAY_OF(STRING);
     case BIAS:
         return "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"number\"}}";
-    case FORMAT: return "{\"$ref\":\"#/components/schemas/ResponseFormat\"}";
+    case FORMAT:
+        return "{\"$ref\":\"#/components/schemas/ResponseFormat\"},{\"$ref\":\"#/"
+               "components/schemas/StructuralTagResponseFormat\"},{\"$ref\":\"#/"
+               "components/schemas/LegacyStructuralTagResponseFormat\"}";
     case CHOICE:
         return "{\"type\":\"string\",\"const\":\"none\"},{\"type\":\"string\",\"const\":"
                "\"auto\"},{\"type\":\"string\",\"const\":\"required\"},{\"$ref\":\"#/"
@@ -610,9 +678,21 @@ static void write_field(cohort_body *out, const field *at) {
     cohort_body_puts(out, "}");
 }
 
+static void write_properties(cohort_body *out, const field *fields, size_t n_fields) {
+    cohort_body_puts(out, "{\"type\":\"object\",\"properties\":{");
+    for (size_t i = 0; i < n_fields; i++) {
+        if (i) cohort_body_puts(out, ",");
+        write_field(out, &fields[i]);
+    }
+    cohort_body_puts(out, "}");
+}
+
 static void write_named(cohort_body *out) {
-    static const char *const names[] = {"StreamOptions", "StructuredOutputsParams",
-                                        "RepetitionDetectionParams", "ResponseFormat",
+    static const char *const names[] = {"StructuredOutputsParams",
+                                        "RepetitionDetectionParams",
+                                        "ResponseFormat",
+                                        "StructuralTagResponseFormat",
+                                        "LegacyStructuralTagResponseFormat",
                                         "ChatCompletionNamedToolChoiceParam"};
     for (size_t i = 0; i < COUNT(names); i++)
         cohort_body_printf(out, "%s\"%s\":{\"type\":\"object\"}", i ? "," : "", names[i]);
@@ -621,15 +701,13 @@ static void write_named(cohort_body *out) {
 void cohort_schema_write(cohort_body *out) {
     cohort_body_puts(out, "{");
     write_named(out);
+    cohort_body_puts(out, ",\"StreamOptions\":");
+    write_properties(out, stream_option_fields, COUNT(stream_option_fields));
+    cohort_body_puts(out, "}");
     for (size_t s = 0; s < COHORT_N_SCHEMAS; s++) {
         bool has_required = false;
-        cohort_body_printf(out, ",\"%s\":{\"type\":\"object\",\"properties\":{",
-                           schemas[s].name);
-        for (size_t i = 0; i < schemas[s].n_fields; i++) {
-            if (i) cohort_body_puts(out, ",");
-            write_field(out, &schemas[s].fields[i]);
-        }
-        cohort_body_puts(out, "}");
+        cohort_body_printf(out, ",\"%s\":", schemas[s].name);
+        write_properties(out, schemas[s].fields, schemas[s].n_fields);
         for (size_t i = 0; i < schemas[s].n_fields; i++) {
             if (!(schemas[s].fields[i].flags & REQUIRED)) continue;
             cohort_body_printf(out, "%s\"%s\"", has_required ? "," : ",\"required\":[",

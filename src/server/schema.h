@@ -24,6 +24,7 @@ typedef enum cohort_schema {
 /* One field: what it holds depends on its kind. */
 typedef struct cohort_value {
     bool is_set;   /* given, and not null */
+    bool is_null;  /* given as null */
     int64_t whole; /* integers and truth; the default where it is not set */
     double real;
     const char *text;
@@ -34,7 +35,9 @@ typedef struct cohort_api_request {
     cJSON *json;
     cohort_value model, prompt, messages, tokens, request_id, cache_salt;
     cohort_value max_tokens, max_completion_tokens, n, stream, stream_options, echo;
-    cohort_value logprobs, top_logprobs, prompt_logprobs, priority, seed;
+    cohort_value include_usage, continuous_usage_stats; /* of stream_options */
+    cohort_value logprobs, top_logprobs, prompt_logprobs, logprob_token_ids;
+    cohort_value priority, seed;
     cohort_value temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty;
     cohort_value frequency_penalty, logit_bias, allowed_token_ids, bad_words;
     cohort_value stop, stop_token_ids, include_stop_str_in_output, ignore_eos, min_tokens;
@@ -51,6 +54,8 @@ typedef struct cohort_api_request {
 /* Reads a body.  False: error says why; deinit frees in either case. */
 bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
                              const char *text, size_t size, cohort_api_error *error);
+/* The prompt was read: forgets its JSON, and all that no field points into. */
+void cohort_api_request_trim(cohort_api_request *request);
 void cohort_api_request_deinit(cohort_api_request *request);
 
 /* What /openapi.json says: the members of "components"."schemas". */

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/build_id.h"
@@ -15,8 +16,8 @@
  *
  * Two threads matter: that of HTTP, which reads requests and tokenizes, and the driver's,
  * which steps the engine and writes answers.  What passes between them are jobs one way
- * and bytes of an exchange the other.  Long bodies are the clerk's, printing is the
- * reporter's: both may take their time. */
+ * and bytes of an exchange the other.  Long bodies and grammars are clerks', printing
+ * is the reporter's: they may take their time. */
 
 enum {
     DEFAULT_PORT = 8000,
@@ -37,7 +38,8 @@ cohort_server_options cohort_server_defaults(void) {
                                    .request_timeout_s = DEFAULT_REQUEST_S,
                                    .max_logprobs = DEFAULT_LOGPROBS,
                                    .stats_interval_s = DEFAULT_STATS_S,
-                                   .log_requests = true,
+                                   .log_answers = true,
+                                   .response_role = "assistant",
                                    .version = "0"};
 }
 
@@ -55,15 +57,46 @@ static void on_request(void *user_data, cohort_exchange *exchange) {
     cohort_route(user_data, exchange);
 }
 
+static cohort_status check_tools(const cohort_server_options *options) {
+    const char *parser = options->tool_call_parser;
+    if (parser && strcmp(parser, "hermes") != 0)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "--tool-call-parser '%.80s' is not known; 'hermes' is",
+                           parser);
+    if (options->enable_auto_tool_choice && !parser)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "--enable-auto-tool-choice requires --tool-call-parser");
+    return COHORT_OK;
+}
+
+static cohort_status read_defaults(const char *text, cJSON **out_json) {
+    *out_json = NULL;
+    if (!text) return COHORT_OK;
+    cJSON *json = cJSON_ParseWithOpts(text, NULL, true);
+    if (!cJSON_IsObject(json)) {
+        cJSON_Delete(json);
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "--default-chat-template-kwargs '%.80s' is no JSON object",
+                           text);
+    }
+    cohort_chat_keep_numbers(json, text, strlen(text));
+    *out_json = json;
+    return COHORT_OK;
+}
+
 cohort_status cohort_server_bind(const cohort_server_options *options,
                                  cohort_server **out_server) {
     *out_server = NULL;
     if (options->max_logprobs < 0 || options->max_logprobs > COHORT_MAX_LOGPROBS)
         return COHORT_FAIL(COHORT_E_INVALID, "max_logprobs is %d, may be 0 to %d",
                            options->max_logprobs, COHORT_MAX_LOGPROBS);
+    cohort_reasoning reasoning;
+    COHORT_TRY(cohort_reasoning_parse(options->reasoning_parser, &reasoning));
+    COHORT_TRY(check_tools(options));
     cohort_server *server = calloc(1, sizeof *server);
     if (!server) return COHORT_FAIL(COHORT_E_NOMEM, "a server");
     server->options = *options;
+    server->reasoning = reasoning;
     if (!server->options.served_names[0])
         server->options.served_names[0] = options->model;
     snprintf(server->fingerprint, sizeof server->fingerprint, "cohort-%s-%.8s",
@@ -75,6 +108,7 @@ cohort_status cohort_server_bind(const cohort_server_options *options,
         .ssl_certfile = options->ssl_certfile,
         .ssl_keyfile = options->ssl_keyfile,
         .max_body_bytes = (size_t)options->max_body_bytes,
+        .max_held_bytes = (size_t)options->max_held_bytes,
         .max_connections = (uint32_t)options->max_connections,
         .idle_timeout_ns = (int64_t)(options->idle_timeout_s * 1e9),
         .request_timeout_ns = (int64_t)(options->request_timeout_s * 1e9),
@@ -82,15 +116,21 @@ cohort_status cohort_server_bind(const cohort_server_options *options,
         .user_data = server,
     };
     cohort_status status =
-        cohort_chat_open(options->model, options->chat_template, &server->chat);
+        read_defaults(options->default_template_kwargs, &server->template_defaults);
     if (status >= 0) status = cohort_http_bind(&http, &server->http);
     if (status < 0) {
-        cohort_chat_close(server->chat);
+        cJSON_Delete(server->template_defaults);
         free(server);
         return status;
     }
     *out_server = server;
     return COHORT_OK;
+}
+
+cohort_status cohort_server_use_model(cohort_server *server, const char *tokenizer_dir) {
+    const cohort_server_options *options = &server->options;
+    return cohort_chat_open(tokenizer_dir, options->chat_template,
+                            options->content_format, &server->chat);
 }
 
 /* 93,184: as vLLM's users grep for it. */
@@ -106,6 +146,13 @@ static const char *with_commas(int64_t value, char out[32]) {
 }
 
 static void print_start(const cohort_server *server) {
+    uint32_t n_connections = cohort_http_max_connections(server->http);
+    if (n_connections < (uint32_t)server->options.max_connections)
+        cohort_server_print(
+            server,
+            "WARNING: --max-connections %d needs more open files than the "
+            "system allows (ulimit -Hn): at most %u connections",
+            server->options.max_connections, n_connections);
     const cohort_engine_info *info = &server->info;
     int64_t tokens = info->num_blocks * info->block_size;
     char size[32], length[32];
@@ -130,6 +177,11 @@ static void on_step(void *user_data, cohort_engine *engine,
                                outputs->n_tokens);
 }
 
+static void on_flush(void *user_data) {
+    const cohort_server *server = user_data;
+    cohort_http_flush(server->http);
+}
+
 cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
     server->engine = engine;
     cohort_engine_describe(engine, &server->info);
@@ -140,11 +192,16 @@ cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
         .engine = engine,
         .max_jobs = waiting ? server->info.max_num_seqs + waiting : 0,
         .observer = on_step,
+        .flush = on_flush,
         .user_data = server};
     COHORT_TRY(cohort_metrics_create(server->options.served_names[0], &server->info,
                                      &server->metrics));
     COHORT_TRY(cohort_driver_create(&driver, &server->driver));
-    COHORT_TRY(cohort_clerk_start(server, &server->clerk));
+    const size_t line = cohort_http_max_connections(server->http);
+    COHORT_TRY(cohort_clerk_start(line, cohort_serve_late, cohort_refuse_late, server,
+                                  &server->clerk));
+    COHORT_TRY(cohort_clerk_start(line, cohort_serve_late, cohort_refuse_late, server,
+                                  &server->compiler));
     cohort_http_set_observer(server->http, cohort_count_answer, server);
     COHORT_TRY(cohort_reporter_start(server, server->options.stats_interval_s,
                                      &server->reporter));
@@ -176,15 +233,19 @@ cohort_status cohort_server_failure(cohort_server *server, cohort_error *out_err
 void cohort_server_destroy(cohort_server *server) {
     if (!server) return;
     if (server->driver) cohort_driver_stop(server->driver);
+    cohort_clerk_close(server->clerk);
+    cohort_clerk_close(server->compiler);
     /* A client that does not read its last answer is not waited for any longer. */
     cohort_http_finish(server->http, cohort_deadline_ms(FLUSH_MS));
     cohort_http_stop(server->http);
     cohort_clerk_stop(server->clerk);
+    cohort_clerk_stop(server->compiler);
     cohort_http_close(server->http);
     cohort_engine_destroy(server->engine);
     cohort_driver_destroy(server->driver);
     cohort_reporter_stop(server->reporter);
     cohort_metrics_destroy(server->metrics);
     cohort_chat_close(server->chat);
+    cJSON_Delete(server->template_defaults);
     free(server);
 }

@@ -4,6 +4,7 @@
 #define COHORT_SERVER_SERVER_INTERNAL_H
 
 #include "chat/chat.h"
+#include "chat/output.h"
 #include "server/api_error.h"
 #include "server/clerk.h"
 #include "server/driver.h"
@@ -18,11 +19,13 @@ struct cohort_server {
     cohort_server_options options;
     cohort_http *http;
     cohort_engine *engine;
-    cohort_chat *chat; /* NULL: the model has no template */
+    cohort_chat *chat;
+    cJSON *template_defaults;   /* of options.default_template_kwargs; NULL: none */
+    cohort_reasoning reasoning; /* of options.reasoning_parser */
     cohort_driver *driver;
     cohort_metrics *metrics;
     cohort_reporter *reporter;
-    cohort_clerk *clerk;
+    cohort_clerk *clerk, *compiler; /* for long bodies, and for what is compiled */
     cohort_engine_info info;
     cohort_request defaults; /* of a request, from the model */
     char fingerprint[48];
@@ -53,7 +56,15 @@ void cohort_reply_error(cohort_exchange *exchange, cohort_api_error *error);
 
 /* routes.c: finds and runs the route; answers or keeps the exchange. */
 void cohort_route(cohort_server *server, cohort_exchange *exchange);
-bool cohort_has_route(const char *path);
+/* cors.c: headers for the page that asks.  True where this was its question before the
+ * question, and is answered. */
+bool cohort_answer_origin(const cohort_server *server, cohort_exchange *exchange);
+/* The request takes longer than the HTTP thread has: true where somebody else serves it,
+ * or it is refused; false where the caller may take its time. */
+bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange);
+/* For clerks: serves what was handed over, or refuses it as the server is shut down. */
+void cohort_serve_late(void *server, cohort_exchange *exchange);
+void cohort_refuse_late(void *server, cohort_exchange *exchange);
 /* An answer was sent. */
 void cohort_count_answer(void *server, const cohort_http_record *record);
 
@@ -65,6 +76,9 @@ void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);
 /* Reads the body of an exchange; false: error. */
 bool cohort_read_body(cohort_exchange *exchange, cohort_schema schema,
                       cohort_api_request *out, cohort_api_error *error);
+/* conversation.c: the text that messages become; the caller frees. */
+bool cohort_render_messages(const cohort_server *server, const cohort_api_request *api,
+                            char **out_text, size_t *out_size, cohort_api_error *error);
 /* 404 where the model is named and is not served. */
 bool cohort_check_model(const cohort_server *server, const cohort_api_request *api,
                         cohort_api_error *error);

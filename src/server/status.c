@@ -48,7 +48,7 @@ static void put_rank(cohort_body *out, const cohort_executor *executor,
     cohort_executor_describe_rank(executor, r, &info);
     cohort_body_printf(out, "%s{\"rank\":%d,\"tp_rank\":%d,\"pp_rank\":%d,\"pid\":%d",
                        r ? "," : "", r, info.tp_rank, info.pp_rank, info.pid);
-    put_text(out, "host", host);
+    put_text(out, "host", *info.address ? info.address : host);
     put_text(out, "backend", info.backend);
     put_text(out, "transport", info.transport);
     put_text(out, "phase", info.phase);
@@ -104,7 +104,8 @@ void cohort_serve_status(cohort_server *server, cohort_exchange *exchange) {
     put_text(out, "isa", server->info.isa);
     put_count(out, "max_model_len", server->info.max_model_len);
     cohort_body_printf(out, ",\"can_chat\":%s",
-                       cohort_has_route("/v1/chat/completions") ? "true" : "false");
+                       server->chat && cohort_chat_has_template(server->chat) ? "true"
+                                                                              : "false");
     cohort_body_puts(out, ",\"now_s\":");
     cohort_body_json_real(out, (double)cohort_clock_ns() / 1e9);
     put_engine(out, server);

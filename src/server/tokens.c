@@ -29,12 +29,18 @@ static bool write_strings(const cohort_server *server, const int32_t *ids, size_
 static bool tokenize(const cohort_server *server, const cohort_api_request *api,
                      cohort_body *out, cohort_api_error *error) {
     const char *text = api->prompt.text;
+    char *rendered = NULL;
     int32_t *ids;
-    size_t count;
+    size_t count, size = text ? strlen(text) : 0;
     if (!cohort_check_model(server, api, error)) return false;
-    if (cohort_engine_tokenize(server->engine, text, strlen(text),
-                               api->add_special_tokens.whole, &ids, &count) < 0)
-        return refuse_last(error);
+    if (api->messages.is_set &&
+        !cohort_render_messages(server, api, &rendered, &size, error))
+        return false;
+    cohort_status status =
+        cohort_engine_tokenize(server->engine, rendered ? rendered : text, size,
+                               api->add_special_tokens.whole, &ids, &count);
+    free(rendered);
+    if (status < 0) return refuse_last(error);
     cohort_body_printf(out, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":", count,
                        server->info.max_model_len);
     cohort_body_json_ids(out, ids, count);
@@ -88,8 +94,14 @@ static void serve(cohort_server *server, cohort_exchange *exchange, cohort_schem
     cohort_api_request api = {0};
     cohort_api_error error = {0};
     cohort_body body = {0};
-    bool done = cohort_read_body(exchange, schema, &api, &error) &&
-                make(server, &api, &body, &error);
+    bool done = cohort_read_body(exchange, schema, &api, &error);
+    bool takes_long =
+        api.chat_template.is_set && server->options.trust_request_chat_template;
+    if (done && takes_long && cohort_hand_over(server, exchange)) {
+        cohort_api_request_deinit(&api);
+        return;
+    }
+    done = done && make(server, &api, &body, &error);
     cohort_api_request_deinit(&api);
     if (done) {
         cohort_reply_json(exchange, 200, &body);

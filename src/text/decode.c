@@ -163,3 +163,26 @@ cohort_status cohort_tokenizer_decode(const cohort_tokenizer *tokenizer,
     *out_size_bytes = self.text.size;
     return COHORT_OK;
 }
+
+cohort_status cohort_tokenizer_token_bytes(const cohort_tokenizer *tokenizer, int32_t id,
+                                           char **out_bytes, size_t *out_size_bytes) {
+    cohort_decoding self = {.tokenizer = tokenizer, .begun = true, .stripped = -1};
+    const cohort_token *token = cohort_visible_token(tokenizer, id, true);
+    cohort_text_append(&self.text, "", 0);
+    if (!token || token->added) {
+        /* nothing */
+    } else if (tokenizer->decode_level) {
+        cohort_text_append(&self.text, token->bytes, token->size);
+    } else if (tokenizer->decode_bytes && token->byte >= 0) {
+        cohort_text_append(&self.text, (char[]){(char)token->byte}, 1);
+    } else {
+        add_text(&self, token);
+    }
+    if (self.text.failed) {
+        cohort_decoding_free(&self);
+        return COHORT_FAIL(COHORT_E_NOMEM, "the bytes of token %d", id);
+    }
+    *out_bytes = self.text.bytes;
+    *out_size_bytes = self.text.size;
+    return COHORT_OK;
+}

@@ -46,6 +46,11 @@ cohort_status cohort_tokenizer_decode(const cohort_tokenizer *tokenizer,
 cohort_status cohort_tokenizer_spell(const cohort_tokenizer *tokenizer, int32_t id,
                                      char **out_text, size_t *out_size_bytes);
 
+/* What a token writes in the middle of a text: maybe part of a character.  "" for added
+ * tokens, special or not, and where the id is unused. */
+cohort_status cohort_tokenizer_token_bytes(const cohort_tokenizer *tokenizer, int32_t id,
+                                           char **out_bytes, size_t *out_size_bytes);
+
 /* Incremental decoding: what each further token adds to the text.  Never half a
  * character: bytes that may still become one are held back until they do or cannot. */
 typedef struct cohort_detokenizer cohort_detokenizer;

@@ -13,9 +13,9 @@
  * A message is a header and then records, each followed at once by the arrays it counts,
  * every part padded with zeros to 8 bytes:
  *
- *   step    header | finished slots | request, tokens, bias, stop tokens | ...
- *                  | entry, new tokens, new blocks | ...
- *   output  header | result | position, logprobs | position, logprobs | ... result ...
+ *   step    header | finished slots | request, tokens, bias, stop tokens, bad words,
+ * allowed | ... | entry, new tokens, new blocks, mask | ... output  header | result |
+ * position, logprobs | position, logprobs | ... result ...
  *
  * The encoder is written once over a cursor that either counts or writes, so that the two
  * can't disagree.  The decoder takes parts off the front and never reads what it has not
@@ -27,7 +27,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are used in pl
 enum {
     STEP_MAGIC = 0x50545343,   /* "CSTP" */
     OUTPUT_MAGIC = 0x54554f43, /* "COUT" */
-    STEP_VERSION = 1,
+    STEP_VERSION = 4,
     PART_BYTES = 8,
 };
 
@@ -60,9 +60,11 @@ struct request_record {
     float repetition_penalty;
     float presence_penalty;
     float frequency_penalty;
-    uint32_t zero;
+    uint32_t n_bad_word_ids;
+    uint32_t n_allowed_words;
+    uint32_t n_logprob_token_ids;
 };
-_Static_assert(sizeof(struct request_record) == 80, "wire layout");
+_Static_assert(sizeof(struct request_record) == 88, "wire layout");
 
 struct entry_record {
     uint32_t slot;
@@ -71,8 +73,10 @@ struct entry_record {
     uint32_t n_scheduled_tokens;
     uint32_t n_new_tokens;
     uint32_t n_new_blocks;
+    uint32_t n_mask_words;
+    uint32_t zero;
 };
-_Static_assert(sizeof(struct entry_record) == 24, "wire layout");
+_Static_assert(sizeof(struct entry_record) == 32, "wire layout");
 
 struct output_header {
     uint32_t magic;
@@ -137,12 +141,20 @@ static void put_request(struct cursor *cursor, const cohort_step_request *reques
         .repetition_penalty = sampling->repetition_penalty,
         .presence_penalty = sampling->presence_penalty,
         .frequency_penalty = sampling->frequency_penalty,
+        .n_bad_word_ids = sampling->n_bad_word_ids,
+        .n_allowed_words = sampling->n_allowed_words,
+        .n_logprob_token_ids = sampling->n_logprob_token_ids,
     };
     put(cursor, &record, sizeof record);
     put(cursor, request->tokens, request->n_tokens * sizeof *request->tokens);
     put(cursor, sampling->bias, sampling->n_bias * sizeof *sampling->bias);
     put(cursor, sampling->stop_tokens,
         sampling->n_stop_tokens * sizeof *sampling->stop_tokens);
+    put(cursor, sampling->bad_word_ids,
+        sampling->n_bad_word_ids * sizeof *sampling->bad_word_ids);
+    put(cursor, sampling->allowed, sampling->n_allowed_words * sizeof *sampling->allowed);
+    put(cursor, sampling->logprob_token_ids,
+        sampling->n_logprob_token_ids * sizeof *sampling->logprob_token_ids);
 }
 
 static void put_entry(struct cursor *cursor, const cohort_step_entry *entry) {
@@ -153,10 +165,12 @@ static void put_entry(struct cursor *cursor, const cohort_step_entry *entry) {
         .n_scheduled_tokens = entry->n_scheduled_tokens,
         .n_new_tokens = entry->n_new_tokens,
         .n_new_blocks = entry->n_new_blocks,
+        .n_mask_words = entry->n_mask_words,
     };
     put(cursor, &record, sizeof record);
     put(cursor, entry->new_tokens, entry->n_new_tokens * sizeof *entry->new_tokens);
     put(cursor, entry->new_blocks, entry->n_new_blocks * sizeof *entry->new_blocks);
+    put(cursor, entry->mask, entry->n_mask_words * sizeof *entry->mask);
 }
 
 static void put_step(struct cursor *cursor, const cohort_step *step) {
@@ -173,6 +187,25 @@ static void put_step(struct cursor *cursor, const cohort_step *step) {
         put_request(cursor, &step->requests[i]);
     for (uint32_t i = 0; i < step->n_entries; i++)
         put_entry(cursor, &step->entries[i]);
+}
+
+size_t cohort_step_request_bytes(const cohort_step_request *request) {
+    struct cursor cursor = {0};
+    put_request(&cursor, request);
+    return cursor.size_bytes;
+}
+
+static size_t padded(size_t size_bytes) {
+    return (size_bytes + PART_BYTES - 1) / PART_BYTES * PART_BYTES;
+}
+
+size_t cohort_step_entries_bytes(uint32_t n_entries, uint32_t n_blocks,
+                                 uint32_t n_mask_words) {
+    /* A token and the blocks of an entry are padded by less than a part each. */
+    size_t entry_bytes = sizeof(struct entry_record) + 2 * PART_BYTES +
+                         padded(n_mask_words * sizeof(uint32_t));
+    return sizeof(struct step_header) + padded(n_entries * sizeof(uint32_t)) +
+           n_entries * entry_bytes + n_blocks * sizeof(int32_t);
 }
 
 size_t cohort_step_encoded_bytes(const cohort_step *step) {
@@ -224,6 +257,13 @@ static void put_output(struct cursor *cursor, const cohort_step_output *output) 
     }
 }
 
+size_t cohort_step_results_bytes(uint32_t n_results, uint32_t n_positions,
+                                 uint32_t n_logprobs) {
+    size_t entries_bytes = ((size_t)n_logprobs + 1) * sizeof(cohort_token_logprob);
+    return sizeof(struct output_header) + n_results * sizeof(struct result_record) +
+           n_positions * (sizeof(struct position_record) + padded(entries_bytes));
+}
+
 size_t cohort_step_output_encoded_bytes(const cohort_step_output *output) {
     struct cursor cursor = {0};
     put_output(&cursor, output);
@@ -247,16 +287,15 @@ struct message {
 static const void *take(struct message *message, size_t item_bytes, uint32_t count,
                         const char *what) {
     /* 32 bits times the size of a record: no overflow. */
-    size_t size_bytes = item_bytes * count;
-    size_t padded = (size_bytes + PART_BYTES - 1) / PART_BYTES * PART_BYTES;
-    if (padded > message->left_bytes) {
+    size_t size_bytes = padded(item_bytes * count);
+    if (size_bytes > message->left_bytes) {
         COHORT_FAIL(COHORT_E_PROTOCOL, "%u %s need %zu bytes, the message has %zu left",
-                    count, what, padded, message->left_bytes);
+                    count, what, size_bytes, message->left_bytes);
         return NULL;
     }
     const void *part = message->at;
-    message->at += padded;
-    message->left_bytes -= padded;
+    message->at += size_bytes;
+    message->left_bytes -= size_bytes;
     return part;
 }
 
@@ -312,6 +351,7 @@ static cohort_status check_sampling(const struct request_record *record) {
         {"n_prompt_logprobs", record->n_prompt_logprobs, -1, COHORT_MAX_LOGPROBS},
         {"n_bias", record->n_bias, 0, COHORT_MAX_LOGIT_BIAS},
         {"n_stop_tokens", record->n_stop_tokens, 0, COHORT_MAX_STOP_TOKENS},
+        {"n_bad_word_ids", record->n_bad_word_ids, 0, COHORT_MAX_BAD_WORD_IDS},
         {"n_prompt_tokens", record->n_prompt_tokens, 0, record->n_tokens},
         {"n_tokens", record->n_tokens, 1, INT32_MAX},
         {"temperature", (double)record->temperature, 0, 1e6},
@@ -327,7 +367,51 @@ static cohort_status check_sampling(const struct request_record *record) {
             return COHORT_FAIL(COHORT_E_PROTOCOL, "%s of request %llu is %g",
                                ranges[i].name, (unsigned long long)record->request_id,
                                ranges[i].value);
+    if (record->n_logprob_token_ids &&
+        (int64_t)record->n_logprob_token_ids != record->n_logprobs)
+        return COHORT_FAIL(COHORT_E_PROTOCOL,
+                           "n_logprobs of request %llu is %d, of %u token ids",
+                           (unsigned long long)record->request_id, record->n_logprobs,
+                           record->n_logprob_token_ids);
     return COHORT_OK;
+}
+
+/* Each has as many tokens as it says, and one at least. */
+static cohort_status check_words(const cohort_sampling_params *sampling) {
+    for (uint32_t i = 0; i < sampling->n_bad_word_ids;) {
+        int32_t n = sampling->bad_word_ids[i++];
+        if (n < 1 || (uint32_t)n > sampling->n_bad_word_ids - i)
+            return COHORT_FAIL(COHORT_E_PROTOCOL, "a bad word of %d tokens", n);
+        i += (uint32_t)n;
+    }
+    return COHORT_OK;
+}
+
+static cohort_status take_lists(struct message *message, cohort_step_request *out) {
+    cohort_sampling_params *sampling = &out->sampling;
+    if (!(out->tokens = take(message, sizeof *out->tokens, out->n_tokens, "tokens")))
+        return COHORT_E_PROTOCOL;
+    if (!(sampling->bias =
+              take(message, sizeof *sampling->bias, sampling->n_bias, "bias")))
+        return COHORT_E_PROTOCOL;
+    if (!(sampling->stop_tokens = take(message, sizeof *sampling->stop_tokens,
+                                       sampling->n_stop_tokens, "stop tokens")))
+        return COHORT_E_PROTOCOL;
+    if (!(sampling->bad_word_ids = take(message, sizeof *sampling->bad_word_ids,
+                                        sampling->n_bad_word_ids, "bad words")))
+        return COHORT_E_PROTOCOL;
+    if (!(sampling->allowed = take(message, sizeof *sampling->allowed,
+                                   sampling->n_allowed_words, "allowed tokens")))
+        return COHORT_E_PROTOCOL;
+    if (!(sampling->logprob_token_ids =
+              take(message, sizeof *sampling->logprob_token_ids,
+                   sampling->n_logprob_token_ids, "logprob tokens")))
+        return COHORT_E_PROTOCOL;
+    for (uint32_t i = 0; i < sampling->n_bias; i++)
+        if (!isfinite(sampling->bias[i].bias))
+            return COHORT_FAIL(COHORT_E_PROTOCOL, "bias of token %d is not a number",
+                               sampling->bias[i].token_id);
+    return check_words(sampling);
 }
 
 static cohort_status take_request(struct message *message, cohort_step_request *out) {
@@ -354,22 +438,12 @@ static cohort_status take_request(struct message *message, cohort_step_request *
                 .n_prompt_logprobs = record->n_prompt_logprobs,
                 .n_bias = record->n_bias,
                 .n_stop_tokens = record->n_stop_tokens,
+                .n_bad_word_ids = record->n_bad_word_ids,
+                .n_allowed_words = record->n_allowed_words,
+                .n_logprob_token_ids = record->n_logprob_token_ids,
             },
     };
-    cohort_sampling_params *sampling = &out->sampling;
-    if (!(out->tokens = take(message, sizeof *out->tokens, out->n_tokens, "tokens")))
-        return COHORT_E_PROTOCOL;
-    if (!(sampling->bias =
-              take(message, sizeof *sampling->bias, sampling->n_bias, "bias")))
-        return COHORT_E_PROTOCOL;
-    if (!(sampling->stop_tokens = take(message, sizeof *sampling->stop_tokens,
-                                       sampling->n_stop_tokens, "stop tokens")))
-        return COHORT_E_PROTOCOL;
-    for (uint32_t i = 0; i < sampling->n_bias; i++)
-        if (!isfinite(sampling->bias[i].bias))
-            return COHORT_FAIL(COHORT_E_PROTOCOL, "bias of token %d is not a number",
-                               sampling->bias[i].token_id);
-    return COHORT_OK;
+    return take_lists(message, out);
 }
 
 static cohort_status take_entry(struct message *message, cohort_step_entry *out) {
@@ -382,6 +456,7 @@ static cohort_status take_entry(struct message *message, cohort_step_entry *out)
         .n_scheduled_tokens = record->n_scheduled_tokens,
         .n_new_tokens = record->n_new_tokens,
         .n_new_blocks = record->n_new_blocks,
+        .n_mask_words = record->n_mask_words,
     };
     if (out->flags & ~(uint32_t)COHORT_ENTRY_SAMPLE)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "flags of an entry are %x", out->flags);
@@ -395,6 +470,8 @@ static cohort_status take_entry(struct message *message, cohort_step_entry *out)
         return COHORT_E_PROTOCOL;
     if (!(out->new_blocks =
               take(message, sizeof *out->new_blocks, out->n_new_blocks, "new blocks")))
+        return COHORT_E_PROTOCOL;
+    if (!(out->mask = take(message, sizeof *out->mask, out->n_mask_words, "mask words")))
         return COHORT_E_PROTOCOL;
     return COHORT_OK;
 }

@@ -39,6 +39,8 @@ typedef struct cohort_step_entry {
     uint32_t n_new_blocks;       /* appended to the slot's block table first */
     const int32_t *new_tokens;
     const int32_t *new_blocks;
+    uint32_t n_mask_words; /* 0: any token may be sampled */
+    const uint32_t *mask;  /* else those whose bit is set: id % 32 of word id / 32 */
 } cohort_step_entry;
 
 typedef struct cohort_step {
@@ -78,6 +80,12 @@ typedef struct cohort_step_output_view {
 } cohort_step_output_view;
 
 size_t cohort_step_encoded_bytes(const cohort_step *step);
+/* Its part of the message; arrays are not read. */
+size_t cohort_step_request_bytes(const cohort_step_request *request);
+/* At most, of a step without requests: each entry with a token, a mask and its share of
+ * n_blocks, and as many slots to forget. */
+size_t cohort_step_entries_bytes(uint32_t n_entries, uint32_t n_blocks,
+                                 uint32_t n_mask_words);
 /* Writes exactly cohort_step_encoded_bytes(step) to an 8-byte aligned buffer. */
 void cohort_step_encode(const cohort_step *step, void *out_bytes);
 /* bytes must be 8-byte aligned and outlive the view. */
@@ -86,6 +94,9 @@ cohort_status cohort_step_decode(const void *bytes, size_t size_bytes,
 void cohort_step_view_deinit(cohort_step_view *view);
 
 size_t cohort_step_output_encoded_bytes(const cohort_step_output *output);
+/* At most, of so many results and positions with n_logprobs beside the token's own. */
+size_t cohort_step_results_bytes(uint32_t n_results, uint32_t n_positions,
+                                 uint32_t n_logprobs);
 void cohort_step_output_encode(const cohort_step_output *output, void *out_bytes);
 cohort_status cohort_step_output_decode(const void *bytes, size_t size_bytes,
                                         cohort_step_output_view *out_view);

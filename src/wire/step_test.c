@@ -20,6 +20,10 @@ static const int32_t fresh[] = {42};
 static const int32_t blocks[] = {9, 8, 1};
 static const uint32_t finished[] = {3, 1, 6};
 
+static const int32_t bad_words[] = {1, 7, 2, 7, 8};
+static const int32_t wanted[] = {5, 4, 3, 2, 1};
+static const uint32_t allowed[] = {0xfffffffe, 3};
+
 static const cohort_step_request requests[] = {
     {
         .request_id = UINT64_C(0x123456789abcdef0),
@@ -42,8 +46,14 @@ static const cohort_step_request requests[] = {
                 .n_prompt_logprobs = 0,
                 .n_bias = 3,
                 .n_stop_tokens = 1,
+                .n_bad_word_ids = 5,
+                .n_allowed_words = 2,
+                .n_logprob_token_ids = 5,
                 .bias = bias,
                 .stop_tokens = stops,
+                .bad_word_ids = bad_words,
+                .allowed = allowed,
+                .logprob_token_ids = wanted,
             },
     },
     {
@@ -58,6 +68,7 @@ static const cohort_step_request requests[] = {
                      .n_prompt_logprobs = -1},
     },
 };
+static const uint32_t mask[] = {UINT32_MAX, 0, 0x80000001};
 static const cohort_step_entry entries[] = {
     {.slot = 2,
      .flags = COHORT_ENTRY_SAMPLE,
@@ -68,7 +79,9 @@ static const cohort_step_entry entries[] = {
      .n_computed_tokens = 31,
      .n_scheduled_tokens = 1,
      .n_new_tokens = 1,
-     .new_tokens = fresh},
+     .new_tokens = fresh,
+     .n_mask_words = 3,
+     .mask = mask},
 };
 static const cohort_step step = {.n_finished = 3,
                                  .n_requests = 2,
@@ -130,13 +143,19 @@ static void step_comes_back_as_it_went(void **state) {
         if (b.sampling.n_stop_tokens)
             assert_memory_equal(a.sampling.stop_tokens, b.sampling.stop_tokens,
                                 b.sampling.n_stop_tokens * sizeof *stops);
+        if (b.sampling.n_bad_word_ids)
+            assert_memory_equal(a.sampling.bad_word_ids, bad_words, sizeof bad_words);
+        if (b.sampling.n_logprob_token_ids)
+            assert_memory_equal(a.sampling.logprob_token_ids, wanted, sizeof wanted);
+        if (b.sampling.n_allowed_words)
+            assert_memory_equal(a.sampling.allowed, allowed, sizeof allowed);
         assert_int_equal(a.request_id, b.request_id);
         assert_int_equal(a.slot, b.slot);
         assert_int_equal(a.n_prompt_tokens, b.n_prompt_tokens);
-        /* With the pointers out of the way, every other field is compared. */
-        a.sampling.bias = b.sampling.bias;
-        a.sampling.stop_tokens = b.sampling.stop_tokens;
-        assert_memory_equal(&a.sampling, &b.sampling, sizeof a.sampling);
+        /* All before the pointers, and the hole in front of them. */
+        assert_memory_equal(&a.sampling, &b.sampling,
+                            offsetof(cohort_sampling_params, n_logprob_token_ids) +
+                                sizeof a.sampling.n_logprob_token_ids);
     }
     assert_int_equal(got->n_entries, 2);
     for (uint32_t i = 0; i < 2; i++) {
@@ -145,12 +164,28 @@ static void step_comes_back_as_it_went(void **state) {
             assert_memory_equal(a.new_tokens, b.new_tokens, b.n_new_tokens * 4);
         if (b.n_new_blocks)
             assert_memory_equal(a.new_blocks, b.new_blocks, b.n_new_blocks * 4);
+        if (b.n_mask_words) assert_memory_equal(a.mask, b.mask, b.n_mask_words * 4);
+        a.mask = b.mask;
         a.new_tokens = b.new_tokens;
         a.new_blocks = b.new_blocks;
         assert_memory_equal(&a, &b, sizeof a);
     }
     cohort_step_view_deinit(&view);
     free(bytes);
+}
+
+static void sizes_are_known_beforehand(void **state) {
+    (void)state;
+    cohort_step bare = step;
+    bare.n_requests = 0;
+    size_t bare_bytes = cohort_step_encoded_bytes(&bare);
+    assert_int_equal(cohort_step_encoded_bytes(&step) - bare_bytes,
+                     cohort_step_request_bytes(&requests[0]) +
+                         cohort_step_request_bytes(&requests[1]));
+    size_t most = cohort_step_entries_bytes(3, 3, 3);
+    assert_in_range(bare_bytes, most / 2, most);
+    most = cohort_step_results_bytes(2, 2, 2);
+    assert_in_range(cohort_step_output_encoded_bytes(&output), most / 2, most);
 }
 
 static void output_comes_back_as_it_went(void **state) {
@@ -284,6 +319,18 @@ static void values_out_of_range_are_refused_by_name(void **state) {
     request.sampling.n_bias = 1;
     request.sampling.bias = &infinite;
     refuse(request, "bias");
+    request = requests[1];
+    request.sampling.n_logprobs = 4;
+    request.sampling.n_logprob_token_ids = 5;
+    request.sampling.logprob_token_ids = wanted;
+    refuse(request, "n_logprobs");
+    static const int32_t words[][3] = {{3, 1, 1}, {1, 1, 1}, {0, 1, 1}, {-1, 1, 1}};
+    for (size_t i = 0; i < 4; i++) {
+        request = requests[1];
+        request.sampling.n_bad_word_ids = 3;
+        request.sampling.bad_word_ids = words[i];
+        refuse(request, "bad word");
+    }
 }
 
 static void other_messages_and_versions_are_refused(void **state) {
@@ -321,6 +368,7 @@ static void storage_is_kept_between_messages(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(step_comes_back_as_it_went),
+        cmocka_unit_test(sizes_are_known_beforehand),
         cmocka_unit_test(output_comes_back_as_it_went),
         cmocka_unit_test(empty_messages_are_messages),
         cmocka_unit_test(every_cut_is_refused),

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -29,7 +30,10 @@ enum { N_SIGNALS = sizeof signals / sizeof *signals };
 
 static struct sigaction before[N_SIGNALS];
 static char stack[STACK_BYTES];
-static cohort_counters_row *own_row;
+static cohort_counters_row *_Atomic own_row; /* NULL: not installed */
+static bool awaits_exit;                     /* on_exit cannot be taken back */
+static pid_t own_pid;                        /* a forked child has our handlers, too */
+static stack_t stack_before;
 static uintptr_t module_base;
 static int link_fd = -1;
 
@@ -40,35 +44,46 @@ static struct {
     cohort_frame_row body;
 } __attribute__((packed)) message;
 
-static void note_frames(void) {
+static void note_frames(cohort_counters_row *row) {
     void *frames[MAX_FRAMES];
     int n = backtrace(frames, MAX_FRAMES);
     int32_t kept = 0;
     for (int i = 0; i < n && kept < COHORT_CRASH_FRAMES; i++) {
         uintptr_t at = (uintptr_t)frames[i];
         if (at < module_base || at - module_base > MAX_MODULE_BYTES) continue;
-        own_row->crash_frames[kept++] = at - module_base;
+        row->crash_frames[kept++] = at - module_base;
     }
 }
 
-static void send_row(void) {
+static void send_row(const cohort_counters_row *row) {
+    if (link_fd < 0) return;
     message.body.sent_ns = cohort_clock_ns();
-    memcpy(&message.body.row, own_row, sizeof message.body.row);
+    memcpy(&message.body.row, row, sizeof message.body.row);
     ssize_t ignored =
         send(link_fd, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)ignored;
 }
 
 static void on_crash(int number) {
-    if (!own_row->crash_signal) {
-        note_frames();
+    cohort_counters_row *row = own_row;
+    if (row && own_pid == getpid() && !row->crash_signal) {
+        note_frames(row);
         /* Release: the driver that sees the signal sees the frames. */
-        atomic_store_explicit(&own_row->crash_signal, number, memory_order_release);
-        if (link_fd >= 0) send_row();
+        atomic_store_explicit(&row->crash_signal, number, memory_order_release);
+        send_row(row);
     }
     for (int i = 0; i < N_SIGNALS; i++)
         if (signals[i] == number) sigaction(number, &before[i], NULL);
     raise(number); /* blocked until we return */
+}
+
+/* A library that gives up calls exit() behind everybody's back. */
+static void on_exit_called(int status, void *unused) {
+    cohort_counters_row *row = own_row;
+    (void)unused;
+    if (!row || own_pid != getpid()) return;
+    atomic_store_explicit(&row->exited, 1U + (uint8_t)status, memory_order_release);
+    send_row(row);
 }
 
 static uintptr_t find_module(void) {
@@ -91,11 +106,22 @@ void cohort_last_words_install(cohort_counters_row *row, int fd, int32_t rank,
                           .body_bytes = sizeof message.body};
     backtrace(frames, MAX_FRAMES);
     own_row = row;
+    own_pid = getpid();
     link_fd = fd;
     module_base = find_module();
     message.size_bytes = sizeof message - sizeof message.size_bytes;
     cohort_frame_encode_prefix(&frame, message.header);
-    sigaltstack(&own, NULL);
+    sigaltstack(&own, &stack_before);
     for (int i = 0; i < N_SIGNALS; i++)
         sigaction(signals[i], &action, &before[i]);
+    if (!awaits_exit) awaits_exit = !on_exit(on_exit_called, NULL);
+}
+
+void cohort_last_words_uninstall(void) {
+    if (!own_row) return;
+    for (int i = 0; i < N_SIGNALS; i++)
+        sigaction(signals[i], &before[i], NULL);
+    sigaltstack(&stack_before, NULL);
+    own_row = NULL;
+    link_fd = -1;
 }

@@ -2,6 +2,7 @@
 #include "worker/runner.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "model/model.h"
 #include "model/sample.h"
 #include "wire/step.h"
+#include "worker/memory.h"
 #include "worker/threads.h"
 #include "worker/worker.h"
 
@@ -37,6 +39,9 @@ struct slot {
     cohort_sampling_params sampling; /* points to the arrays below */
     cohort_token_bias bias[COHORT_MAX_LOGIT_BIAS];
     int32_t stop_tokens[COHORT_MAX_STOP_TOKENS];
+    int32_t bad_word_ids[COHORT_MAX_BAD_WORD_IDS];
+    int32_t logprob_token_ids[COHORT_MAX_LOGPROBS];
+    uint32_t *allowed; /* a bit for each token of the vocabulary; NULL: not needed yet */
 };
 
 struct runner {
@@ -191,8 +196,10 @@ static cohort_status runner_open(const cohort_worker_info *info, void **out_cont
 static void runner_close(void *context) {
     struct runner *runner = context;
     if (!runner) return;
-    for (int32_t i = 0; runner->slots && i < runner->max_num_seqs; i++)
+    for (int32_t i = 0; runner->slots && i < runner->max_num_seqs; i++) {
         free(runner->slots[i].tokens);
+        free(runner->slots[i].allowed);
+    }
     free(runner->slots);
     free(runner->block_tables);
     free(runner->token_ids);
@@ -209,12 +216,13 @@ static void runner_close(void *context) {
 }
 
 /* Shards are what vLLM's progress bar counts; each call is a sign of life besides. */
-static void loading(void *user_data, int32_t shard, int32_t n_shards, size_t done_bytes,
-                    size_t total_bytes) {
+static cohort_status loading(void *user_data, int32_t shard, int32_t n_shards,
+                             size_t done_bytes, size_t total_bytes) {
     struct runner *runner = user_data;
     (void)done_bytes;
     (void)total_bytes;
     cohort_worker_progress(runner->info->worker, (uint64_t)shard, (uint64_t)n_shards);
+    return cohort_worker_check(runner->info->worker);
 }
 
 static cohort_status runner_load(void *context) {
@@ -230,24 +238,13 @@ static cohort_status runner_load(void *context) {
 
 /* ---- the KV cache ------------------------------------------------------------------ */
 
-/* What the kernel thinks it can hand out without swapping. */
-static uint64_t host_available_bytes(void) {
-    unsigned long long kib = 0;
-    char line[128];
-    FILE *file = fopen("/proc/meminfo", "re");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
-    if (file) fclose(file);
-    return kib * 1024;
-}
-
 /* Half of what is free, shared among the ranks of the host, and never more than vLLM's
  * CPU backend takes by default. */
 static uint64_t cache_bytes(const struct runner *runner) {
     const uint64_t most = UINT64_C(4) << 30;
     if (runner->kv_cache_memory_bytes) return runner->kv_cache_memory_bytes;
     uint64_t share =
-        host_available_bytes() / 2 / (uint64_t)runner->info->local_world_size;
+        cohort_memory_available_bytes() / 2 / (uint64_t)runner->info->local_world_size;
     return share < most ? share : most;
 }
 
@@ -344,6 +341,20 @@ static cohort_status append_blocks(struct runner *runner, struct slot *slot,
     return COHORT_OK;
 }
 
+static cohort_status take_allowed(struct runner *runner, struct slot *slot,
+                                  const cohort_sampling_params *sampling) {
+    size_t n_words = ((size_t)runner->vocab_size + 31) / 32;
+    if (sampling->n_allowed_words == 0) return COHORT_OK;
+    if (sampling->n_allowed_words > n_words)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "%u words of allowed tokens, for %zu",
+                           sampling->n_allowed_words, n_words);
+    if (!slot->allowed) slot->allowed = malloc(n_words * sizeof *slot->allowed);
+    if (!slot->allowed) return COHORT_FAIL(COHORT_E_NOMEM, "allowed tokens");
+    memcpy(slot->allowed, sampling->allowed,
+           sampling->n_allowed_words * sizeof *slot->allowed);
+    return COHORT_OK;
+}
+
 static cohort_status take_request(struct runner *runner,
                                   const cohort_step_request *request) {
     struct slot *slot = slot_of(runner, request->slot, false);
@@ -360,8 +371,18 @@ static cohort_status take_request(struct runner *runner,
     if (slot->sampling.n_stop_tokens)
         memcpy(slot->stop_tokens, request->sampling.stop_tokens,
                slot->sampling.n_stop_tokens * sizeof *slot->stop_tokens);
+    if (slot->sampling.n_bad_word_ids)
+        memcpy(slot->bad_word_ids, request->sampling.bad_word_ids,
+               slot->sampling.n_bad_word_ids * sizeof *slot->bad_word_ids);
+    if (slot->sampling.n_logprob_token_ids)
+        memcpy(slot->logprob_token_ids, request->sampling.logprob_token_ids,
+               slot->sampling.n_logprob_token_ids * sizeof *slot->logprob_token_ids);
+    COHORT_TRY(take_allowed(runner, slot, &request->sampling));
     slot->sampling.bias = slot->bias;
     slot->sampling.stop_tokens = slot->stop_tokens;
+    slot->sampling.bad_word_ids = slot->bad_word_ids;
+    slot->sampling.allowed = slot->allowed;
+    slot->sampling.logprob_token_ids = slot->logprob_token_ids;
     return append_tokens(runner, slot, request->tokens, request->n_tokens);
 }
 
@@ -475,6 +496,53 @@ static cohort_token_logprob *add_position(struct runner *runner,
     return entries;
 }
 
+static bool mask_has(const cohort_step_entry *entry, int32_t token) {
+    return token >= 0 && (uint32_t)token / 32 < entry->n_mask_words &&
+           entry->mask[token / 32] >> token % 32 & 1;
+}
+
+/* Tokens that may not come next become impossible, before anything else looks at them
+ * (vLLM's apply_grammar_bitmask). */
+static void apply_mask(const cohort_step_entry *entry, int32_t vocab_size,
+                       float *logits) {
+    for (int32_t begin = 0; begin < vocab_size; begin += 32) {
+        uint32_t word = (uint32_t)begin / 32;
+        uint32_t bits = word < entry->n_mask_words ? entry->mask[word] : 0;
+        int32_t end = vocab_size - begin < 32 ? vocab_size : begin + 32;
+        for (int32_t i = begin; i < end && bits != UINT32_MAX; i++)
+            if (!(bits >> (i - begin) & 1)) logits[i] = -INFINITY;
+    }
+}
+
+/* min_tokens keeps stop tokens away, but not where the mask has nothing else. */
+static bool allows_only_stops(const cohort_step_entry *entry,
+                              const cohort_sampling_params *sampling) {
+    uint32_t n_allowed = 0, n_stops = 0;
+    for (uint32_t i = 0; i < entry->n_mask_words; i++)
+        n_allowed += (uint32_t)__builtin_popcount(entry->mask[i]);
+    if (n_allowed > sampling->n_stop_tokens) return false;
+    for (uint32_t i = 0; i < sampling->n_stop_tokens; i++) {
+        bool is_first = true;
+        for (uint32_t j = 0; j < i; j++)
+            is_first = is_first && sampling->stop_tokens[j] != sampling->stop_tokens[i];
+        n_stops += is_first && mask_has(entry, sampling->stop_tokens[i]);
+    }
+    return n_allowed == n_stops;
+}
+
+static int32_t sample_row(struct runner *runner, const struct slot *slot,
+                          const cohort_step_entry *entry, int32_t n_tokens, float *logits,
+                          cohort_token_logprob *logprobs) {
+    cohort_sampling_params sampling = slot->sampling;
+    if (entry->n_mask_words) {
+        apply_mask(entry, runner->vocab_size, logits);
+        if (sampling.min_tokens > 0 && allows_only_stops(entry, &sampling))
+            sampling.n_stop_tokens = 0;
+    }
+    return cohort_sample(runner->sampler, &sampling, slot->tokens, n_tokens,
+                         slot->n_prompt_tokens, logits, logprobs);
+}
+
 static cohort_status take_row(struct runner *runner, uint32_t index, int32_t token,
                               float *logits) {
     const cohort_step_entry *entry = &runner->view.step.entries[index];
@@ -495,8 +563,7 @@ static cohort_status take_row(struct runner *runner, uint32_t index, int32_t tok
         sampling->n_logprobs < 0
             ? NULL
             : add_position(runner, result, next, sampling->n_logprobs);
-    result->token_id = cohort_sample(runner->sampler, sampling, slot->tokens, next,
-                                     slot->n_prompt_tokens, logits, logprobs);
+    result->token_id = sample_row(runner, slot, entry, next, logits, logprobs);
     if (result->token_id < 0)
         return COHORT_FAIL(COHORT_E_DEVICE,
                            "the logits of request %llu at position %d are not numbers",

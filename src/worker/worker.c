@@ -18,6 +18,7 @@
 #include "cohort/queue.h"
 #include "link/link.h"
 #include "wire/frame.h"
+#include "worker/extension.h"
 #include "worker/last_words.h"
 
 /* Design notes.
@@ -77,6 +78,7 @@ struct cohort_worker {
     uint8_t *configure; /* the frame that info.config points into */
     const char *config[COHORT_CONFIG_MAX_PAIRS + 1];
     cohort_frame_configure settings;
+    cohort_extension extension;
     void *context;
     uint8_t *reply;                      /* prefix and reply */
     char doing[COHORT_METHOD_CHARS + 1]; /* phase or method, for errors */
@@ -296,6 +298,12 @@ static bool is_stopping(cohort_worker *worker) {
     return result;
 }
 
+cohort_status cohort_worker_check(cohort_worker *worker) {
+    COHORT_TRY(check_poison(worker));
+    if (is_stopping(worker)) return COHORT_FAIL(COHORT_E_CLOSED, "stopped by the driver");
+    return COHORT_OK;
+}
+
 /* Waits for the next phase frame: COHORT_E_CLOSED when the driver says stop instead.  The
  * caller frees *out_bytes, which the frame points into. */
 static cohort_status await_phase(cohort_worker *worker, cohort_frame_kind kind,
@@ -309,8 +317,7 @@ static cohort_status await_phase(cohort_worker *worker, cohort_frame_kind kind,
     pthread_mutex_unlock(&worker->lock);
     *out_bytes = mail;
     if (!mail) {
-        COHORT_TRY(check_poison(worker));
-        return COHORT_FAIL(COHORT_E_CLOSED, "stopped by the driver");
+        return cohort_worker_check(worker);
     }
     COHORT_TRY(cohort_frame_decode(mail, mail_bytes, out_frame));
     if (out_frame->kind != kind)
@@ -496,6 +503,17 @@ static cohort_status connect_all(cohort_worker *worker) {
     return send_control(worker, (cohort_frame){.kind = COHORT_FRAME_CONNECTED});
 }
 
+static bool is_own_method(cohort_worker *worker, const char *name);
+
+/* Before the model: it may be there to prepare the process for it. */
+static cohort_status extend(cohort_worker *worker) {
+    const char *spec = cohort_worker_config(&worker->info, COHORT_EXTENSION_KEY);
+    worker->extension.worker = worker;
+    worker->extension.is_taken = is_own_method;
+    if (!spec) return COHORT_OK;
+    return cohort_extension_load(&worker->extension, spec, &worker->info);
+}
+
 static cohort_status load(cohort_worker *worker) {
     uint8_t *bytes = NULL;
     cohort_frame frame;
@@ -503,6 +521,7 @@ static cohort_status load(cohort_worker *worker) {
     free(bytes);
     COHORT_TRY(status);
     set_phase(worker, COHORT_RANK_LOAD, 0);
+    COHORT_TRY(extend(worker));
     COHORT_TRY(worker->options->ops->open(&worker->info, &worker->context));
     COHORT_TRY(worker->options->ops->load(worker->context));
     set_phase(worker, COHORT_RANK_IDLE, 0);
@@ -535,12 +554,18 @@ static cohort_status call_echo(void *context, const void *payload, size_t size_b
 static const cohort_worker_method built_in[] = {
     {"noop", call_noop}, {"echo", call_echo}, {"check_health", call_noop}, {NULL, NULL}};
 
-/* What a driver can make a worker do is in two tables and nowhere else (R43). */
+/* What a driver can make a worker do is in these tables, and in the extension that the
+ * user named (R43). */
 static cohort_worker_call find_method(const cohort_worker_method *methods,
                                       const char *name) {
     for (; methods && methods->name; methods++)
         if (!strcmp(methods->name, name)) return methods->call;
     return NULL;
+}
+
+static bool is_own_method(cohort_worker *worker, const char *name) {
+    return find_method(built_in, name) ||
+           find_method(worker->options->ops->methods, name);
 }
 
 static cohort_status run_call(cohort_worker *worker, const cohort_frame *frame,
@@ -550,6 +575,9 @@ static cohort_status run_call(cohort_worker *worker, const cohort_frame *frame,
                                              frame->body_bytes, reply);
     cohort_worker_call call = find_method(built_in, frame->method);
     if (!call) call = find_method(worker->options->ops->methods, frame->method);
+    const cohort_extension_method *added =
+        call ? NULL : cohort_extension_find(&worker->extension, frame->method);
+    if (added) return cohort_extension_call(added, frame->body, frame->body_bytes, reply);
     if (!call)
         return COHORT_FAIL(COHORT_E_INVALID, "no method '%s' in this worker's table",
                            frame->method);
@@ -664,6 +692,7 @@ static cohort_status start(cohort_worker *worker) {
     int err = pthread_create(&worker->watcher, NULL, watcher_main, worker);
     if (err) return COHORT_FAIL_SYS(err, "starting the watcher thread");
     worker->has_watcher = true;
+    pthread_setname_np(worker->watcher, "cohort-watcher");
     return COHORT_OK;
 }
 
@@ -690,6 +719,7 @@ static void destroy(cohort_worker *worker) {
         if (write(worker->wake_fd, &one, sizeof one) < 0) abort(); /* an eventfd at 0 */
         pthread_join(worker->watcher, NULL);
     }
+    if (worker->options->owns_process) cohort_last_words_uninstall();
     if (worker->wake_fd >= 0) close(worker->wake_fd);
     if (worker->counters_fd >= 0) close(worker->counters_fd);
     if (worker->control)

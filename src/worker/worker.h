@@ -26,6 +26,7 @@
 #include "cohort/executor.h"
 #include "cohort/queue.h"
 #include "cohort/status.h"
+#include "cohort/worker.h"
 
 typedef struct cohort_worker cohort_worker;
 
@@ -48,21 +49,6 @@ typedef struct cohort_worker_info {
     cohort_worker *worker;     /* for the calls below */
 } cohort_worker_info;
 
-/* Where an operation writes its reply: at bytes, 8-byte aligned, up to capacity_bytes;
- * size_bytes is 0 at first. */
-typedef struct cohort_worker_reply {
-    uint8_t *bytes;
-    size_t capacity_bytes;
-    size_t size_bytes;
-} cohort_worker_reply;
-
-/* From a method, COHORT_E_INVALID means that the call is refused and nothing was done: it
- * fails the caller's call only.  Any other error, and every error of execute, fails the
- * rank and with it the executor. */
-typedef cohort_status (*cohort_worker_call)(void *context, const void *payload,
-                                            size_t size_bytes,
-                                            cohort_worker_reply *reply);
-
 typedef struct cohort_worker_method {
     const char *name; /* up to 63 characters */
     cohort_worker_call call;
@@ -73,10 +59,12 @@ struct cohort_worker_ops {
     cohort_status (*open)(const cohort_worker_info *info, void **out_context);
     /* May take long: reports itself with cohort_worker_progress. */
     cohort_status (*load)(void *context);
-    /* One step, on every rank; 8-byte aligned.  Only the output rank's reply is sent. */
+    /* One step, on every rank; 8-byte aligned.  Only the output rank's reply is sent, and
+     * every error fails the rank. */
     cohort_worker_call execute;
     /* What cohort_collective_rpc can reach besides noop, echo and check_health: this
-     * table and nothing else.  Ends with a NULL name; may be NULL. */
+     * table, what an extension adds (cohort/worker.h), and nothing else.  Ends with a
+     * NULL name; may be NULL. */
     const cohort_worker_method *methods;
     /* Accepts NULL and what a failed open left in out_context. */
     void (*close)(void *context);
@@ -87,6 +75,9 @@ const cohort_worker_ops *cohort_model_worker_ops(void);
 
 /* "I am alive, and this far": for load and long steps.  A few nanoseconds. */
 void cohort_worker_progress(cohort_worker *worker, uint64_t done, uint64_t total);
+/* COHORT_OK, or why the rank is to give up what it does: load asks now and then, because
+ * a thread cannot be killed. */
+cohort_status cohort_worker_check(cohort_worker *worker);
 /* Before and after waiting for another rank: world rank, or COHORT_RANK_LOCAL for nobody.
  * A hang is then blamed on the one that all wait for. */
 void cohort_worker_waits_for(cohort_worker *worker, int32_t rank);
@@ -99,6 +90,9 @@ const char *cohort_worker_config(const cohort_worker_info *info, const char *key
 cohort_queue_options cohort_worker_queue_options(const char *name,
                                                  size_t max_message_bytes,
                                                  int32_t reader_count);
+
+/* The pair of a configuration that names an extension, "LIB.so:SYMBOL". */
+#define COHORT_EXTENSION_KEY "worker_extension"
 
 typedef struct cohort_worker_options {
     int control_fd; /* one end of a socketpair; the worker's from here on */

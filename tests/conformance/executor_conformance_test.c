@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -653,7 +654,79 @@ static void r43_methods_come_from_a_table(void **state) {
     end(executor);
 }
 
+/* ---- extensions --------------------------------------------------------------- */
+
+#define EXTENSION COHORT_BUILD_DIR "/probe_extension.so"
+
+static cohort_status start_extended(void **state, const char *spec,
+                                    cohort_executor **out_executor) {
+    cohort_executor_options options = options_of(state, 2, 1);
+    options.worker_extension = spec;
+    return cohort_executor_start(&options, out_executor);
+}
+
+static void extension_adds_methods_to_every_rank(void **state) {
+    cohort_executor *executor = NULL;
+    assert_int_equal(start_extended(state, EXTENSION ":install", &executor), COHORT_OK);
+    cohort_future *future = call(executor, rpc_of("ext_where", NULL, 0));
+    assert_int_equal(cohort_future_reply_count(future), 2);
+    for (int32_t i = 0; i < 2; i++) {
+        int32_t rank;
+        const void *bytes;
+        size_t size;
+        cohort_future_reply(future, i, &rank, &bytes, &size);
+        assert_int_equal(size, 6);
+        assert_memory_equal(bytes, rank ? "rank 1" : "rank 0", 6);
+    }
+    cohort_future_destroy(future);
+    cohort_rpc refused = rpc_of("ext_refuse", NULL, 0);
+    assert_int_equal(cohort_collective_rpc(executor, &refused, patience(), NULL),
+                     COHORT_E_INVALID);
+    assert_says("not today");
+    assert_int_equal(cohort_executor_check_health(executor, patience()), COHORT_OK);
+    int32_t victim = 1;
+    cohort_rpc failing = rpc_of("ext_fail_mutely", &victim, sizeof victim);
+    assert_int_equal(cohort_collective_rpc(executor, &failing, patience(), NULL),
+                     COHORT_E_DEVICE);
+    assert_says("rank 1, ext_fail_mutely");
+    assert_says("did not say why");
+    end(executor);
+}
+
+static void extension_that_cannot_be_fails_the_start(void **state) {
+    static const struct {
+        const char *spec;
+        cohort_status status;
+        const char *said[2];
+    } cases[] = {
+        {EXTENSION ":install_on_0_only",
+         COHORT_E_DEVICE,
+         {"rank 1, load: no room for rank 1 of 2", "install_on_0_only"}},
+        {EXTENSION ":install_taken",
+         COHORT_E_INVALID,
+         {"'check_health' already", ", load"}},
+        {EXTENSION ":nothing", COHORT_E_INVALID, {"has no function 'nothing'", ", load"}},
+        {"/nowhere/it.so:f", COHORT_E_INVALID, {"/nowhere/it.so", "worker extension"}},
+        {"./no-such.so:f", COHORT_E_INVALID, {"/./no-such.so", "worker extension"}},
+        {"it.so", COHORT_E_INVALID, {"'it.so' is no LIB.so:SYMBOL", "worker extension"}},
+        {"it.so:", COHORT_E_INVALID, {"is no LIB.so:SYMBOL", "worker extension"}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cohort_executor *executor = NULL;
+        assert_int_equal(start_extended(state, cases[i].spec, &executor),
+                         cases[i].status);
+        assert_says(cases[i].said[0]);
+        assert_says(cases[i].said[1]);
+    }
+}
+
 /* ---- nothing is left ---------------------------------------------------------- */
+
+static void await_threads(int threads) {
+    int64_t until_ns = patience(); /* a joined thread leaves /proc a moment later */
+    while (count_entries("/proc/self/task") > threads && cohort_clock_ns() < until_ns)
+        usleep(1000);
+    assert_int_equal(count_entries("/proc/self/task"), threads);
+}
 
 /* A start that fails in any phase is unwound: no thread, process, socket or file. */
 static void r21_half_made_world_is_unwound(void **state) {
@@ -674,10 +747,53 @@ static void r21_half_made_world_is_unwound(void **state) {
         assert_int_equal(count_entries("/proc/self/fd"), fds);
         assert_int_equal(count_counters(), 0);
     }
-    int64_t until_ns = patience(); /* a joined thread leaves /proc a moment later */
-    while (count_entries("/proc/self/task") > threads && cohort_clock_ns() < until_ns)
-        usleep(1000);
-    assert_int_equal(count_entries("/proc/self/task"), threads);
+    await_threads(threads);
+}
+
+static void cancel(void *user_data, int32_t rank, uint64_t done, uint64_t total) {
+    (void)rank;
+    (void)done;
+    (void)total;
+    assert_int_equal(eventfd_write(*(int *)user_data, 1), 0);
+}
+
+/* While both ranks load, one of them for ever. */
+static void start_under_way_can_be_cancelled(void **state) {
+    const char *const config[] = {"fault=load:1:obey", NULL};
+    cohort_executor_options options = options_of(state, 2, 1);
+    cohort_executor *executor = NULL;
+    int fds = count_entries("/proc/self/fd");
+    int threads = count_entries("/proc/self/task");
+    int fd = eventfd(0, EFD_CLOEXEC);
+    options.config = config;
+    options.cancel_fd = fd;
+    options.on_progress = cancel;
+    options.user_data = &fd;
+    options.shutdown_timeout_ns = PATIENCE_MS * INT64_C(1000000);
+    assert_int_equal(cohort_executor_start(&options, &executor), COHORT_E_CANCELLED);
+    assert_null(executor);
+    assert_int_equal(cohort_last_error()->rank, COHORT_RANK_LOCAL);
+    assert_says("told to stop during load");
+    /* It stays so: the next is over before it begins. */
+    options.on_progress = NULL;
+    assert_int_equal(cohort_executor_start(&options, &executor), COHORT_E_CANCELLED);
+    assert_says("before any rank started");
+    close(fd);
+    assert_int_equal(count_entries("/proc/self/fd"), fds);
+    assert_int_equal(count_counters(), 0);
+    assert_false(has_children());
+    await_threads(threads);
+}
+
+static void started_executor_is_not_cancelled(void **state) {
+    cohort_executor_options options = options_of(state, 2, 1);
+    int fd = options.cancel_fd = eventfd(0, EFD_CLOEXEC);
+    cohort_executor *executor = start(&options);
+    assert_int_equal(eventfd_write(fd, 1), 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(cohort_executor_check_health(executor, patience()), COHORT_OK);
+    close(fd);
+    end(executor);
 }
 
 static void phase_that_takes_too_long_is_named(void **state) {
@@ -800,6 +916,10 @@ int main(int argc, char **argv) {
         ON_BOTH(r31_idle_executor_is_not_hung),
         ON_BOTH(r33_slow_worker_is_given_its_time),
         ON_BOTH(r43_methods_come_from_a_table),
+        ON_BOTH(extension_adds_methods_to_every_rank),
+        ON_BOTH(extension_that_cannot_be_fails_the_start),
+        ON_BOTH(start_under_way_can_be_cancelled),
+        ON_BOTH(started_executor_is_not_cancelled),
         ON_BOTH(phase_that_takes_too_long_is_named),
         ON_BOTH(counters_show_the_run_and_go_with_it),
         ON_BOTH(loading_reports_progress),

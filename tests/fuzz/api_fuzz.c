@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies of strangers' requests, from JSON to the engine's parameters: the first byte
- * chooses the schema.  What is refused is told in an envelope that is JSON itself. */
+ * chooses the schema, and whether calls may be made at will.  What is refused is told in
+ * an envelope that is JSON itself. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,20 @@ static void check_refusal(const cohort_api_error *error) {
     cohort_body_deinit(&body);
 }
 
+/* Calls that must be made are JSON that names what may be called. */
+static void check_calls(const cohort_params *params) {
+    if (params->tool_choice < COHORT_TOOLS_REQUIRED) return;
+    cJSON *json = cJSON_Parse(params->grammar_text);
+    const cJSON *tools = cJSON_GetObjectItem(json, "tools"), *tool;
+    if (!cJSON_GetArraySize(tools)) abort();
+    if (params->tool_choice == COHORT_TOOLS_NAMED && cJSON_GetArraySize(tools) != 1)
+        abort();
+    cJSON_ArrayForEach(tool, tools) {
+        if (!cJSON_IsString(cJSON_GetObjectItem(tool, "name"))) abort();
+    }
+    cJSON_Delete(json);
+}
+
 /* What was accepted is within the bounds that the engine is promised. */
 static void check_params(const cohort_params *params) {
     const cohort_request *request = &params->request;
@@ -43,15 +58,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cohort_api_request api;
     cohort_api_error error = {0};
     cohort_params params = {0};
-    const cohort_params_limits limits = {
-        .max_model_len = 100, .max_logprobs = 20, .vocab_size = 1000};
+    const cohort_params_limits limits = {.max_model_len = 100,
+                                         .max_logprobs = 20,
+                                         .vocab_size = 1000,
+                                         .auto_tool_choice =
+                                             data[0] / COHORT_N_SCHEMAS % 2};
     const cohort_request defaults = {.sampling = cohort_sampling_defaults(), .n = 1};
     bool is_chat = schema == COHORT_SCHEMA_CHAT;
     bool fine =
         cohort_api_request_read(&api, schema, (const char *)data + 1, size - 1, &error);
     if (fine && (is_chat || schema == COHORT_SCHEMA_COMPLETION)) {
         fine = cohort_params_read(&params, &api, is_chat, &defaults, &limits, &error);
-        if (fine) check_params(&params);
+        if (fine) {
+            check_params(&params);
+            check_calls(&params);
+        }
     }
     if (fine != (error.status == 0)) abort();
     if (!fine) check_refusal(&error);

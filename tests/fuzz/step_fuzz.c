@@ -25,6 +25,13 @@ static uint64_t read_step(const cohort_step *step) {
         sum += read_bytes(sampling->bias, sampling->n_bias * sizeof *sampling->bias);
         sum += read_bytes(sampling->stop_tokens,
                           sampling->n_stop_tokens * sizeof *sampling->stop_tokens);
+        sum += read_bytes(sampling->bad_word_ids,
+                          sampling->n_bad_word_ids * sizeof *sampling->bad_word_ids);
+        sum += read_bytes(sampling->logprob_token_ids,
+                          sampling->n_logprob_token_ids *
+                              sizeof *sampling->logprob_token_ids);
+        sum += read_bytes(sampling->allowed,
+                          sampling->n_allowed_words * sizeof *sampling->allowed);
     }
     for (uint32_t i = 0; i < step->n_entries; i++) {
         const cohort_step_entry *entry = &step->entries[i];
@@ -32,6 +39,7 @@ static uint64_t read_step(const cohort_step *step) {
                           entry->n_new_tokens * sizeof *entry->new_tokens);
         sum += read_bytes(entry->new_blocks,
                           entry->n_new_blocks * sizeof *entry->new_blocks);
+        sum += read_bytes(entry->mask, entry->n_mask_words * sizeof *entry->mask);
     }
     return sum;
 }

@@ -6,9 +6,13 @@
  *
  * The first line out is {"ready": true, ...} or {"error": text}.  Then, for a line in:
  *   rpc METHOD BYTES COUNT   calls in turn: how many replied, and their times
+ *   arrays MAX_BYTES COUNT   echoes of arrays of any length up to that
+ *   text WORDS               an echo of a string
  *   begin METHOD             a call in the background; its line comes when it completes
  *   register                 the failure callback; its line comes when it is called
  *   ranks | health | failure | shutdown
+ *   destroy                  the executor; nothing may be asked of it after that
+ * Payloads are random, and every reply to an echo is compared with what was sent.
  * The end of input destroys the executor.
  */
 #include <inttypes.h>
@@ -20,7 +24,9 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/counters.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "cohort/clock.h"
 #include "cohort/executor.h"
 
@@ -57,8 +63,19 @@ static void on_failure(void *user_data, const cohort_error *error) {
     say(line);
 }
 
+/* What came in messages of the queue, as the rank counts it. */
+static void add_counts(cohort_counters *counters, int32_t rank, cJSON *object) {
+    cohort_counters_row *row = counters ? cohort_counters_row_of(counters, rank) : NULL;
+    if (!row) return;
+    cJSON_AddNumberToObject(object, "bytes_in", (double)row->bytes_in);
+    cJSON_AddNumberToObject(object, "bytes_out", (double)row->bytes_out);
+    cJSON_AddNumberToObject(object, "rpcs", (double)row->rpcs);
+}
+
 static void say_ranks(const cohort_executor *executor, cJSON *line) {
     cJSON *ranks = cJSON_AddArrayToObject(line, "ranks");
+    cohort_counters *counters = NULL;
+    cohort_counters_open(cohort_executor_counters_path(executor), &counters);
     for (int32_t r = 0; r < cohort_executor_world_size(executor); r++) {
         cohort_rank_info info;
         cohort_executor_describe_rank(executor, r, &info);
@@ -69,8 +86,10 @@ static void say_ranks(const cohort_executor *executor, cJSON *line) {
         cJSON_AddStringToObject(rank, "devices", info.devices);
         cJSON_AddStringToObject(rank, "transport", info.transport);
         cJSON_AddStringToObject(rank, "phase", info.phase);
+        add_counts(counters, r, rank);
         cJSON_AddItemToArray(ranks, rank);
     }
+    cohort_counters_close(counters);
 }
 
 static void say_ready(const cohort_executor *executor) {
@@ -96,44 +115,94 @@ static int compare_ns(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static cohort_status call(cohort_executor *executor, const char *method, size_t bytes,
-                          int32_t *out_replies) {
+enum { CALL_MS = 30000, SEED = 20261126 };
+
+static void fill(uint8_t *bytes, size_t size, uint64_t stream) {
+    for (size_t i = 0; i < size; i += sizeof(uint64_t)) {
+        uint64_t value = cohort_random_u64(SEED + stream, i);
+        memcpy(bytes + i, &value, size - i < sizeof value ? size - i : sizeof value);
+    }
+}
+
+static void compare_echoes(const cohort_future *future, const uint8_t *payload,
+                           size_t size, cJSON *line) {
+    for (int32_t i = 0; i < cohort_future_reply_count(future); i++) {
+        int32_t rank;
+        const void *bytes;
+        size_t size_bytes;
+        cohort_future_reply(future, i, &rank, &bytes, &size_bytes);
+        if (rank == i && size_bytes == size && (!size || !memcmp(bytes, payload, size)))
+            continue;
+        cJSON_AddNumberToObject(line, "differs", i);
+    }
+}
+
+/* One call of all ranks; its replies' number and what is wrong with them into the line.
+ */
+static cohort_status call(cohort_executor *executor, const char *method,
+                          const uint8_t *payload, size_t size, cJSON *line,
+                          int64_t *out_spent_ns) {
     cohort_future *future = NULL;
-    uint8_t *payload = calloc(bytes + 1, 1);
     cohort_rpc rpc = {.method = method,
                       .payload = payload,
-                      .size_bytes = bytes,
+                      .size_bytes = size,
                       .reply_rank = COHORT_ALL_RANKS};
+    int64_t from_ns = cohort_clock_ns();
     cohort_status status =
-        cohort_collective_rpc(executor, &rpc, cohort_deadline_ms(30000), &future);
-    if (status >= 0) *out_replies = cohort_future_reply_count(future);
+        cohort_collective_rpc(executor, &rpc, cohort_deadline_ms(CALL_MS), &future);
+    *out_spent_ns = cohort_clock_ns() - from_ns;
+    if (status >= 0) {
+        if (!strcmp(method, "echo")) compare_echoes(future, payload, size, line);
+        cJSON_DeleteItemFromObject(line, "replies");
+        cJSON_AddNumberToObject(line, "replies", cohort_future_reply_count(future));
+    }
     cohort_future_destroy(future);
-    free(payload);
     return status;
 }
 
-static void run_rpc(cohort_executor *executor, const char *method, size_t bytes,
-                    size_t count) {
-    int64_t *spent_ns = calloc(count + 1, sizeof *spent_ns);
-    int32_t replies = 0;
-    cohort_status status = COHORT_OK;
-    for (size_t i = 0; status >= 0 && i < count; i++) {
-        int64_t from_ns = cohort_clock_ns();
-        status = call(executor, method, bytes, &replies);
-        spent_ns[i] = cohort_clock_ns() - from_ns;
-    }
+typedef struct round {
+    const char *method;
+    size_t max_bytes, count;
+    bool is_any_length;
+} round;
+
+static void run_calls(cohort_executor *executor, const round *asked) {
     cJSON *line = cJSON_CreateObject();
+    int64_t *spent_ns = calloc(asked->count + 1, sizeof *spent_ns);
+    uint8_t *payload = malloc(asked->max_bytes + 1);
+    cohort_status status = COHORT_OK;
+    if (!spent_ns || !payload) abort();
+    fill(payload, asked->max_bytes, 0);
     cJSON_AddStringToObject(line, "did", "rpc");
+    for (size_t i = 0; status >= 0 && i < asked->count; i++) {
+        size_t size = asked->max_bytes;
+        if (asked->is_any_length) {
+            size = 1 + cohort_random_u64(SEED, i) % asked->max_bytes;
+            fill(payload, size, i);
+        }
+        status = call(executor, asked->method, payload, size, line, &spent_ns[i]);
+    }
     if (status < 0) {
         add_error(line, cohort_last_error());
     } else {
-        qsort(spent_ns, count, sizeof *spent_ns, compare_ns);
-        cJSON_AddNumberToObject(line, "replies", replies);
-        cJSON_AddNumberToObject(line, "p50_us", (double)spent_ns[count / 2] / 1e3);
-        cJSON_AddNumberToObject(line, "p99_us", (double)spent_ns[count * 99 / 100] / 1e3);
+        qsort(spent_ns, asked->count, sizeof *spent_ns, compare_ns);
+        cJSON_AddNumberToObject(line, "p50_us", (double)spent_ns[asked->count / 2] / 1e3);
+        cJSON_AddNumberToObject(line, "p99_us",
+                                (double)spent_ns[asked->count * 99 / 100] / 1e3);
     }
     say(line);
+    free(payload);
     free(spent_ns);
+}
+
+static void echo_text(cohort_executor *executor, const char *text) {
+    cJSON *line = cJSON_CreateObject();
+    int64_t spent_ns;
+    cJSON_AddStringToObject(line, "did", "text");
+    if (call(executor, "echo", (const uint8_t *)text, strlen(text) + 1, line, &spent_ns) <
+        0)
+        add_error(line, cohort_last_error());
+    say(line);
 }
 
 typedef struct background {
@@ -143,8 +212,9 @@ typedef struct background {
 
 static void *background_main(void *argument) {
     background *self = argument;
-    int32_t replies = 0;
-    say_status("begin", call(self->executor, self->method, 0, &replies));
+    cohort_rpc rpc = {.method = self->method, .reply_rank = COHORT_ALL_RANKS};
+    say_status("begin", cohort_collective_rpc(self->executor, &rpc,
+                                              cohort_deadline_ms(CALL_MS), NULL));
     free(self);
     return NULL;
 }
@@ -157,7 +227,8 @@ static void say_failure(cohort_executor *executor) {
     say(line);
 }
 
-static void obey(cohort_executor *executor, const char *line) {
+static void obey(cohort_executor **held, const char *line) {
+    cohort_executor *executor = *held;
     static char registered[] = "callback";
     char word[32] = "";
     char method[64] = "noop";
@@ -165,7 +236,16 @@ static void obey(cohort_executor *executor, const char *line) {
     size_t count = 1;
     sscanf(line, "%31s %63s %zu %zu", word, method, &bytes, &count);
     if (!strcmp(word, "rpc")) {
-        run_rpc(executor, method, bytes, count);
+        run_calls(executor,
+                  &(round){.method = method, .max_bytes = bytes, .count = count});
+    } else if (!strcmp(word, "arrays") &&
+               sscanf(line, "arrays %zu %zu", &bytes, &count) == 2 && bytes > 0) {
+        run_calls(executor, &(round){.method = "echo",
+                                     .max_bytes = bytes,
+                                     .count = count,
+                                     .is_any_length = true});
+    } else if (!strcmp(word, "text")) {
+        echo_text(executor, line + strlen("text "));
     } else if (!strcmp(word, "begin")) {
         pthread_t thread;
         background *self = calloc(1, sizeof *self);
@@ -188,6 +268,10 @@ static void obey(cohort_executor *executor, const char *line) {
         say(ranks);
     } else if (!strcmp(word, "shutdown")) {
         say_status("shutdown", cohort_executor_shutdown(executor));
+    } else if (!strcmp(word, "destroy")) {
+        cohort_executor_destroy(executor);
+        *held = NULL;
+        say_status("destroy", COHORT_OK);
     }
 }
 
@@ -206,6 +290,7 @@ static void parse(cohort_executor_options *options, const char **model, int argc
         {"pp", NULL, &options->pp, NULL},
         {"model", model, NULL, NULL},
         {"instance", &options->instance, NULL, NULL},
+        {"extension", &options->worker_extension, NULL, NULL},
         {"address", &options->ray.address, NULL, NULL},
         {"node_address", &options->ray.node_address, NULL, NULL},
         {"group", &options->ray.placement_group, NULL, NULL},
@@ -261,7 +346,7 @@ int main(int argc, char **argv) {
     }
     say_ready(executor);
     while (fgets(line, sizeof line, stdin))
-        obey(executor, line);
+        obey(&executor, line);
     cohort_executor_destroy(executor);
     return 0;
 }

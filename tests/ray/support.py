@@ -2,11 +2,15 @@
 """What the tests of this folder share: a real cluster, an executor on it, and what is left."""
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import ctypes
+import functools
 import json
 import os
 import pathlib
 import queue
+import re
 import secrets
 import signal
 import subprocess
@@ -43,8 +47,18 @@ TOKEN.write(secrets.token_hex(32).encode())
 TOKEN.flush()
 AUTH = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": TOKEN.name}
 os.environ.update(AUTH)  # before Ray is imported here
+# Counters of our drivers, and of nobody else's who tests on this machine.
+RUNTIME = tempfile.TemporaryDirectory(prefix="run")  # pylint: disable=consider-using-with
+os.environ["XDG_RUNTIME_DIR"] = RUNTIME.name
+# For cohort_ray.LLM in these tests' own process, and in the actors that they make.
+os.environ["COHORT_COMMAND"] = str(COHORT)
+os.environ["PYTHONPATH"] = str(ROOT / "python")
+sys.path.insert(0, str(ROOT / "python"))
+GOLDEN = sorted(path.parent for path in MODEL.parent.glob("*/config.json"))
 READY_S = 120
 END_S = 30
+# What the tests allow is multiplied by it, for a machine that is busy with other things.
+PATIENCE = float(os.environ.get("COHORT_PATIENCE", "1"))
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -70,6 +84,12 @@ def await_gone(pids: list[int], seconds: float) -> list[int]:
     return left
 
 
+def counted() -> list[int]:
+    """Drivers whose counters are there, also of some that are gone."""
+    return [int(file.name.split("-")[0])
+            for file in pathlib.Path(RUNTIME.name).glob("cohort/*.stat")]
+
+
 def descendants(pid: int) -> list[int]:
     """Of a process, at any depth, itself excepted."""
     children: dict[int, list[int]] = {}
@@ -89,10 +109,12 @@ def descendants(pid: int) -> list[int]:
 class Cluster:
     """A node of a cluster of our own on this host; loopback only."""
 
-    def __init__(self, folder: str, cpus: int = 8, gpus: int = 4, **env: str) -> None:
+    def __init__(self, folder: str, cpus: int = 8, gpus: int = 4,
+                 ray: tuple[str, ...] = (str(RAY),), **env: str) -> None:
         self.log = open(f"{folder}/ray-start.log", "wb")  # pylint: disable=consider-using-with
-        command = [RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.2", "--port=0"]
+        command = [*ray, "start", "--head", "--block", "--node-ip-address=127.0.0.2", "--port=0"]
         command += [f"--num-cpus={cpus}", f"--num-gpus={gpus}", "--object-store-memory=80000000"]
+        command += ['--resources={"disk/fast": 1}']
         command += ["--include-dashboard=false", "--include-log-monitor=false", "--no-monitor"]
         command += ["--disable-usage-stats", f"--temp-dir={folder}"]
         self.folder = pathlib.Path(folder)
@@ -105,10 +127,11 @@ class Cluster:
     def _await_address(self) -> str:
         """Port 0 is free, and Ray writes down which it took."""
         until = time.monotonic() + READY_S
+        written = self.folder / "ray_current_cluster"  # when it has said that it started
         while time.monotonic() < until:
             text = pathlib.Path(self.log.name).read_text(encoding="utf-8", errors="replace")
-            if "Ray runtime started" in text:
-                return (self.folder / "ray_current_cluster").read_text(encoding="utf-8").strip()
+            if written.exists() and (address := written.read_text(encoding="utf-8").strip()):
+                return address
             assert self.process.poll() is None, text
             time.sleep(0.05)
         raise AssertionError("the cluster did not start")
@@ -120,6 +143,18 @@ class Cluster:
             for pid in descendants(self.process.pid)
             if pathlib.Path(f"/proc/{pid}/exe").resolve().name == name
         ]
+
+    @contextlib.contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """That daemon is dead; `ray start --block`, which ends such a node, learns it afterwards."""
+        self.process.send_signal(signal.SIGSTOP)
+        for pid in self.processes(name):
+            os.kill(pid, signal.SIGKILL)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.wait(READY_S)
 
     def stop(self) -> None:
         """In order, else by force; then nothing of it runs."""
@@ -151,13 +186,14 @@ class Probe:
     """One executor in a process of its own (probe.c)."""
 
     def __init__(
-        self, inside: list[str] | None = None, env: dict[str, str] | None = None, **options: Any
+        self, inside: list[str] | None = None, env: dict[str, str] | None = None,
+        program: pathlib.Path = PROBE, **options: Any
     ) -> None:
         options = {"backend": "ray", "tp": 2, "model": MODEL, **options}
         words = [f"{name}={value}" for name, value in options.items()]
         self.errors = tempfile.TemporaryFile()  # pylint: disable=consider-using-with
         self.process = subprocess.Popen(
-            [*(inside or []), str(PROBE), *words], env=env or environment(), text=True, bufsize=1,
+            [*(inside or []), str(program), *words], env=env or environment(), text=True, bufsize=1,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
         )
         self.lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -213,6 +249,13 @@ class Probe:
             self.process.wait()
             raise
 
+    def rest(self) -> list[dict[str, Any]]:
+        """Ends it, and gives what it said that nobody has taken."""
+        self.close()
+        lines = list(iter(self.next, {"end": True}))
+        self.lines.put({"end": True})
+        return lines
+
     def __enter__(self) -> Probe:
         return self
 
@@ -220,10 +263,20 @@ class Probe:
         self.close()
 
 
-def generate(*options: str, inside: list[str] | None = None, env: dict[str, str] | None = None,
-             model: pathlib.Path = MODEL, tokens: int = 32) -> list[int]:
-    """Greedy tokens of `cohort generate` for a prompt of ids."""
-    command = [*(inside or []), str(COHORT), "generate", str(model), "--skip-tokenizer-init"]
+@functools.cache
+def real_model() -> pathlib.Path:
+    """SmolLM2, fetched where it is not there yet."""
+    done = subprocess.run([str(ROOT / "scripts/fetch_model.sh")], capture_output=True, text=True,
+                          check=True)
+    return pathlib.Path(done.stdout.strip())
+
+
+def generate_and_tell(
+    *options: str, inside: list[str] | None = None, env: dict[str, str] | None = None,
+    model: pathlib.Path = MODEL, tokens: int = 32, cohort: pathlib.Path = COHORT,
+) -> tuple[list[int], str]:
+    """Greedy tokens of `cohort generate` for a prompt of ids, and what it says beside them."""
+    command = [*(inside or []), str(cohort), "generate", str(model), "--skip-tokenizer-init"]
     command += ["--prompt-token-ids", "1,5,9,200,17,3", "--max-tokens", str(tokens)]
     command += ["--temperature", "0", "--ignore-eos", "--json", *options]
     done = subprocess.run(
@@ -233,4 +286,82 @@ def generate(*options: str, inside: list[str] | None = None, env: dict[str, str]
     assert done.returncode == 0, done.stderr
     ids = json.loads(done.stdout)["token_ids"]
     assert len(ids) == tokens
-    return ids
+    return ids, done.stderr
+
+
+def generate(*options: str, **more: Any) -> list[int]:
+    """The tokens alone."""
+    return generate_and_tell(*options, **more)[0]
+
+
+@functools.cache
+def of_processes(model: pathlib.Path, size: tuple[str, ...]) -> list[int]:
+    """The same of mp."""
+    return generate("--distributed-executor-backend", "mp", *size, model=model)
+
+
+def seats(told: str) -> list[tuple[str, str]]:
+    """Address of each rank and transport to it, from the table of --verbose."""
+    rows = re.findall(r"^(\d+) +\d+ +\d+ +\d+ +ray +(shared memory|tcp) +(\S+) +\w+", told, re.M)
+    assert [int(rank) for rank, _, _ in rows] == list(range(len(rows))) and rows, told
+    return [(address, transport) for _, transport, address in rows]
+
+
+SIZES = [("-tp", "2"), ("-pp", "2"), ("-tp", "2", "-pp", "2")]
+
+
+def generate_in_all_sizes(
+    model: pathlib.Path, *options: str, inside: list[str] | None = None,
+    strategies: tuple[str, str, str] = ("PACK", "PACK", "PACK"),
+) -> list[list[str]]:
+    """On Ray, all at once: each as processes of one host do; the addresses that each had."""
+
+    def one(size: tuple[str, ...], strategy: str) -> list[str]:
+        found, told = generate_and_tell(
+            "--distributed-executor-backend", "ray", "--ray-placement-strategy", strategy,
+            "--verbose", *options, *size, model=model, inside=inside)
+        assert found == of_processes(model, size), size
+        return [address for address, _ in seats(told)]
+
+    with concurrent.futures.ThreadPoolExecutor(len(SIZES)) as pool:
+        return list(pool.map(one, SIZES, strategies))
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    """What a process has there now: of what setenv(3) added since its start /proc tells nothing.
+    Its C library's list, at the place where ours is; both run one Python."""
+    own = ctypes.addressof(ctypes.c_void_p.in_dll(ctypes.CDLL(None), "environ"))
+    file, base = module_of(own)
+    (there,) = [at for at, name in modules(pid) if name == file]
+    found = {}
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+
+        def read(at: int, size: int) -> bytes:
+            memory.seek(at)
+            return memory.read(size)
+
+        entry = int.from_bytes(read(own - base + there, 8), "little")
+        while at := int.from_bytes(read(entry, 8), "little"):
+            text = b""
+            while b"\0" not in text:  # to the end of a page, as the next may be none
+                text += read(at + len(text), 4096 - (at + len(text)) % 4096)
+            name, _, value = text.split(b"\0")[0].decode(errors="replace").partition("=")
+            found[name] = value
+            entry += 8
+    return found
+
+
+def modules(pid: int | str) -> list[tuple[int, str]]:
+    """Where each file's first mapping is."""
+    found: dict[str, int] = {}
+    for line in pathlib.Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
+        words = line.split(maxsplit=5)
+        if len(words) == 6 and words[5].startswith("/"):
+            found.setdefault(words[5], int(words[0].split("-")[0], 16))
+    return sorted((at, name) for name, at in found.items())
+
+
+def module_of(address: int) -> tuple[str, int]:
+    """The file in whose memory an address of ours is, and where that begins."""
+    at, name = [(at, name) for at, name in modules("self") if at <= address][-1]
+    return name, at

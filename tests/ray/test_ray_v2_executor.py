@@ -7,12 +7,13 @@ import pathlib
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
+import replicas
 import support
 from support import Cluster, Probe
 
@@ -53,6 +54,19 @@ def test_ray_v2_executor(clean: Cluster, tp: int, pp: int) -> None:
         check_executor(probe, tp, pp)
 
 
+def test_async_scheduling_has_one_step_more(clean: Cluster) -> None:
+    """R23."""
+    for pp in (1, 2):
+        with Probe(address=clean.address, tp=1, pp=pp, **{"async": 1}) as probe:
+            assert probe.start.get("ready"), probe.start
+            assert probe.start["max_in_flight"] == pp + 1
+
+
+def test_strict_pack(clean: Cluster) -> None:
+    with Probe(address=clean.address, strategy="STRICT_PACK") as probe:
+        check_executor(probe, 2, 1)
+
+
 @pytest.mark.parametrize("tp,pp", SIZES[1:])
 def test_ray_v2_executor_pg(clean: Cluster, group: PlacementGroup, tp: int, pp: int) -> None:
     with Probe(address=clean.address, tp=tp, pp=pp, group=group.id.hex()) as probe:
@@ -77,7 +91,7 @@ def test_ray_v2_executor_failure_callback(clean: Cluster) -> None:
         assert probe.start.get("ready"), probe.start
         assert "error" not in probe.ask("failure")
         os.kill(probe.pids[1], signal.SIGKILL)
-        assert support.await_gone(probe.pids[1:], 5) == []
+        assert support.await_gone(probe.pids[1:], 5 * support.PATIENCE) == []
         time.sleep(0.5)
         said = probe.ask("register")  # late: at once
         assert said["did"] == "callback" and said["rank"] == 1
@@ -96,26 +110,49 @@ def test_ray_v2_executor_driver_node_rank_0(clean: Cluster) -> None:
         assert probe.ranks[0]["node"] == own
 
 
+def kill_under_a_call(probe: Probe, rank: int) -> tuple[float, float]:
+    """Milliseconds from SIGKILL to the failure of the call that waits for that very rank, and to
+    the callback; both name it."""
+    assert probe.start.get("ready"), probe.start
+    probe.tell("register")
+    os.kill(probe.pids[rank], signal.SIGSTOP)  # so that the call is under way when it dies
+    probe.tell("begin noop")
+    time.sleep(0.1)
+    killed_ns = time.monotonic_ns()
+    os.kill(probe.pids[rank], signal.SIGKILL)
+    said = {line["did"]: line for line in (probe.next(), probe.next())}
+    assert set(said) == {"begin", "callback"}, said
+    for line in said.values():
+        assert line["rank"] == rank and line["error"].startswith(f"rank {rank} (cohort_Worker_")
+        assert f"pid {probe.pids[rank]} on 127.0.0.2" in line["error"]
+        assert "vanished" in line["error"]
+    assert probe.ask("rpc noop 0 1")["error"] == said["begin"]["error"]
+    assert probe.ask("shutdown")["error"] == said["begin"]["error"]
+    assert support.await_gone(probe.pids, 2 * support.PATIENCE) == []
+    assert not [line for line in probe.rest() if line["did"] == "callback"]  # it was called once
+    return ((said["begin"]["at_ns"] - killed_ns) / 1e6,
+            (said["callback"]["at_ns"] - killed_ns) / 1e6)
+
+
 def test_ray_v2_executor_worker_death(clean: Cluster) -> None:
-    with Probe(address=clean.address) as probe:
-        probe.tell("register")
-        killed_ns = time.monotonic_ns()
-        os.kill(probe.pids[1], signal.SIGKILL)
-        said = probe.next()
-        assert said["did"] == "callback" and said["rank"] == 1
-        assert (said["at_ns"] - killed_ns) / 1e6 < 2000  # aimed at 200 ms: see bench
-        assert "cohort_Worker_" in said["error"] and str(probe.pids[1]) in said["error"]
-        assert "vanished" in said["error"] and "127.0.0.2" in said["error"]
-        assert probe.ask("rpc noop 0 1")["error"] == said["error"]
-        assert probe.ask("shutdown")["error"] == said["error"]
-        assert support.await_gone(probe.pids, 2) == []
+    """The caller's future fails within 200 ms.  That a pid is gone is seen within 20, as
+    the best of them shows: Ray's own word is waited for, up to 60 ms, and the machine may be
+    busy."""
+    spent = []
+    for number in range(5):
+        with Probe(address=clean.address) as probe:
+            spent.append(kill_under_a_call(probe, number % 2))
+    futures, callbacks = (sorted(times) for times in zip(*spent))
+    most_ms = 200 * support.PATIENCE
+    assert futures[2] < most_ms and callbacks[2] < most_ms, spent
+    assert callbacks[0] < 20 * support.PATIENCE, spent
 
 
 def test_ray_v2_executor_shutdown(clean: Cluster) -> None:
     with Probe(address=clean.address, tp=4) as probe:
         sidecar = probe.sidecar()
         assert probe.ask("shutdown") == {"did": "shutdown"}
-        assert support.await_gone([*probe.pids, sidecar], 2) == []
+        assert support.await_gone([*probe.pids, sidecar], 2 * support.PATIENCE) == []
         assert probe.ask("shutdown") == {"did": "shutdown"}
         assert "error" in probe.ask("rpc noop 0 1")
 
@@ -124,7 +161,7 @@ def test_ray_v2_executor_run_refs_stored_for_monitoring(clean: Cluster) -> None:
     """Ray's word comes too: a worker that ends by itself is told with Ray's reason."""
     with Probe(address=clean.address, env=support.environment(COHORT_LOGGING_LEVEL="info")) as probe:
         os.kill(probe.pids[0], signal.SIGKILL)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 10 * support.PATIENCE
         while "event=actor_ended" not in probe.said() and time.monotonic() < until:
             time.sleep(0.05)
         assert "ActorDiedError" in probe.said() or "ActorUnavailable" in probe.said()
@@ -138,6 +175,14 @@ def test_ray_v2_executor_single_node_generation(clean: Cluster, tp: int, pp: int
     assert on_ray == support.generate("--distributed-executor-backend", "mp", *size)
 
 
+@pytest.mark.parametrize("model", [*support.GOLDEN, None],
+                         ids=lambda model: model.name if model else "real")
+def test_one_node_generates_as_processes_do(clean: Cluster, model: pathlib.Path | None) -> None:
+    at = support.generate_in_all_sizes(model or support.real_model(), "--ray-address",
+                                       clean.address)
+    assert at == [["127.0.0.2"] * 2, ["127.0.0.2"] * 2, ["127.0.0.2"] * 4]
+
+
 @pytest.mark.parametrize("tp,pp", [(2, 1), (2, 2)])
 def test_ray_v2_executor_single_node_generation_with_pg(
     clean: Cluster, group: PlacementGroup, tp: int, pp: int
@@ -146,6 +191,22 @@ def test_ray_v2_executor_single_node_generation_with_pg(
     on_ray = support.generate("--distributed-executor-backend", "ray", "--ray-address",
                               clean.address, "--ray-placement-group", group.id.hex(), *size)
     assert on_ray == support.generate("--distributed-executor-backend", "mp", *size)
+
+
+@pytest.mark.parametrize("by", ["id", "name"])
+def test_group_named_by_the_environment_is_adopted(clean: Cluster, by: str) -> None:
+    """All that the node has, so that no other would have room; it is there afterwards."""
+    made = placement_group([{"CPU": 4}] * 2, name="named")
+    assert made.wait(30)
+    env = support.environment(COHORT_RAY_PLACEMENT_GROUP=made.id.hex() if by == "id" else "named",
+                              COHORT_RAY_NAMESPACE="watch")
+    try:
+        found = support.generate("--distributed-executor-backend", "ray", "--ray-address",
+                                 clean.address, "-tp", "2", env=env)
+        assert found == support.of_processes(support.MODEL, ("-tp", "2"))
+        assert ray.util.placement_group_table(made)["state"] == "CREATED"
+    finally:
+        remove_placement_group(made)
 
 
 def bundles_of(probe: Probe) -> list[int]:
@@ -190,50 +251,33 @@ def test_surplus_bundles_count_for_nothing(clean: Cluster, group: PlacementGroup
 # ---- e2e ----------------------------------------------------------------------------
 
 
-def start_two(first: dict[str, str], second: dict[str, str]) -> tuple[Probe, Probe]:
-    """At the same moment."""
-    made: dict[int, Probe] = {}
-    import threading  # pylint: disable=import-outside-toplevel
-
-    def make(index: int, options: dict[str, str]) -> None:
-        made[index] = Probe(env=support.environment(COHORT_LOGGING_LEVEL="info"), **options)
-
-    threads = [threading.Thread(target=make, args=pair) for pair in enumerate((first, second))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return made[0], made[1]
-
-
-def check_apart(first: Probe, second: Probe) -> None:
-    """No process, device or name of one is the other's."""
-    with first, second:
-        for probe in (first, second):
-            assert probe.start.get("ready"), probe.start
-            assert probe.ask("rpc echo 100 10")["replies"] == 2
-        assert not set(first.pids) & set(second.pids)
-        names = [a["name"] for a in ray.util.list_named_actors(all_namespaces=True)]
-        ours = [name for name in names if name.startswith("cohort_Worker_")]
-        assert len(ours) == len(set(ours)) == 4
-        os.kill(first.pids[0], signal.SIGKILL)  # what one loses the other keeps
-        assert support.await_gone(first.pids[:1], 5) == []
-        assert second.ask("rpc echo 100 10")["replies"] == 2
+def two_apart(clean: Cluster, first: dict[str, str], second: dict[str, str],
+              check: Callable[[Probe, Probe], None]) -> None:
+    """Started at the same moment; what else is to hold of them is checked first."""
+    env = support.environment(**replicas.ENVIRONMENT)
+    one, other = replicas.start_two(
+        lambda options: Probe(address=clean.address, env=env, **options), first, second)
+    with one, other:
+        check(one, other)
+        replicas.check_apart(
+            one, other, lambda probe: [*probe.pids, probe.sidecar(), probe.process.pid],
+            lambda: [a["name"] for a in ray.util.list_named_actors(all_namespaces=True)])
 
 
 def test_multi_replicas(clean: Cluster) -> None:
-    options = {"address": clean.address, "resource": "GPU"}
-    first, second = start_two(options, options)
-    devices = [rank["devices"] for probe in (first, second) for rank in probe.ranks]
-    assert sorted(devices) == ["GPU 0", "GPU 1", "GPU 2", "GPU 3"]
-    check_apart(first, second)
+    def check(*probes: Probe) -> None:
+        devices = [rank["devices"] for probe in probes for rank in probe.ranks]
+        assert sorted(devices) == ["GPU 0", "GPU 1", "GPU 2", "GPU 3"]
+
+    two_apart(clean, {"resource": "GPU"}, {"resource": "GPU"}, check)
 
 
 def test_multi_replicas_with_bundle_indices(clean: Cluster, group: PlacementGroup) -> None:
-    shared = {"address": clean.address, "group": group.id.hex()}
-    first, second = start_two({**shared, "indices": "2,1"}, {**shared, "indices": "0,3"})
-    assert bundles_of(first) == [2, 1] and bundles_of(second) == [0, 3]
-    check_apart(first, second)
+    def check(first: Probe, second: Probe) -> None:
+        assert bundles_of(first) == [2, 1] and bundles_of(second) == [0, 3]
+
+    shared = {"group": group.id.hex()}
+    two_apart(clean, {**shared, "indices": "2,1"}, {**shared, "indices": "0,3"}, check)
 
 
 def worker_log(node: Cluster, pid: int) -> str:
@@ -242,24 +286,23 @@ def worker_log(node: Cluster, pid: int) -> str:
 
 
 def test_env_var_and_runtime_env_propagation(clean: Cluster) -> None:
-    """And R8 to R11: what precedes is there from the first, what is a host's own is not."""
-    env = support.environment(
-        COHORT_LOGGING_LEVEL="info", NCCL_DEBUG="INFO", HF_TOKEN="secret-of-mine",
-        MALLOC_ARENA_MAX="3", CUDA_VISIBLE_DEVICES="7", ASCEND_RT_VISIBLE_DEVICES="7",
-        VLLM_HOST_IP="10.9.9.9", LOCAL_RANK="5", NOT_FOR_THEM="x",
-    )
+    """And R8 to R11: what precedes is there from the first, what is a host's own is not.  That a
+    runtime_env's variables arrive too, test_llm shows."""
+    ours = {"NCCL_DEBUG": "INFO", "HF_TOKEN": "secret-of-mine", "MALLOC_ARENA_MAX": "3"}
+    of_hosts = {"CUDA_VISIBLE_DEVICES": "7", "ASCEND_RT_VISIBLE_DEVICES": "7",
+                "VLLM_HOST_IP": "10.9.9.9", "LOCAL_RANK": "5", "NOT_FOR_THEM": "x",
+                "PATH": f"{os.environ['PATH']}:/of/the/driver"}
+    env = support.environment(COHORT_LOGGING_LEVEL="info", **ours, **of_hosts)
     with Probe(address=clean.address, env=env, excluded="NOT_*") as probe:
         assert probe.start.get("ready"), probe.start
         for pid in probe.pids:
             at_start = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             assert b"MALLOC_ARENA_MAX=3" in at_start
+            found = support.environ_of(pid)
+            assert {name: found.get(name) for name in ours} == ours
+            assert not {name for name, value in of_hosts.items() if found.get(name) == value}
             log = worker_log(clean, pid)
-            assert "secret-of-mine" not in log
-            names = log.split("event=environment")[1].split("set=")[1].split()[0].split(",")
-            assert {"NCCL_DEBUG", "HF_TOKEN"} <= set(names)
-            strangers = {"CUDA_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES", "VLLM_HOST_IP",
-                         "LOCAL_RANK", "NOT_FOR_THEM", "PATH"}
-            assert not strangers & set(names)
+            assert "event=environment" in log and "secret-of-mine" not in log
 
 
 def test_all_devices_of_a_node_are_visible_to_each_worker(clean: Cluster) -> None:
@@ -286,15 +329,36 @@ def test_infeasible_group_is_an_error_at_once(clean: Cluster) -> None:
     from_s = time.monotonic()
     with Probe(address=clean.address, tp=2, resource="CPU=64") as probe:
         assert "infeasible" in probe.start["error"] and "CPU" in probe.start["error"]
-    assert time.monotonic() - from_s < 60
+    assert time.monotonic() - from_s < 20 * support.PATIENCE  # of which the import of Ray is most
+
+
+def test_group_that_no_node_can_hold_apart_is_infeasible_at_once(clean: Cluster) -> None:
+    """There are CPUs enough: only Ray's scheduling_state knows."""
+    from_s = time.monotonic()
+    with Probe(address=clean.address, tp=2, strategy="STRICT_SPREAD") as probe:
+        error = probe.start["error"]
+        assert "infeasible" in error and "STRICT_SPREAD" in error and "8 CPU" in error
+    assert time.monotonic() - from_s < 20 * support.PATIENCE
+
+
+def test_worker_extension(clean: Cluster) -> None:
+    """R18: code of the user's in every worker, before its model; what it says is passed on."""
+    library = support.BUILD / "probe_extension.so"
+    with Probe(address=clean.address, extension=f"{library}:install") as probe:
+        assert probe.ask("rpc ext_where 0 1").get("replies") == 2
+    with Probe(address=clean.address, extension=f"{library}:install_on_0_only") as probe:
+        assert "rank 1, load: no room for rank 1 of 2" in probe.start["error"]
+    with Probe(address=clean.address, extension="/nowhere/it.so:install") as probe:
+        assert "/nowhere/it.so" in probe.start["error"] and probe.start["rank"] in (0, 1)
 
 
 def test_group_that_waits_says_what_is_missing(clean: Cluster) -> None:
     taken = make_group(1, cpus=7)
-    with Probe(address=clean.address, tp=2, placement_ms=1500) as probe:
+    # Its own start is in that time, too.
+    with Probe(address=clean.address, tp=2, placement_ms=8000) as probe:
+        remove_placement_group(taken)
         error = probe.start["error"]
         assert "no room" in error and "8 CPU" in error and "1 are free" in error
-    remove_placement_group(taken)
 
 
 def test_ray_is_not_installed(clean: Cluster) -> None:

@@ -1,18 +1,27 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`cohort bench serve` against a real server: vLLM's layout and keys, right arithmetic."""
+"""`cohort bench serve` against a real server: vLLM's layout and keys, right arithmetic.
+
+usage: bench_serve_test.py [record VLLM]     record: keeps what VLLM bench serve sends instead
+"""
+import contextlib
+import http.client
+import http.server
 import json
 import math
 import os
 import pathlib
+import pty
 import re
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
+import threading
 import unittest
 
-from serve_test import COHORT, DEADLINE_S, MODEL, SOURCE, Server
+from served import COHORT, DEADLINE_S, MODEL, SOURCE, Server
 
 RECORDED = SOURCE / "tests/golden/vllm_bench"
 METRICS = "ttft,tpot,itl,e2el,client_queue_time,e2el_including_client_queue"
@@ -23,6 +32,81 @@ SHAPE = ("--model", str(MODEL), "--served-model-name", "tiny", "--random-input-l
 def bench(*words):
     return subprocess.run([str(COHORT), "bench", "serve", *map(str, words)], text=True,
                           capture_output=True, timeout=DEADLINE_S, stdin=subprocess.DEVNULL)
+
+
+# What is asked of a data set, and of both clients.
+FILES = [[*words, "--disable-shuffle", "--no-oversample"] for words in (
+    ("sharegpt", "--num-prompts", "50"),
+    ("sharegpt", "--num-prompts", "3", "--sharegpt-output-len", "2"),
+    ("sharegpt", "--num-prompts", "4", "--output-len", "3", "--ignore-eos"),
+    ("custom", "--num-prompts", "0", "--custom-output-len", "-1"),
+    ("custom", "--num-prompts", "3", "--skip-chat-template", "--trust-remote-code",
+     "--tokenizer-mode", "auto", "--output-len", "5", "--temperature", "0"),
+    ("custom", "--num-prompts", "2", "--chat-template-kwargs", '{"thinking": true}',
+     "--custom-output-len", "4", "--extra-body", '{"min_tokens": 1}'),
+    ("custom", "--num-prompts", "2", "--backend", "openai-chat", "--endpoint",
+     "/v1/chat/completions", "--custom-output-len", "4"),
+    ("custom", "--num-prompts", "4", "--skip-tokenizer-init"))]
+
+
+def file_words(words):
+    path = RECORDED / {"sharegpt": "sharegpt.json", "custom": "custom.jsonl"}[words[0]]
+    return ["--dataset-name", words[0], "--dataset-path", str(path), *words[1:]]
+
+
+class Recorder:
+    """Stands between a client and a server, and keeps the bodies by their requests' numbers."""
+
+    def __init__(self, port):
+        recorder, self.bodies = self, {}
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                self.do_POST()
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                if self.headers["x-request-id"]:
+                    number = int(self.headers["x-request-id"].rsplit("-", 1)[1])
+                    recorder.bodies[number] = json.loads(body)
+                with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as link:
+                    link.request(self.command, self.path, body,
+                                 {"Content-Type": "application/json"})
+                    answer = link.getresponse()
+                    data = answer.read()
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.headers["Content-Type"])
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def take(self):
+        """What came since, in the order of the numbers."""
+        bodies, self.bodies = self.bodies, {}
+        return [bodies[number] for number in sorted(bodies)]
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def record(vllm):
+    """Needs vLLM; see tests/golden/vllm_bench/README.md."""
+    with Server("--served-model-name", "tiny") as server, contextlib.closing(
+            Recorder(server.port)) as recorder:
+        kept = []
+        for words in FILES:
+            subprocess.run([vllm, "bench", "serve", "--base-url", recorder.url, *SHAPE[:4],
+                            *file_words(words)], check=True, stdin=subprocess.DEVNULL)
+            kept.append({"words": words, "bodies": recorder.take()})
+        (RECORDED / "requests.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def layout(text):
@@ -48,8 +132,7 @@ class BenchServe(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.server.stop()
-        cls.server.__exit__()
+        cls.server.close()
         cls.folder.cleanup()
 
     def measure(self, *words):
@@ -61,7 +144,8 @@ class BenchServe(unittest.TestCase):
 
     def test_layout_and_keys_are_those_of_vllm(self):
         text, ours = self.measure(
-            "--num-prompts", 4, "--max-concurrency", 2, "--request-rate", 20, "--seed", 1,
+            "--base-url", self.url + "/", "--num-prompts", 4, "--max-concurrency", 2,
+            "--request-rate", 20, "--seed", 1,
             "--temperature", 0, "--percentile-metrics", METRICS, "--metric-percentiles",
             "50,99,99.9", "--num-warmups", 2, "--goodput", "ttft:100000",
             "--ready-check-timeout-sec", 30, "--metadata", "who=me", "--save-detailed")
@@ -131,6 +215,83 @@ class BenchServe(unittest.TestCase):
         self.assertNotEqual(first["generated_texts"], other["generated_texts"])
         self.assertTrue(all(12 <= n <= 36 for n in first["input_lens"] + other["input_lens"]))
 
+    def test_what_files_have_is_asked_as_vllm_asks_it(self):
+        kept = json.loads((RECORDED / "requests.json").read_text())
+        self.assertEqual([one["words"] for one in kept], FILES)
+        with contextlib.closing(Recorder(self.server.port)) as recorder:
+            for one in kept:
+                done = bench("--base-url", recorder.url, *SHAPE[:4], *file_words(one["words"]))
+                self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+                for ours, vllm in zip(recorder.take(), one["bodies"], strict=True):
+                    ours["model"] = vllm["model"]
+                    self.assertEqual(ours, vllm, one["words"])
+
+    def test_files_are_shuffled_and_drawn_from_again_by_the_seed(self):
+        def asked(*words):
+            with contextlib.closing(Recorder(self.server.port)) as recorder:
+                done = bench("--base-url", recorder.url, *SHAPE[:4], *file_words(words),
+                             "--output-len", 1)
+                self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+                return [body["prompt"] for body in recorder.take()]
+        fixed = asked("sharegpt", "--num-prompts", "50", "--disable-shuffle", "--no-oversample")
+        first, again, other = (asked("sharegpt", "--num-prompts", "20", "--seed", seed)
+                               for seed in ("3", "3", "4"))
+        self.assertEqual(first, again)
+        self.assertNotEqual(first, other)
+        self.assertEqual(sorted(first[:len(fixed)]), sorted(fixed))  # each once, then drawn
+        self.assertNotEqual(first[:len(fixed)], fixed)
+        self.assertEqual((len(first), set(first)), (20, set(fixed)))
+
+    def test_beginnings_are_repeated(self):
+        words = ("--dataset-name", "prefix_repetition", "--num-prompts", 13,
+                 "--prefix-repetition-num-prefixes", 3, "--prefix-repetition-prefix-len", 40,
+                 "--prefix-repetition-suffix-len", 9, "--prefix-repetition-output-len", 2)
+        with contextlib.closing(Recorder(self.server.port)) as recorder:
+            hits = float(self.hits())
+            done = bench("--base-url", recorder.url, *SHAPE[:4], *words, "--disable-shuffle",
+                         "--max-concurrency", 1)
+            self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+            # Of the 13, four behind each beginning: three find two full blocks of it each.
+            self.assertGreaterEqual(float(self.hits()) - hits, 3 * 3 * 32)
+            in_order = recorder.take()
+            self.assertEqual([body["max_tokens"] for body in in_order], [2] * 12)
+            self.assertNotIn("ignore_eos", in_order[0])
+            starts = [os.path.commonprefix([body["prompt"] for body in in_order[i:i + 4]])
+                      for i in (0, 4, 8)]
+            self.assertTrue(all(len(start) > 40 for start in starts), starts)
+            self.assertEqual(len({body["prompt"] for body in in_order}), 12)
+            self.assertEqual(len({start[:20] for start in starts}), 3)
+            bench("--base-url", recorder.url, *SHAPE[:4], *words)
+            shuffled = recorder.take()
+        self.assertNotEqual(shuffled, in_order)
+        self.assertCountEqual([body["prompt"] for body in shuffled],
+                              [body["prompt"] for body in in_order])
+
+    def hits(self):
+        text = self.server.ask("GET", "/metrics")[2].decode()
+        return re.search(r"^vllm:prefix_cache_hits_total\S* (\S+)$", text, re.M).group(1)
+
+    def test_lengths_may_have_ratios_of_their_own(self):
+        _, of = self.measure("--num-prompts", 12, "--save-detailed", "--random-range-ratio",
+                             '{"input": 0, "output": 0.9}')
+        self.assertTrue(all(20 <= n <= 28 for n in of["input_lens"]))
+        self.assertTrue(all(1 <= n <= 12 for n in of["output_lens"]))
+        self.assertGreater(len(set(of["output_lens"])), 2)
+
+    def test_a_terminal_sees_how_far_it_is(self):
+        main, far = pty.openpty()
+        with subprocess.Popen([str(COHORT), "bench", "serve", "--base-url", self.url, *SHAPE,
+                               "--num-prompts", "3", "--max-concurrency", "1"],
+                              stdout=subprocess.DEVNULL, stderr=far) as process:
+            os.close(far)
+            shown = b""
+            with contextlib.suppress(OSError):  # its end
+                while piece := os.read(main, 4096):
+                    shown += piece
+            self.assertEqual(process.wait(DEADLINE_S), 0)
+        os.close(main)
+        self.assertEqual(shown, b"\r0/3\r1/3\r2/3\r3/3\r\n")
+
     def test_results_are_appended_and_named_as_vllm_names_them(self):
         name = pathlib.Path(self.folder.name) / "lines.json"
         for _ in range(2):
@@ -157,7 +318,18 @@ class BenchServe(unittest.TestCase):
         self.assertIn(f"Failed to connect to 127.0.0.1 port {port}", done.stdout)
 
     def test_wrong_words_are_refused(self):
-        for words, said in ((("--dataset-name", "sharegpt"), "random"),
+        for words, said in ((("--dataset-name", "hf"), "prefix_repetition, sharegpt or custom"),
+                            (("--dataset-name", "sharegpt"), "need --dataset-path"),
+                            (("--dataset-path", "x"), "needs --dataset-name"),
+                            (("--dataset-name", "custom", "--dataset-path", "/no/file"),
+                             "cannot read --dataset-path /no/file: No such file"),
+                            (file_words(["sharegpt", "--skip-tokenizer-init"]), "only"),
+                            (("--dataset-name", "prefix_repetition", "--num-prompts", "3"),
+                             "is less than"),
+                            (("--tokenizer-mode", "slow"), "auto or hf"),
+                            (("--random-range-ratio", "1"), "under 1"),
+                            (file_words(["custom", "--chat-template-kwargs", "[]"]), "object"),
+                            (("--lora-modules", "a"), "unknown option '--lora-modules'"),
                             (("--backend", "tgi"), "openai-chat"),
                             (("--goodput", "ttft=3"), "ttft:MS"),
                             (("--metric-percentiles", "101"), "from 0 to 100"),
@@ -166,10 +338,32 @@ class BenchServe(unittest.TestCase):
             done = bench("--base-url", self.url, *SHAPE, *words)
             self.assertEqual(done.returncode, 2)
             self.assertIn(said, done.stderr)
+        for text, said in (('{"prompt": "a"}\n{"prompt": 3}\n', "entry 2: it has no \"prompt\""),
+                           ('{"prompt": "a"}\n{\n', "line 2: it is no JSON"),
+                           ('[{"prompt": "a"}', "line 1: the list that begins here is no JSON"),
+                           ("\n \r\n", "has no prompts"),
+                           ('{"prompt": "a"}', "entry 1: it has no \"output_tokens\"")):
+            path = pathlib.Path(self.folder.name) / "file"
+            path.write_text(text)
+            done = bench("--base-url", self.url, *SHAPE, "--dataset-name", "custom",
+                         "--dataset-path", path, "--custom-output-len", "-1",
+                         *(() if "tokens" in said else ("--output-len", "1")))
+            self.assertEqual(done.returncode, 2, said)
+            self.assertIn(said, done.stderr)
+        with Server("--api-key", "secret") as locked:
+            done = bench("--port", locked.port)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/v1/models: Unauthorized; OPENAI_API_KEY brings a key", done.stderr)
+        done = bench("--port", "1")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "/v1/models: Failed to connect .*; is it a server")
         done = bench("--base-url", self.url, "--model", "nowhere")
         self.assertEqual(done.returncode, 2)
         self.assertIn("--tokenizer 'nowhere', no directory here", done.stderr)
 
 
 if __name__ == "__main__":
-    unittest.main()
+    if len(sys.argv) == 3 and sys.argv[1] == "record":
+        record(sys.argv[2])
+    else:
+        unittest.main()

@@ -1,16 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`cohort complete` against a real server, and `cohort run-batch` with a real model."""
+"""`cohort complete` and `chat` against a real server, `cohort run-batch` with a real model."""
+import array
+import fcntl
 import json
 import os
 import pathlib
+import pty
+import re
+import select
 import signal
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
-from serve_test import COHORT, DEADLINE_S, MODEL, Server, generate
+from served import CHAT_TEMPLATE, COHORT, DEADLINE_S, MODEL, Server, generate
 
 SMALL = ("--kv-cache-memory-bytes", "16MiB", "--max-num-seqs", "8")
 
@@ -31,8 +37,7 @@ class Complete(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.server.stop()
-        cls.server.__exit__()
+        cls.server.close()
 
     def complete(self, *words, stdin="", key="secret"):
         return run("complete", "--url", self.url, "--temperature", "0", "--max-tokens", "9",
@@ -46,15 +51,15 @@ class Complete(unittest.TestCase):
         self.assertRegex(done.stdout, r"\nTTFT: +[0-9.]+ ms\nTPS: +[0-9.]+ tokens/s \(9 tokens in")
 
     def test_each_line_is_a_prompt(self):
-        done = self.complete(stdin="a b c\nhello")
+        done = self.complete("--url", self.url + "/", stdin="a b c\n \nhello")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(done.stdout, "Using model: tiny\nPlease enter prompt to complete:\n"
-                         f"> {self.expected[0]}\n> {self.expected[1]}\n> \n")
+                         f"> {self.expected[0]}\n> > {self.expected[1]}\n> \n")
 
     def test_refusals_are_told_and_cost_one_line(self):
         done = self.complete("-q", "a", key="wrong")
         self.assertEqual((done.returncode, done.stdout), (1, ""))
-        self.assertIn("Unauthorized", done.stderr)
+        self.assertIn("Unauthorized; --api-key or OPENAI_API_KEY brings a key", done.stderr)
         done = self.complete("--model-name", "other", "-q", "a")
         self.assertEqual(done.returncode, 1)
         self.assertIn("The model `other` does not exist", done.stderr)
@@ -64,7 +69,159 @@ class Complete(unittest.TestCase):
         self.assertIn(self.expected[0], done.stdout)
         done = run("complete", "--url", "http://127.0.0.1:1/v1", "-q", "a")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("Failed to connect", done.stderr)
+        self.assertRegex(done.stderr, "Failed to connect .*`cohort serve` starts a server, --url")
+        done = run("complete", "--url", self.url.removesuffix("/v1"), "-q", "a",
+                   OPENAI_API_KEY="secret")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/models: Not Found; an API's --url ends in /v1", done.stderr)
+
+
+class Chat(unittest.TestCase):
+    """Turn by turn: what the server is told of earlier ones shows in what it answers."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--served-model-name", "tiny", "--chat-template", CHAT_TEMPLATE)
+        cls.url = f"http://127.0.0.1:{cls.server.port}/v1"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()
+
+    def chat(self, *words, stdin=""):
+        return run("chat", "--url", self.url, "--temperature", "0", "--max-tokens", "9", *words,
+                   stdin=stdin)
+
+    def expected(self, *said, system=None):
+        """The answers to a talk, each from all that was said before, by `cohort generate`."""
+        messages = [{"role": "system", "content": system}] if system else []
+        answers = []
+        for text in said:
+            messages.append({"role": "user", "content": text})
+            answers += generate([{"messages": messages, "max_tokens": 9}],
+                                "--chat-template", CHAT_TEMPLATE)
+            messages.append({"role": "assistant", "content": answers[-1]})
+        return answers
+
+    def test_a_talk_goes_on_from_what_was_said(self):
+        first, second = self.expected("a b", "c a b")
+        done = self.chat(stdin="a b\nc a b\n")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, "Using model: tiny\nPlease enter a message for the chat "
+                         f"model:\n> {first}\n> {second}\n> \n")
+        self.assertNotEqual(second, self.expected("c a b")[0])
+
+    def test_quick_takes_a_system_prompt(self):
+        done = self.chat("--quick", "a b", "--system-prompt", "b c", "--stats")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        said = self.expected("a b", system="b c")[0]
+        self.assertTrue(done.stdout.startswith(f"Using model: tiny\n{said}\nTTFT:"), done.stdout)
+        self.assertNotEqual(said, self.expected("a b")[0])
+
+    def test_a_refused_turn_was_never_said(self):
+        done = self.chat(stdin="x " * 3000 + "\na b\n")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cohort: Bad Request: ", done.stderr)
+        self.assertIn(f"> {self.expected('a b')[0]}\n", done.stdout)
+
+
+class Terminal:
+    """A client as somebody types to it."""
+
+    def __init__(self, *words):
+        self.main, self.far = pty.openpty()
+        self.process = subprocess.Popen([str(COHORT), *words], stdin=self.far, stdout=self.far,
+                                        stderr=self.far, start_new_session=True,
+                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.shown = b""
+
+    def type(self, text):
+        self.shown = b""
+        os.write(self.main, text)
+
+    def wait(self, pattern):
+        end = time.monotonic() + DEADLINE_S
+        while not re.search(pattern, self.shown):
+            left_s = end - time.monotonic()
+            assert left_s > 0 and select.select([self.main], [], [], left_s)[0], self.shown
+            self.shown += os.read(self.main, 65536)
+
+    def wait_asking(self):
+        """Until it has taken the line: an interrupt before takes the line along."""
+        end = time.monotonic() + DEADLINE_S
+        left = array.array("i", [1])
+        while left[0]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+            fcntl.ioctl(self.far, termios.FIONREAD, left)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait(DEADLINE_S)
+        os.close(self.main)
+        os.close(self.far)
+
+
+class Interrupt(unittest.TestCase):
+    """Ctrl-C, against a model with so much room that its answers have no end."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        endless = pathlib.Path(cls.folder.name)
+        for path in MODEL.iterdir():
+            if path.name != "config.json":
+                (endless / path.name).symlink_to(path)
+        config = json.loads((MODEL / "config.json").read_text())
+        (endless / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 60000}))
+        cls.server = Server("--served-model-name", "tiny", "--chat-template", CHAT_TEMPLATE,
+                            model=endless)
+        cls.words = ("--url", f"http://127.0.0.1:{cls.server.port}/v1", "--temperature", "0",
+                     "--max-tokens", "50000")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()
+        cls.folder.cleanup()
+
+    def test_it_ends_the_answer_and_then_the_command(self):
+        for command in ("chat", "complete"):
+            with Terminal(command, *self.words) as terminal:
+                terminal.wait(rb"Ctrl-C ends an answer.*\n> ")
+                for text in (b"a b c\n", b"and then\n"):
+                    terminal.type(text)
+                    terminal.wait(rb"\n.{100}")
+                    terminal.type(b"\x03")
+                    terminal.wait(rb"(?s)\^C.*\r\n> $")  # behind what was under way
+                    self.server.wait_load(0)  # nobody computes what nobody reads
+                self.assertIsNone(terminal.process.poll())
+                terminal.type(b"\x03")
+                self.assertEqual(terminal.process.wait(DEADLINE_S), 128 + signal.SIGINT)
+
+    def test_before_anything_came_it_does_too(self):
+        with Terminal("chat", *self.words) as terminal:
+            terminal.wait(rb"\n> ")
+            self.server.process.send_signal(signal.SIGSTOP)
+            try:
+                terminal.type(b"a b c\n")
+                terminal.wait(rb"a b c\r\n")
+                terminal.wait_asking()
+                terminal.type(b"\x03")
+                terminal.wait(rb"\^C\r\n> $")
+            finally:
+                self.server.process.send_signal(signal.SIGCONT)
+            terminal.type(b"a b c\n")
+            terminal.wait(rb"\n.{100}")
+
+    def test_a_quick_answer_ends_the_command(self):
+        with Terminal("chat", *self.words, "-q", "a b c") as terminal:
+            terminal.wait(rb"\n.{100}")
+            terminal.type(b"\x03")
+            self.assertEqual(terminal.process.wait(DEADLINE_S), 128 + signal.SIGINT)
+        self.server.wait_load(0)
 
 
 class Batch(unittest.TestCase):
@@ -104,6 +261,35 @@ class Batch(unittest.TestCase):
         self.assertEqual([path.name for path in self.home.iterdir() if path.is_file()],
                          ["in.jsonl", "out.jsonl"])
 
+    def test_more_grammars_than_are_sent_at_once_are_all_answered(self):
+        def schema(i):  # none like another, so that each is compiled, for longer than it is sent
+            pattern = f"^([a-z]{{1,40}}[0-9a-z]?){{1,2}}{i}$"
+            return {"type": "json_schema", "json_schema": {"name": "f", "schema": {
+                "type": "string", "pattern": pattern}}}
+        self.input.write_text("\n".join(
+            self.line(f"n{i}", {"prompt": "a", "max_tokens": 2, "response_format": schema(i)})
+            for i in range(600)))
+        done = run(*self.words())
+        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+        lines = [json.loads(line) for line in self.output.read_text().splitlines()]
+        self.assertEqual([line["response"]["status_code"] for line in lines], [200] * 600)
+
+    def test_chats_are_answered_as_generate_does(self):
+        talks = [[{"role": "user", "content": "a b" * (i % 3 + 1)}] for i in range(6)]
+        talks.append([{"role": "user", "content": [{"type": "text", "text": "a"}, "b"]}])
+        more = {"max_tokens": 5, "temperature": 0}
+        self.input.write_text("\n".join(
+            self.line(str(i), {"messages": talk} | more, "/v1/chat/completions")
+            for i, talk in enumerate(talks)))
+        done = run(*self.words(), "--chat-template", CHAT_TEMPLATE)
+        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+        answers = [json.loads(line)["response"]["body"]["choices"][0]["message"]
+                   for line in self.output.read_text().splitlines()]
+        self.assertEqual({answer["role"] for answer in answers}, {"assistant"})
+        self.assertEqual([answer["content"] for answer in answers],
+                         generate([{"messages": talk} | more for talk in talks],
+                                  "--chat-template", CHAT_TEMPLATE))
+
     def test_refused_requests_do_not_stop_the_others(self):
         self.input.write_text("\n".join((
             self.line("bad", {"model": "tiny", "prompt": "a", "max_tokens": -1}),
@@ -115,6 +301,7 @@ class Batch(unittest.TestCase):
         done = run(*self.words())
         self.assertEqual(done.returncode, 0, done.stderr)
         lines = [json.loads(line) for line in self.output.read_text().splitlines()]
+        self.assertIn("4 of 5 requests were refused", done.stderr)
         self.assertEqual([line["response"]["status_code"] for line in lines],
                          [400, 404, 404, 400, 200])
         self.assertEqual([line["response"]["body"] for line in lines[:4]], [None] * 4)
@@ -122,6 +309,43 @@ class Batch(unittest.TestCase):
         self.assertEqual(lines[1]["error"]["error"]["type"], "NotFoundError")
         self.assertEqual(lines[3]["error"], "Request must not be sent in stream mode")
         self.assertEqual(lines[4]["custom_id"], "good \u00e9")
+
+    def test_a_killed_worker_leaves_what_was_not_answered_to_be_asked_again(self):
+        bodies = [{"prompt": "a b c", "max_tokens": 3}] * 4 + [
+            {"prompt": "a", "max_tokens": 1900, "n": 100, "ignore_eos": True,
+             "seed": 9007199254740993}] * 20
+        lines = [self.line(f"n{i}", body) for i, body in enumerate(bodies)]
+        self.input.write_text("\n".join(lines))
+        part, rest, log = (self.home / name for name in ("out.jsonl.part", "out.jsonl.rest", "log"))
+        with open(log, "wb") as to, subprocess.Popen(
+                [str(COHORT), *self.words(), "-tp", "2", "--verbose"], stderr=to) as process:
+            end = time.monotonic() + DEADLINE_S
+            while not part.exists() or part.read_text().count("\n") < 4:
+                self.assertLess(time.monotonic(), end, log.read_text())
+                time.sleep(0.01)
+            worker = int(re.search(r"\n1 +\d+ +\d+ +(\d+) +mp", log.read_text()).group(1))
+            os.kill(worker, signal.SIGKILL)
+            self.assertEqual(process.wait(DEADLINE_S), 1)
+        said = log.read_text().splitlines()[-1]
+        self.assertRegex(said, f"rank 1 .*signal 9.*: 20 of 24 requests have no answer, \"n4\" the "
+                         f"first; they are in {rest}, .* in {part}$")
+        self.assertEqual([json.loads(line)["custom_id"] for line in part.read_text().splitlines()],
+                         ["n0", "n1", "n2", "n3"])
+        self.assertEqual([json.loads(line) for line in rest.read_text().splitlines()],
+                         [json.loads(line) for line in lines[4:]])
+        self.assertFalse(self.output.exists())
+        kept = part.read_text()
+        self.input = rest
+        done = run(*self.words())
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (2, 1), done.stderr)
+        self.assertIn(f"{part} and {rest} are of a batch that failed", done.stderr)
+        self.assertEqual(part.read_text(), kept)
+        part.rename(self.home / "kept")
+        self.input = self.home / "few.jsonl"
+        self.input.write_text(lines[0])
+        done = run(*self.words())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual((rest.exists(), part.exists()), (False, False))
 
     def test_lines_that_are_no_requests_are_refused_before_anything_runs(self):
         good = self.line("a", {"prompt": "a"})

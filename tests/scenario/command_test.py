@@ -174,16 +174,18 @@ class Refusals(Home):
 
     def test_lines_of_input(self):
         lines = "\n".join(['{"prompt": "a"', '{"prompt_token_ids": [5, "x"]}',
-                           '{"messages": []}', '{"prompt": "a", "temperature": "hot"}',
+                           '{"messages": []}', '{"prompt": "a", "bad_words": [""]}',
+                           '{"prompt": "a", "allowed_token_ids": []}',
+                           '{"prompt": "a", "temperature": "hot"}',
                            '{"prompt": 3}', '[]', '{"prompt_token_ids": [5]}'])
         done = run("generate", MODEL, "--input", "-", "--json", stdin=lines)
         self.assertEqual(done.returncode, 2)
         # Each bad line is told, by number; the good one is answered.
         complaints = done.stderr.splitlines()
-        self.assertEqual(len(complaints), 6, done.stderr)
+        self.assertEqual(len(complaints), 8, done.stderr)
         for number, complaint in enumerate(complaints, 1):
             self.assertIn(f"line {number}:", complaint)
-        self.assertEqual([line["index"] for line in json_lines(done.stdout)], [6])
+        self.assertEqual([line["index"] for line in json_lines(done.stdout)], [8])
 
     def test_unwritable_results_are_told_and_leave_no_part(self):
         out = self.home / "nowhere/out.json"
@@ -229,6 +231,14 @@ class Answers(Home):
             self.assertEqual(len(entry["top"]), 2)
         self.assertIsNone(line["prompt_logprobs"][0])
         self.assertEqual([entry["token_id"] for entry in line["prompt_logprobs"][1:]], [6, 7])
+
+    def test_text_may_hold_any_character(self):
+        vocabulary = json.loads(pathlib.Path(MODEL, "tokenizer.json").read_text())["model"]["vocab"]
+        words = ("--prompt", "a", "--temperature", "0", "--max-tokens", "3", "--logit-bias",
+                 json.dumps({str(vocabulary["\u0100"]): 100}))  # the byte 0
+        (line,) = json_lines(generate(MODEL, *words, "--json"))
+        self.assertEqual(line["text"], "\0\0\0")
+        self.assertEqual(generate(MODEL, *words, "--n", "2"), "[0.0] \0\0\0\n[0.1] \0\0\0\n")
 
     def test_any_of_several_stop_strings_ends_the_text(self):
         text = "".join(line["text"] for line in json_lines(generate(
@@ -366,6 +376,8 @@ class Others(Home):
         result = json.loads(out.read_text())
         self.assertEqual(len(result["latencies"]), 3)
         self.assertGreater(result["avg_latency"], 0)
+        parts = result["step_parts"]
+        self.assertTrue(all(parts[name] > 0 for name in ("wait_s", "schedule_s", "output_s")))
         done = run("bench", "throughput", MODEL, "--num-prompts", "5", *sizes)
         self.assertEqual(done.returncode, 0, done.stderr)
         result = json.loads(out.read_text())

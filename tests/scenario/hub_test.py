@@ -11,7 +11,11 @@ import http.server
 import json
 import os
 import pathlib
+import pty
+import re
+import select
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -24,11 +28,27 @@ MODEL = SOURCE / "tests/golden/llama-float32"
 FILES = {path.name: path.read_bytes() for path in MODEL.iterdir()
          if path.name in ("config.json", "tokenizer.json", "model.safetensors",
                           "generation_config.json")}
+FILES["tokenizer_config.json"] = json.dumps(
+    {"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}"}).encode()
 LARGE = "model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "Acme/Tiny-1.0"
 TOKEN = "hf_secret"
 PATIENCE_S = 60
+
+
+def ask(path, method, target, body=None):
+    """JSON of a server that listens on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(PATIENCE_S)
+        link.connect(path)
+        data = json.dumps(body).encode() if body else b""
+        link.sendall(f"{method} {target} HTTP/1.0\r\nContent-Type: application/json\r\n"
+                     f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        answer = b""
+        while piece := link.recv(65536):
+            answer += piece
+    return json.loads(answer.split(b"\r\n\r\n", 1)[1])
 
 
 class Hub:
@@ -37,8 +57,10 @@ class Hub:
     def __init__(self):
         self.files = dict(FILES)
         self.token = None          # one that must be brought
-        self.break_after = None    # bytes of a large file, then the connection ends
-        self.stall_after = None    # bytes of a large file, then nothing more comes
+        self.break_after = None    # bytes of the slow file, then the connection ends
+        self.stall_after = None    # bytes of the slow file, then nothing more comes
+        self.slow = LARGE
+        self.portal = None         # what answers everything, with 200, in the hub's place
         self.has_ranges = True
         self.commit = COMMIT
         self.log = []              # (port, path, range, authorization)
@@ -84,7 +106,7 @@ class Hub:
         others = [{"rfilename": "README.md", "size": 1, "blobId": "0" * 40},
                   {"rfilename": "onnx/model.onnx", "size": 1, "blobId": "0" * 40}]
         return {"id": NAME, "sha": self.commit,
-                "siblings": others + [sibling(*item) for item in FILES.items()]}
+                "siblings": others + [sibling(*item) for item in sorted(FILES.items())]}
 
     def describe(self, request):
         """HEAD of a file, as huggingface_hub asks for it."""
@@ -113,29 +135,31 @@ class Hub:
         port = request.server.server_address[1]
         path, bearer = request.path, request.headers["Authorization"]
         self.log.append((port, path, request.headers["Range"], bearer))
+        if self.portal:
+            return self.send(request, self.portal, None)
         if port == self.far_port:
-            return self.send(request, self.files[path.rsplit("/", 1)[1]], True)
+            return self.send(request, self.files[path.rsplit("/", 1)[1]], LARGE)
         if self.token and bearer != f"Bearer {self.token}":
-            return self.send(request, b"no", False, 401)
+            return self.send(request, b"no", None, 401)
         if path in (f"/api/models/{NAME}/revision/{one}?blobs=true"
                     for one in ("main", "v1", COMMIT)) or path.endswith("/revision/main"):
-            return self.send(request, json.dumps(self.info()).encode(), False)
+            return self.send(request, json.dumps(self.info()).encode(), None)
         if path.startswith(f"/api/models/{NAME}/tree/{self.commit}"):
-            return self.send(request, json.dumps(list(self.tree())).encode(), False)
+            return self.send(request, json.dumps(list(self.tree())).encode(), None)
         prefix = f"/{NAME}/resolve/{self.commit}/"
         name = path.removeprefix(prefix)
         if not path.startswith(prefix) or name not in self.files:
-            return self.send(request, b"not here", False, 404)
+            return self.send(request, b"not here", None, 404)
         if name != LARGE:
-            return self.send(request, self.files[name], False)
+            return self.send(request, self.files[name], name)
         request.send_response(302)
         request.send_header("Location", f"http://127.0.0.1:{self.far_port}/large/{name}")
         request.send_header("Content-Length", "0")
         request.end_headers()
 
-    def send(self, request, data, is_large, status=200):
+    def send(self, request, data, name, status=200):
         start = 0
-        if is_large and self.has_ranges and request.headers["Range"]:
+        if name and self.has_ranges and request.headers["Range"]:
             start = int(request.headers["Range"].removeprefix("bytes=").rstrip("-"))
             status = 206
         request.send_response(status)
@@ -144,7 +168,7 @@ class Hub:
         request.send_header("Content-Length", str(len(data) - start))
         request.end_headers()
         part = data[start:]
-        limit = (self.break_after or self.stall_after) if is_large else None
+        limit = (self.break_after or self.stall_after) if name == self.slow else None
         if not limit:
             request.wfile.write(part)
             return
@@ -213,6 +237,23 @@ class ByName(unittest.TestCase):
         self.assertEqual([path for _, path, _, _ in self.hub.log[asked:]],
                          [f"/api/models/{NAME}/revision/main?blobs=true"])
 
+    def test_served_by_its_name_it_chats(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/http"
+            with subprocess.Popen(
+                [COHORT, "serve", NAME, "--uds", path, "--disable-uvicorn-access-log"],
+                env=self.variables(), stderr=subprocess.PIPE, text=True) as server:
+                try:
+                    while "Starting Cohort server" not in (line := server.stderr.readline()):
+                        self.assertTrue(line, "it ended")
+                    self.assertEqual(ask(path, "GET", "/v1/models")["data"][0]["root"], NAME)
+                    answer = ask(path, "POST", "/v1/chat/completions", {
+                        "messages": [{"role": "user", "content": "a b"}], "max_tokens": 2})
+                    self.assertEqual(answer["usage"]["completion_tokens"], 2)
+                finally:
+                    server.terminate()
+                    server.stderr.read()
+
     def test_killed_in_the_middle_it_goes_on_where_it_was(self):
         self.hub.stall_after = len(FILES[LARGE]) // 2
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.PIPE,
@@ -233,6 +274,21 @@ class ByName(unittest.TestCase):
         self.assertIn(f"bytes={there}-", [range_ for _, _, range_, _ in self.hub.log])
         self.assertIsNone(self.incomplete())
 
+    def test_killed_before_the_last_file_no_commit_is_taken_for_whole(self):
+        self.hub.slow, self.hub.stall_after = "tokenizer.json", 100
+        with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
+            process.send_signal(signal.SIGKILL)
+        weights = hashlib.sha256(FILES[LARGE]).hexdigest()
+        self.assertTrue((self.root / "blobs" / weights).exists())  # they came before
+        self.refuse("HF_HUB_OFFLINE is set", "--revision", COMMIT, HF_HUB_OFFLINE="1")
+        self.hub.done.set()
+        self.hub.stall_after = None
+        self.expect("--revision", COMMIT)
+        snapshot = self.root / "snapshots" / COMMIT
+        self.assertEqual({path.name: path.read_bytes() for path in snapshot.iterdir()}, FILES)
+
     def test_interrupted_it_ends_at_once_and_keeps_what_came(self):
         self.hub.stall_after = len(FILES[LARGE]) // 2
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.PIPE,
@@ -241,7 +297,25 @@ class ByName(unittest.TestCase):
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=PATIENCE_S)
         self.assertIn(b"cancelled", said)
+        self.assertEqual(process.returncode, 128 + signal.SIGTERM)
         self.assertIsNotNone(self.incomplete())
+
+    def test_interrupted_while_it_fetches_a_tokenizer_it_ends_too(self):
+        self.hub.slow, self.hub.stall_after = "tokenizer.json", 100
+        words = self.words("--tokenizer", NAME, "--download-dir", str(self.home / "elsewhere"))
+        words[2] = str(MODEL)
+        with subprocess.Popen(words, env=self.variables(), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            try:
+                self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=PATIENCE_S)
+            finally:
+                process.kill()
+        self.assertIn(b"cancelled", said)
+        self.assertEqual(process.returncode, 128 + signal.SIGINT)
+        self.assertTrue((self.home / "elsewhere/models--Acme--Tiny-1.0").exists())
+        self.assertFalse(self.root.exists())
 
     def test_connections_that_break_off_are_resumed(self):
         self.hub.break_after = len(FILES[LARGE]) // 3
@@ -267,6 +341,25 @@ class ByName(unittest.TestCase):
         self.refuse("more than the")
         self.hub.files[LARGE] = right
         self.expect()
+
+    def test_what_a_portal_left_behind_is_fetched_again(self):
+        self.expect()
+        blob = self.root / "blobs" / hashlib.sha256(FILES[LARGE]).hexdigest()
+        blob.unlink()
+        blob.with_name(blob.name + ".incomplete").write_bytes(b"<html>Accept our terms</html>")
+        self.expect()
+        self.assertIn("bytes=29-", [range_ for _, _, range_, _ in self.hub.log])
+        self.assertEqual(blob.read_bytes(), FILES[LARGE])
+
+    def test_a_portal_in_the_hub_s_place_is_not_believed(self):
+        self.hub.portal = b"<!doctype html><title>Accept our terms</title>"
+        self.refuse("names no commit and files")
+        self.hub.portal = None
+        tokens, _ = self.expect()
+        self.hub.portal = b"<!doctype html><title>Accept our terms</title>"
+        again, said = self.expect()
+        self.assertEqual(again, tokens)
+        self.assertRegex(said, "is taken from the cache as it is: .*names no commit and files")
 
     def test_token_goes_to_the_hub_and_nowhere_else(self):
         self.hub.token = TOKEN
@@ -301,6 +394,32 @@ class ByName(unittest.TestCase):
         self.expect()
         self.assertEqual(len(self.hub.log), asked + 1)
         self.assertEqual((self.root / "refs/main").read_text(), COMMIT[::-1])
+
+    def test_on_a_terminal_a_bar_grows(self):
+        self.hub.stall_after = len(FILES[LARGE]) // 2
+        main, far = pty.openpty()
+        shown = b""
+
+        def read_until(pattern):
+            nonlocal shown
+            while not re.search(pattern, shown):
+                self.assertTrue(select.select([main], [], [], PATIENCE_S)[0], shown)
+                shown += os.read(main, 65536)
+
+        with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
+                              stderr=far) as process:
+            os.close(far)
+            name = re.escape(LARGE.encode())
+            read_until(name + rb" +\[#{11,12}-{12,13}\] +(49|50)% .*MB/s")
+            self.assertNotIn(b"fetched", shown)
+            self.hub.stall_after = None
+            self.hub.done.set()  # the connection ends here, and is resumed
+            read_until(name + rb" +\[#{24}\] 100% [^\r]*\x1b\[K\r\n")
+            read_until(rb"tokenizer_config.json +\[#{24}\] 100% [^\r]*\r\n")
+            self.assertEqual(process.wait(PATIENCE_S), 0)
+        os.close(main)
+        # One line for each file, drawn over and over.
+        self.assertEqual(shown.count(b"\n"), len(FILES), shown)
 
     def test_two_at_once_fetch_once(self):
         with contextlib.ExitStack() as stack:

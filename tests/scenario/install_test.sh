@@ -35,7 +35,16 @@ done
 cmake -S "$source/examples" -B "$root/by-cmake" -DCMAKE_PREFIX_PATH="$prefix" >>"$root/log"
 cmake --build "$root/by-cmake" >>"$root/log"
 
+# shellcheck disable=SC2046 # flags are words
+cc -std=c17 -Wall -Wextra -Werror -shared -fPIC $(pkg-config --cflags cohort) \
+    "$source/examples/extension.c" -o "$root/extension.so"
+
 model=$source/tests/golden/qwen2-float32
+for library in "$root/extension.so" "$root/by-cmake/extension.so"; do
+    said=$("$prefix/bin/cohort" generate "$model" -tp 2 --prompt a --max-tokens 1 \
+        --worker-extension-cls "$library:install" 2>&1 >/dev/null)
+    [ "$(grep -c 'extension: rank [01] of 2' <<<"$said")" -eq 2 ] || fail "$library: $said"
+done
 want=$("$prefix/bin/cohort" generate "$model" --prompt "a b c" --max-tokens 24 --temperature 0)
 [ -n "$want" ] || fail "the installed command says nothing"
 for program in "$root/complete" "$root/by-cmake/complete"; do

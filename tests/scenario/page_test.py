@@ -16,11 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
-import serve_test
-from serve_test import DEADLINE_S, Server, generate
+from served import CHATS, CHAT_TEMPLATE, DEADLINE_S, ENDLESS, MODEL, Server, generate
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -106,6 +106,23 @@ class Browser:
         os.close(self.to_write)
 
 
+def model_with(folder, name, text):
+    """The tiny checkpoint with another file in place of one, in a folder of its own."""
+    for path in MODEL.iterdir():
+        if path.name != name:
+            (pathlib.Path(folder) / path.name).symlink_to(path)
+    (pathlib.Path(folder) / name).write_text(text)
+    return folder
+
+
+def thinking_tokenizer():
+    """Its token 1 ends thoughts."""
+    text = (MODEL / "tokenizer.json").read_text().replace("<|im_start|>", "</think>")
+    tokenizer = json.loads(text)
+    tokenizer["added_tokens"][1]["special"] = False
+    return json.dumps(tokenizer)
+
+
 class Page(unittest.TestCase):
     def setUp(self):
         self.stack = contextlib.ExitStack()
@@ -114,18 +131,32 @@ class Page(unittest.TestCase):
         self.browser = Browser(pathlib.Path(home))
         self.stack.callback(self.browser.close)
 
-    def serve(self, *options):
-        server = self.stack.enter_context(Server("--served-model-name", "tiny", *options))
+    def serve(self, *options, model=MODEL):
+        server = self.stack.enter_context(
+            Server("--served-model-name", "tiny", *options, model=model))
         self.browser.call("Page.navigate", url=f"http://127.0.0.1:{server.port}/")
         return server
 
-    def say(self, text, tokens=9):
-        self.browser.value(f"""document.getElementById("kind").value = "completion";
+    def say(self, text, tokens=9, kind="completion"):
+        self.browser.value(f"""document.getElementById("kind").value = "{kind}";
             document.getElementById("kind").dispatchEvent(new Event("change"));
             document.getElementById("tokens").value = {tokens};
             document.getElementById("temperature").value = 0;
             document.getElementById("input").value = {json.dumps(text)};
             document.getElementById("form").requestSubmit();""")
+
+    def talk(self, text, nth):
+        """The nth answer of a chat, once it is whole."""
+        self.say(text, kind="chat")
+        self.browser.wait(f"document.querySelectorAll('.note').length === {nth}")
+        return self.browser.value("[...document.querySelectorAll('.said:not(.user)')].at(-1)"
+                                  ".textContent")
+
+    def bodies(self):
+        """Of the chats that were asked for."""
+        return [json.loads(one["request"]["postData"])
+                for one in self.browser.seen("Network.requestWillBeSent")
+                if one["request"]["url"].endswith("/v1/chat/completions")]
 
     def test_cohort_is_shown_and_text_is_streamed(self):
         server = self.serve("-tp", "2")
@@ -135,7 +166,7 @@ class Page(unittest.TestCase):
         text = self.browser.value("document.body.innerText")
         for rank in range(2):
             self.assertIn(f"rank {rank}", text)
-            self.assertIn(f"pid {server.worker(rank)}", text)
+            self.assertIn(f"pid {server.workers()[rank]}", text)
         self.assertIn("shared memory", text)
         self.assertEqual(self.browser.value("document.title"), "tiny \u2013 Cohort")
         self.say("a b c")
@@ -152,6 +183,100 @@ class Page(unittest.TestCase):
         self.assertTrue(all(url.startswith((f"http://127.0.0.1:{server.port}/", "about:"))
                             or "favicon" in url for url in asked), asked)
 
+    def test_a_chat_is_streamed_and_goes_on_from_what_was_said(self):
+        def expected(*said):
+            messages = []
+            for text in said:
+                messages.append({"role": "user", "content": text})
+                messages.append({"role": "assistant", "content": generate(
+                    [{"messages": messages, "max_tokens": 9}],
+                    "--chat-template", CHAT_TEMPLATE)[0]})
+            return messages
+        self.serve("--chat-template", CHAT_TEMPLATE)
+        self.browser.wait("document.getElementById('kind')?.value === 'chat'")
+        self.browser.value("""window.lengths = new Set();
+            new MutationObserver(() => lengths.add(
+              document.querySelectorAll(".said")[1]?.textContent.length || 0))
+            .observe(document.getElementById("log"), {childList: true, subtree: true});""")
+        first, second = "a b", "c a b"
+        talk = expected(first, second)
+        self.assertEqual(self.talk(first, 1), talk[1]["content"])
+        self.assertGreaterEqual(self.browser.value("window.lengths.size"), 4)
+        self.assertRegex(self.browser.value("document.querySelector('.note').textContent"),
+                         r"^9 tokens in \d+\.\d s, the first after \d+ ms \u00b7 cut at")
+        self.assertEqual(self.talk(second, 2), talk[3]["content"])
+        self.browser.value("document.getElementById('clear').click()")
+        self.assertEqual(self.browser.value("document.querySelectorAll('.said').length"), 0)
+        self.assertEqual(self.talk(second, 1), expected(second)[1]["content"])
+        self.assertEqual([body["messages"] for body in self.bodies()],
+                         [talk[:1], talk[:3], [{"role": "user", "content": second}]])
+        self.assertNotEqual(talk[3]["content"], expected(second)[1]["content"])
+
+    def test_thoughts_are_shown_apart_and_not_sent_back(self):
+        with tempfile.TemporaryDirectory() as folder:
+            changed = model_with(folder, "tokenizer.json", thinking_tokenizer())
+            server = self.serve("--reasoning-parser", "deepseek_r1", "--chat-template",
+                                CHAT_TEMPLATE, model=changed)
+        self.browser.wait("document.getElementById('kind')?.value === 'chat'")
+        # Its one token that ends thoughts is likely enough to come in the middle.
+        body = {"messages": [{"role": "user", "content": "a"}], "temperature": 1,
+                "logit_bias": {"1": 5}, "max_tokens": 24}
+        for body["seed"] in range(100):
+            message = json.loads(server.ask("POST", CHATS, body)[2])["choices"][0]["message"]
+            if message["reasoning"] and message["content"]:
+                break
+        more = {name: body[name] for name in ("seed", "logit_bias", "temperature", "max_tokens")}
+        self.browser.value("""window.fetchPlain = window.fetch;
+            window.fetch = (url, options) => {
+              if (options.body) options.body = JSON.stringify(
+                Object.assign(JSON.parse(options.body), %s));
+              return window.fetchPlain(url, options);
+            };""" % json.dumps(more))
+        self.talk("a", 1)
+        self.assertEqual(self.browser.value("document.querySelector('.thoughts span').textContent"),
+                         message["reasoning"])
+        self.assertEqual(self.browser.value("document.querySelector('.said > span').textContent"),
+                         message["content"])
+        self.assertFalse(self.browser.value("document.querySelector('.thoughts').open"))
+        self.talk("b", 2)
+        self.assertEqual([one["content"] for one in self.bodies()[1]["messages"]],
+                         ["a", message["content"], "b"])
+
+    def test_a_model_without_a_template_is_given_completions(self):
+        with tempfile.TemporaryDirectory() as plain:
+            self.serve(model=model_with(plain, "tokenizer_config.json", "{}"))
+            self.browser.wait("document.getElementById('kind')?.value === 'completion'")
+            self.assertTrue(self.browser.value("document.getElementById('kind').options[0].disabled"))
+
+    def test_ranks_at_work_are_shown_as_such(self):
+        server = self.serve("-tp", "2")
+        connection = self.stack.enter_context(contextlib.closing(server.connect()))
+        connection.request("POST", "/v1/completions", json.dumps(ENDLESS),
+                           {"Content-Type": "application/json"})
+        self.browser.wait("document.querySelectorAll('.rank[data-state=busy]').length === 2")
+        self.browser.wait("Number(document.querySelector('#figures b').textContent"
+                          ".replace(',', '')) > 0")
+        self.browser.wait("[...document.querySelectorAll('.rank polyline')].every("
+                          "one => one.getAttribute('points').split(' ').length >= 3)")
+        self.browser.wait("[...document.querySelectorAll('.rank .bar i')].every("
+                          "one => one.offsetWidth > 0)")
+        busy = self.browser.value("[...document.querySelectorAll('.rank')].map("
+                                  "one => one.innerText.match(/, ([\\d.,]+) a second/)[1])")
+        self.assertTrue(all(float(rate.replace(",", "")) > 0 for rate in busy), busy)
+        connection.close()
+        self.browser.wait("document.querySelectorAll('.rank[data-state=idle]').length === 2")
+
+    def test_it_fits_screens_narrow_and_wide(self):
+        self.serve("-tp", "2")
+        self.browser.wait("document.querySelectorAll('.rank').length === 2")
+        for width in (320, 390, 768, 1280, 1920):
+            self.browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
+                              deviceScaleFactor=1, mobile=False)
+            self.browser.wait(f"innerWidth === {width}")
+            self.assertLessEqual(self.browser.value("document.documentElement.scrollWidth"), width)
+            self.assertEqual(self.browser.value("[...document.querySelectorAll('#send, .card')]"
+                ".filter(one => one.getBoundingClientRect().right > innerWidth).length"), 0, width)
+
     def test_markup_from_outside_stays_text(self):
         self.serve()
         self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
@@ -167,7 +292,7 @@ class Page(unittest.TestCase):
         self.say("a", tokens=10 ** 6)
         self.browser.wait("document.querySelector('.said.error')?.textContent"
                           ".includes('max_tokens=1000000')")
-        os.kill(server.worker(1), signal.SIGKILL)
+        os.kill(server.workers()[1], signal.SIGKILL)
         self.browser.wait("document.getElementById('state')?.textContent === 'failed'")
         self.assertRegex(self.browser.value("document.getElementById('why').textContent"),
                          "rank 1")
@@ -178,17 +303,19 @@ class Page(unittest.TestCase):
         self.serve("--api-key", "secret")
         self.browser.wait("document.getElementById('state')?.textContent === 'locked'")
         self.assertEqual(self.browser.value("document.querySelectorAll('.rank').length"), 0)
+        self.say("a b c")
+        self.browser.wait("document.querySelector('.said.error')?.textContent === 'Unauthorized'")
         self.browser.value("document.getElementById('key').value = 'secret'")
         self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
 
     def test_an_answer_can_be_stopped(self):
         server = self.serve()
         self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
-        # Sixteen long answers in one, and a stop as soon as the first text is there.
+        # Answers for far longer than a stop takes that comes with the first text.
         self.browser.value("""window.fetchPlain = window.fetch;
             window.fetch = (url, options) => {
               if (options.body) options.body = JSON.stringify(
-                Object.assign(JSON.parse(options.body), {n: 16, ignore_eos: true,
+                Object.assign(JSON.parse(options.body), {n: 256, ignore_eos: true,
                                                          temperature: 1}));
               return window.fetchPlain(url, options);
             };
@@ -200,36 +327,52 @@ class Page(unittest.TestCase):
         self.say("a b", tokens=1900)
         self.browser.wait("document.querySelectorAll('.said')[1]?.textContent.length > 0")
         self.browser.wait("document.getElementById('send').textContent === 'Send'")
-        server.wait_load(0)
-        metrics = server.ask("GET", "/metrics")[2].decode()
-        self.assertIn('finished_reason="abort"', metrics)
-        aborted = [line for line in metrics.splitlines()
-                   if line.startswith("vllm:request_success_total") and "abort" in line]
-        self.assertGreater(float(aborted[0].split()[-1]), 0)
+        until = time.monotonic() + 60
+        while not n_aborted(server):  # counted when the engine's next step ends
+            self.assertLess(time.monotonic(), until, "no answer was aborted")
+            time.sleep(0.02)
+
+
+def n_aborted(server):
+    metrics = server.ask("GET", "/metrics")[2].decode()
+    return sum(float(line.split()[-1]) for line in metrics.splitlines()
+               if line.startswith("vllm:request_success_total") and "abort" in line)
+
+
+def load(server, done):
+    """Two others who ask for texts, until it is done."""
+    while not done.is_set():
+        server.complete(prompt="Once upon a time", max_tokens=100, temperature=1)
 
 
 def picture(model, file):
-    """What docs/ shows: a model at work on two ranks."""
-    serve_test.MODEL = model
+    """What docs/ shows: a chat, with two ranks at work."""
     with tempfile.TemporaryDirectory() as home, contextlib.ExitStack() as stack:
         browser = Browser(pathlib.Path(home))
         stack.callback(browser.close)
         server = stack.enter_context(Server(
             "--served-model-name", pathlib.Path(model).name, "-tp", "2", "--max-model-len", "2048",
-            "--kv-cache-memory-bytes", "64MiB"))
+            "--kv-cache-memory-bytes", "64MiB", model=model))
+        done = threading.Event()
+        others = [threading.Thread(target=load, args=(server, done)) for _ in range(2)]
+        stack.callback(lambda: [other.join() for other in others])
+        stack.callback(done.set)
+        browser.call("Emulation.setDeviceMetricsOverride", width=1280, height=900,
+                     deviceScaleFactor=1, mobile=False)
         browser.call("Page.navigate", url=f"http://127.0.0.1:{server.port}/")
         browser.wait("document.getElementById('state')?.textContent === 'ok'")
-        for prompt in ("The capital of France is", "Three colours of the rainbow are"):
-            browser.value(f"""document.getElementById("kind").value = "completion";
-                document.getElementById("kind").dispatchEvent(new Event("change"));
-                document.getElementById("temperature").value = 0;
-                document.getElementById("tokens").value = 40;
+        for n, prompt in enumerate(("What is the capital of France?", "And what is it known for?"), 1):
+            browser.value(f"""document.getElementById("temperature").value = 0;
+                document.getElementById("tokens").value = 80;
                 document.getElementById("input").value = {json.dumps(prompt)};
                 document.getElementById("form").requestSubmit();""")
-            browser.wait("document.getElementById('send').textContent === 'Stop'")
-            browser.wait("document.getElementById('send').textContent === 'Send'")
-            browser.wait("document.querySelector('#chart polyline')?.getAttribute('points')"
-                         f".split(' ').length >= {6 if prompt.startswith('Three') else 3}")
+            browser.wait(f"document.querySelectorAll('.note').length === {n}")
+            if n == 1:
+                time.sleep(5)
+                for other in others:
+                    other.start()
+                time.sleep(20)
+        browser.wait("document.querySelectorAll('.rank[data-state=busy]').length === 2")
         data = browser.call("Page.captureScreenshot", format="png",
                             captureBeyondViewport=True)["data"]
         pathlib.Path(file).write_bytes(base64.b64decode(data))

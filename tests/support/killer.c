@@ -52,6 +52,14 @@ bool killer_at_shutdown(cohort_counters *counters, int32_t rank) {
     return state_of(counters) == STATE_STOPPING;
 }
 
+/* One of the two decides, once. */
+static bool decide(killer *self, int decision) {
+    int undecided = KILLER_WAITS;
+    return atomic_compare_exchange_strong(&self->decision, &undecided, decision);
+}
+
+bool killer_give_up(killer *self) { return decide(self, KILLER_GAVE_UP); }
+
 static void *killer_main(void *argument) {
     killer *self = argument;
     char folder[400];
@@ -63,6 +71,7 @@ static void *killer_main(void *argument) {
     _Atomic int32_t *pid = &cohort_counters_row_of(self->counters, self->rank)->pid;
     while (!atomic_load(pid) || !self->is_time(self->counters, self->rank))
         if (atomic_load(&self->is_over)) return NULL;
+    if (!decide(self, KILLER_STRIKES)) return NULL;
     sleep_us(self->delay_us);
     self->killed_ns = cohort_clock_ns();
     self->has_killed = !kill(atomic_load(pid), SIGKILL);

@@ -30,6 +30,8 @@ typedef bool killer_moment(cohort_counters *counters, int32_t rank);
 killer_moment killer_at_spawn, killer_at_connect, killer_at_load, killer_at_execute,
     killer_at_shutdown;
 
+enum { KILLER_WAITS, KILLER_STRIKES, KILLER_GAVE_UP };
+
 typedef struct killer {
     pthread_t thread;
     char instance[32]; /* the run to watch has this name */
@@ -38,6 +40,7 @@ typedef struct killer {
     uint64_t delay_us;
     cohort_counters *counters;
     _Atomic bool is_over; /* the run has ended: give up waiting */
+    _Atomic int decision; /* KILLER_WAITS for its moment, and then one of the others */
     bool has_killed;
     bool is_late; /* the run was ending of itself by then: nobody may have noticed */
     int64_t killed_ns;
@@ -45,6 +48,8 @@ typedef struct killer {
 
 void killer_start(killer *self, killer_moment *is_time, int32_t n_ranks,
                   uint64_t spread_us, uint64_t seed, uint64_t number);
+/* True where its moment has not come: then it will not strike. */
+bool killer_give_up(killer *self);
 void killer_finish(killer *self);
 
 /* Kills at one of the moments; the time from the kill to the end, 0 where none came. */

@@ -72,6 +72,23 @@ class Node:
         text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
         return [int(word) for word in text.split()]
 
+    def bind(self, folder: pathlib.Path, path: pathlib.Path) -> None:
+        """Shows a folder or file at another path, there alone."""
+        sh(*self.enter, "mount", "--bind", str(folder), str(path))
+
+    def unbind(self, path: pathlib.Path) -> None:
+        """Shows again what is there."""
+        sh(*self.enter, "umount", str(path))
+
+    def processes(self, name: str) -> list[int]:
+        """By the name of their program: raylet, gcs_server."""
+        found = []
+        for pid in self.pids():
+            with contextlib.suppress(OSError):  # it is gone meanwhile, or a zombie
+                if pathlib.Path(os.readlink(f"/proc/{pid}/exe")).name == name:
+                    found.append(pid)
+        return found
+
     def pids(self) -> list[int]:
         """All of its processes, as the host numbers them."""
         own = os.readlink(f"/proc/{self.init}/ns/pid")
@@ -95,6 +112,11 @@ class Node:
     def cut(self, is_cut: bool = True) -> None:
         """Takes its cable out, or puts it back."""
         sh("ip", "-n", self.name, "link", "set", "eth0", "down" if is_cut else "up")
+
+    def bar(self, address: str, is_barred: bool = True) -> None:
+        """From one other host: what goes there does not leave."""
+        sh("ip", "-n", self.name, "route", "add" if is_barred else "delete", "unreachable",
+           f"{address}/32")
 
     def remove(self) -> None:
         """With all that runs there: the end of its first process is the end of the rest."""

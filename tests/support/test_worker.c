@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +19,8 @@ typedef struct test_context {
     cohort_worker_info info;
 } test_context;
 
+static int process_control_fd; /* of a worker that is a process */
+
 static void sleep_ms(long ms) {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
     nanosleep(&time, NULL);
@@ -29,6 +32,10 @@ static cohort_status do_fault(const cohort_worker_info *info, const char *what) 
     if (!strcmp(what, "exit")) exit(3);
     if (!strcmp(what, "kill")) raise(SIGKILL);
     if (!strcmp(what, "stop")) raise(SIGSTOP);
+    if (!strcmp(what, "mute")) { /* for the driver its link has ended, and it lives on */
+        shutdown(process_control_fd, SHUT_WR);
+        sleep_ms(60000);
+    }
     if (!strcmp(what, "children") && !fork()) {
         sleep_ms(600000);
         _exit(0);
@@ -36,6 +43,11 @@ static cohort_status do_fault(const cohort_worker_info *info, const char *what) 
     /* It ends one day, so that a broken test leaves nothing behind. */
     const char *spin_ms = cohort_worker_config(info, "spin_ms");
     if (!strcmp(what, "spin")) sleep_ms(spin_ms ? atol(spin_ms) : 60000);
+    /* As long as it likes, but it asks. */
+    while (!strcmp(what, "obey")) {
+        COHORT_TRY(cohort_worker_check(info->worker));
+        sleep_ms(5);
+    }
     return COHORT_OK;
 }
 
@@ -182,27 +194,60 @@ bool test_worker_is_asked(int argc, char **argv) {
     return argc == 4 && !strcmp(argv[1], "worker") && !strcmp(argv[2], "--control-fd");
 }
 
-/* Says hello as the worker of another build would, and waits for the answer. */
-static int say_foreign_hello(int control_fd) {
-    uint8_t bytes[256];
+/* Says hello as the worker of that build would, and to all that it hears that it is
+ * ready, in the epoch before. */
+static int speak_of_the_past(int control_fd, const char *build_id) {
+    _Alignas(8) uint8_t bytes[1024];
     size_t size_bytes = 0;
     cohort_link *link = NULL;
-    cohort_frame_hello hello = {.build_id = "0123456789abcdef", .pid = (int32_t)getpid()};
-    cohort_frame frame = {.kind = COHORT_FRAME_HELLO,
-                          .method = "",
-                          .body = &hello,
-                          .body_bytes = sizeof hello};
-    size_bytes = cohort_frame_encode(&frame, bytes);
-    if (cohort_link_adopt(control_fd, &link) < 0 ||
-        cohort_link_send_frame(link, bytes, size_bytes, COHORT_NEVER) < 0)
-        return 1;
-    while (cohort_link_recv_frame(link, bytes, sizeof bytes, &size_bytes, COHORT_NEVER) >=
-           0)
-        ;
+    cohort_frame_hello hello = {.pid = (int32_t)getpid()};
+    snprintf(hello.build_id, sizeof hello.build_id, "%s", build_id);
+    cohort_frame frame = {
+        .kind = COHORT_FRAME_HELLO, .body = &hello, .body_bytes = sizeof hello};
+    cohort_status status = cohort_link_adopt(control_fd, &link);
+    while (status >= 0) {
+        size_bytes = cohort_frame_encode(&frame, bytes);
+        status = cohort_link_send_frame(link, bytes, size_bytes, COHORT_NEVER);
+        if (status >= 0)
+            status = cohort_link_recv_frame(link, bytes, sizeof bytes, &size_bytes,
+                                            COHORT_NEVER);
+        if (status >= 0) status = cohort_frame_decode(bytes, size_bytes, &frame);
+        frame = (cohort_frame){.kind = COHORT_FRAME_READY, .epoch = frame.epoch - 1};
+    }
+    return 0;
+}
+
+/* An error, of which the second half comes late. */
+static int speak_slowly(int control_fd) {
+    uint8_t bytes[1024];
+    cohort_error error = {.code = COHORT_E_DEVICE, .rank = 0, .message = "said slowly"};
+    cohort_frame frame = {.kind = COHORT_FRAME_ERROR,
+                          .method = "start",
+                          .body = &error,
+                          .body_bytes = sizeof error};
+    uint32_t length = (uint32_t)cohort_frame_encode(&frame, bytes + sizeof length);
+    memcpy(bytes, &length, sizeof length);
+    if (write(control_fd, bytes, 50) != 50) return 1;
+    sleep_ms(1500);
+    if (write(control_fd, bytes + 50, length + sizeof length - 50) < 0) return 1;
+    sleep_ms(60000);
+    return 0;
+}
+
+/* Lives on, but has hung up. */
+static int hang_up(int control_fd) {
+    close(control_fd);
+    sleep_ms(60000);
     return 0;
 }
 
 int test_worker_main(char **argv) {
-    if (getenv("TEST_WORKER_FOREIGN")) return say_foreign_hello(atoi(argv[3]));
-    return cohort_worker_main(atoi(argv[3]), test_worker_ops());
+    process_control_fd = atoi(argv[3]);
+    if (getenv("TEST_WORKER_SLOW")) return speak_slowly(process_control_fd);
+    if (getenv("TEST_WORKER_HANGS_UP")) return hang_up(process_control_fd);
+    if (getenv("TEST_WORKER_FOREIGN"))
+        return speak_of_the_past(process_control_fd, "0123456789abcdef");
+    if (getenv("TEST_WORKER_LATE"))
+        return speak_of_the_past(process_control_fd, cohort_build_id());
+    return cohort_worker_main(process_control_fd, test_worker_ops());
 }

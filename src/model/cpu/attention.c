@@ -12,9 +12,12 @@
  *   keys    [groups of 16 tokens][head_dim][16]     a vector holds 16 tokens' scores
  *   values  [block_size][head_dim, padded to 16]    a vector holds 16 dimensions
  *
- * so that neither scores nor sums need additions across a vector.  Keys and values of the
- * step are stored first, all of them, and then read back like older ones: a chunked
- * prompt computes what the whole one does.
+ * so that neither scores nor sums need additions across a vector.  In bf16 two of the
+ * middle index lie side by side, in 4 bytes: dimensions of a key, values of two tokens.
+ * The last token of a step may be the first of such a pair; then it zeroes the other,
+ * which a dot product multiplies with a weight of 0, and what lay there might be a NaN.
+ * Keys and values of the step are stored first, all of them, and then read back like
+ * older ones: a chunked prompt computes what the whole one does.
  *
  * The work is cut into tasks of one sequence, one KV head and up to QUERIES query vectors
  * (rows x query heads of the group), fewer where that leaves threads without a task.
@@ -82,13 +85,10 @@ cohort_status cohort_cpu_kv_create(cohort_backend *backend, int32_t n_layers,
         .head_dim = head_dim,
         .padded_dim = (int32_t)round_up(head_dim, COHORT_CPU_PANEL),
     };
-    size_t element = cohort_cpu_bytes(dtype);
-    kv->value_bytes =
-        (size_t)round_up(padded_tokens * head_dim * (int64_t)element, COHORT_CPU_ALIGN);
+    int64_t step = dtype == COHORT_BF16 ? 2 : 1, element = 4 / step;
+    kv->value_bytes = (size_t)(padded_tokens * round_up(head_dim, step) * element);
     kv->unit_bytes =
-        kv->value_bytes +
-        (size_t)round_up((int64_t)block_size * kv->padded_dim * (int64_t)element,
-                         COHORT_CPU_ALIGN);
+        kv->value_bytes + (size_t)(round_up(block_size, step) * kv->padded_dim * element);
     cohort_status status = map_kv(kv);
     if (status < 0) {
         cohort_cpu_kv_destroy(kv);
@@ -114,6 +114,8 @@ static unsigned char *unit_at(const cohort_kv *kv, int32_t layer, int64_t block,
 
 /* ---- storing ----------------------------------------------------------------------- */
 
+typedef uint16_t pair[2]; /* of bf16 */
+
 struct work {
     cohort_kv *kv;
     int32_t layer;
@@ -124,14 +126,6 @@ struct work {
     int32_t n_queries; /* of a task, at most */
     _Atomic int64_t next;
 };
-
-static void store_value(cohort_dtype dtype, unsigned char *to, int64_t i, float value) {
-    if (dtype == COHORT_F32) {
-        ((float *)(void *)to)[i] = value;
-    } else {
-        ((uint16_t *)(void *)to)[i] = cohort_cpu_to_bf16(value);
-    }
-}
 
 static void store_token(const struct work *work, const cohort_sequence *sequence,
                         int32_t row, int32_t head) {
@@ -144,12 +138,24 @@ static void store_token(const struct work *work, const cohort_sequence *sequence
     const float *key = work->qkv + (sequence->row_begin + row) * work->qkv_stride +
                        (int64_t)(shape->n_heads + head) * dim;
     const float *value = key + (int64_t)shape->n_kv_heads * dim;
-    int64_t key_at = (int64_t)(token / COHORT_CPU_KV_GROUP) * dim * COHORT_CPU_KV_GROUP +
-                     token % COHORT_CPU_KV_GROUP;
+    int64_t lane = token % COHORT_CPU_KV_GROUP, group = token / COHORT_CPU_KV_GROUP;
+    void *values = unit + kv->value_bytes;
+    if (kv->dtype == COHORT_F32) {
+        float *keys = (float *)(void *)unit + group * dim * COHORT_CPU_KV_GROUP + lane;
+        for (int32_t d = 0; d < dim; d++) {
+            keys[(int64_t)d * COHORT_CPU_KV_GROUP] = key[d];
+            ((float *)values)[(int64_t)token * kv->padded_dim + d] = value[d];
+        }
+        return;
+    }
+    pair *keys =
+        (pair *)(void *)unit + group * ((dim + 1) / 2) * COHORT_CPU_KV_GROUP + lane;
+    pair *both = (pair *)values + (int64_t)(token / 2) * kv->padded_dim;
+    bool is_last = row + 1 == sequence->n_rows && token % 2 == 0;
     for (int32_t d = 0; d < dim; d++) {
-        store_value(kv->dtype, unit, key_at + (int64_t)d * COHORT_CPU_KV_GROUP, key[d]);
-        store_value(kv->dtype, unit + kv->value_bytes,
-                    (int64_t)token * kv->padded_dim + d, value[d]);
+        keys[(int64_t)(d / 2) * COHORT_CPU_KV_GROUP][d % 2] = cohort_cpu_to_bf16(key[d]);
+        both[d][token % 2] = cohort_cpu_to_bf16(value[d]);
+        if (is_last) both[d][1] = 0;
     }
 }
 
@@ -210,12 +216,15 @@ static void attend(const struct work *work, const cohort_sequence *sequence, int
         const float *q = work->qkv + row * work->qkv_stride + query_head * dim;
         for (int32_t d = 0; d < dim; d++)
             queries[(int64_t)i * kv->padded_dim + d] = q[d] * shape->scale;
+        if (dim % 2) queries[(int64_t)i * kv->padded_dim + dim] = 0;
         at.end[i] = sequence->n_computed + (int32_t)((query + i) / group) + 1;
         if (shape->sliding_window && at.end[i] > shape->sliding_window)
             at.begin[i] = at.end[i] - shape->sliding_window;
         at.out[i] = work->out + (row * shape->n_heads + query_head) * dim;
     }
-    kv->backend->kernels->attend(&at);
+    const cohort_backend *backend = kv->backend;
+    (backend->bf16_activations ? backend->isa.dot->attend
+                               : backend->kernels->attend)(&at);
 }
 
 static int64_t tasks_of(const struct work *work, const cohort_sequence *sequence) {

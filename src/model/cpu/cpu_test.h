@@ -44,6 +44,16 @@ static inline void on_every_isa(backend_test *test) {
         }
 }
 
+/* Where the processor has those of bf16. */
+static inline void on_dot_products(backend_test *test) {
+    for (int32_t n_threads = 1; n_threads <= 3; n_threads += 2) {
+        cohort_backend *backend = open_backend("avx512_bf16", n_threads, true);
+        if (!backend) continue;
+        test(backend);
+        cohort_backend_cpu()->destroy(backend);
+    }
+}
+
 /* A uniform number in (-1, 1); tests are the same every time. */
 static inline float noise(uint64_t *state) {
     *state = *state * 6364136223846793005u + 1442695040888963407u;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* model/cpu/kernels.h - the inner loops, one table per instruction set.
  *
- * kernels_body.h holds the loops, written once over the few vector operations that
- * simd_*.h define; kernels_<isa>.c compiles them for one instruction set.  What is shared
- * out among threads, and in which blocks, is decided above (linear.c, attention.c ...);
- * a kernel is one thread's work on memory that fits a cache.
+ * kernels_body.h and attend_body.h hold the loops, written once over the few vector
+ * operations that simd_*.h define; kernels_<isa>.c compiles them for one instruction set.
+ * What is shared out among threads, and in which blocks, is decided above (linear.c,
+ * attention.c ...); a kernel is one thread's work on memory that fits a cache.
  *
  * A weight matrix is cut into panels of 16 output rows; inside a panel k is the slow
  * index, so that one vector holds the same k of 16 rows:
@@ -25,11 +25,12 @@
 #include "model/backend.h"
 
 enum {
-    COHORT_CPU_PANEL = 16,     /* output rows side by side */
-    COHORT_CPU_TILE_ROWS = 12, /* the most rows of x that any kernel takes at once */
-    COHORT_CPU_KV_GROUP = 16,  /* tokens side by side in the key cache */
-    COHORT_CPU_KV_TILE = 4,    /* groups between two rescalings of a softmax */
-    COHORT_CPU_QUERIES = 24,   /* the most query vectors in a cohort_cpu_attend */
+    COHORT_CPU_PANEL = 16,         /* output rows side by side */
+    COHORT_CPU_TILE_ROWS = 12,     /* the most rows of x that any kernel takes at once */
+    COHORT_CPU_KV_GROUP = 16,      /* tokens side by side in the key cache */
+    COHORT_CPU_KV_TILE = 4,        /* groups between two rescalings of a softmax */
+    COHORT_CPU_FETCH_BYTES = 4096, /* from where a panel is read to what is fetched */
+    COHORT_CPU_QUERIES = 24,       /* the most query vectors in a cohort_cpu_attend */
 };
 
 /* c[rows][n_panels * 16] = (add: c +) x W^T over k values of k.  x is a packed tile
@@ -46,11 +47,24 @@ typedef struct cohort_cpu_product {
     bool add;
 } cohort_cpu_product;
 
+/* Fetches what will be read COHORT_CPU_FETCH_BYTES on in each of n panels of which done
+ * bytes of `bytes` were read; behind their ends the next n begin.  What the processor
+ * fetches by itself comes too late where a step multiplies many rows, and on some even
+ * for one.  Into L2: as far ahead in eight panels at a time is all of some L1. */
+static inline __attribute__((always_inline)) void cohort_cpu_fetch(
+    const cohort_cpu_product *product, const unsigned char *panels, int n, size_t done,
+    size_t bytes) {
+    size_t ahead = done + COHORT_CPU_FETCH_BYTES;
+    if (ahead >= bytes) ahead += (size_t)n * product->panel_bytes - bytes;
+    for (int p = 0; p < n; p++)
+        __builtin_prefetch(panels + (size_t)p * product->panel_bytes + ahead, 0, 2);
+}
+
 /* Query vectors that share one sequence and one KV head, against its whole cache. */
 typedef struct cohort_cpu_attend {
     int32_t n_queries; /* at most COHORT_CPU_QUERIES */
     int32_t head_dim, padded_dim;
-    const float *queries;              /* [n_queries][padded_dim], scaled */
+    float *queries;                    /* [n_queries][padded_dim], scaled; lost */
     int32_t begin[COHORT_CPU_QUERIES]; /* a query sees tokens [begin, end) */
     int32_t end[COHORT_CPU_QUERIES];
     float *out[COHORT_CPU_QUERIES]; /* head_dim floats each */
@@ -89,6 +103,7 @@ typedef struct cohort_cpu_kernels {
 typedef struct cohort_cpu_dot {
     void (*pack)(const float *const *rows, int32_t n_rows, int64_t k, void *out);
     void (*multiply)(const cohort_cpu_product *product);
+    void (*attend)(const cohort_cpu_attend *attend);
 } cohort_cpu_dot;
 
 extern const cohort_cpu_kernels cohort_cpu_kernels_portable;
@@ -103,7 +118,8 @@ typedef struct cohort_cpu_isa {
     const cohort_cpu_dot *dot; /* NULL: none */
 } cohort_cpu_isa;
 
-/* The isa of that name, NULL: the best. */
+/* The isa of that name; NULL: the best, which for bf16 dot products is a matter of timing
+ * them once a process. */
 cohort_status cohort_cpu_isa_find(const char *name, cohort_cpu_isa *out_isa);
 
 #endif /* COHORT_MODEL_CPU_KERNELS_H */

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <immintrin.h>
 #include <string.h>
 
-#include "model/cpu/kernels.h"
+#include "model/cpu/simd_avx512.h"
+#define ATTEND_DOT
+#include "model/cpu/attend_body.h"
 #include "model/cpu/transpose.h"
 
 /* vdpbf16ps takes a pair of k at a time: one load and one multiply-add for 32 products.
  * x is rounded to bf16 when it is packed, for one row as for many, so that a row's result
  * does not depend on its neighbours. */
 
-#define TILE   static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 32")
-
-enum { MOST_SUMS = 24, MOST_PANELS = 8, STRETCH = 128 };
-#define TILE_PANELS(rows) ((rows) <= 3 ? 8 : (rows) <= 6 ? 4 : 2)
+enum { MOST_PANELS = 8, STRETCH = 128 };
 
 static inline uint32_t pair_of(float first, float second) {
     __m128bh pair = _mm_cvtneps_pbh(_mm_setr_ps(first, second, 0, 0));
@@ -54,10 +51,12 @@ TILE void tile(int rows, int n_panels, const cohort_cpu_product *at, int panel) 
         sums[r * n_panels + p] =
             at->add ? _mm512_loadu_ps(c + r * at->c_stride + p * COHORT_CPU_PANEL)
                     : _mm512_setzero_ps();
-    for (int64_t k = 0; k < at->k; k += 2, x += rows, w += COHORT_CPU_PANEL * 4) {
+    const size_t bytes = (size_t)(at->k + 1) / 2 * COHORT_CPU_PANEL * 4;
+    for (size_t done = 0; done < bytes; done += COHORT_CPU_PANEL * 4, x += rows) {
         __m512bh pairs[MOST_PANELS];
+        cohort_cpu_fetch(at, w, n_panels, done, bytes);
         UNROLL for (int p = 0; p < n_panels; p++) pairs[p] =
-            (__m512bh)_mm512_load_si512(w + (size_t)p * at->panel_bytes);
+            (__m512bh)_mm512_load_si512(w + (size_t)p * at->panel_bytes + done);
         UNROLL for (int r = 0; r < rows; r++) {
             __m512bh factor = (__m512bh)_mm512_set1_epi32((int)x[r]);
             UNROLL for (int p = 0; p < n_panels; p++) sums[r * n_panels + p] =
@@ -105,4 +104,5 @@ static void multiply(const cohort_cpu_product *at) {
     by_rows[at->rows - 1](at);
 }
 
-const cohort_cpu_dot cohort_cpu_dot_avx512bf16 = {.pack = pack, .multiply = multiply};
+const cohort_cpu_dot cohort_cpu_dot_avx512bf16 = {
+    .pack = pack, .multiply = multiply, .attend = attend};

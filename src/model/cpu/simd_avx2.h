@@ -60,10 +60,6 @@ static inline float vec_top(vec v) {
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 
-static inline vec vec_load_bf16(const uint16_t *p) {
-    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
-}
 static inline vec vec_load_even(const uint16_t *p) {
     __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
     return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));

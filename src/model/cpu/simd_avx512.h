@@ -51,10 +51,6 @@ static inline vec vec_pow2(vec t) {
 static inline float vec_sum(vec v) { return _mm512_reduce_add_ps(v); }
 static inline float vec_top(vec v) { return _mm512_reduce_max_ps(v); }
 
-static inline vec vec_load_bf16(const uint16_t *p) {
-    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-}
 static inline vec vec_load_even(const uint16_t *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
 }

@@ -67,12 +67,6 @@ static inline float vec_top(vec v) {
     return a > b ? a : b;
 }
 
-/* LANES values of bf16 */
-static inline vec vec_load_bf16(const uint16_t *p) {
-    vec_int v = {(int32_t)((uint32_t)p[0] << 16), (int32_t)((uint32_t)p[1] << 16),
-                 (int32_t)((uint32_t)p[2] << 16), (int32_t)((uint32_t)p[3] << 16)};
-    return (vec)v;
-}
 /* Of LANES pairs of bf16 the first and the second */
 static inline vec vec_load_even(const uint16_t *p) {
     vec_int v;

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "chat/chat.h"
+#include "chat/jinja.h"
+
+#define PLAIN "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}{{ mood }}"
+#define PARTS                                                         \
+    "{% for m in messages %}{{ m.role }}:{% for p in m['content'] %}" \
+    "({{ p.type }} {{ p.text }}){% endfor %};{% endfor %}"
+
+static cohort_chat *open_chat(const char *template_, cohort_content_format format) {
+    cohort_chat *chat;
+    assert_int_equal(cohort_chat_open("/nowhere", template_, format, &chat), COHORT_OK);
+    return chat;
+}
+
+/* The text, or the error; the caller frees. */
+static char *render(const cohort_chat *chat, const char *messages,
+                    cohort_conversation conversation) {
+    char *text;
+    size_t size;
+    cJSON *json = cJSON_Parse(messages);
+    assert_non_null(json);
+    conversation.messages = json;
+    if (cohort_chat_render(chat, &conversation, &text, &size) < 0) {
+        assert_null(text);
+        text = strdup(cohort_last_error()->message);
+    } else {
+        assert_int_equal(strlen(text), size);
+    }
+    cJSON_Delete(json);
+    return text;
+}
+
+static void expect(const char *template_, cohort_content_format format,
+                   const char *messages, cohort_conversation conversation,
+                   const char *wanted) {
+    cohort_chat *chat = open_chat(template_, format);
+    char *text = render(chat, messages, conversation);
+    bool is_error = strstr(text, " (src/"); /* of which the beginning will do */
+    size_t size = is_error ? strlen(wanted) : strlen(text) + 1;
+    if (strncmp(text, wanted, size) != 0)
+        fail_msg("%s of %s\ngives '%s'\nnot   '%s'", template_, messages, text, wanted);
+    free(text);
+    cohort_chat_close(chat);
+}
+
+static void a_template_that_goes_over_content_wants_parts(void **state) {
+    (void)state;
+    static const struct {
+        const char *source;
+        bool wants;
+    } cases[] = {
+        {PLAIN, false},
+        {PARTS, true},
+        {"{% for m in messages[1:] %}{% for p in m.content | list %}{% endfor %}{% "
+         "endfor %}",
+         true},
+        {"{% set rest = messages[1:] %}{% set all = rest | list %}"
+         "{% for m in all %}{% for p in m.content %}{% endfor %}{% endfor %}",
+         true},
+        {"{% if 1 %}{% else %}{% for m in messages if m.x %}{% if m.content is string %}"
+         "{% else %}{% for p in m.content %}{% endfor %}{% endif %}{% endfor %}{% endif "
+         "%}",
+         true},
+        {"{% macro show(m) %}{% for p in m.content %}{% endfor %}{% endmacro %}"
+         "{% for m in messages %}{{ show(m) }}{% endfor %}",
+         true},
+        /* By another name; of something else; of other things of messages. */
+        {"{% for m in messages %}{% set c = m.content %}{% for p in c %}{% endfor %}"
+         "{% endfor %}",
+         false},
+        {"{% for m in tools %}{% for p in m.content %}{% endfor %}{% endfor %}", false},
+        {"{% for m in messages %}{% for p in m.tool_calls %}{% endfor %}{% endfor %}",
+         false},
+        {"{% for p in messages[0].content %}{% endfor %}", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cohort_jinja *template_;
+        assert_int_equal(
+            cohort_jinja_compile(cases[i].source, strlen(cases[i].source), &template_),
+            COHORT_OK);
+        if (cohort_jinja_wants_parts(template_) != cases[i].wants)
+            fail_msg("%s", cases[i].source);
+        cohort_jinja_destroy(template_);
+    }
+}
+
+static void content_reaches_a_template_as_it_looks_at_it(void **state) {
+    (void)state;
+    static const char mixed[] =
+        "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":null}"
+        ","
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"b\"},\"c\","
+        "{\"type\":\"refusal\",\"refusal\":\"d\"},{\"type\":\"text\",\"text\":null}]},"
+        "{\"role\":\"tool\",\"content\":[{\"type\":\"input_text\",\"text\":\"e\"},\"f\"]}"
+        "]";
+    const cohort_conversation none = {0};
+    static const char plain[] = "user:a;assistant:;user:b\nc\nd;tool:e\nf;";
+    static const char parts[] =
+        "user:(text a);assistant:;user:(text b)(text c)(text d);tool:( )( )( );";
+    expect(PLAIN, COHORT_CONTENT_AUTO, mixed, none, plain);
+    expect(PARTS, COHORT_CONTENT_AUTO, mixed, none, parts);
+    expect(PLAIN, COHORT_CONTENT_TEXT, mixed, none, plain);
+    expect(PARTS, COHORT_CONTENT_TEXT, mixed, none,
+           "user:( );assistant:;user:( )( )( )( )( );tool:( )( )( );");
+    expect(PLAIN, COHORT_CONTENT_PARTS, "[{\"role\":\"user\",\"content\":\"a\"}]", none,
+           "user:[{'type': 'text', 'text': 'a'}];");
+    expect(PLAIN, COHORT_CONTENT_AUTO,
+           "[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]", none,
+           "a message's part of type 'image_url' is not supported");
+    expect(PLAIN, COHORT_CONTENT_AUTO, "[{\"role\":\"user\",\"content\":7}]", none,
+           "a message's content is a text or a list");
+    expect(PLAIN, COHORT_CONTENT_AUTO, "[]", none,
+           "Cannot apply chat template to an empty");
+}
+
+static void the_last_message_is_continued_where_its_text_ends(void **state) {
+    (void)state;
+    const cohort_conversation continues = {.continue_final_message = true};
+    static const char said[] = "[{\"role\":\"user\",\"content\":\"a "
+                               "b\"},{\"role\":\"assistant\",\"content\":\"%s\"}]";
+    static const struct {
+        const char *template_, *content, *wanted;
+    } cases[] = {
+        {PLAIN, "a b", "user:a b;assistant:a b"},
+        {PLAIN, " a b ", "user:a b;assistant: a b "},
+        {PLAIN, "", "user:a b;assistant:"},
+        {PARTS, "a ", "user:(text a b);assistant:(text a "},
+        {"{% for m in messages %}{{ m.role }}:{{ m.content | trim }};{% endfor %}",
+         " a\\n ", "user:a b;assistant:a"},
+        {"{{ messages[0].content }}", "a",
+         "continue_final_message is set but the final message does not appear in the "
+         "chat after applying the chat template!"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char messages[400];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(messages, sizeof messages, said, cases[i].content);
+#pragma GCC diagnostic pop
+        expect(cases[i].template_, COHORT_CONTENT_AUTO, messages, continues,
+               cases[i].wanted);
+    }
+    expect(PARTS, COHORT_CONTENT_AUTO,
+           "[{\"role\":\"assistant\",\"content\":[\"a\",\"b\"]}]", continues,
+           "assistant:(text a)(text b");
+    expect(PARTS, COHORT_CONTENT_AUTO, "[{\"role\":\"assistant\",\"content\":[]}]",
+           continues, "continue_final_message is set but we could not find any text");
+}
+
+static void a_request_may_say_more_but_not_otherwise(void **state) {
+    (void)state;
+    static const char hello[] = "[{\"role\":\"user\",\"content\":\"a\"}]";
+    cJSON *extra = cJSON_Parse("{\"mood\":\"m\",\"messages\":[],\"tools\":[1]}");
+    cJSON *documents = cJSON_Parse("[{\"title\":\"t\"}]");
+    const cohort_conversation more = {.extra = extra,
+                                      .documents = documents,
+                                      .reasoning_effort = "low",
+                                      .add_generation_prompt = true};
+    expect(PLAIN, COHORT_CONTENT_AUTO, hello, more, "user:a;m");
+    expect("{{ tools }} {{ documents[0].title }} {{ reasoning_effort }} "
+           "{{ add_generation_prompt }}{",
+           COHORT_CONTENT_AUTO, hello, more, "None t low True{");
+    expect("{{ enable_thinking }}{", COHORT_CONTENT_AUTO, hello, more, "True{");
+    const cohort_conversation lazy = {.reasoning_effort = "none"};
+    expect("{{ enable_thinking }}{", COHORT_CONTENT_AUTO, hello, lazy, "False{");
+    const cohort_conversation own = {.template_ = "{{ messages[0].content }}!"};
+    expect(PLAIN, COHORT_CONTENT_AUTO, hello, own, "a!");
+    const cohort_conversation broken = {.template_ = "{{ }}"};
+    expect(PLAIN, COHORT_CONTENT_AUTO, hello, broken,
+           "line 1: expected an expression, found '}}'");
+    expect(NULL, COHORT_CONTENT_AUTO, hello, own, "a!");
+    expect(NULL, COHORT_CONTENT_AUTO, hello, more, "As of transformers v4.44");
+    cJSON_Delete(extra);
+    cJSON_Delete(documents);
+}
+
+static void arguments_of_calls_are_what_their_text_says(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"\"{\\\"x\\\": 1}\"", "{\"x\": 1}"},
+                                           {"{\"x\": 2}", "{\"x\": 2}"},
+                                           {"\"[1]\"", "{}"},
+                                           {"[1]", "{}"},
+                                           {"\"\"", "{}"},
+                                           {"\"{} and more\"", "{}"},
+                                           {"null", "{}"},
+                                           {"7", "{}"}};
+    const cohort_conversation none = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char messages[300];
+        snprintf(messages, sizeof messages,
+                 "[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\","
+                 "\"arguments\":%s}},{\"function\":{}},{}]}]",
+                 cases[i][0]);
+        expect("{{ messages[0].tool_calls[0].function.arguments | tojson }}",
+               COHORT_CONTENT_AUTO, messages, none, cases[i][1]);
+        expect("{{ messages[0].tool_calls[1].function.arguments | tojson }}",
+               COHORT_CONTENT_AUTO, messages, none, "{}");
+    }
+}
+
+static void numbers_are_as_they_were_written(void **state) {
+    (void)state;
+    static const char body[] =
+        "{\"a 1.0 \\\" 2.0\": [1.0, 1, {\"x\": -2.50e1, \"x\": 9007199254740993}, 5E0, "
+        "\"7.0\", 123456789012345678901234567890, true]}";
+    cJSON *extra = cJSON_Parse("{\"all\": 0}"), *json = cJSON_Parse(body);
+    assert_non_null(json);
+    cohort_chat_keep_numbers(json, body, strlen(body));
+    cJSON_ReplaceItemInObject(extra, "all", json);
+    const cohort_conversation conversation = {.extra = extra};
+    expect("{{ all | tojson }}{", COHORT_CONTENT_AUTO, "[{\"role\":\"user\"}]",
+           conversation,
+           "{\"a 1.0 \\\" 2.0\": [1.0, 1, {\"x\": 9007199254740993}, 5.0, \"7.0\", "
+           "1.2345678901234568e+29, true]}{");
+    cJSON_Delete(extra);
+    const cohort_conversation none = {0};
+    expect("{{ messages[0].tool_calls[0].function.arguments | tojson }}",
+           COHORT_CONTENT_AUTO,
+           "[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\","
+           "\"arguments\":\"{\\\"x\\\": 20.0}\"}}]}]",
+           none, "{\"x\": 20.0}");
+}
+
+static void a_model_brings_a_template_for_tools(void **state) {
+    (void)state;
+    char dir[] = "/tmp/cohort-chat-XXXXXX", path[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("{\"bos_token\":{\"content\":\"<s>\"},\"sep_token\":\"<p>\",\"chat_template\":["
+          "{\"name\":\"tool_use\",\"template\":\"{{ tools[0] }}\"},"
+          "{\"name\":\"default\",\"template\":\"{{ bos_token }}{{ sep_token }}\"}]}",
+          file);
+    fclose(file);
+    cohort_chat *chat;
+    assert_int_equal(cohort_chat_open(dir, NULL, COHORT_CONTENT_AUTO, &chat), COHORT_OK);
+    cJSON *tools = cJSON_Parse("[7]");
+    const cohort_conversation without = {0}, with = {.tools = tools};
+    char *plain = render(chat, "[{\"role\":\"user\"}]", without);
+    char *tooled = render(chat, "[{\"role\":\"user\"}]", with);
+    assert_string_equal(plain, "<s><p>");
+    assert_string_equal(tooled, "7");
+    free(plain);
+    free(tooled);
+    cJSON_Delete(tools);
+    cohort_chat_close(chat);
+    unlink(path);
+    rmdir(dir);
+}
+
+/* ---- depth ------------------------------------------------------------------------- */
+
+/* head, n times link, tail: the caller frees. */
+static char *chain(const char *head, const char *link, size_t n, const char *tail) {
+    size_t length = strlen(link), at = strlen(head);
+    char *text = malloc(at + length * n + strlen(tail) + 1);
+    assert_non_null(text);
+    memcpy(text, head, at);
+    for (size_t i = 0; i < n; i++, at += length)
+        memcpy(text + at, link, length);
+    strcpy(text + at, tail);
+    return text;
+}
+
+/* Compiles and renders; what goes wrong must be the depth, or what so long a text takes.
+ */
+static bool is_shallow(const char *source, const char *variables) {
+    cohort_jinja *compiled;
+    char *text = NULL;
+    size_t size;
+    cJSON *json = cJSON_Parse(variables);
+    assert_non_null(json);
+    cohort_status status = cohort_jinja_compile(source, strlen(source), &compiled);
+    if (status >= 0) status = cohort_jinja_render(compiled, json, 0, &text, &size);
+    if (status < 0 && !strstr(cohort_last_error()->message, "nested deeper") &&
+        !strstr(cohort_last_error()->message, "MiB of memory"))
+        fail_msg("%.80s...: %s", source, cohort_last_error()->message);
+    cohort_jinja_destroy(compiled);
+    cJSON_Delete(json);
+    free(text);
+    return status >= 0;
+}
+
+/* Strangers write templates: none may be so deep that walking it ends the process, also
+ * where the parser reads it without going deeper. */
+static void chains_in_templates_are_bounded(void **state) {
+    enum { LONG_BYTES = 400 << 10 };
+    static const struct {
+        const char *head, *link, *tail;
+        size_t least, most; /* links that are fine, and that are not */
+    } cases[] = {
+        {"{{ a", "|d", " }}", 190, 200},
+        {"{{ a", "|d()", " }}", 190, 200},
+        {"{{ a", ".b", " if false }}", 190, 200},
+        {"{{ a", "[b]", " if false }}", 190, 200},
+        {"{{ a", "[:1]", " if false }}", 190, 200},
+        {"{{ a", "()", " if false }}", 190, 200},
+        {"{{ 1", "+1", " }}", 190, 200},
+        {"{{ 1", "-1", " }}", 190, 200},
+        {"{{ 1", "*1", " }}", 190, 200},
+        {"{{ 1", "**1", " }}", 190, 200},
+        {"{{ 1", " or 1", " }}", 190, 200},
+        {"{{ 1", " and 1", " }}", 190, 200},
+        {"{{ 1", " if 1", " }}", 190, 200},
+        {"{{ 1", " if 1 else 1", " }}", 190, 200},
+        {"{{ ", "not ", "1 }}", 190, 200},
+        {"{{ ", "-", "1 }}", 190, 200},
+        {"{% filter d", "|d", " %}{% endfilter %}", 190, 200},
+        {"{% set x | d", "|d", " %}{% endset %}", 190, 200},
+        {"{% if 0 %}", "{% elif 0 %}", "{% endif %}", 60, 200},
+        {"", "{% if 1 %}", "", 0, 200},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t n_long = LONG_BYTES / strlen(cases[i].link);
+        const size_t counts[] = {cases[i].least, cases[i].most, n_long};
+        for (size_t c = cases[i].least ? 0 : 1; c < 3; c++) {
+            char *text = chain(cases[i].head, cases[i].link, counts[c], cases[i].tail);
+            if (is_shallow(text, "{}") != (c == 0))
+                fail_msg("%zu times %s", counts[c], cases[i].link);
+            free(text);
+        }
+    }
+    for (size_t n = 90; n < LONG_BYTES / 2; n *= 10) {
+        char *opened = chain("{{ ", "[", n, "1");
+        char *closed = chain(opened, "]", n, " }}");
+        assert_int_equal(is_shallow(closed, "{}"), n == 90);
+        free(closed);
+        free(opened);
+    }
+    /* These are one node, however many parts they have. */
+    char *parts = chain("{{ 1", "~1", 50000, " }}");
+    char *signs = chain("{{ 1", "<2", 50000, " }}");
+    assert_true(is_shallow(parts, "{}"));
+    assert_true(is_shallow(signs, "{}"));
+    free(parts);
+    free(signs);
+}
+
+static void what_is_left_out_is_refused_by_name(void **state) {
+    (void)state;
+    static const struct {
+        const char *source, *named;
+    } cases[] = {
+        {"{% include 'a' %}", "'include'"},
+        {"{% extends 'a' %}", "'extends'"},
+        {"{% import 'a' as b %}", "'import'"},
+        {"{% from 'a' import b %}", "'from'"},
+        {"{% block a %}{% endblock %}", "'block'"},
+        {"{% autoescape true %}{% endautoescape %}", "'autoescape'"},
+        {"{% do a.b() %}", "'do'"},
+        {"{{ a | urlize }}", "'urlize'"},
+        {"{{ a | pprint }}", "'pprint'"},
+        {"{{ a is nope }}", "'nope'"},
+        {"{% for a, (b, c) in d %}{% endfor %}", "targets in targets"},
+        {"{% set a, (b, c) = d %}", "targets in targets"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cohort_jinja *compiled;
+        const char *source = cases[i].source;
+        assert_int_equal(cohort_jinja_compile(source, strlen(source), &compiled),
+                         COHORT_E_INVALID);
+        if (!strstr(cohort_last_error()->message, cases[i].named))
+            fail_msg("%s: %s", source, cohort_last_error()->message);
+    }
+}
+
+/* Values that a template makes, and those that it is given. */
+static void deep_values_are_bounded(void **state) {
+    (void)state;
+    static const char *const makers[] = {
+        "{% set ns = namespace(a=[1], b=[2]) %}{% for i in range(30000) %}"
+        "{% set ns.a = [[[[[[[[ns.a, 1], 1], 1], 1], 1], 1], 1], 1] %}"
+        "{% set ns.b = [[[[[[[[ns.b]]]]]]]] %}{% endfor %}{{ ns.a < ns.b }}",
+        "{% set ns = namespace(a=(1,)) %}{% for i in range(30000) %}"
+        "{% set ns.a = ((((((((ns.a,),),),),),),),) %}{% endfor %}{{ [ns.a] | unique | "
+        "list | length }}",
+        "{% set ns = namespace(a=[1], b=[2]) %}{% for i in range(9999) %}"
+        "{% set ns.a = [ns.a] %}{% set ns.b = [ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+        "{% set ns = namespace(a=[1]) %}{% for i in range(9999) %}"
+        "{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a | tojson }}",
+        "{% set ns = namespace(a=[1]) %}{% for i in range(9999) %}"
+        "{% set ns.a = {'a': ns.a} %}{% endfor %}{{ ns.a }}",
+    };
+    for (size_t i = 0; i < sizeof makers / sizeof *makers; i++)
+        assert_false(is_shallow(makers[i], "{}"));
+    for (size_t depth = 190; depth < 1000; depth += 200) {
+        char *opened = chain("{\"v\":", "[", depth, "1");
+        char *given = chain(opened, "]", depth, "}");
+        assert_int_equal(is_shallow("{{ v }}{{ v | tojson }}", given), depth < 200);
+        free(given);
+        free(opened);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_template_that_goes_over_content_wants_parts),
+        cmocka_unit_test(content_reaches_a_template_as_it_looks_at_it),
+        cmocka_unit_test(the_last_message_is_continued_where_its_text_ends),
+        cmocka_unit_test(a_request_may_say_more_but_not_otherwise),
+        cmocka_unit_test(arguments_of_calls_are_what_their_text_says),
+        cmocka_unit_test(numbers_are_as_they_were_written),
+        cmocka_unit_test(a_model_brings_a_template_for_tools),
+        cmocka_unit_test(chains_in_templates_are_bounded),
+        cmocka_unit_test(deep_values_are_bounded),
+        cmocka_unit_test(what_is_left_out_is_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chat/output_internal.h"
+
+/* Calls in a text that is there as a whole: here JSON is checked to the last byte, as one
+ * fault makes all of it content.  What is right is spelt anew the way json.dumps would,
+ * except that numbers stay as they are: a model's 12345678901234567890 or 1.10 loses
+ * nothing on its way. */
+
+enum { MAX_DEPTH = 200 };
+
+typedef struct reader {
+    const char *at, *end;
+    output_text *out; /* NULL: nowhere */
+    int depth;
+} reader;
+
+static void put(reader *self, const char *bytes, size_t size) {
+    if (self->out) cohort_output_text_add(self->out, bytes, size);
+}
+
+static void skip_space(reader *self) {
+    while (self->at < self->end && (*self->at == ' ' || *self->at == '\n' ||
+                                    *self->at == '\t' || *self->at == '\r'))
+        self->at++;
+}
+
+static bool take(reader *self, const char *word) {
+    size_t size = strlen(word);
+    if ((size_t)(self->end - self->at) < size || memcmp(self->at, word, size) != 0)
+        return false;
+    self->at += size;
+    return true;
+}
+
+/* ---- strings ----------------------------------------------------------------------- */
+
+/* The four digits behind "\u"; -1: they are not. */
+static long take_code(reader *self) {
+    long code = 0;
+    if (self->end - self->at < 4) return -1;
+    for (int i = 0; i < 4; i++) {
+        static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+        const char *found = memchr(digits, *self->at++, sizeof digits - 1);
+        if (!found) return -1;
+        code = code * 16 + (found - digits) % 16;
+    }
+    return code;
+}
+
+static size_t write_utf8(long code, char out[4]) {
+    static const unsigned char leads[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    size_t size = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (size_t i = size - 1; i; i--, code >>= 6)
+        out[i] = (char)(0x80 | (code & 0x3f));
+    out[0] = (char)(code | leads[size]);
+    return size;
+}
+
+/* A character in a string of JSON. */
+static void put_character(reader *self, const char *bytes, size_t size, bool spells) {
+    static const char special[] = "\"\\\n\r\t\f\b", letters[] = "\"\\nrtfb";
+    const char *found = size == 1 && *bytes ? strchr(special, *bytes) : NULL;
+    char escape[8];
+    if (!spells || (!found && (unsigned char)*bytes >= 0x20)) {
+        put(self, bytes, size);
+        return;
+    }
+    int length = found ? snprintf(escape, sizeof escape, "\\%c", letters[found - special])
+                       : snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*bytes);
+    put(self, escape, (size_t)length);
+}
+
+/* Half a pair cannot be written as UTF-8: it stays an escape. */
+static void put_half(reader *self, long code) {
+    char escape[16];
+    int length = snprintf(escape, sizeof escape, "\\u%04lx", (unsigned long)code);
+    put(self, escape, (size_t)length);
+}
+
+static bool copy_code(reader *self, bool spells) {
+    char bytes[4];
+    long code = take_code(self);
+    if (code < 0) return false;
+    if (code >= 0xd800 && code < 0xdc00) {
+        const char *behind = self->at;
+        long low = take(self, "\\u") ? take_code(self) : -1;
+        if (low >= 0xdc00 && low < 0xe000)
+            code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+        else
+            self->at = behind;
+    }
+    if (code >= 0xd800 && code < 0xe000)
+        put_half(self, code);
+    else
+        put_character(self, bytes, write_utf8(code, bytes), spells);
+    return true;
+}
+
+static bool copy_escape(reader *self, bool spells) {
+    static const char letters[] = "\"\\/nrtfb", meant[] = "\"\\/\n\r\t\f\b";
+    if (self->at == self->end) return false;
+    char c = *self->at++;
+    if (c == 'u') return copy_code(self, spells);
+    const char *found = c ? strchr(letters, c) : NULL;
+    if (found) put_character(self, &meant[found - letters], 1, spells);
+    return found != NULL;
+}
+
+/* Behind the quote that opens it.  spells: with its escapes, without its quotes. */
+static bool copy_string(reader *self, bool spells) {
+    while (self->at < self->end) {
+        char c = *self->at++;
+        if (c == '"') return true;
+        if ((unsigned char)c < 0x20) return false;
+        if (c != '\\')
+            put(self, &c, 1);
+        else if (!copy_escape(self, spells))
+            return false;
+    }
+    return false;
+}
+
+static bool copy_quoted(reader *self) {
+    if (!take(self, "\"")) return false;
+    put(self, "\"", 1);
+    if (!copy_string(self, true)) return false;
+    put(self, "\"", 1);
+    return true;
+}
+
+/* ---- values ------------------------------------------------------------------------ */
+
+static bool copy_value(reader *self);
+
+static size_t skip_digits(reader *self) {
+    const char *begin = self->at;
+    while (self->at < self->end && *self->at >= '0' && *self->at <= '9')
+        self->at++;
+    return (size_t)(self->at - begin);
+}
+
+static bool copy_number(reader *self) {
+    const char *begin = self->at;
+    take(self, "-");
+    if (!take(self, "0") && !skip_digits(self)) return false;
+    if (take(self, ".") && !skip_digits(self)) return false;
+    if (take(self, "e") || take(self, "E")) {
+        if (!take(self, "+")) take(self, "-");
+        if (!skip_digits(self)) return false;
+    }
+    put(self, begin, (size_t)(self->at - begin));
+    return true;
+}
+
+static bool copy_member(reader *self) {
+    skip_space(self);
+    if (!copy_quoted(self)) return false;
+    skip_space(self);
+    if (!take(self, ":")) return false;
+    put(self, ": ", 2);
+    return copy_value(self);
+}
+
+static bool copy_items(reader *self, bool is_object, const char *close) {
+    bool is_first = true;
+    for (skip_space(self); !take(self, close); is_first = false) {
+        if (!is_first && !take(self, ",")) return false;
+        if (!is_first) put(self, ", ", 2);
+        if (!(is_object ? copy_member(self) : copy_value(self))) return false;
+        skip_space(self);
+    }
+    put(self, close, 1);
+    return true;
+}
+
+static bool copy_value(reader *self) {
+    static const char *const words[] = {"true", "false", "null"};
+    bool done;
+    if (++self->depth > MAX_DEPTH) return false;
+    skip_space(self);
+    char c = self->at < self->end ? *self->at : '\0';
+    if (c == '{' || c == '[') {
+        self->at++;
+        put(self, &c, 1);
+        done = copy_items(self, c == '{', c == '{' ? "}" : "]");
+    } else if (c == '"') {
+        done = copy_quoted(self);
+    } else {
+        done = false;
+        for (size_t i = 0; i < sizeof words / sizeof *words && !done; i++)
+            if (take(self, words[i])) {
+                put(self, words[i], strlen(words[i]));
+                done = true;
+            }
+        done = done || copy_number(self);
+    }
+    self->depth--;
+    return done;
+}
+
+bool cohort_output_copy_json(const char **at, const char *end, output_text *out) {
+    reader self = {.at = *at, .end = end, .out = out};
+    bool done = copy_value(&self);
+    *at = self.at;
+    return done;
+}
+
+bool cohort_output_read_string(const char **at, const char *end, output_text *out) {
+    reader self = {.at = *at, .end = end, .out = out};
+    bool done = take(&self, "\"") && copy_string(&self, false);
+    *at = self.at;
+    return done;
+}
+
+/* ---- calls ------------------------------------------------------------------------- */
+
+typedef struct call {
+    output_text name, arguments;
+    bool has_arguments;
+} call;
+
+static bool read_member(reader *self, call *out) {
+    output_text key = {0};
+    bool done = cohort_output_read_string(&self->at, self->end, &key);
+    skip_space(self);
+    done = done && take(self, ":");
+    skip_space(self);
+    if (done && key.size == 4 && !memcmp(key.bytes, "name", 4)) {
+        out->name.size = 0;
+        done = cohort_output_read_string(&self->at, self->end, &out->name);
+    } else if (done && key.size == 9 && !memcmp(key.bytes, "arguments", 9)) {
+        out->arguments.size = 0;
+        out->has_arguments = true;
+        done = cohort_output_copy_json(&self->at, self->end, &out->arguments);
+    } else if (done) {
+        done = cohort_output_copy_json(&self->at, self->end, NULL);
+    }
+    skip_space(self);
+    free(key.bytes);
+    return done && !key.is_short;
+}
+
+static bool read_body(const char *text, size_t size, call *out) {
+    reader self = {.at = text, .end = text + size};
+    skip_space(&self);
+    if (!take(&self, "{")) return false;
+    do {
+        skip_space(&self);
+        if (!read_member(&self, out)) return false;
+    } while (take(&self, ","));
+    if (!take(&self, "}")) return false;
+    skip_space(&self);
+    return self.at == self.end && out->name.size && out->has_arguments &&
+           !out->name.is_short && !out->arguments.is_short;
+}
+
+/* The next call from *at on; *at is behind it then.  False: there is none, or *is_right
+ * is false. */
+static bool next_call(const char **at, const char *end, call *out, bool *is_right) {
+    const size_t begin_size = strlen(OUTPUT_CALL_BEGIN);
+    const size_t end_size = strlen(OUTPUT_CALL_END);
+    const char *begin = memmem(*at, (size_t)(end - *at), OUTPUT_CALL_BEGIN, begin_size);
+    if (!begin) return false;
+    begin += begin_size;
+    const char *close = memmem(begin, (size_t)(end - begin), OUTPUT_CALL_END, end_size);
+    *at = close ? close + end_size : end;
+    *is_right = read_body(begin, (size_t)((close ? close : end) - begin), out);
+    return *is_right;
+}
+
+static bool is_blank(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!strchr(" \t\r\n", text[i]) || !text[i]) return false;
+    return true;
+}
+
+static void reset(call *of) {
+    free(of->name.bytes);
+    free(of->arguments.bytes);
+    *of = (call){0};
+}
+
+bool cohort_output_find_calls(const char *content, size_t size, cohort_output_sink sink,
+                              void *user_data) {
+    const char *at = content, *end = content + size;
+    const char *first =
+        size ? memmem(content, size, OUTPUT_CALL_BEGIN, strlen(OUTPUT_CALL_BEGIN)) : NULL;
+    bool is_right = true;
+    int32_t n = 0;
+    call one = {0};
+    if (!first) return false;
+    /* Twice: nothing is told before all of them are known to be right. */
+    while (next_call(&at, end, &one, &is_right))
+        reset(&one);
+    reset(&one);
+    if (!is_right) return false;
+    if (!is_blank(content, (size_t)(first - content)))
+        sink(user_data, COHORT_OUTPUT_CONTENT, -1, content, (size_t)(first - content));
+    for (at = content; next_call(&at, end, &one, &is_right); n++) {
+        sink(user_data, COHORT_OUTPUT_CALL, n, one.name.bytes, one.name.size);
+        sink(user_data, COHORT_OUTPUT_ARGUMENTS, n, one.arguments.bytes,
+             one.arguments.size);
+        reset(&one);
+    }
+    reset(&one);
+    return true;
+}

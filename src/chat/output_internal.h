@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* chat/output_internal.h - what the two readers of calls share; private to the folder. */
+#ifndef COHORT_CHAT_OUTPUT_INTERNAL_H
+#define COHORT_CHAT_OUTPUT_INTERNAL_H
+
+#include "chat/output.h"
+
+#define OUTPUT_CALL_BEGIN "<tool_call>"
+#define OUTPUT_CALL_END   "</tool_call>"
+
+/* Growing bytes.  Once memory was short nothing is added any more. */
+typedef struct output_text {
+    char *bytes;
+    size_t size, capacity;
+    bool is_short;
+} output_text;
+
+void cohort_output_text_add(output_text *text, const char *bytes, size_t size);
+
+/* output_calls.c: reads one value of JSON at *at, strictly, and writes it to out as
+ * json.dumps(ensure_ascii=False) would; NULL: nowhere. */
+bool cohort_output_copy_json(const char **at, const char *end, output_text *out);
+/* The same of a string; out: what it means, not how it is spelt. */
+bool cohort_output_read_string(const char **at, const char *end, output_text *out);
+
+#endif /* COHORT_CHAT_OUTPUT_INTERNAL_H */

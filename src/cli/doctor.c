@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/options.h"
+#include "cohort/clock.h"
+#include "executor/ray_doctor.h"
+
+static void print_finding(void *user_data, bool is_fault, const char *text) {
+    (void)user_data;
+    printf("%-5s %s\n", is_fault ? "FAULT" : "ok", text);
+}
+
+int cli_doctor(int argc, char **argv) {
+    cli_options options;
+    cohort_doctor_tally tally;
+    if (argc < 2 || (strcmp(argv[1], "ray") != 0 && argv[1][0] != '-')) {
+        fprintf(stderr, "cohort doctor: say what to examine: ray\n");
+        return CLI_USAGE;
+    }
+    bool is_named = argv[1][0] != '-';
+    int result = cli_options_parse(&options, CLI_DOCTOR, "doctor ray", argc - is_named,
+                                   argv + is_named);
+    if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
+    int64_t deadline_ns =
+        cohort_clock_ns() + (int64_t)(options.ray_placement_timeout_s * 1e9);
+    if (cohort_ray_examine(&options.ray, deadline_ns, print_finding, NULL, &tally) < 0)
+        return cli_fail("examining the Ray cluster");
+    return tally.n_faults ? CLI_FAILED : CLI_OK;
+}

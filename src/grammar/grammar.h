@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* grammar/grammar.h - output that must match: a JSON schema, a regex, a list of choices.
+ *
+ *   text --compile--> grammar            (immutable; any number of requests share it)
+ *   tokenizer ------> vocabulary         (once; a trie of what every token writes)
+ *   grammar + vocabulary --> matcher     (one per sequence: mask, accept, mask, ...)
+ *
+ * A grammar is a set of rules, each an automaton over bytes that may call others, so that
+ * a stack of rules says how deep in the JSON we are.  What it lets through is always part
+ * of a text that can still be finished: a mask of a vocabulary that has every byte is
+ * never empty.  What a schema leaves open is narrowed rather than widened (members in the
+ * order of `properties`, no members that are not named, short runs of white space): what
+ * comes out validates.  A keyword that we do not do is an error that names it.
+ *
+ * Ownership: a grammar is counted; acquire and release in pairs.  A matcher holds its
+ *            grammar and borrows the vocabulary.
+ * Threads:   compile, acquire and release: any.  All matchers of one grammar belong to
+ * one thread, as they share the masks that were computed before.
+ */
+#ifndef COHORT_GRAMMAR_GRAMMAR_H
+#define COHORT_GRAMMAR_GRAMMAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cohort/grammar.h"
+#include "text/tokenizer.h"
+
+enum {
+    COHORT_GRAMMAR_MAX_STATES = 100000, /* of one rule; */
+    COHORT_GRAMMAR_MAX_PARTS = 500000,  /* and before it is deterministic */
+    COHORT_GRAMMAR_MAX_WORK = 40000000, /* edges looked at while it becomes that */
+    COHORT_GRAMMAR_MAX_CELLS = 6000000, /* of all tables of a grammar, 4 bytes each */
+    COHORT_GRAMMAR_MAX_RULES = 10000,   /* of a grammar */
+    COHORT_GRAMMAR_MAX_NESTING = 64,    /* of a schema, and of groups in a regex */
+    COHORT_GRAMMAR_MAX_DEPTH = 128,     /* of values in what is generated */
+    COHORT_GRAMMAR_MAX_CONFIGURATIONS = 128, /* readings of one text at a time */
+    COHORT_GRAMMAR_MASK_BYTES = 16 << 20,    /* of masks kept with a grammar */
+};
+
+typedef struct cohort_vocabulary cohort_vocabulary;
+
+cohort_status cohort_vocabulary_create(const cohort_tokenizer *tokenizer,
+                                       cohort_vocabulary **out_vocabulary);
+void cohort_vocabulary_destroy(cohort_vocabulary *vocabulary);
+/* One bit a token, in words of 32. */
+size_t cohort_vocabulary_mask_words(const cohort_vocabulary *vocabulary);
+
+typedef struct cohort_matcher cohort_matcher;
+
+cohort_status cohort_matcher_create(cohort_grammar *grammar,
+                                    const cohort_vocabulary *vocabulary,
+                                    cohort_matcher **out_matcher);
+void cohort_matcher_destroy(cohort_matcher *matcher);
+
+/* Tokens that may come next: bit id % 32 of word id / 32.  Special and added tokens never
+ * may; the end of the text is the caller's to allow where the matcher is complete. */
+cohort_status cohort_matcher_mask(cohort_matcher *matcher, uint32_t *out_words);
+/* False, and nothing changes, where the token (or text) may not come next. */
+bool cohort_matcher_accept(cohort_matcher *matcher, int32_t token);
+bool cohort_matcher_accept_bytes(cohort_matcher *matcher, const char *bytes, size_t size);
+/* The text so far matches as it is. */
+bool cohort_matcher_is_complete(const cohort_matcher *matcher);
+/* It does, and nothing can follow. */
+bool cohort_matcher_is_finished(const cohort_matcher *matcher);
+
+#endif /* COHORT_GRAMMAR_GRAMMAR_H */

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* grammar/grammar_internal.h - what a grammar is made of; shared by the files of this
+ * folder.
+ *
+ *   schema, regex --> expressions --> states and edges (nfa) --> automaton of a rule
+ *
+ * Expressions are numbers into the builder; they are written between two states of a
+ * rule's nfa as often as needed.  A builder that failed once stays failed (its status;
+ * the thread's error has the words), and every call on it returns at once.
+ */
+#ifndef COHORT_GRAMMAR_INTERNAL_H
+#define COHORT_GRAMMAR_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include <cjson/cJSON.h>
+
+#include "grammar/grammar.h"
+
+/* ---- automaton.c ------------------------------------------------------------------- */
+
+typedef struct cohort_rule_call {
+    uint32_t rule;
+    int32_t next; /* the state after it */
+} cohort_rule_call;
+
+/* Deterministic in bytes; calls are choices beside them.  State 0 is the start. */
+typedef struct cohort_automaton {
+    uint8_t classes[256]; /* of bytes that no state tells apart */
+    uint32_t n_classes, n_states;
+    int32_t *next; /* n_states * n_classes; -1: none */
+    uint8_t *accepts;
+    uint32_t *first_call; /* n_states + 1, into calls */
+    cohort_rule_call *calls;
+} cohort_automaton;
+
+typedef struct cohort_byte_set {
+    uint64_t bits[4];
+} cohort_byte_set;
+
+typedef uint32_t cohort_expr; /* 0: the empty text */
+
+typedef struct cohort_code_set {
+    struct code_range {
+        uint32_t first, last;
+    } * items;
+    size_t count, capacity;
+} cohort_code_set;
+
+typedef struct cohort_builder cohort_builder;
+
+enum { COHORT_MAX_KNOWN_CLASSES = 32 };
+
+struct cohort_builder {
+    cohort_status status;
+    struct expr_node *exprs;
+    size_t n_exprs, exprs_capacity;
+    cohort_automaton *automata; /* that expressions name */
+    size_t n_automata, automata_capacity;
+    struct cohort_rule *rules;
+    size_t n_rules, rules_capacity;
+    size_t n_cells, n_work;
+    struct known_class {
+        cohort_code_set set;
+        cohort_expr expr;
+    } classes[COHORT_MAX_KNOWN_CLASSES]; /* of characters, with many ranges */
+    size_t n_classes;
+    uint32_t white_space; /* rules that many use; UINT32_MAX: not yet made */
+    uint32_t any_object, any_array;
+};
+
+void cohort_builder_init(cohort_builder *builder);
+void cohort_builder_deinit(cohort_builder *builder);
+/* Notes a failure: builder->status = COHORT_FAIL(...), once. */
+#define COHORT_BUILDER_FAIL(builder, ...) \
+    ((builder)->status =                  \
+         (builder)->status < 0 ? (builder)->status : COHORT_FAIL(__VA_ARGS__))
+
+/* Counts what is looked at; fails where that is too much. */
+void cohort_builder_work(cohort_builder *builder, size_t n);
+
+#define COHORT_EXPR_EMPTY ((cohort_expr)0)
+#define COHORT_EXPR_NEVER ((cohort_expr)1)
+enum { COHORT_UNBOUNDED = -1 };
+
+cohort_expr cohort_expr_bytes(cohort_builder *builder, const cohort_byte_set *set);
+cohort_expr cohort_expr_range(cohort_builder *builder, uint8_t first, uint8_t last);
+cohort_expr cohort_expr_literal(cohort_builder *builder, const char *bytes, size_t size);
+cohort_expr cohort_expr_concat(cohort_builder *builder, cohort_expr a, cohort_expr b);
+cohort_expr cohort_expr_either(cohort_builder *builder, cohort_expr a, cohort_expr b);
+cohort_expr cohort_expr_repeat(cohort_builder *builder, cohort_expr a, int32_t least,
+                               int32_t most);
+cohort_expr cohort_expr_call(cohort_builder *builder, uint32_t rule);
+/* Takes the automaton over, also where the builder fails. */
+cohort_expr cohort_expr_automaton(cohort_builder *builder, cohort_automaton *automaton);
+/* product.c: what matches a, and also b (or, not b).  Neither may call. */
+cohort_expr cohort_expr_both(cohort_builder *builder, cohort_expr a, cohort_expr b);
+cohort_expr cohort_expr_without(cohort_builder *builder, cohort_expr a, cohort_expr b);
+
+/* States and edges of one rule on its way to an automaton.  Zero-initialise. */
+typedef struct cohort_nfa {
+    struct nfa_edge *edges;
+    size_t n_edges, edges_capacity;
+    uint32_t n_states;
+} cohort_nfa;
+
+uint32_t cohort_nfa_state(cohort_builder *builder, cohort_nfa *nfa);
+void cohort_nfa_add(cohort_builder *builder, cohort_nfa *nfa, cohort_expr expr,
+                    uint32_t from, uint32_t to);
+void cohort_nfa_deinit(cohort_nfa *nfa);
+void cohort_automaton_make(cohort_builder *builder, const cohort_nfa *nfa, uint32_t start,
+                           uint32_t end, cohort_automaton *out_automaton);
+void cohort_automaton_deinit(cohort_automaton *automaton);
+
+/* ---- rules ------------------------------------------------------------------------- */
+
+/* Strings are one rule whatever their length: the state between two characters counts
+ * them down. */
+typedef struct cohort_rule {
+    cohort_automaton automaton;
+    bool is_made;
+    int32_t loop_state;  /* -1: nothing is counted */
+    int32_t least, most; /* times that the loop state is entered; COHORT_UNBOUNDED */
+    uint16_t *heights;   /* rules to be called on the way to the end, one in the other */
+} cohort_rule;
+
+enum { COHORT_NO_HEIGHT = UINT16_MAX };
+
+uint32_t cohort_rule_reserve(cohort_builder *builder);
+/* Makes the rule from an nfa, whose memory it frees. */
+void cohort_rule_make(cohort_builder *builder, uint32_t rule, cohort_nfa *nfa,
+                      uint32_t start, uint32_t end);
+void cohort_rule_make_expr(cohort_builder *builder, uint32_t rule, cohort_expr expr);
+/* Of all rules, which are made: where their ends are and how deep; edges that lead to
+ * none go. */
+void cohort_rules_find_ends(cohort_builder *builder);
+
+struct cohort_grammar {
+    atomic_int references;
+    cohort_rule *rules; /* 0 is where a text begins */
+    size_t n_rules;
+    /* Masks by state; the matchers' (matcher.c). */
+    const cohort_vocabulary *vocabulary;
+    struct mask_entry **masks;
+    size_t n_masks, masks_capacity, mask_bytes;
+};
+
+void cohort_grammar_forget_masks(cohort_grammar *grammar);
+
+/* ---- json.c: the parts of JSON texts ----------------------------------------------- */
+
+/* A string of so many characters, quotes included. */
+cohort_expr cohort_json_string(cohort_builder *builder, int32_t least, int32_t most);
+/* One character as it is written inside a string. */
+cohort_expr cohort_json_character(cohort_builder *builder);
+cohort_expr cohort_json_white_space(cohort_builder *builder);
+cohort_expr cohort_json_any(cohort_builder *builder);
+cohort_expr cohort_json_any_number(cohort_builder *builder);
+cohort_expr cohort_json_any_object(cohort_builder *builder);
+cohort_expr cohort_json_any_array(cohort_builder *builder);
+/* One byte of a character as it is written inside a string. */
+cohort_expr cohort_json_escaped(cohort_builder *builder, char byte);
+/* text[size] as a JSON string, quoted. */
+cohort_expr cohort_json_quoted(cohort_builder *builder, const char *text, size_t size);
+
+typedef struct cohort_number_range {
+    double least, most; /* -INFINITY, INFINITY: none */
+    bool above, below;  /* the bound itself is out */
+} cohort_number_range;
+
+cohort_expr cohort_json_number(cohort_builder *builder, bool is_integer,
+                               const cohort_number_range *range);
+
+/* ---- code_points.c ----------------------------------------------------------------- */
+
+void cohort_code_set_add(cohort_builder *builder, cohort_code_set *set, uint32_t first,
+                         uint32_t last);
+void cohort_code_set_invert(cohort_builder *builder, cohort_code_set *set);
+void cohort_code_set_deinit(cohort_code_set *set);
+/* One of them as UTF-8; in_json: as it is written inside a JSON string. */
+cohort_expr cohort_expr_codes(cohort_builder *builder, cohort_code_set *set,
+                              bool in_json);
+
+/* ---- regex.c ----------------------------------------------------------------------- */
+
+typedef struct cohort_regex_options {
+    bool in_json;     /* it is about the content of a JSON string */
+    bool is_search;   /* a match anywhere will do */
+    const char *name; /* in messages */
+} cohort_regex_options;
+
+cohort_expr cohort_regex_parse(cohort_builder *builder, const char *pattern, size_t size,
+                               const cohort_regex_options *options);
+
+/* ---- schema.c ---------------------------------------------------------------------- */
+
+/* NULL, with an error, where it is no JSON that we can hold; name: in messages. */
+cJSON *cohort_schema_parse(cohort_builder *builder, const char *name, const char *text,
+                           size_t size);
+/* Makes a rule: 0 where it is the first. */
+uint32_t cohort_schema_compile(cohort_builder *builder, const char *text, size_t size);
+
+/* ---- tool_calls.c ------------------------------------------------------------------ */
+
+/* Makes rule 0. */
+void cohort_tool_calls_compile(cohort_builder *builder, const char *text, size_t size);
+
+/* ---- vocabulary.c ------------------------------------------------------------------ */
+
+/* Nodes in depth-first order: what follows a node's bytes is behind it, up to end. */
+typedef struct cohort_trie_node {
+    uint32_t end;
+    uint32_t first_token; /* up to the next node's, of those that end here */
+    uint16_t depth;       /* bytes up to here; the root, node 0, has none */
+    uint8_t byte;
+} cohort_trie_node;
+
+/* Words inside a JSON string, from between two characters on: what every grammar asks for
+ * most and what would take longest to find. */
+typedef struct cohort_string_words {
+    uint32_t *inside; /* a mask: those that stay in the string */
+    struct inside_word {
+        int32_t token;
+        int32_t needs; /* characters: those that it ends and one that it begins */
+    } * by_need;       /* the longest first */
+    size_t n_by_need, by_need_capacity;
+    struct string_end {
+        uint32_t node; /* of the closing quote */
+        int32_t count; /* characters before it */
+    } * ends;
+    size_t n_ends, ends_capacity;
+} cohort_string_words;
+
+struct cohort_vocabulary {
+    cohort_trie_node *nodes; /* and one behind the last */
+    size_t n_nodes;
+    int32_t *tokens;
+    struct vocabulary_word {
+        uint32_t begin, size; /* size 0: never part of a text */
+    } * words;                /* by token, into bytes */
+    char *bytes;
+    int32_t n_tokens;
+    uint32_t longest; /* of the words */
+    cohort_string_words strings;
+};
+
+/* matcher.c: fills strings, by the grammar of any object. */
+cohort_status cohort_vocabulary_learn_strings(cohort_vocabulary *vocabulary);
+
+#endif /* COHORT_GRAMMAR_INTERNAL_H */

@@ -1,0 +1,667 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "grammar/grammar.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <cjson/cJSON.h>
+
+#include "base/random.h"
+#include "cohort/status.h"
+
+enum { MAX_TEXT = 1 << 14 };
+
+static cohort_tokenizer *tokenizer;
+static cohort_vocabulary *vocabulary;
+
+static int open_vocabulary(void **state) {
+    (void)state;
+    return cohort_tokenizer_open(COHORT_SOURCE_DIR "/tests/golden/llama-bfloat16",
+                                 &tokenizer) < 0 ||
+           cohort_vocabulary_create(tokenizer, &vocabulary) < 0;
+}
+
+static int close_vocabulary(void **state) {
+    (void)state;
+    cohort_vocabulary_destroy(vocabulary);
+    cohort_tokenizer_close(tokenizer);
+    return 0;
+}
+
+static cohort_grammar *compile(cohort_grammar_kind kind, const char *text) {
+    cohort_grammar *grammar = NULL;
+    if (cohort_grammar_compile(kind, text, strlen(text), &grammar) < 0)
+        fail_msg("%s: %s", text, cohort_last_error()->message);
+    return grammar;
+}
+
+static cohort_matcher *match(cohort_grammar *grammar) {
+    cohort_matcher *matcher = NULL;
+    assert_int_equal(cohort_matcher_create(grammar, vocabulary, &matcher), COHORT_OK);
+    return matcher;
+}
+
+static bool matches(cohort_grammar_kind kind, const char *grammar_text,
+                    const char *text) {
+    cohort_grammar *grammar = compile(kind, grammar_text);
+    cohort_matcher *matcher = match(grammar);
+    bool fine = cohort_matcher_accept_bytes(matcher, text, strlen(text)) &&
+                cohort_matcher_is_complete(matcher);
+    cohort_matcher_destroy(matcher);
+    cohort_grammar_release(grammar);
+    return fine;
+}
+
+/* grammar, then texts that match, NULL, and texts that don't, NULL. */
+struct expectation {
+    cohort_grammar_kind kind;
+    const char *grammar;
+    const char *yes[12], *no[12];
+};
+
+static void check(const struct expectation *expectations, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const struct expectation *one = &expectations[i];
+        for (int t = 0; one->yes[t]; t++)
+            if (!matches(one->kind, one->grammar, one->yes[t]))
+                fail_msg("%s does not match %s", one->grammar, one->yes[t]);
+        for (int t = 0; one->no[t]; t++)
+            if (matches(one->kind, one->grammar, one->no[t]))
+                fail_msg("%s matches %s", one->grammar, one->no[t]);
+    }
+}
+
+static void expect_refusal(cohort_grammar_kind kind, const char *text,
+                           const char *words) {
+    cohort_grammar *grammar = NULL;
+    if (cohort_grammar_compile(kind, text, strlen(text), &grammar) >= 0)
+        fail_msg("%s compiles", text);
+    assert_null(grammar);
+    if (!strstr(cohort_last_error()->message, words))
+        fail_msg("%s: '%s' does not say '%s'", text, cohort_last_error()->message, words);
+    assert_int_equal(cohort_last_error()->code, COHORT_E_INVALID);
+}
+
+#define SCHEMA COHORT_GRAMMAR_JSON_SCHEMA
+#define REGEX  COHORT_GRAMMAR_REGEX
+
+/* ---- what matches ------------------------------------------------------------------ */
+
+static void regexes_match_the_whole_text(void **state) {
+    (void)state;
+    const struct expectation all[] = {
+        {REGEX, "abc", {"abc"}, {"", "ab", "abcd", "xabc"}},
+        {REGEX, "^a|b$", {"a", "b"}, {"ab", ""}},
+        {REGEX, "a*b+c?", {"b", "aab", "bbc"}, {"a", "c", "bcc"}},
+        {REGEX, "(ab){2,3}", {"abab", "ababab"}, {"ab", "abababab"}},
+        {REGEX, "(?:a|bc)*d", {"d", "abcad"}, {"b", "bd"}},
+        {REGEX, "((a*)*b)*c", {"c", "aabbabc"}, {"a", "ab", "ca"}},
+        {REGEX, "[a-c_]{2}", {"ab", "__"}, {"a", "ad", "abc"}},
+        {REGEX, "[^a-c]", {"d", "\xc3\xa4", "\n"}, {"a", "\xc3", "\xa4", ""}},
+        {REGEX,
+         ".",
+         {"x", "\xe2\x82\xac", "\xf0\x9f\x98\x80"},
+         {"\n", "\xed\xa0\x80", "\xc0\x80", "xy"}},
+        {REGEX, "\\d\\w\\s\\.\\x41\\u00e4", {"1_ .A\xc3\xa4"}, {"a_ .A\xc3\xa4"}},
+        {REGEX,
+         "[^\\d]\\D",
+         {"ab"},
+         {"1b", "a1", "a\xd9\xa1",
+          "\xd9\xa1"
+          "b"}},
+        {REGEX,
+         "\\W+",
+         {" -", "\xe2\x82\xac", "\xe2\x80\xa6!"},
+         {"a", "\xc3\xa9", "\xe4\xb8\x96", "\xed\xa0\x80", ""}},
+        {REGEX,
+         "[^\\d\\s]{3}",
+         {"a\xc3\xa9\xe2\x82\xac", "\xf0\x9f\x98\x80zz", "\xef\xbf\xbd--"},
+         {"a b", "a1b", "ab", "\xc2\xa0zz", "\xe0\x80\x80zz", "\xf4\x90\x80\x80zz"}},
+        {REGEX, "x{,3}", {"x{,3}"}, {"x", "xxx"}},
+        {REGEX, "(?P<year>[0-9]{4})-(?<m>\\d\\d)", {"2024-12"}, {"2024-1"}},
+        {REGEX, "a+?b*?", {"a", "aabb"}, {"b"}},
+        {REGEX, "[]a]", {NULL}, {NULL}},
+    };
+    check(all, sizeof all / sizeof *all - 1);
+}
+
+static void choices_are_listed(void **state) {
+    (void)state;
+    const struct expectation all[] = {
+        {COHORT_GRAMMAR_CHOICE,
+         "[\"yes\", \"no\", \"nono\", \"\\\"q\\\"\"]",
+         {"yes", "no", "nono", "\"q\""},
+         {"y", "", "non", "yesno"}},
+    };
+    check(all, 1);
+}
+
+#define TOOLS                                                                          \
+    "{\"tools\":[{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{" \
+    "\"x\":{\"$ref\":\"#/$defs/"                                                       \
+    "n\"}},\"required\":[\"x\"],\"$defs\":{\"n\":{\"enum\":[1,"                        \
+    "2]}}}},{\"name\":\"g \\\"q\\\"\",\"parameters\":null}]"
+#define CALL_F "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>"
+#define CALL_G                                                                         \
+    "<tool_call>\n{\"name\": \"g \\\"q\\\"\", \"arguments\": {\"any\": [1]}}\n</tool_" \
+    "call>"
+
+static void calls_of_tools_are_as_models_write_them(void **state) {
+    (void)state;
+    const struct expectation all[] = {
+        {COHORT_GRAMMAR_TOOL_CALLS,
+         TOOLS "}",
+         {CALL_F, CALL_G},
+         {"", "{}", CALL_F "\n", CALL_F "\n" CALL_G,
+          "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 3}}\n</tool_call>",
+          "<tool_call>\n{\"name\": \"h\", \"arguments\": {}}\n</tool_call>"}},
+        {COHORT_GRAMMAR_TOOL_CALLS,
+         TOOLS ",\"parallel\":true}",
+         {CALL_F, CALL_G "\n" CALL_F "\n" CALL_F},
+         {"", CALL_F CALL_F, CALL_F "\n"}},
+    };
+    check(all, 2);
+}
+
+static void any_object_is_json(void **state) {
+    (void)state;
+    const struct expectation all[] = {
+        {COHORT_GRAMMAR_JSON_OBJECT,
+         "",
+         {"{}", "{\"a\": 1}",
+          "{\"a\":[1, 2.5e-3, -0, true, null, \"\\u00e4\\n\xc3\xa4\"]}",
+          "{\n  \"a\": {\n    \"b\": []\n  }\n}", "{\"\\ud83d\\ude00\":{}, \"\":false}"},
+         {"", "[]", "1", "{", "{\"a\"}", "{\"a\":}", "{,}", "{\"a\":1,}", "{\"a\":01}",
+          "{\"a\":\"\n\"}", "{\"\\ud83d\":1}"}},
+    };
+    check(all, 1);
+    assert_false(matches(COHORT_GRAMMAR_JSON_OBJECT, "", "{\"\xc3\":1}"));
+    assert_false(matches(COHORT_GRAMMAR_JSON_OBJECT, "", "{\"a\":.5}"));
+    assert_false(matches(COHORT_GRAMMAR_JSON_OBJECT, "", "{\"a\":1.}"));
+}
+
+static void schemas_of_plain_values(void **state) {
+    (void)state;
+    const struct expectation all[] = {
+        {SCHEMA, "{\"type\":\"boolean\"}", {"true", "false"}, {"null", "tru", "1"}},
+        {SCHEMA,
+         "{\"type\":[\"null\",\"integer\"]}",
+         {"null", "-12", "0"},
+         {"1.5", "-", ""}},
+        /* OpenAPI's word: to a validator of JSON Schema a null is none of these. */
+        {SCHEMA, "{\"type\":\"string\",\"nullable\":true}", {"\"\""}, {"null", "1"}},
+        {SCHEMA,
+         "{\"type\":[\"string\",\"null\"],\"nullable\":false}",
+         {"null", "\"\""},
+         {"1"}},
+        {SCHEMA, "{\"type\":\"number\"}", {"1", "-2.50", "1e9"}, {"\"1\"", "+1", "1e"}},
+        {SCHEMA,
+         "{\"enum\":[1, \"a\\\"b\", null, [1, {\"k\": 2.5}]]}",
+         {"1", "\"a\\\"b\"", "null", "[1, {\"k\": 2.5}]"},
+         {"2", "[1]"}},
+        {SCHEMA, "{\"type\":\"string\",\"enum\":[1, \"a\"]}", {"\"a\""}, {"1"}},
+        {SCHEMA, "{\"const\":{\"a\":\"b\"}}", {"{\"a\": \"b\"}"}, {"{}"}},
+        {SCHEMA,
+         "{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}",
+         {"\"ab\"", "\"\xc3\xa4\\n\"", "\"abc\"", "\"\\ud83d\\ude00x\""},
+         {"\"a\"", "\"abcd\"", "\"\"", "\"\\ud83d\\ude00\""}},
+        {SCHEMA, "{\"type\":\"string\",\"maxLength\":0}", {"\"\""}, {"\"a\""}},
+        {SCHEMA,
+         "{\"type\":\"string\",\"pattern\":\"^a.c$\"}",
+         {"\"abc\"", "\"a\\\"c\"", "\"a\\\\c\""},
+         {"\"ac\"", "\"a\"c\"", "\"a\\nc\""}},
+        {SCHEMA,
+         "{\"type\":\"string\",\"pattern\":\"b\",\"maxLength\":2}",
+         {"\"b\"", "\"ab\"", "\"b\\n\""},
+         {"\"a\"", "\"aab\""}},
+        {SCHEMA,
+         "{\"type\":\"string\",\"format\":\"date\"}",
+         {"\"2024-02-28\""},
+         {"\"2024-02-30\"", "\"24-02-28\""}},
+        {SCHEMA,
+         "{\"type\":\"string\",\"format\":\"uuid\"}",
+         {"\"123e4567-e89b-12d3-a456-426614174000\""},
+         {"\"123\""}},
+        {SCHEMA,
+         "{\"type\":\"string\",\"format\":\"duration\"}",
+         {"\"P1Y2M3DT4H5M6S\"", "\"PT1M\"", "\"P2W\"", "\"P1D\"", "\"P1MT2H\""},
+         {"\"P\"", "\"PT\"", "\"P1DT\"", "\"P1H\"", "\"P1Y2D\"", "\"PT1H2S\""}},
+        {SCHEMA,
+         "{\"type\":\"string\",\"format\":\"ipv6\"}",
+         {"\"1:22:333:4444:a:b:c:d\""},
+         {"\"1:2\"", "\"12345:2:3:4:5:6:7:8\""}},
+        {SCHEMA,
+         "{\"type\":\"string\",\"format\":\"json-pointer\"}",
+         {"\"\"", "\"/a/0\""},
+         {"\"a\""}},
+        {SCHEMA,
+         "{\"type\":\"string\",\"format\":\"password\",\"maxLength\":3}",
+         {"\"\"", "\"a\\\"b\""},
+         {"\"abcd\"", "1"}},
+    };
+    check(all, sizeof all / sizeof *all);
+}
+
+static void numbers_keep_their_bounds(void **state) {
+    (void)state;
+    const struct expectation all[] = {
+        {SCHEMA,
+         "{\"type\":\"integer\",\"minimum\":7,\"maximum\":123}",
+         {"7", "9", "10", "99", "100", "123"},
+         {"6", "0", "124", "200", "-7", "07", "1000"}},
+        {SCHEMA,
+         "{\"type\":\"integer\",\"minimum\":-5,\"maximum\":5}",
+         {"-5", "-1", "0", "5"},
+         {"-6", "6", "-10", "10"}},
+        {SCHEMA,
+         "{\"type\":\"integer\",\"exclusiveMinimum\":-5,\"exclusiveMaximum\":-2.5}",
+         {"-4", "-3"},
+         {"-5", "-2", "-1", "3"}},
+        {SCHEMA,
+         "{\"type\":\"integer\",\"minimum\":0.5}",
+         {"1", "123456789012345"},
+         {"0", "-1"}},
+        {SCHEMA,
+         "{\"type\":\"number\",\"minimum\":0.25,\"maximum\":12.5}",
+         {"0.25", "0.3", "1", "9.999", "12", "12.5", "12.500", "12.49", "10.0"},
+         {"0", "0.2", "0.249", "12.51", "13", "100", "-1"}},
+        {SCHEMA,
+         "{\"type\":\"number\",\"exclusiveMinimum\":0,\"exclusiveMaximum\":1}",
+         {"0.1", "0.001", "0.999"},
+         {"0", "0.0", "1", "1.0", "-0.5"}},
+        {SCHEMA,
+         "{\"type\":\"number\",\"minimum\":-1.5,\"exclusiveMaximum\":-0.5}",
+         {"-1.5", "-1", "-0.51", "-0.6"},
+         {"-1.51", "-0.5", "-0.4", "0", "-2"}},
+        {SCHEMA,
+         "{\"type\":\"number\",\"maximum\":-1e3}",
+         {"-1000", "-1000.5"},
+         {"-999", "0", "1000"}},
+        {SCHEMA,
+         "{\"type\":\"number\",\"minimum\":1,\"exclusiveMinimum\":true}",
+         {"1.5", "2"},
+         {"1", "1.0"}},
+    };
+    check(all, sizeof all / sizeof *all);
+}
+
+static void schemas_of_arrays(void **state) {
+    (void)state;
+    const struct expectation all[] = {
+        {SCHEMA,
+         "{\"type\":\"array\",\"items\":{\"type\":\"integer\"}}",
+         {"[]", "[1]", "[1, 2,3]", "[\n  1\n]"},
+         {"[\"a\"]", "[1,]", "[,1]", "[1 2]"}},
+        {SCHEMA,
+         "{\"items\":{\"type\":\"null\"},\"minItems\":1,\"maxItems\":2}",
+         {"[null]", "[null,null]"},
+         {"[]", "[null,null,null]"}},
+        {SCHEMA,
+         "{\"type\":\"array\",\"minItems\":2,\"items\":{\"const\":1}}",
+         {"[1,1]", "[1,1,1,1]"},
+         {"[1]"}},
+        {SCHEMA,
+         "{\"prefixItems\":[{\"const\":1},{\"const\":2}],\"items\":false}",
+         {"[]", "[1]", "[1, 2]"},
+         {"[2]", "[1,2,3]"}},
+        {SCHEMA,
+         "{\"type\":\"array\",\"prefixItems\":[{\"const\":1}],\"items\":{\"const\":2}}",
+         {"[]", "[1]", "[1,2,2,2]"},
+         {"[1,1]", "[2]"}},
+        {SCHEMA, "{\"type\":\"array\",\"maxItems\":0}", {"[]", "[ ]"}, {"[1]"}},
+        {SCHEMA, "{\"type\":\"array\"}", {"[]", "[1,\"a\",{},[[]]]"}, {"{}"}},
+    };
+    check(all, sizeof all / sizeof *all);
+}
+
+static void schemas_of_objects(void **state) {
+    (void)state;
+    const char *three =
+        "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},"
+        "\"b\":{\"type\":\"boolean\"},\"c\":{\"type\":\"null\"}},"
+        "\"required\":[\"b\"],\"additionalProperties\":false}";
+    const struct expectation all[] = {
+        {SCHEMA,
+         three,
+         {"{\"a\": 1, \"b\": true, \"c\": null}", "{\"b\":false}", "{\"a\":1,\"b\":true}",
+          "{\"b\":true,\"c\":null}", "{\n  \"b\": true\n}"},
+         {"{}", "{\"a\":1}", "{\"b\":true,\"a\":1}", "{\"b\":true,}", "{,\"b\":true}",
+          "{\"b\":true,\"d\":1}", "{\"b\":true \"c\":null}"}},
+        {SCHEMA,
+         "{\"properties\":{\"ab\":{\"const\":1}},\"additionalProperties\":"
+         "{\"type\":\"string\"}}",
+         {"{}", "{\"ab\":1}", "{\"ab\":1,\"x\":\"y\"}", "{\"a\":\"\",\"abc\":\"\"}",
+          "{\"\xc3\xa4\":\"\"}"},
+         {"{\"ab\":\"x\"}", "{\"x\":\"\",\"ab\":\"\"}", "{\"x\":1}",
+          "{\"\\u0061b\":\"\"}"}},
+        {SCHEMA,
+         "{\"type\":\"object\",\"additionalProperties\":{\"const\":1}}",
+         {"{}", "{\"x\":1,\"y\": 1}"},
+         {"{\"x\":2}"}},
+        {SCHEMA,
+         "{\"type\":\"object\",\"required\":[\"k\"]}",
+         {"{\"k\":[1]}", "{\"k\":1,\"l\":2}"},
+         {"{}", "{\"l\":2}"}},
+        {SCHEMA,
+         "{\"type\":\"object\",\"properties\":{\"a\":false,\"b\":true}}",
+         {"{}", "{\"b\":{\"x\":1}}"},
+         {"{\"a\":1}"}},
+        {SCHEMA,
+         "{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}",
+         {"{}"},
+         {"{\"a\":1}"}},
+        {SCHEMA, "true", {"{}", "1", "[\"x\"]", "null"}, {""}},
+    };
+    check(all, sizeof all / sizeof *all);
+}
+
+static void schemas_that_combine(void **state) {
+    (void)state;
+    const struct expectation all[] = {
+        {SCHEMA,
+         "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"integer\"},{\"const\":1.5}]}",
+         {"\"a\"", "12", "1.5"},
+         {"2.5", "null"}},
+        {SCHEMA,
+         "{\"anyOf\":[{\"properties\":{\"kind\":{\"const\":\"a\"},\"x\":{\"type\":"
+         "\"integer\"}},\"required\":[\"kind\",\"x\"]},{\"properties\":{\"kind\":"
+         "{\"const\":\"ab\"}},\"required\":[\"kind\"]}]}",
+         {"{\"kind\":\"a\",\"x\":1}", "{\"kind\":\"ab\"}"},
+         {"{\"kind\":\"a\"}", "{\"kind\":\"ab\",\"x\":1}"}},
+        {SCHEMA,
+         "{\"oneOf\":[{\"properties\":{\"t\":{\"const\":1}},\"required\":[\"t\"],"
+         "\"type\":\"object\"},{\"type\":\"object\",\"properties\":{\"t\":{\"enum\":"
+         "[2,3]}},\"required\":[\"t\"]}]}",
+         {"{\"t\":1}", "{\"t\":3}"},
+         {"{\"t\":4}", "{}"}},
+        {SCHEMA,
+         "{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1}},\"required\":[\"a\"],"
+         "\"anyOf\":[{\"properties\":{\"b\":{\"const\":2}},\"required\":[\"b\"]},"
+         "{\"properties\":{\"c\":{\"const\":3}},\"required\":[\"c\"]}]}",
+         {"{\"a\":1,\"b\":2}", "{\"a\":1,\"c\":3}"},
+         {"{\"a\":1}", "{\"b\":2}"}},
+        {SCHEMA,
+         "{\"allOf\":[{\"type\":\"integer\",\"minimum\":3},{\"maximum\":5,\"minimum\":4}]"
+         "}",
+         {"4", "5"},
+         {"3", "6"}},
+        {SCHEMA,
+         "{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"description\":\"d\",\"$defs\":{\"a\":"
+         "{\"type\":[\"integer\",\"null\"]}}}",
+         {"1", "null"},
+         {"\"\""}},
+        {SCHEMA,
+         "{\"$ref\":\"#/$defs/node\",\"$defs\":{\"node\":{\"type\":\"object\","
+         "\"properties\":{\"v\":{\"type\":\"integer\"},\"next\":{\"anyOf\":[{\"$ref\":"
+         "\"#/$defs/node\"},{\"type\":\"null\"}]}},\"required\":[\"v\",\"next\"]}}}",
+         {"{\"v\":1,\"next\":null}", "{\"v\":1,\"next\":{\"v\":2,\"next\":null}}"},
+         {"{\"v\":1}", "{\"v\":1,\"next\":{}}"}},
+        {SCHEMA,
+         "{\"type\":\"array\",\"items\":{\"$ref\":\"#\"}}",
+         {"[]", "[[],[[]]]"},
+         {"[1]"}},
+        {SCHEMA,
+         "{\"properties\":{\"a~/b\":{\"const\":1},\"c\":{\"$ref\":"
+         "\"#/properties/a~0~1b\"}}}",
+         {"{\"c\":1}"},
+         {"{\"c\":2}"}},
+    };
+    check(all, sizeof all / sizeof *all);
+}
+
+/* ---- what is refused --------------------------------------------------------------- */
+
+static void what_is_not_supported_is_named(void **state) {
+    (void)state;
+    const struct {
+        cohort_grammar_kind kind;
+        const char *text, *words;
+    } cases[] = {
+        {SCHEMA, "{\"type\":\"array\",\"uniqueItems\":true}", "'uniqueItems'"},
+        {SCHEMA, "{\"not\":{}}", "'not'"},
+        {SCHEMA, "{\"type\":\"object\",\"propertyNames\":{}}", "'propertyNames'"},
+        {SCHEMA, "{\"type\":\"object\",\"dependentRequired\":{}}", "'dependentRequired'"},
+        {SCHEMA, "{\"type\":\"object\",\"dependentSchemas\":{}}", "'dependentSchemas'"},
+        {SCHEMA, "{\"type\":\"object\",\"dependencies\":{}}", "'dependencies'"},
+        {SCHEMA, "{\"type\":\"object\",\"minProperties\":1}", "'minProperties'"},
+        {SCHEMA, "{\"type\":\"object\",\"maxProperties\":1}", "'maxProperties'"},
+        {SCHEMA, "{\"unevaluatedProperties\":{}}", "'unevaluatedProperties'"},
+        {SCHEMA, "{\"type\":\"array\",\"unevaluatedItems\":false}", "'unevaluatedItems'"},
+        {SCHEMA, "{\"type\":\"array\",\"contains\":{}}", "'contains'"},
+        {SCHEMA, "{\"type\":\"array\",\"minContains\":1}", "'minContains'"},
+        {SCHEMA, "{\"type\":\"array\",\"maxContains\":1}", "'maxContains'"},
+        {SCHEMA, "{\"then\":{}}", "'then'"},
+        {SCHEMA, "{\"else\":{}}", "'else'"},
+        {SCHEMA, "{\"$dynamicRef\":\"#a\"}", "'$dynamicRef'"},
+        {SCHEMA, "{\"$anchor\":\"a\"}", "'$anchor'"},
+        {SCHEMA, "{\"type\":\"string\",\"contentEncoding\":\"base64\"}",
+         "'contentEncoding'"},
+        {SCHEMA, "{\"nonsense\":1}", "'nonsense'"},
+        {SCHEMA, "{\"type\":\"object\",\"patternProperties\":{}}", "'patternProperties'"},
+        {SCHEMA, "{\"properties\":{\"a\":{\"if\":true}}}", "'if'"},
+        {SCHEMA, "{\"type\":\"number\",\"multipleOf\":0.5}", "'multipleOf'"},
+        {SCHEMA, "{\"type\":\"string\",\"format\":\"regex\"}", "'regex'"},
+        {SCHEMA, "{\"type\":\"strin\"}", "'strin'"},
+        {SCHEMA, "{\"$ref\":\"http://x/y\"}", "http://x/y"},
+        {SCHEMA, "{\"$ref\":\"#/$defs/a\"}", "leads nowhere"},
+        {SCHEMA, "{\"$ref\":\"#/$defs/a\",\"$defs\":{\"a\":{\"$ref\":\"#/$defs/a\"}}}",
+         "refers to itself"},
+        {SCHEMA, "{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":\"null\"}]}",
+         "refers to itself"},
+        {SCHEMA, "{\"type\":\"array\",\"items\":{\"$ref\":\"#\"},\"minItems\":1}",
+         "nothing matches"},
+        {SCHEMA, "false", "nothing matches"},
+        {SCHEMA, "{\"type\":\"integer\",\"minimum\":2,\"maximum\":1}", "nothing matches"},
+        {SCHEMA, "{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}",
+         "may overlap"},
+        {SCHEMA, "{\"oneOf\":[{\"properties\":{\"a\":{}}},{\"properties\":{\"b\":{}}}]}",
+         "may overlap"},
+        {SCHEMA,
+         "{\"allOf\":[{\"properties\":{\"a\":{}},\"additionalProperties\":false},"
+         "{\"properties\":{\"b\":{}}}]}",
+         "'additionalProperties' beside"},
+        {SCHEMA, "{\"type\":\"string\",\"maxLength\":-1}", "'maxLength'"},
+        {SCHEMA, "{\"enum\":[\"a\"],\"minLength\":1}", "'minLength' beside"},
+        {SCHEMA, "{", "not valid JSON"},
+        {SCHEMA, "[]", "must be an object"},
+        {SCHEMA, "{\"type\":\"array\",\"minItems\":1000000}", "too complex"},
+        {SCHEMA, "{\"pattern\":\"(a\"}", "pattern"},
+        {REGEX, "(a", "without its )"},
+        {REGEX, "a)", "without its ("},
+        {REGEX, "[a", "without its ]"},
+        {REGEX, "(?=a)", "look-around"},
+        {REGEX, "(?i)a", "look-around and flags"},
+        {REGEX, "(a)\\1", "reference back"},
+        {REGEX, "a\\b", "\\b is not supported"},
+        {REGEX, "(a^b)", "anchor"},
+        {REGEX, "a**", "multiple repeat"},
+        {REGEX, "*a", "nothing to repeat"},
+        {REGEX, "a{3,2}", "wrong way round"},
+        {REGEX, "((a{1000}){1000}){1000}", "too complex"},
+        {REGEX, "(a|b)*a(a|b){30}", "too complex"},
+        {COHORT_GRAMMAR_CHOICE, "[]", "at least one"},
+        {COHORT_GRAMMAR_CHOICE, "[\"\"]", "not empty"},
+        {COHORT_GRAMMAR_CHOICE, "[1]", "list of strings"},
+        {COHORT_GRAMMAR_TOOL_CALLS, "{\"tools\":[]}", "no tools"},
+        {COHORT_GRAMMAR_TOOL_CALLS, "{\"tools\":[{}]}", "must have a name"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_refusal(cases[i].kind, cases[i].text, cases[i].words);
+}
+
+/* ---- masks ------------------------------------------------------------------------- */
+
+static const char *const samples[] = {
+    "{\"type\":\"object\"}",
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":12}"
+    ","
+    "\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":3,"
+    "\"maxLength\":"
+    "9},\"maxItems\":3},\"n\":{\"type\":\"integer\",\"minimum\":10,\"maximum\":2000}},"
+    "\"required\":[\"name\",\"tags\"],\"additionalProperties\":false}",
+    "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^th[a-"
+    "z ]*\"},"
+    "{\"type\":\"array\",\"items\":{\"$ref\":\"#\"}}]}}",
+    "{\"type\":\"object\",\"properties\":{\"then\":{},\"the\":{}},"
+    "\"additionalProperties\":true}",
+};
+
+static bool has_bit(const uint32_t *mask, int32_t token) {
+    return mask[token / 32] >> token % 32 & 1;
+}
+
+/* A token that is allowed, short texts first, so that things come to an end. */
+static int32_t pick(const uint32_t *mask, uint64_t seed, uint64_t draw) {
+    int32_t n = cohort_tokenizer_vocab_size(tokenizer), count = 0, chosen = -1;
+    for (int32_t id = 0; id < n; id++) {
+        if (!has_bit(mask, id)) continue;
+        count++;
+        if (cohort_random_u64(seed, draw * 4096 + (uint64_t)id) % (uint64_t)count == 0)
+            chosen = id;
+    }
+    return chosen;
+}
+
+static size_t add_word(char *text, size_t size, int32_t token) {
+    char *bytes;
+    size_t length;
+    assert_int_equal(cohort_tokenizer_token_bytes(tokenizer, token, &bytes, &length),
+                     COHORT_OK);
+    assert_true(size + length < MAX_TEXT);
+    memcpy(text + size, bytes, length);
+    text[size + length] = '\0';
+    free(bytes);
+    return size + length;
+}
+
+static void mask_is_what_is_accepted(void **state) {
+    (void)state;
+    uint32_t mask[64];
+    char text[MAX_TEXT] = "";
+    int32_t n = cohort_tokenizer_vocab_size(tokenizer);
+    for (size_t s = 0; s < sizeof samples / sizeof *samples; s++) {
+        cohort_grammar *grammar = compile(SCHEMA, samples[s]);
+        cohort_matcher *matcher = match(grammar);
+        size_t size = 0;
+        for (uint64_t draw = 0; draw < 40; draw++) {
+            assert_int_equal(cohort_matcher_mask(matcher, mask), COHORT_OK);
+            for (int32_t id = 0; id < n; id++) {
+                cohort_matcher *again = match(grammar);
+                assert_true(cohort_matcher_accept_bytes(again, text, size));
+                if (cohort_matcher_accept(again, id) != has_bit(mask, id))
+                    fail_msg("%s: token %d after '%.*s'", samples[s], id, (int)size,
+                             text);
+                cohort_matcher_destroy(again);
+            }
+            int32_t token = pick(mask, s, draw);
+            if (token < 0) break;
+            assert_true(cohort_matcher_accept(matcher, token));
+            size = add_word(text, size, token);
+        }
+        cohort_matcher_destroy(matcher);
+        cohort_grammar_release(grammar);
+    }
+}
+
+static void walks_never_get_stuck_and_parse(void **state) {
+    (void)state;
+    uint32_t mask[64];
+    static char text[MAX_TEXT];
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        cohort_grammar *grammar =
+            compile(SCHEMA, samples[seed % (sizeof samples / sizeof *samples)]);
+        cohort_matcher *matcher = match(grammar);
+        size_t size = 0;
+        for (uint64_t draw = 0; draw < 300 && !cohort_matcher_is_finished(matcher);
+             draw++) {
+            assert_int_equal(cohort_matcher_mask(matcher, mask), COHORT_OK);
+            int32_t token = pick(mask, seed, draw);
+            /* Ends early where it may, so that many do. */
+            if (draw > 100) {
+                int32_t quote = cohort_tokenizer_find(tokenizer, "\"");
+                int32_t brace = cohort_tokenizer_find(tokenizer, "}");
+                int32_t bracket = cohort_tokenizer_find(tokenizer, "]");
+                token = has_bit(mask, brace)     ? brace
+                        : has_bit(mask, bracket) ? bracket
+                        : has_bit(mask, quote)   ? quote
+                                                 : token;
+            }
+            if (token < 0)
+                fail_msg("seed %llu: nothing may follow '%s'", (unsigned long long)seed,
+                         text);
+            assert_true(cohort_matcher_accept(matcher, token));
+            size = add_word(text, size, token);
+        }
+        if (cohort_matcher_is_complete(matcher)) {
+            cJSON *json = cJSON_ParseWithLength(text, size);
+            if (!json) fail_msg("'%s' is not JSON", text);
+            cJSON_Delete(json);
+        }
+        cohort_matcher_destroy(matcher);
+        cohort_grammar_release(grammar);
+    }
+}
+
+static void nesting_ends_at_its_limit(void **state) {
+    (void)state;
+    cohort_grammar *grammar = compile(COHORT_GRAMMAR_JSON_OBJECT, "");
+    cohort_matcher *matcher = match(grammar);
+    uint32_t mask[64];
+    int depth = 1;
+    assert_true(cohort_matcher_accept_bytes(matcher, "{\"a\":", 5));
+    while (cohort_matcher_accept_bytes(matcher, "[", 1))
+        depth++;
+    assert_int_equal(depth, COHORT_GRAMMAR_MAX_DEPTH - 1);
+    assert_int_equal(cohort_matcher_mask(matcher, mask), COHORT_OK);
+    assert_false(has_bit(mask, cohort_tokenizer_find(tokenizer, "[")));
+    assert_true(has_bit(mask, cohort_tokenizer_find(tokenizer, "]")));
+    assert_true(cohort_matcher_accept_bytes(matcher, "1", 1));
+    for (; depth > 1; depth--)
+        assert_true(cohort_matcher_accept_bytes(matcher, "]", 1));
+    assert_true(cohort_matcher_accept_bytes(matcher, "}", 1));
+    assert_true(cohort_matcher_is_finished(matcher));
+    cohort_matcher_destroy(matcher);
+    cohort_grammar_release(grammar);
+}
+
+static void special_tokens_never_pass(void **state) {
+    (void)state;
+    cohort_grammar *grammar = compile(REGEX, "[\\s\\S]*");
+    cohort_matcher *matcher = match(grammar);
+    uint32_t mask[64];
+    assert_int_equal(cohort_matcher_mask(matcher, mask), COHORT_OK);
+    assert_false(has_bit(mask, 0) || has_bit(mask, 1) || has_bit(mask, 2));
+    assert_false(cohort_matcher_accept(matcher, 0));
+    assert_false(cohort_matcher_accept(matcher, -1));
+    assert_false(cohort_matcher_accept(matcher, 1 << 20));
+    assert_true(has_bit(mask, 3) && cohort_matcher_accept(matcher, 3));
+    assert_true(cohort_matcher_is_complete(matcher));
+    assert_false(cohort_matcher_is_finished(matcher));
+    cohort_matcher_destroy(matcher);
+    cohort_grammar_release(grammar);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(calls_of_tools_are_as_models_write_them),
+        cmocka_unit_test(regexes_match_the_whole_text),
+        cmocka_unit_test(choices_are_listed),
+        cmocka_unit_test(any_object_is_json),
+        cmocka_unit_test(schemas_of_plain_values),
+        cmocka_unit_test(numbers_keep_their_bounds),
+        cmocka_unit_test(schemas_of_arrays),
+        cmocka_unit_test(schemas_of_objects),
+        cmocka_unit_test(schemas_that_combine),
+        cmocka_unit_test(what_is_not_supported_is_named),
+        cmocka_unit_test(mask_is_what_is_accepted),
+        cmocka_unit_test(walks_never_get_stuck_and_parse),
+        cmocka_unit_test(nesting_ends_at_its_limit),
+        cmocka_unit_test(special_tokens_never_pass),
+    };
+    return cmocka_run_group_tests(tests, open_vocabulary, close_vocabulary);
+}

@@ -1,0 +1,724 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "grammar/grammar_internal.h"
+
+/* Design notes.
+ *
+ * Where a text is in a grammar is a set of configurations: a state of a rule, and the
+ * stack of states to come back to.  Stacks share their lower frames.  The set is closed:
+ * it holds the starts of rules that may be called, and what follows those that may end.
+ *
+ * A mask is the set taken through the vocabulary's trie, where whole branches fall away
+ * at once.  Inside a string they don't: hundreds of thousands of nodes.  So what a state
+ * lets through by itself is kept, with the nodes where its rule ended; only behind those
+ * is the stack looked at, each time.  A count is part of a state, but only as far as the
+ * longest word of the vocabulary can feel its end.
+ *
+ * No configuration is entered that the depth limit would not let come to its end: a
+ * state's height says how much deeper it must get. */
+
+enum { NO_FRAME = -1, WORTH_KEEPING_NODES = 1000 };
+
+typedef struct configuration {
+    uint32_t rule;
+    int32_t state;
+    int32_t least, most; /* characters of a counted string that are to come */
+    int32_t frame;
+} configuration;
+
+typedef struct frame {
+    uint32_t rule;
+    int32_t state;
+    int32_t parent;
+    int32_t depth; /* frames, with this one */
+} frame;
+
+struct mask_entry {
+    uint32_t rule;
+    int32_t state, least, most;
+    int32_t need; /* frames above its own, at most */
+    uint32_t n_ends;
+    uint32_t data[]; /* the mask, then the nodes where the rule has ended */
+};
+
+struct level {
+    size_t begin, end, n_frames; /* of a set, and the frames there were then */
+};
+
+struct cohort_matcher {
+    cohort_grammar *grammar;
+    const cohort_vocabulary *vocabulary;
+    /* The current set first, then those of a walk. */
+    configuration *configurations;
+    size_t n_current, n_configurations, configurations_capacity;
+    frame *frames;
+    size_t n_frames, frames_capacity;
+    struct level *levels; /* by depth in the trie */
+    configuration saved[COHORT_GRAMMAR_MAX_CONFIGURATIONS];
+    int32_t *moved; /* frames, when they are packed */
+    size_t moved_capacity;
+    bool has_ended; /* a step ended the text, or the rule that a walk is of */
+    bool has_failed;
+    int32_t need;
+    cohort_string_words *learns; /* while a vocabulary is made */
+    uint32_t *scratch;           /* a mask, */
+    uint32_t *ends;              /* and nodes */
+    size_t n_ends, ends_capacity, n_visited;
+};
+
+/* ---- sets -------------------------------------------------------------------------- */
+
+static int32_t depth_of(const cohort_matcher *self, int32_t frame_index) {
+    return frame_index == NO_FRAME ? 0 : self->frames[frame_index].depth;
+}
+
+static void *more(cohort_matcher *self, void *items, size_t count, size_t *capacity,
+                  size_t item_bytes) {
+    if (count < *capacity) return items;
+    size_t larger = *capacity ? *capacity * 2 : 64;
+    void *grown = realloc(items, larger * item_bytes);
+    if (!grown) {
+        self->has_failed = true;
+        return items;
+    }
+    *capacity = larger;
+    return grown;
+}
+
+/* Adds to the set that begins at begin what is not in it. */
+static void add(cohort_matcher *self, size_t begin, const configuration *one) {
+    const cohort_rule *rule = &self->grammar->rules[one->rule];
+    int32_t need = depth_of(self, one->frame) + rule->heights[one->state];
+    if (need > COHORT_GRAMMAR_MAX_DEPTH) return;
+    for (size_t i = begin; i < self->n_configurations; i++)
+        if (!memcmp(&self->configurations[i], one, sizeof *one)) return;
+    /* Fewer readings are a narrower grammar, not a wrong one. */
+    if (self->n_configurations - begin >= COHORT_GRAMMAR_MAX_CONFIGURATIONS) return;
+    self->configurations =
+        more(self, self->configurations, self->n_configurations,
+             &self->configurations_capacity, sizeof *self->configurations);
+    if (self->has_failed) return;
+    self->configurations[self->n_configurations++] = *one;
+    if (need > self->need) self->need = need;
+}
+
+/* The frame to come back to; one that was made for this set is used again. */
+static int32_t push(cohort_matcher *self, size_t first_frame, const frame *one) {
+    for (size_t i = first_frame; i < self->n_frames; i++)
+        if (!memcmp(&self->frames[i], one, sizeof *one)) return (int32_t)i;
+    self->frames = more(self, self->frames, self->n_frames, &self->frames_capacity,
+                        sizeof *self->frames);
+    if (self->has_failed) return NO_FRAME;
+    self->frames[self->n_frames] = *one;
+    return (int32_t)self->n_frames++;
+}
+
+static void call_rule(cohort_matcher *self, size_t begin, size_t first_frame,
+                      const configuration *from, const cohort_rule_call *call) {
+    const cohort_rule *callee = &self->grammar->rules[call->rule];
+    const cohort_rule *caller = &self->grammar->rules[from->rule];
+    int32_t depth = depth_of(self, from->frame) + 1;
+    if (depth + callee->heights[0] > COHORT_GRAMMAR_MAX_DEPTH ||
+        depth - 1 + caller->heights[call->next] > COHORT_GRAMMAR_MAX_DEPTH)
+        return;
+    const frame back = {from->rule, call->next, from->frame, depth};
+    configuration start = {.rule = call->rule, .least = 0, .most = COHORT_UNBOUNDED};
+    if (callee->loop_state >= 0) { /* the first time it is entered is no character */
+        start.least = callee->least ? callee->least + 1 : 0;
+        start.most = callee->most == COHORT_UNBOUNDED ? callee->most : callee->most + 1;
+    }
+    start.frame = push(self, first_frame, &back);
+    if (!self->has_failed) add(self, begin, &start);
+}
+
+/* Adds what the set leads to without a byte. */
+static void close_set(cohort_matcher *self, size_t begin, size_t first_frame) {
+    for (size_t i = begin; i < self->n_configurations && !self->has_failed; i++) {
+        const configuration one = self->configurations[i];
+        const cohort_automaton *automaton = &self->grammar->rules[one.rule].automaton;
+        for (uint32_t c = automaton->first_call[one.state];
+             c < automaton->first_call[one.state + 1]; c++)
+            call_rule(self, begin, first_frame, &one, &automaton->calls[c]);
+        if (!automaton->accepts[one.state]) continue;
+        if (one.frame == NO_FRAME) {
+            self->has_ended = true;
+            continue;
+        }
+        const frame back = self->frames[one.frame];
+        add(self, begin,
+            &(configuration){.rule = back.rule,
+                             .state = back.state,
+                             .most = COHORT_UNBOUNDED,
+                             .frame = back.parent});
+    }
+}
+
+/* False: the byte cannot come here. */
+static bool advance(const cohort_rule *rule, configuration *one, uint8_t byte) {
+    const cohort_automaton *automaton = &rule->automaton;
+    int32_t next =
+        automaton
+            ->next[(size_t)one->state * automaton->n_classes + automaton->classes[byte]];
+    if (next < 0) return false;
+    if (rule->loop_state >= 0) {
+        if (one->state == rule->loop_state &&
+            (byte == '"' ? one->least > 0 : one->most == 0))
+            return false;
+        if (next == rule->loop_state) {
+            if (one->least > 0) one->least--;
+            if (one->most > 0) one->most--;
+        }
+    }
+    one->state = next;
+    return true;
+}
+
+/* The set behind a byte is put at the end; false where it is empty. */
+static bool step(cohort_matcher *self, size_t from, size_t to, uint8_t byte) {
+    size_t begin = self->n_configurations, first_frame = self->n_frames;
+    self->has_ended = false;
+    for (size_t i = from; i < to; i++) {
+        configuration one = self->configurations[i];
+        if (advance(&self->grammar->rules[one.rule], &one, byte)) add(self, begin, &one);
+    }
+    close_set(self, begin, first_frame);
+    return self->n_configurations > begin;
+}
+
+/* ---- walks ------------------------------------------------------------------------- */
+
+static void set_tokens(const cohort_vocabulary *vocabulary, uint32_t node,
+                       uint32_t *words) {
+    for (uint32_t t = vocabulary->nodes[node].first_token;
+         t < vocabulary->nodes[node + 1].first_token; t++) {
+        uint32_t token = (uint32_t)vocabulary->tokens[t];
+        words[token / 32] |= UINT32_C(1) << token % 32;
+    }
+}
+
+static void note_end(cohort_matcher *self, uint32_t node) {
+    self->ends =
+        more(self, self->ends, self->n_ends, &self->ends_capacity, sizeof *self->ends);
+    if (!self->has_failed) self->ends[self->n_ends++] = node;
+}
+
+/* What is done with every node that a walk gets to; its set is the last. */
+typedef void (*visitor)(cohort_matcher *self, uint32_t node, uint32_t *words);
+
+static void mark(cohort_matcher *self, uint32_t node, uint32_t *words) {
+    set_tokens(self->vocabulary, node, words);
+}
+
+static void mark_and_note_ends(cohort_matcher *self, uint32_t node, uint32_t *words) {
+    set_tokens(self->vocabulary, node, words);
+    if (self->has_ended && self->vocabulary->nodes[node].end > node + 1)
+        note_end(self, node);
+}
+
+static void walk_set(cohort_matcher *self, uint32_t root, uint32_t base, visitor visit,
+                     uint32_t *words);
+
+/* Takes a set through one node, by a step that may call and end, and what follows it. */
+static void walk_node(cohort_matcher *self, const struct level *from, uint32_t node,
+                      uint32_t base, visitor visit, uint32_t *words) {
+    self->n_configurations = from->end;
+    self->n_frames = from->n_frames;
+    if (!step(self, from->begin, from->end, self->vocabulary->nodes[node].byte)) return;
+    self->levels[self->vocabulary->nodes[node].depth - base] =
+        (struct level){from->end, self->n_configurations, self->n_frames};
+    visit(self, node, words);
+    walk_set(self, node, base, visit, words);
+}
+
+/* A set of one goes from state to state of its rule, as long as none calls, or ends and
+ * so goes on elsewhere: in strings, patterns and numbers nearly always.  Configurations
+ * lie one behind the other, by depth. */
+static void walk_one(cohort_matcher *self, uint32_t root, const struct level *level,
+                     uint32_t base, visitor visit, uint32_t *words) {
+    const cohort_trie_node *nodes = self->vocabulary->nodes;
+    const configuration first = self->configurations[level->begin];
+    const cohort_rule *rule = &self->grammar->rules[first.rule];
+    const cohort_automaton *automaton = &rule->automaton;
+    int32_t depth = depth_of(self, first.frame);
+    uint32_t end = nodes[root].end;
+    for (uint32_t node = root + 1; node < end && !self->has_failed; self->n_visited++) {
+        size_t at = level->begin + nodes[node].depth - nodes[root].depth;
+        self->configurations =
+            more(self, self->configurations, at, &self->configurations_capacity,
+                 sizeof *self->configurations);
+        if (self->has_failed) return;
+        configuration *one = &self->configurations[at];
+        *one = one[-1];
+        if (!advance(rule, one, nodes[node].byte)) {
+            node = nodes[node].end;
+            continue;
+        }
+        int32_t need = depth + rule->heights[one->state];
+        self->has_ended = automaton->accepts[one->state];
+        if (automaton->first_call[one->state] != automaton->first_call[one->state + 1] ||
+            (self->has_ended && first.frame != NO_FRAME) ||
+            need > COHORT_GRAMMAR_MAX_DEPTH) {
+            walk_node(self, &(struct level){at - 1, at, level->n_frames}, node, base,
+                      visit, words);
+            node = nodes[node].end;
+            continue;
+        }
+        if (need > self->need) self->need = need;
+        self->n_configurations = at + 1;
+        visit(self, node, words);
+        node++;
+    }
+}
+
+/* Takes the set of a node through what follows it. */
+static void walk_set(cohort_matcher *self, uint32_t root, uint32_t base, visitor visit,
+                     uint32_t *words) {
+    const cohort_trie_node *nodes = self->vocabulary->nodes;
+    const struct level from = self->levels[nodes[root].depth - base];
+    if (from.end - from.begin == 1) {
+        walk_one(self, root, &from, base, visit, words);
+        return;
+    }
+    for (uint32_t node = root + 1; node < nodes[root].end && !self->has_failed;
+         node = nodes[node].end) {
+        self->n_visited++;
+        walk_node(self, &from, node, base, visit, words);
+    }
+}
+
+/* Takes the last set through what follows a node. */
+static void walk(cohort_matcher *self, uint32_t root, visitor visit, uint32_t *words) {
+    walk_set(self, root, self->vocabulary->nodes[root].depth, visit, words);
+}
+
+/* A walk starts with one configuration behind everything else. */
+static void begin_walk(cohort_matcher *self, const configuration *one, size_t end,
+                       size_t n_frames) {
+    self->n_configurations = end;
+    self->n_frames = n_frames;
+    self->need = 0;
+    self->n_visited = 0;
+    add(self, end, one);
+    self->levels[0] = (struct level){end, self->n_configurations, n_frames};
+}
+
+/* ---- masks that are kept ----------------------------------------------------------- */
+
+static size_t slot_of(const configuration *key, size_t capacity) {
+    uint64_t hash = (uint64_t)key->rule * 0x9e3779b97f4a7c15u;
+    hash = (hash ^ (uint64_t)(uint32_t)key->state) * 0xff51afd7ed558ccdu;
+    hash = (hash ^ (uint64_t)(uint32_t)key->least << 32 ^ (uint32_t)key->most) *
+           0xc4ceb9fe1a85ec53u;
+    return (size_t)(hash >> 32) & (capacity - 1);
+}
+
+static bool is_of(const struct mask_entry *entry, const configuration *key) {
+    return entry->rule == key->rule && entry->state == key->state &&
+           entry->least == key->least && entry->most == key->most;
+}
+
+static configuration key_of(const struct mask_entry *entry) {
+    return (configuration){.rule = entry->rule,
+                           .state = entry->state,
+                           .least = entry->least,
+                           .most = entry->most};
+}
+
+void cohort_grammar_forget_masks(cohort_grammar *grammar) {
+    for (size_t i = 0; i < grammar->masks_capacity; i++)
+        free(grammar->masks[i]);
+    free(grammar->masks);
+    grammar->masks = NULL;
+    grammar->n_masks = grammar->masks_capacity = grammar->mask_bytes = 0;
+}
+
+static struct mask_entry *find_mask(const cohort_grammar *grammar,
+                                    const configuration *key) {
+    if (!grammar->masks_capacity) return NULL;
+    size_t at = slot_of(key, grammar->masks_capacity);
+    for (struct mask_entry *entry; (entry = grammar->masks[at]);
+         at = (at + 1) & (grammar->masks_capacity - 1))
+        if (is_of(entry, key)) return entry;
+    return NULL;
+}
+
+static void insert_mask(cohort_grammar *grammar, struct mask_entry *entry) {
+    const configuration key = key_of(entry);
+    size_t at = slot_of(&key, grammar->masks_capacity);
+    while (grammar->masks[at])
+        at = (at + 1) & (grammar->masks_capacity - 1);
+    grammar->masks[at] = entry;
+    grammar->n_masks++;
+}
+
+static bool reserve_masks(cohort_grammar *grammar) {
+    if (grammar->n_masks * 2 < grammar->masks_capacity) return true;
+    size_t old = grammar->masks_capacity, capacity = old ? old * 2 : 64;
+    struct mask_entry **before = grammar->masks;
+    struct mask_entry **masks = calloc(capacity, sizeof *masks);
+    if (!masks) return false;
+    grammar->masks = masks;
+    grammar->masks_capacity = capacity;
+    grammar->n_masks = 0;
+    for (size_t i = 0; i < old; i++)
+        if (before[i]) insert_mask(grammar, before[i]);
+    free(before);
+    return true;
+}
+
+/* Keeps what the walk found; nothing is lost where there is no memory for it. */
+static void keep_mask(cohort_matcher *self, const configuration *key) {
+    cohort_grammar *grammar = self->grammar;
+    size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
+    size_t bytes = sizeof(struct mask_entry) + (n_words + self->n_ends) * 4;
+    if (grammar->mask_bytes + bytes > COHORT_GRAMMAR_MASK_BYTES)
+        cohort_grammar_forget_masks(grammar);
+    struct mask_entry *entry = reserve_masks(grammar) ? malloc(bytes) : NULL;
+    if (!entry) return;
+    *entry = (struct mask_entry){.rule = key->rule,
+                                 .state = key->state,
+                                 .least = key->least,
+                                 .most = key->most,
+                                 .need = self->need,
+                                 .n_ends = (uint32_t)self->n_ends};
+    memcpy(entry->data, self->scratch, n_words * sizeof *entry->data);
+    if (self->n_ends)
+        memcpy(entry->data + n_words, self->ends, self->n_ends * sizeof *entry->data);
+    insert_mask(grammar, entry);
+    grammar->mask_bytes += bytes;
+}
+
+/* ---- one configuration ------------------------------------------------------------- */
+
+/* As the longest word sees it. */
+static configuration near_of(const cohort_matcher *self, const configuration *one) {
+    int32_t longest = (int32_t)self->vocabulary->longest;
+    configuration key = {.rule = one->rule,
+                         .state = one->state,
+                         .least = one->least,
+                         .most = one->most,
+                         .frame = NO_FRAME};
+    /* One more: the loop may be entered the first time yet. */
+    if (key.least > longest + 1) key.least = longest + 2;
+    if (key.most > longest + 1) key.most = COHORT_UNBOUNDED;
+    return key;
+}
+
+static void or_words(uint32_t *to, const uint32_t *from, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        to[i] |= from[i];
+}
+
+/* Behind the ends of its rule a configuration goes on with what called it. */
+static void walk_ends(cohort_matcher *self, const configuration *one,
+                      const uint32_t *ends, size_t n_ends, size_t n_frames,
+                      uint32_t *words) {
+    if (one->frame == NO_FRAME || !n_ends) return;
+    const frame back = self->frames[one->frame];
+    begin_walk(self,
+               &(configuration){.rule = back.rule,
+                                .state = back.state,
+                                .most = COHORT_UNBOUNDED,
+                                .frame = back.parent},
+               self->n_current, n_frames);
+    close_set(self, self->n_current, n_frames);
+    self->levels[0].end = self->n_configurations;
+    self->levels[0].n_frames = self->n_frames;
+    for (size_t i = 0; i < n_ends; i++)
+        walk(self, ends[i], mark, words);
+}
+
+/* ---- inside strings ---------------------------------------------------------------- */
+
+enum { MANY_CHARACTERS = 1 << 24 };
+
+static void learn(cohort_matcher *self, uint32_t node, uint32_t *words) {
+    /* The vocabulary's own matcher: nobody else has it yet. */
+    cohort_string_words *strings = self->learns;
+    const cohort_vocabulary *vocabulary = self->vocabulary;
+    const configuration *one = &self->configurations[self->n_configurations - 1];
+    int32_t count = MANY_CHARACTERS - one->most;
+    if (self->has_ended) {
+        strings->ends = more(self, strings->ends, strings->n_ends,
+                             &strings->ends_capacity, sizeof *strings->ends);
+        if (!self->has_failed)
+            strings->ends[strings->n_ends++] = (struct string_end){node, count};
+        return;
+    }
+    bool is_between = one->state == self->grammar->rules[one->rule].loop_state;
+    set_tokens(vocabulary, node, words);
+    for (uint32_t t = vocabulary->nodes[node].first_token;
+         t < vocabulary->nodes[node + 1].first_token && !self->has_failed; t++) {
+        strings->by_need = more(self, strings->by_need, strings->n_by_need,
+                                &strings->by_need_capacity, sizeof *strings->by_need);
+        if (!self->has_failed)
+            strings->by_need[strings->n_by_need++] =
+                (struct inside_word){vocabulary->tokens[t], count + !is_between};
+    }
+}
+
+static int compare_needs(const void *a, const void *b) {
+    const struct inside_word *x = a, *y = b;
+    if (x->needs != y->needs) return x->needs > y->needs ? -1 : 1;
+    return (x->token > y->token) - (x->token < y->token);
+}
+
+cohort_status cohort_vocabulary_learn_strings(cohort_vocabulary *vocabulary) {
+    cohort_string_words *strings = &vocabulary->strings;
+    size_t n_words = cohort_vocabulary_mask_words(vocabulary);
+    cohort_grammar *grammar;
+    cohort_matcher *matcher = NULL;
+    strings->inside = calloc(n_words + 1, sizeof *strings->inside);
+    if (!strings->inside) return COHORT_FAIL(COHORT_E_NOMEM, "a vocabulary");
+    COHORT_TRY(cohort_grammar_compile(COHORT_GRAMMAR_JSON_OBJECT, "", 0, &grammar));
+    cohort_status status = cohort_matcher_create(grammar, vocabulary, &matcher);
+    for (uint32_t r = 0; status >= 0 && r < grammar->n_rules; r++) {
+        if (grammar->rules[r].loop_state < 0) continue;
+        matcher->learns = strings;
+        begin_walk(matcher,
+                   &(configuration){.rule = r,
+                                    .state = grammar->rules[r].loop_state,
+                                    .most = MANY_CHARACTERS,
+                                    .frame = NO_FRAME},
+                   matcher->n_current, matcher->n_frames);
+        walk(matcher, 0, learn, strings->inside);
+        if (matcher->has_failed) status = COHORT_FAIL(COHORT_E_NOMEM, "a vocabulary");
+    }
+    if (strings->n_by_need)
+        qsort(strings->by_need, strings->n_by_need, sizeof *strings->by_need,
+              compare_needs);
+    cohort_matcher_destroy(matcher);
+    cohort_grammar_release(grammar);
+    return status;
+}
+
+/* How many words need more characters than there may be. */
+static size_t n_too_long(const cohort_string_words *strings, int32_t most) {
+    size_t low = 0, high = strings->n_by_need;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (strings->by_need[middle].needs > most)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void mark_inside(cohort_matcher *self, int32_t most, uint32_t *words) {
+    const cohort_string_words *strings = &self->vocabulary->strings;
+    size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
+    size_t too_long = most == COHORT_UNBOUNDED ? 0 : n_too_long(strings, most);
+    const struct inside_word *word = strings->by_need;
+    if (too_long > strings->n_by_need / 2) { /* few are left */
+        for (size_t i = too_long; i < strings->n_by_need; i++)
+            words[word[i].token / 32] |= UINT32_C(1) << word[i].token % 32;
+        return;
+    }
+    const uint32_t *mask = strings->inside;
+    if (too_long) {
+        memcpy(self->scratch, mask, n_words * sizeof *mask);
+        for (size_t i = 0; i < too_long; i++)
+            self->scratch[word[i].token / 32] &= ~(UINT32_C(1) << word[i].token % 32);
+        mask = self->scratch;
+    }
+    or_words(words, mask, n_words);
+}
+
+/* Between two characters of a string, which every string rule has alike. */
+static void mask_string(cohort_matcher *self, const configuration *one, size_t n_frames,
+                        uint32_t *words) {
+    const cohort_vocabulary *vocabulary = self->vocabulary;
+    const cohort_string_words *strings = &vocabulary->strings;
+    mark_inside(self, one->most, words);
+    self->n_ends = 0;
+    for (size_t i = 0; i < strings->n_ends; i++) {
+        const struct string_end *end = &strings->ends[i];
+        if (end->count < one->least ||
+            (one->most != COHORT_UNBOUNDED && end->count > one->most))
+            continue;
+        set_tokens(vocabulary, end->node, words);
+        if (vocabulary->nodes[end->node].end > end->node + 1) note_end(self, end->node);
+    }
+    walk_ends(self, one, self->ends, self->n_ends, n_frames, words);
+}
+
+/* ---- the mask ---------------------------------------------------------------------- */
+
+static void mask_one(cohort_matcher *self, const configuration *one, size_t n_frames,
+                     uint32_t *words) {
+    if (one->state == self->grammar->rules[one->rule].loop_state) {
+        mask_string(self, one, n_frames, words);
+        return;
+    }
+    const configuration key = near_of(self, one);
+    size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
+    int32_t depth = depth_of(self, one->frame);
+    const struct mask_entry *kept = find_mask(self->grammar, &key);
+    if (kept && depth + kept->need <= COHORT_GRAMMAR_MAX_DEPTH) {
+        or_words(words, kept->data, n_words);
+        walk_ends(self, one, kept->data + n_words, kept->n_ends, n_frames, words);
+        return;
+    }
+    if (!kept) {
+        memset(self->scratch, 0, n_words * sizeof *self->scratch);
+        self->n_ends = 0;
+        begin_walk(self, &key, self->n_current, n_frames);
+        walk(self, 0, mark_and_note_ends, self->scratch);
+        if (depth + self->need <= COHORT_GRAMMAR_MAX_DEPTH) {
+            if (self->n_visited > WORTH_KEEPING_NODES) keep_mask(self, &key);
+            or_words(words, self->scratch, n_words);
+            walk_ends(self, one, self->ends, self->n_ends, n_frames, words);
+            return;
+        }
+    }
+    /* Near the depth limit, the stack matters from the first byte on. */
+    begin_walk(self, one, self->n_current, n_frames);
+    walk(self, 0, mark, words);
+}
+
+static void rewind_to_current(cohort_matcher *self, size_t n_frames) {
+    self->n_configurations = self->n_current;
+    self->n_frames = n_frames;
+}
+
+cohort_status cohort_matcher_mask(cohort_matcher *self, uint32_t *out_words) {
+    size_t n_frames = self->n_frames;
+    memset(out_words, 0,
+           cohort_vocabulary_mask_words(self->vocabulary) * sizeof *out_words);
+    for (size_t i = 0; i < self->n_current && !self->has_failed; i++) {
+        const configuration one = self->configurations[i];
+        mask_one(self, &one, n_frames, out_words);
+    }
+    rewind_to_current(self, n_frames);
+    if (self->has_failed) return COHORT_FAIL(COHORT_E_NOMEM, "a mask of tokens");
+    return COHORT_OK;
+}
+
+/* ---- accepting --------------------------------------------------------------------- */
+
+/* Drops the frames that no configuration needs; parents come before what they carry. */
+static void pack_frames(cohort_matcher *self) {
+    if (self->n_frames > self->moved_capacity) {
+        int32_t *moved = realloc(self->moved, self->n_frames * 2 * sizeof *moved);
+        if (!moved) return; /* they stay */
+        self->moved = moved;
+        self->moved_capacity = self->n_frames * 2;
+    }
+    if (self->n_frames) memset(self->moved, 0, self->n_frames * sizeof *self->moved);
+    for (size_t i = 0; i < self->n_current; i++)
+        for (int32_t at = self->configurations[i].frame;
+             at != NO_FRAME && !self->moved[at]; at = self->frames[at].parent)
+            self->moved[at] = 1;
+    int32_t kept = 0;
+    for (size_t i = 0; i < self->n_frames; i++) {
+        if (!self->moved[i]) continue;
+        frame one = self->frames[i];
+        if (one.parent != NO_FRAME) one.parent = self->moved[one.parent];
+        self->moved[i] = kept;
+        self->frames[kept++] = one;
+    }
+    self->n_frames = (size_t)kept;
+    for (size_t i = 0; i < self->n_current; i++)
+        if (self->configurations[i].frame != NO_FRAME)
+            self->configurations[i].frame = self->moved[self->configurations[i].frame];
+}
+
+static void move_to_front(cohort_matcher *self, size_t begin) {
+    self->n_current = self->n_configurations - begin;
+    memmove(self->configurations, self->configurations + begin,
+            self->n_current * sizeof *self->configurations);
+    self->n_configurations = self->n_current;
+}
+
+bool cohort_matcher_accept_bytes(cohort_matcher *self, const char *bytes, size_t size) {
+    size_t n_saved = self->n_current, n_frames = self->n_frames;
+    memcpy(self->saved, self->configurations, n_saved * sizeof *self->saved);
+    for (size_t i = 0; i < size; i++) {
+        bool fine = step(self, 0, self->n_current, (uint8_t)bytes[i]);
+        if (fine && !self->has_failed) {
+            move_to_front(self, self->n_current);
+            continue;
+        }
+        memcpy(self->configurations, self->saved, n_saved * sizeof *self->saved);
+        self->n_current = n_saved;
+        rewind_to_current(self, n_frames);
+        return false;
+    }
+    pack_frames(self);
+    return true;
+}
+
+bool cohort_matcher_accept(cohort_matcher *self, int32_t token) {
+    const cohort_vocabulary *vocabulary = self->vocabulary;
+    if (token < 0 || token >= vocabulary->n_tokens || !vocabulary->words[token].size)
+        return false;
+    const struct vocabulary_word *word = &vocabulary->words[token];
+    return cohort_matcher_accept_bytes(self, vocabulary->bytes + word->begin, word->size);
+}
+
+bool cohort_matcher_is_complete(const cohort_matcher *self) {
+    for (size_t i = 0; i < self->n_current; i++) {
+        const configuration *one = &self->configurations[i];
+        const cohort_rule *rule = &self->grammar->rules[one->rule];
+        if (one->frame == NO_FRAME && rule->automaton.accepts[one->state]) return true;
+    }
+    return false;
+}
+
+bool cohort_matcher_is_finished(const cohort_matcher *self) {
+    if (!cohort_matcher_is_complete(self)) return false;
+    for (size_t i = 0; i < self->n_current; i++) {
+        const configuration *one = &self->configurations[i];
+        const cohort_automaton *automaton = &self->grammar->rules[one->rule].automaton;
+        const int32_t *row = automaton->next + (size_t)one->state * automaton->n_classes;
+        for (uint32_t c = 0; c < automaton->n_classes; c++)
+            if (row[c] >= 0) return false;
+    }
+    return true;
+}
+
+/* ---- life -------------------------------------------------------------------------- */
+
+cohort_status cohort_matcher_create(cohort_grammar *grammar,
+                                    const cohort_vocabulary *vocabulary,
+                                    cohort_matcher **out_matcher) {
+    cohort_matcher *self = calloc(1, sizeof *self);
+    *out_matcher = NULL;
+    if (!self) return COHORT_FAIL(COHORT_E_NOMEM, "a matcher");
+    if (grammar->vocabulary != vocabulary) cohort_grammar_forget_masks(grammar);
+    grammar->vocabulary = vocabulary;
+    self->grammar = cohort_grammar_acquire(grammar);
+    self->vocabulary = vocabulary;
+    self->levels = calloc((size_t)vocabulary->longest + 2, sizeof *self->levels);
+    self->scratch =
+        calloc(cohort_vocabulary_mask_words(vocabulary) + 1, sizeof *self->scratch);
+    self->has_failed = !self->levels || !self->scratch;
+    if (!self->has_failed) {
+        add(self, 0,
+            &(configuration){.rule = 0, .most = COHORT_UNBOUNDED, .frame = NO_FRAME});
+        close_set(self, 0, 0);
+        self->n_current = self->n_configurations;
+    }
+    if (self->has_failed) {
+        cohort_matcher_destroy(self);
+        return COHORT_FAIL(COHORT_E_NOMEM, "a matcher");
+    }
+    *out_matcher = self;
+    return COHORT_OK;
+}
+
+void cohort_matcher_destroy(cohort_matcher *matcher) {
+    if (!matcher) return;
+    cohort_grammar_release(matcher->grammar);
+    free(matcher->configurations);
+    free(matcher->frames);
+    free(matcher->levels);
+    free(matcher->moved);
+    free(matcher->scratch);
+    free(matcher->ends);
+    free(matcher);
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "base/fail.h"
+#include "grammar/grammar_internal.h"
+
+/* Design notes.
+ *
+ * The regular part of what Python and ECMAScript have in common.  Where they differ in
+ * what a class holds (\d of other scripts, \w of letters with accents), a class and its
+ * complement are both taken in the narrower sense, so that what we write matches in
+ * either.  What no automaton can do (references back, look-around) is refused by name. */
+
+typedef struct parser {
+    cohort_builder *builder;
+    const char *text;
+    size_t size, at;
+    const cohort_regex_options *options;
+    int depth;
+} parser;
+
+enum { MAX_REPEAT = 10000, MAX_PATTERN_BYTES = 1 << 16 };
+
+static cohort_expr parse_alternatives(parser *self);
+
+static cohort_expr refuse(parser *self, const char *what) {
+    COHORT_BUILDER_FAIL(self->builder, COHORT_E_INVALID, "%s '%.*s': %s at byte %zu",
+                        self->options->name, self->size < 60 ? (int)self->size : 60,
+                        self->text, what, self->at);
+    self->at = self->size;
+    return COHORT_EXPR_NEVER;
+}
+
+static bool peek(const parser *self, char byte) {
+    return self->at < self->size && self->text[self->at] == byte;
+}
+
+static bool take(parser *self, const char *token) {
+    size_t size = strlen(token);
+    if (self->size - self->at < size || memcmp(self->text + self->at, token, size) != 0)
+        return false;
+    self->at += size;
+    return true;
+}
+
+static uint32_t take_code(parser *self) {
+    utf8proc_int32_t code;
+    utf8proc_ssize_t size =
+        utf8proc_iterate((const utf8proc_uint8_t *)self->text + self->at,
+                         (utf8proc_ssize_t)(self->size - self->at), &code);
+    if (size <= 0) {
+        refuse(self, "bytes that are not UTF-8");
+        return 0;
+    }
+    self->at += (size_t)size;
+    return (uint32_t)code;
+}
+
+static cohort_expr codes(parser *self, cohort_code_set *set) {
+    cohort_expr expr = cohort_expr_codes(self->builder, set, self->options->in_json);
+    cohort_code_set_deinit(set);
+    return expr;
+}
+
+static cohort_expr any_text(parser *self) {
+    cohort_code_set all = {0};
+    cohort_code_set_add(self->builder, &all, 0, 0x10ffff);
+    return cohort_expr_repeat(self->builder, codes(self, &all), 0, COHORT_UNBOUNDED);
+}
+
+/* ---- classes ----------------------------------------------------------------------- */
+
+static bool is_word_somewhere(uint32_t code) {
+    switch (utf8proc_category((utf8proc_int32_t)code)) {
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
+    case UTF8PROC_CATEGORY_PO:
+    case UTF8PROC_CATEGORY_SM:
+    case UTF8PROC_CATEGORY_SC:
+    case UTF8PROC_CATEGORY_SK: return false;
+    default: return true; /* an older or newer table may know it */
+    }
+}
+
+static bool is_digit_somewhere(uint32_t code) {
+    switch (utf8proc_category((utf8proc_int32_t)code)) {
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NO:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_CN: return true;
+    default: return false;
+    }
+}
+
+static bool is_space_somewhere(uint32_t code) {
+    switch (utf8proc_category((utf8proc_int32_t)code)) {
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP: return true;
+    default:
+        return (code >= 0x09 && code <= 0x0d) || (code >= 0x1c && code <= 0x1f) ||
+               code == 0x85 || code == 0xfeff || code == 0x180e;
+    }
+}
+
+/* Codes that are of a class nowhere, as ranges; found once, a million categories each. */
+struct complement {
+    bool (*is_in)(uint32_t code);
+    pthread_once_t once;
+    cohort_code_set set;
+    bool has_failed;
+};
+
+static struct complement no_word = {.is_in = is_word_somewhere,
+                                    .once = PTHREAD_ONCE_INIT};
+static struct complement no_digit = {.is_in = is_digit_somewhere,
+                                     .once = PTHREAD_ONCE_INIT};
+static struct complement no_space = {.is_in = is_space_somewhere,
+                                     .once = PTHREAD_ONCE_INIT};
+
+static void find_complement(struct complement *self) {
+    cohort_builder builder = {0};
+    for (uint32_t code = 0, first; code <= 0x10ffff; code++) {
+        if (self->is_in(code)) continue;
+        first = code;
+        while (code < 0x10ffff && !self->is_in(code + 1))
+            code++;
+        cohort_code_set_add(&builder, &self->set, first, code);
+    }
+    self->has_failed = builder.status < 0;
+}
+
+static void find_no_word(void) { find_complement(&no_word); }
+static void find_no_digit(void) { find_complement(&no_digit); }
+static void find_no_space(void) { find_complement(&no_space); }
+
+static void add_complement(parser *self, char letter, cohort_code_set *set) {
+    struct complement *found = letter == 'w'   ? &no_word
+                               : letter == 'd' ? &no_digit
+                                               : &no_space;
+    pthread_once(&found->once, letter == 'w'   ? find_no_word
+                               : letter == 'd' ? find_no_digit
+                                               : find_no_space);
+    if (found->has_failed)
+        COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a class of characters");
+    for (size_t i = 0; i < found->set.count; i++)
+        cohort_code_set_add(self->builder, set, found->set.items[i].first,
+                            found->set.items[i].last);
+}
+
+static void add_narrow(parser *self, char letter, cohort_code_set *set) {
+    cohort_builder *builder = self->builder;
+    if (letter == 's') {
+        cohort_code_set_add(builder, set, 0x09, 0x0d);
+        cohort_code_set_add(builder, set, ' ', ' ');
+        return;
+    }
+    cohort_code_set_add(builder, set, '0', '9');
+    if (letter == 'd') return;
+    cohort_code_set_add(builder, set, 'a', 'z');
+    cohort_code_set_add(builder, set, 'A', 'Z');
+    cohort_code_set_add(builder, set, '_', '_');
+}
+
+/* \d and the like; false where the letter names no class.  is_inverted: what is added
+ * here will be left out, so that the wider sense is the narrower one. */
+static bool add_class(parser *self, char letter, bool is_inverted, cohort_code_set *set) {
+    bool is_complement = letter >= 'A' && letter <= 'Z';
+    char name = is_complement ? (char)(letter - 'A' + 'a') : letter;
+    cohort_code_set one = {0};
+    if (name != 'w' && name != 'd' && name != 's') return false;
+    if (is_complement == is_inverted)
+        add_narrow(self, name, &one);
+    else
+        add_complement(self, name, &one);
+    if (is_inverted) cohort_code_set_invert(self->builder, &one);
+    for (size_t i = 0; i < one.count; i++)
+        cohort_code_set_add(self->builder, set, one.items[i].first, one.items[i].last);
+    cohort_code_set_deinit(&one);
+    return true;
+}
+
+/* So many hexadecimal digits, as a number. */
+static uint32_t take_hex(parser *self, int count) {
+    uint32_t value = 0;
+    for (int i = 0; i < count; i++, self->at++) {
+        char c = self->at < self->size ? self->text[self->at] : '\0';
+        uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
+                         : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10)
+                                                : 16;
+        if (digit == 16) {
+            refuse(self, "hexadecimal digits are missing");
+            return 0;
+        }
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+/* Behind a backslash: a class into set, or one code. */
+static bool take_escape(parser *self, bool is_inverted, cohort_code_set *set,
+                        uint32_t *out_code) {
+    static const char names[] = "n\nr\rt\tf\fv\v";
+    *out_code = 0;
+    if (self->at >= self->size) {
+        refuse(self, "a backslash at the end");
+        return false;
+    }
+    char letter = self->text[self->at];
+    if (add_class(self, letter, is_inverted, set)) {
+        self->at++;
+        return false;
+    }
+    for (const char *name = names; *name; name += 2)
+        if (*name == letter) {
+            self->at++;
+            *out_code = (uint32_t)name[1];
+            return true;
+        }
+    bool is_letter = (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z');
+    bool is_digit = letter >= '0' && letter <= '9';
+    if (take(self, "x")) {
+        *out_code = take_hex(self, 2);
+    } else if (take(self, "u")) {
+        *out_code = take_hex(self, 4);
+        if (*out_code >= 0xd800 && *out_code <= 0xdfff)
+            refuse(self, "half of a surrogate pair");
+    } else if (letter == '0' && take(self, "0")) {
+        *out_code = 0;
+    } else if (is_digit) {
+        refuse(self, "a reference back is not supported");
+    } else if (is_letter) {
+        char what[] = "\\? is not supported";
+        what[1] = letter;
+        refuse(self, what);
+    } else {
+        *out_code = take_code(self);
+    }
+    return true;
+}
+
+/* One member of a class: a code, or a class of its own (false). */
+static bool take_member(parser *self, bool is_inverted, cohort_code_set *set,
+                        uint32_t *out_code) {
+    if (take(self, "\\b")) {
+        *out_code = '\b';
+        return true;
+    }
+    if (take(self, "\\")) return take_escape(self, is_inverted, set, out_code);
+    if (peek(self, '[') && self->size - self->at > 1 && self->text[self->at + 1] == ':') {
+        refuse(self, "[:classes:] are not supported");
+        return false;
+    }
+    *out_code = take_code(self);
+    return true;
+}
+
+static cohort_expr parse_class(parser *self) {
+    cohort_code_set set = {0};
+    bool invert = take(self, "^");
+    bool is_first = true;
+    while (self->at < self->size && (is_first || !peek(self, ']'))) {
+        uint32_t first, last;
+        if (is_first && peek(self, ']')) {
+            refuse(self, "an empty class");
+            break;
+        }
+        is_first = false;
+        if (!take_member(self, invert, &set, &first)) continue;
+        last = first;
+        if (peek(self, '-') && self->size - self->at > 1 &&
+            self->text[self->at + 1] != ']') {
+            self->at++;
+            cohort_code_set ignored = {0};
+            bool is_code = take_member(self, invert, &ignored, &last);
+            cohort_code_set_deinit(&ignored);
+            if (!is_code || last < first) {
+                refuse(self, "a range that is none");
+                break;
+            }
+        }
+        cohort_code_set_add(self->builder, &set, first, last);
+    }
+    if (!take(self, "]") && self->builder->status >= 0) refuse(self, "a [ without its ]");
+    if (invert) cohort_code_set_invert(self->builder, &set);
+    return codes(self, &set);
+}
+
+/* ---- parts ------------------------------------------------------------------------- */
+
+static cohort_expr parse_group(parser *self) {
+    if (take(self, "?:")) {
+        /* no name */
+    } else if (take(self, "?P<") ||
+               (self->size - self->at > 2 &&
+                memcmp(self->text + self->at, "?<", 2) == 0 &&
+                self->text[self->at + 2] != '=' && self->text[self->at + 2] != '!' &&
+                take(self, "?<"))) {
+        while (self->at < self->size && !peek(self, '>'))
+            self->at++;
+        if (!take(self, ">")) return refuse(self, "a group's name without its end");
+    } else if (peek(self, '?')) {
+        return refuse(self, "look-around and flags are not supported");
+    }
+    if (++self->depth > COHORT_GRAMMAR_MAX_NESTING)
+        return refuse(self, "groups nest too deep");
+    cohort_expr expr = parse_alternatives(self);
+    self->depth--;
+    if (!take(self, ")") && self->builder->status >= 0)
+        return refuse(self, "a ( without its )");
+    return expr;
+}
+
+static cohort_expr parse_atom(parser *self) {
+    cohort_code_set set = {0};
+    uint32_t code;
+    if (take(self, "(")) return parse_group(self);
+    if (take(self, "[")) return parse_class(self);
+    if (take(self, ".")) {
+        cohort_code_set_add(self->builder, &set, '\n', '\n');
+        cohort_code_set_add(self->builder, &set, '\r', '\r');
+        cohort_code_set_add(self->builder, &set, 0x2028, 0x2029);
+        cohort_code_set_invert(self->builder, &set);
+        return codes(self, &set);
+    }
+    if (peek(self, '^') || peek(self, '$'))
+        return refuse(self, "an anchor inside the pattern is not supported");
+    if (peek(self, '*') || peek(self, '+') || peek(self, '?'))
+        return refuse(self, "nothing to repeat");
+    if (take(self, "\\")) {
+        if (!take_escape(self, false, &set, &code)) return codes(self, &set);
+    } else {
+        code = take_code(self);
+    }
+    cohort_code_set_add(self->builder, &set, code, code);
+    return codes(self, &set);
+}
+
+static bool take_number(parser *self, int32_t *out) {
+    size_t begin = self->at;
+    int64_t value = 0;
+    for (; self->at < self->size && self->text[self->at] >= '0' &&
+           self->text[self->at] <= '9';
+         self->at++)
+        value = value > MAX_REPEAT ? value : value * 10 + (self->text[self->at] - '0');
+    *out = (int32_t)value;
+    return self->at > begin;
+}
+
+/* {2} {2,} {2,3}; what looks otherwise is text. */
+static bool take_counts(parser *self, int32_t *least, int32_t *most) {
+    size_t begin = self->at;
+    bool is_one = take(self, "{") && take_number(self, least);
+    *most = *least;
+    if (is_one && take(self, ",") && !take_number(self, most)) *most = COHORT_UNBOUNDED;
+    if (is_one && take(self, "}")) return true;
+    self->at = begin;
+    return false;
+}
+
+static cohort_expr parse_piece(parser *self) {
+    cohort_expr expr = parse_atom(self);
+    int32_t least = 1, most = 1;
+    if (take(self, "*")) {
+        least = 0;
+        most = COHORT_UNBOUNDED;
+    } else if (take(self, "+")) {
+        most = COHORT_UNBOUNDED;
+    } else if (take(self, "?")) {
+        least = 0;
+    } else if (!take_counts(self, &least, &most)) {
+        return expr;
+    }
+    if (least > MAX_REPEAT || most > MAX_REPEAT)
+        return refuse(self, "a repetition of more than 10000");
+    if (most != COHORT_UNBOUNDED && most < least)
+        return refuse(self, "a repetition whose bounds are the wrong way round");
+    take(self, "?"); /* lazy: the same texts */
+    if (peek(self, '+')) return refuse(self, "possessive repetition is not supported");
+    if (peek(self, '*') || peek(self, '?')) return refuse(self, "multiple repeat");
+    return cohort_expr_repeat(self->builder, expr, least, most);
+}
+
+static bool at_end(const parser *self) {
+    return self->at >= self->size || peek(self, '|') || peek(self, ')');
+}
+
+/* Pieces in a row, from the end on so that the expression leans to the right. */
+static cohort_expr parse_pieces(parser *self) {
+    cohort_expr pieces[64];
+    size_t count = 0;
+    while (!at_end(self) && count < sizeof pieces / sizeof *pieces) {
+        /* Only where it ends the whole pattern, or a branch of it. */
+        bool is_last = self->depth == 0 && peek(self, '$') &&
+                       (self->at + 1 == self->size || self->text[self->at + 1] == '|');
+        if (is_last || self->builder->status < 0) break;
+        pieces[count++] = parse_piece(self);
+    }
+    bool is_full = count == sizeof pieces / sizeof *pieces;
+    cohort_expr expr = COHORT_EXPR_EMPTY;
+    if (is_full && self->builder->status >= 0) expr = parse_pieces(self);
+    while (count > 0)
+        expr = cohort_expr_concat(self->builder, pieces[--count], expr);
+    return expr;
+}
+
+static cohort_expr parse_branch(parser *self) {
+    bool searches = self->depth == 0 && self->options->is_search;
+    bool is_anchored = self->depth == 0 && take(self, "^");
+    cohort_expr expr = parse_pieces(self);
+    bool is_ended = self->depth == 0 && take(self, "$");
+    if (searches && !is_ended)
+        expr = cohort_expr_concat(self->builder, expr, any_text(self));
+    if (searches && !is_anchored)
+        expr = cohort_expr_concat(self->builder, any_text(self), expr);
+    return expr;
+}
+
+static cohort_expr parse_alternatives(parser *self) {
+    cohort_expr expr = parse_branch(self);
+    while (self->builder->status >= 0 && take(self, "|"))
+        expr = cohort_expr_either(self->builder, parse_branch(self), expr);
+    return expr;
+}
+
+cohort_expr cohort_regex_parse(cohort_builder *builder, const char *pattern, size_t size,
+                               const cohort_regex_options *options) {
+    parser self = {.builder = builder, .text = pattern, .size = size, .options = options};
+    if (size > MAX_PATTERN_BYTES) return refuse(&self, "a pattern of more than 64 KiB");
+    cohort_expr expr = parse_alternatives(&self);
+    if (self.at < self.size && builder->status >= 0) refuse(&self, "a ) without its (");
+    return builder->status < 0 ? COHORT_EXPR_NEVER : expr;
+}

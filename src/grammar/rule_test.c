@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a grammar costs to make, in what is looked at and not in time: strangers write
+ * them, and one thread makes them for all. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cohort/status.h"
+#include "grammar/grammar_internal.h"
+
+typedef struct text {
+    char *bytes;
+    size_t size;
+    FILE *out;
+} text;
+
+static void open_text(text *self) {
+    self->out = open_memstream(&self->bytes, &self->size);
+    assert_non_null(self->out);
+}
+
+/* Is it a grammar?  out_work: what it took; out_measuring: of that, to find its ends. */
+static cohort_status make(text *self, size_t *out_work, size_t *out_measuring) {
+    cohort_builder builder;
+    fclose(self->out);
+    cohort_builder_init(&builder);
+    cohort_schema_compile(&builder, self->bytes, self->size);
+    size_t before = builder.n_work;
+    if (builder.status >= 0) cohort_rules_find_ends(&builder);
+    *out_work = builder.n_work;
+    *out_measuring = builder.n_work - before;
+    cohort_status status = builder.status;
+    cohort_builder_deinit(&builder);
+    free(self->bytes);
+    return status;
+}
+
+/* Any of n arrays, each of which holds the one before it. */
+static void write_chain(FILE *out, int n) {
+    fprintf(out, "{\"$defs\":{\"d0\":{\"type\":\"null\"}");
+    for (int i = 1; i < n; i++)
+        fprintf(out,
+                ",\"d%d\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"$ref\":"
+                "\"#/$defs/d%d\"}}",
+                i, i - 1);
+    fprintf(out, "},\"anyOf\":[");
+    for (int i = 0; i < n; i++)
+        fprintf(out, "%s{\"$ref\":\"#/$defs/d%d\"}", i ? "," : "", i);
+    fprintf(out, "]}");
+}
+
+static void rules_that_call_earlier_ones_are_measured_in_a_few_passes(void **state) {
+    (void)state;
+    enum { N = 1300 };
+    size_t work, half = 0, whole = 0;
+    for (int n = N; n <= 2 * N; n += N) {
+        text schema;
+        open_text(&schema);
+        write_chain(schema.out, n);
+        assert_int_equal(make(&schema, &work, n == N ? &half : &whole), COHORT_OK);
+    }
+    /* A pass for each link would be four times as much for twice the links. */
+    assert_true(half > 0 && whole < half * 5 / 2);
+    assert_true(whole < COHORT_GRAMMAR_MAX_WORK / 4);
+}
+
+/* A $ref and its array are a rule each. */
+static void values_deeper_than_the_limit_are_none(void **state) {
+    (void)state;
+    size_t work, measuring;
+    for (int depth = 50; depth <= 100; depth += 50) {
+        text schema;
+        open_text(&schema);
+        fprintf(schema.out, "{\"$defs\":{\"d0\":{\"type\":\"null\"}");
+        for (int i = 1; i <= depth; i++)
+            fprintf(schema.out,
+                    ",\"d%d\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"$ref\":"
+                    "\"#/$defs/d%d\"}}",
+                    i, i - 1);
+        fprintf(schema.out, "},\"type\":\"array\",\"prefixItems\":[");
+        for (int i = 0; i <= depth; i++) /* in the order in which they can be made */
+            fprintf(schema.out, "%s{\"$ref\":\"#/$defs/d%d\"}", i ? "," : "", i);
+        fprintf(schema.out, "],\"minItems\":%d}", depth + 1);
+        cohort_status status = make(&schema, &work, &measuring);
+        assert_int_equal(status, depth == 50 ? COHORT_OK : COHORT_E_INVALID);
+        if (status < 0)
+            assert_non_null(strstr(cohort_last_error()->message, "nothing matches"));
+    }
+}
+
+static void write_enum(FILE *out, int begin, int n) {
+    fprintf(out, "{\"enum\":[%d", begin);
+    for (int i = 1; i < n; i++)
+        fprintf(out, ",%d", begin + i);
+    fprintf(out, "]}");
+}
+
+static void write_names(FILE *out, const char *key, const char *value, int n) {
+    bool is_list = !*value;
+    fprintf(out, "\"%s\":%c", key, is_list ? '[' : '{');
+    for (int i = 0; i < n; i++)
+        fprintf(out, "%s\"%x\"%s%s", i ? "," : "", (unsigned)i, is_list ? "" : ":",
+                value);
+    fprintf(out, "%c", is_list ? ']' : '}');
+}
+
+/* Lists that are looked through for each of their elements. */
+static void large_lists_cost_what_they_take(void **state) {
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        text schema;
+        size_t work, measuring;
+        open_text(&schema);
+        FILE *out = schema.out;
+        fprintf(out, "{");
+        if (i == 0) {
+            fprintf(out, "\"allOf\":[");
+            write_enum(out, 0, 15000);
+            fprintf(out, ",");
+            write_enum(out, 15000, 15000);
+            fprintf(out, "]");
+        } else if (i == 1) {
+            write_names(out, "required", "", 36000);
+        } else if (i == 2) {
+            write_names(out, "properties", "{}", 9000);
+            fprintf(out, ",");
+            write_names(out, "required", "", 9000);
+        } else { /* one target, merged with itself again and again */
+            fprintf(out, "\"$defs\":{\"X\":{");
+            write_names(out, i == 3 ? "properties" : "x-notes", "true", 8000);
+            fprintf(out, "}},\"allOf\":[{}");
+            for (int n = 0; n < 400; n++)
+                fprintf(out, ",{\"$ref\":\"#/$defs/X\"}");
+            fprintf(out, "]");
+        }
+        fprintf(out, "}");
+        cohort_status status = make(&schema, &work, &measuring);
+        if (i != 4) {
+            assert_int_equal(status, COHORT_E_INVALID);
+            assert_non_null(strstr(cohort_last_error()->message, "too complex"));
+        } else {
+            assert_int_equal(status, COHORT_OK); /* the same by reference */
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rules_that_call_earlier_ones_are_measured_in_a_few_passes),
+        cmocka_unit_test(values_deeper_than_the_limit_are_none),
+        cmocka_unit_test(large_lists_cost_what_they_take),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* grammar/schema_internal.h - a schema on its way to rules; schema.c and its parts. */
+#ifndef COHORT_GRAMMAR_SCHEMA_INTERNAL_H
+#define COHORT_GRAMMAR_SCHEMA_INTERNAL_H
+
+#include "grammar/grammar_internal.h"
+
+/* What a keyword speaks about. */
+enum {
+    COHORT_OF_ANY = 1,
+    COHORT_OF_OBJECT = 2,
+    COHORT_OF_ARRAY = 4,
+    COHORT_OF_STRING = 8,
+    COHORT_OF_NUMBER = 16,
+    COHORT_OF_NOTHING = 32, /* an annotation */
+};
+
+/* Bits of types. */
+enum {
+    COHORT_TYPE_OBJECT = 1,
+    COHORT_TYPE_ARRAY = 2,
+    COHORT_TYPE_STRING = 4,
+    COHORT_TYPE_NUMBER = 8, /* with COHORT_TYPE_INTEGER: any number */
+    COHORT_TYPE_INTEGER = 16,
+    COHORT_TYPE_BOOLEAN = 32,
+    COHORT_TYPE_NULL = 64,
+    COHORT_TYPES_ALL = 127,
+};
+
+typedef struct cohort_schema_compiler {
+    cohort_builder *builder;
+    const cJSON *root;
+    cJSON *made; /* an array: schemas that were merged, kept to the end */
+    size_t n_made;
+    struct schema_reference {
+        const cJSON *target;
+        uint32_t rule;
+    } * references;
+    size_t n_references, references_capacity;
+    int depth;
+} cohort_schema_compiler;
+
+/* Notes the error and returns NULL. */
+const cJSON *cohort_schema_refuse(cohort_schema_compiler *self, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+const cJSON *cohort_schema_get(const cJSON *schema, const char *key);
+/* COHORT_OF_ bits of a keyword; 0: unknown. */
+int cohort_schema_keyword(const char *key);
+/* Those of all keywords of the schema but the ones named. */
+int cohort_schema_keywords(const cJSON *schema, const char *except);
+/* Of "type", or as its keywords or values say; false: an error was noted. */
+bool cohort_schema_types(cohort_schema_compiler *self, const cJSON *schema, int *out);
+
+/* NULL: an error was noted. */
+const cJSON *cohort_schema_follow(cohort_schema_compiler *self, const char *reference);
+/* The schema without $ref and allOf at its top.  May be made; an object or true/false. */
+const cJSON *cohort_schema_flatten(cohort_schema_compiler *self, const cJSON *schema);
+/* What both say, made of references to their parts; both are flat. */
+const cJSON *cohort_schema_merge(cohort_schema_compiler *self, const cJSON *a,
+                                 const cJSON *b);
+/* The schema without one of its keywords. */
+const cJSON *cohort_schema_without(cohort_schema_compiler *self, const cJSON *schema,
+                                   const char *key);
+/* No value that we write for one of the flat schemas is valid for another. */
+bool cohort_schema_are_disjoint(cohort_schema_compiler *self,
+                                const cJSON *const *branches, size_t count);
+
+#endif /* COHORT_GRAMMAR_SCHEMA_INTERNAL_H */

@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "base/fail.h"
+#include "grammar/schema_internal.h"
+
+/* Design notes.
+ *
+ * A schema may say a thing in several places: $ref beside other keywords, allOf, a base
+ * beside anyOf.  All of it is merged into one flat schema first.  Where two keywords
+ * can't be said as one, or mean something else once they stand together
+ * (additionalProperties knows only the properties beside it), the schema is refused:
+ * never widened. */
+
+enum { MAX_MADE = 20000 };
+
+static const struct {
+    const char *name;
+    int of;
+} keywords[] = {
+    {"type", COHORT_OF_ANY},
+    {"enum", COHORT_OF_ANY},
+    {"const", COHORT_OF_ANY},
+    {"$ref", COHORT_OF_ANY},
+    {"anyOf", COHORT_OF_ANY},
+    {"oneOf", COHORT_OF_ANY},
+    {"allOf", COHORT_OF_ANY},
+    {"properties", COHORT_OF_OBJECT},
+    {"required", COHORT_OF_OBJECT},
+    {"additionalProperties", COHORT_OF_OBJECT},
+    {"unevaluatedProperties", COHORT_OF_OBJECT},
+    {"minProperties", COHORT_OF_OBJECT},
+    {"maxProperties", COHORT_OF_OBJECT},
+    {"items", COHORT_OF_ARRAY},
+    {"prefixItems", COHORT_OF_ARRAY},
+    {"additionalItems", COHORT_OF_ARRAY},
+    {"minItems", COHORT_OF_ARRAY},
+    {"maxItems", COHORT_OF_ARRAY},
+    {"uniqueItems", COHORT_OF_ARRAY},
+    {"pattern", COHORT_OF_STRING},
+    {"format", COHORT_OF_STRING},
+    {"minLength", COHORT_OF_STRING},
+    {"maxLength", COHORT_OF_STRING},
+    {"minimum", COHORT_OF_NUMBER},
+    {"maximum", COHORT_OF_NUMBER},
+    {"exclusiveMinimum", COHORT_OF_NUMBER},
+    {"exclusiveMaximum", COHORT_OF_NUMBER},
+    {"multipleOf", COHORT_OF_NUMBER},
+    {"$schema", COHORT_OF_NOTHING},
+    {"$id", COHORT_OF_NOTHING},
+    {"$comment", COHORT_OF_NOTHING},
+    {"$defs", COHORT_OF_NOTHING},
+    {"definitions", COHORT_OF_NOTHING},
+    {"title", COHORT_OF_NOTHING},
+    {"description", COHORT_OF_NOTHING},
+    {"default", COHORT_OF_NOTHING},
+    {"example", COHORT_OF_NOTHING},
+    {"examples", COHORT_OF_NOTHING},
+    {"deprecated", COHORT_OF_NOTHING},
+    {"nullable", COHORT_OF_NOTHING}, /* OpenAPI's: to JSON Schema a null is not valid */
+    {"readOnly", COHORT_OF_NOTHING},
+    {"writeOnly", COHORT_OF_NOTHING},
+    {"discriminator", COHORT_OF_NOTHING},
+    {"strict", COHORT_OF_NOTHING},
+    {"name", COHORT_OF_NOTHING},
+};
+
+const cJSON *cohort_schema_refuse(cohort_schema_compiler *self, const char *format, ...) {
+    char text[COHORT_ERROR_MESSAGE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    COHORT_BUILDER_FAIL(self->builder, COHORT_E_INVALID, "schema: %s", text);
+    return NULL;
+}
+
+const cJSON *cohort_schema_get(const cJSON *schema, const char *key) {
+    return cJSON_GetObjectItemCaseSensitive(schema, key);
+}
+
+int cohort_schema_keyword(const char *key) {
+    for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
+        if (!strcmp(keywords[i].name, key)) return keywords[i].of;
+    return strncmp(key, "x-", 2) ? 0 : COHORT_OF_NOTHING;
+}
+
+int cohort_schema_keywords(const cJSON *schema, const char *except) {
+    const cJSON *item;
+    int of = 0;
+    cJSON_ArrayForEach(item, schema) {
+        if (!except || strcmp(item->string, except) != 0)
+            of |= cohort_schema_keyword(item->string);
+    }
+    return of;
+}
+
+/* ---- types ------------------------------------------------------------------------- */
+
+static int type_of_name(const char *name) {
+    static const struct {
+        const char *name;
+        int type;
+    } types[] = {
+        {"object", COHORT_TYPE_OBJECT},
+        {"array", COHORT_TYPE_ARRAY},
+        {"string", COHORT_TYPE_STRING},
+        {"number", COHORT_TYPE_NUMBER | COHORT_TYPE_INTEGER},
+        {"integer", COHORT_TYPE_INTEGER},
+        {"boolean", COHORT_TYPE_BOOLEAN},
+        {"null", COHORT_TYPE_NULL},
+    };
+    for (size_t i = 0; name && i < sizeof types / sizeof *types; i++)
+        if (!strcmp(types[i].name, name)) return types[i].type;
+    return 0;
+}
+
+static int type_of_value(const cJSON *value) {
+    if (cJSON_IsObject(value)) return COHORT_TYPE_OBJECT;
+    if (cJSON_IsArray(value)) return COHORT_TYPE_ARRAY;
+    if (cJSON_IsString(value)) return COHORT_TYPE_STRING;
+    if (cJSON_IsBool(value)) return COHORT_TYPE_BOOLEAN;
+    if (cJSON_IsNull(value)) return COHORT_TYPE_NULL;
+    return COHORT_TYPE_NUMBER | COHORT_TYPE_INTEGER;
+}
+
+bool cohort_schema_types(cohort_schema_compiler *self, const cJSON *schema, int *out) {
+    const cJSON *type = cohort_schema_get(schema, "type"), *item;
+    const cJSON *values = cohort_schema_get(schema, "enum");
+    const cJSON *constant = cohort_schema_get(schema, "const");
+    *out = 0;
+    if (cJSON_IsArray(type)) {
+        cJSON_ArrayForEach(item, type) {
+            int one = type_of_name(cJSON_GetStringValue(item));
+            if (!one) return cohort_schema_refuse(self, "'type' has an unknown name");
+            *out |= one;
+        }
+    } else if (type) {
+        *out = type_of_name(cJSON_GetStringValue(type));
+        if (!*out)
+            return cohort_schema_refuse(self, "'type' is '%.40s', which is none",
+                                        cJSON_IsString(type) ? type->valuestring : "");
+    } else if (constant) {
+        *out = type_of_value(constant);
+    } else if (values) {
+        cJSON_ArrayForEach(item, values) *out |= type_of_value(item);
+    } else {
+        /* Its keywords say of what it is; strictly, everything else would be valid too.
+         */
+        int of = cohort_schema_keywords(schema, NULL);
+        *out = (of & COHORT_OF_OBJECT ? COHORT_TYPE_OBJECT : 0) |
+               (of & COHORT_OF_ARRAY ? COHORT_TYPE_ARRAY : 0) |
+               (of & COHORT_OF_STRING ? COHORT_TYPE_STRING : 0) |
+               (of & COHORT_OF_NUMBER ? COHORT_TYPE_NUMBER | COHORT_TYPE_INTEGER : 0);
+        if (!*out) *out = COHORT_TYPES_ALL;
+    }
+    return true;
+}
+
+/* ---- parsing ----------------------------------------------------------------------- */
+
+static bool is_utf8(const char *text, size_t size) {
+    for (size_t at = 0; at < size;) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
+                                                   (utf8proc_ssize_t)(size - at), &code);
+        if (length <= 0) return false;
+        at += (size_t)length;
+    }
+    return true;
+}
+
+cJSON *cohort_schema_parse(cohort_builder *builder, const char *name, const char *text,
+                           size_t size) {
+    const char *end = NULL;
+    /* A NUL behind it: cJSON before 1.7.18 looks one byte too far. */
+    char *copy = malloc(size + 1);
+    if (!copy) {
+        COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%s of %zu bytes", name, size);
+        return NULL;
+    }
+    memcpy(copy, text, size);
+    copy[size] = '\0';
+    cJSON *json = NULL;
+    if (memmem(copy, size, "\\u0000", 6))
+        COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID, "%s: \\u0000 is not supported",
+                            name);
+    else if (!is_utf8(copy, size) ||
+             !(json = cJSON_ParseWithLengthOpts(copy, size + 1, &end, true)))
+        COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID, "%s is not valid JSON", name);
+    free(copy);
+    return json;
+}
+
+/* ---- references -------------------------------------------------------------------- */
+
+/* One part of a JSON pointer, ~0 and ~1 and percent signs resolved. */
+static bool pointer_part(const char *from, size_t size, char *out, size_t capacity) {
+    size_t n = 0;
+    for (size_t i = 0; i < size && n + 1 < capacity; i++) {
+        unsigned code;
+        if (from[i] == '~' && i + 1 < size &&
+            (from[i + 1] == '0' || from[i + 1] == '1')) {
+            out[n++] = from[++i] == '0' ? '~' : '/';
+        } else if (from[i] == '%' && i + 2 < size &&
+                   sscanf(from + i + 1, "%2x", &code) == 1) {
+            out[n++] = (char)code;
+            i += 2;
+        } else {
+            out[n++] = from[i];
+        }
+    }
+    out[n] = '\0';
+    return n + 1 < capacity;
+}
+
+/* Every member of the one is looked for among those of the other; NULL: one is. */
+static bool look(cohort_schema_compiler *self, const cJSON *for_, const cJSON *among) {
+    size_t n = (size_t)cJSON_GetArraySize(for_), m = 1;
+    if (among) m += (size_t)cJSON_GetArraySize(among);
+    cohort_builder_work(self->builder, n * m / 2 + 1);
+    return self->builder->status >= 0;
+}
+
+const cJSON *cohort_schema_follow(cohort_schema_compiler *self, const char *reference) {
+    const cJSON *at = self->root;
+    const char *part = reference;
+    if (!part || *part++ != '#' || (*part && *part != '/'))
+        return cohort_schema_refuse(self,
+                                    "$ref '%.80s' is not supported: '#' and '#/...' are",
+                                    reference ? reference : "");
+    while (at && *part == '/') {
+        char name[256];
+        look(self, at, NULL);
+        size_t size = strcspn(++part, "/");
+        if (!pointer_part(part, size, name, sizeof name)) break;
+        part += size;
+        at = cJSON_IsArray(at) ? cJSON_GetArrayItem(at, atoi(name))
+                               : cohort_schema_get(at, name);
+    }
+    if (!at || *part)
+        return cohort_schema_refuse(self, "$ref '%.80s' leads nowhere", reference);
+    return at;
+}
+
+/* ---- merging ----------------------------------------------------------------------- */
+
+/* A new schema, kept until the compiler is done. */
+static cJSON *make(cohort_schema_compiler *self) {
+    if (self->n_made++ >= MAX_MADE) {
+        cohort_schema_refuse(self, "it combines more than %d schemas", MAX_MADE);
+        return NULL;
+    }
+    cJSON *made = cJSON_CreateObject();
+    if (!made || !cJSON_AddItemToArray(self->made, made)) {
+        COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a schema");
+        return NULL;
+    }
+    return made;
+}
+
+static bool refer(cohort_schema_compiler *self, cJSON *to, const char *key,
+                  const cJSON *item) {
+    cJSON *target;
+    memcpy(&target, &item, sizeof target); /* cJSON takes no const; it copies the node */
+    if (cJSON_AddItemReferenceToObject(to, key, target)) return true;
+    COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a schema");
+    return false;
+}
+
+const cJSON *cohort_schema_without(cohort_schema_compiler *self, const cJSON *schema,
+                                   const char *key) {
+    const cJSON *item;
+    cJSON *made = look(self, schema, NULL) ? make(self) : NULL;
+    if (!made) return NULL;
+    cJSON_ArrayForEach(item, schema) {
+        if (strcmp(item->string, key) != 0 && !refer(self, made, item->string, item))
+            return NULL;
+    }
+    return made;
+}
+
+/* {"allOf": [a, b]}, for a part of a schema. */
+static cJSON *both(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
+    cJSON *made = make(self), *list = made ? cJSON_AddArrayToObject(made, "allOf") : NULL;
+    cJSON *items[2];
+    memcpy(&items[0], &a, sizeof a);
+    memcpy(&items[1], &b, sizeof b);
+    if (list && cJSON_AddItemReferenceToArray(list, items[0]) &&
+        cJSON_AddItemReferenceToArray(list, items[1]))
+        return made;
+    COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a schema");
+    return NULL;
+}
+
+static bool merge_properties(cohort_schema_compiler *self, cJSON *made, const cJSON *a,
+                             const cJSON *b) {
+    cJSON *out = cJSON_AddObjectToObject(made, "properties");
+    const cJSON *item;
+    if (!look(self, a, b) || !look(self, b, a)) return false;
+    cJSON_ArrayForEach(item, a) {
+        const cJSON *other = cohort_schema_get(b, item->string);
+        const cJSON *value = other ? both(self, item, other) : item;
+        if (!out || !value || !refer(self, out, item->string, value)) return false;
+    }
+    cJSON_ArrayForEach(item, b) {
+        if (!cohort_schema_get(a, item->string) && !refer(self, out, item->string, item))
+            return false;
+    }
+    return out;
+}
+
+static bool merge_required(cohort_schema_compiler *self, cJSON *made, const cJSON *a,
+                           const cJSON *b) {
+    cJSON *out = cJSON_AddArrayToObject(made, "required");
+    const cJSON *lists[] = {a, b}, *item;
+    for (int i = 0; i < 2; i++)
+        cJSON_ArrayForEach(item, lists[i]) {
+            cJSON *target;
+            memcpy(&target, &item, sizeof target);
+            if (!out || !cJSON_AddItemReferenceToArray(out, target)) {
+                COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a schema");
+                return false;
+            }
+        }
+    return true;
+}
+
+static bool merge_types(cohort_schema_compiler *self, cJSON *made, const cJSON *a,
+                        const cJSON *b) {
+    static const char *const names[] = {"object",  "array",   "string", "number",
+                                        "integer", "boolean", "null"};
+    int left, right;
+    if (!cohort_schema_types(self, a, &left) || !cohort_schema_types(self, b, &right))
+        return false;
+    cJSON *out = cJSON_AddArrayToObject(made, "type");
+    for (size_t i = 0; out && i < sizeof names / sizeof *names; i++) {
+        int type = type_of_name(names[i]);
+        if ((left & right & type) == type)
+            cJSON_AddItemToArray(out, cJSON_CreateString(names[i]));
+    }
+    return out;
+}
+
+static bool merge_enum(cohort_schema_compiler *self, cJSON *made, const cJSON *a,
+                       const cJSON *b) {
+    cJSON *out = cJSON_AddArrayToObject(made, "enum");
+    const cJSON *x, *y;
+    if (!look(self, a, b) || !look(self, b, a)) return false; /* twice: no mere words */
+    cJSON_ArrayForEach(x, a) {
+        bool is_in = false;
+        cJSON_ArrayForEach(y, b) is_in = is_in || cJSON_Compare(x, y, true);
+        cJSON *target;
+        memcpy(&target, &x, sizeof target);
+        if (out && is_in) cJSON_AddItemReferenceToArray(out, target);
+    }
+    return out;
+}
+
+static bool is_any_of(const char *key, const char *const *names) {
+    while (*names && strcmp(*names, key) != 0)
+        names++;
+    return *names;
+}
+
+/* One keyword that both have, and differently. */
+static bool merge_keyword(cohort_schema_compiler *self, cJSON *made, const char *key,
+                          const cJSON *schema_a, const cJSON *schema_b) {
+    static const char *const lower[] = {"minimum",  "exclusiveMinimum", "minLength",
+                                        "minItems", "minProperties",    NULL};
+    static const char *const upper[] = {"maximum",  "exclusiveMaximum", "maxLength",
+                                        "maxItems", "maxProperties",    NULL};
+    const cJSON *a = cohort_schema_get(schema_a, key);
+    const cJSON *b = cohort_schema_get(schema_b, key);
+    bool are_numbers = cJSON_IsNumber(a) && cJSON_IsNumber(b);
+    if (!strcmp(key, "properties")) return merge_properties(self, made, a, b);
+    if (!strcmp(key, "required")) return merge_required(self, made, a, b);
+    if (!strcmp(key, "type")) return merge_types(self, made, schema_a, schema_b);
+    if (!strcmp(key, "enum")) return merge_enum(self, made, a, b);
+    if (!strcmp(key, "const")) return cJSON_AddArrayToObject(made, "enum");
+    if (!strcmp(key, "items") && !cJSON_IsArray(a) && !cJSON_IsArray(b)) {
+        const cJSON *items = both(self, a, b);
+        return items && refer(self, made, key, items);
+    }
+    if (are_numbers && is_any_of(key, lower))
+        return refer(self, made, key, a->valuedouble > b->valuedouble ? a : b);
+    if (are_numbers && is_any_of(key, upper))
+        return refer(self, made, key, a->valuedouble < b->valuedouble ? a : b);
+    return cohort_schema_refuse(self,
+                                "two different '%.40s' for one value are not "
+                                "supported",
+                                key);
+}
+
+/* What a says of members that it does not name would speak of b's, too. */
+static bool check_closed(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
+    const cJSON *rest = cohort_schema_get(a, "additionalProperties"), *item;
+    const cJSON *named = cohort_schema_get(a, "properties");
+    if (rest && !cJSON_IsTrue(rest)) {
+        if (!look(self, cohort_schema_get(b, "properties"), named)) return false;
+        cJSON_ArrayForEach(item, cohort_schema_get(b, "properties")) {
+            if (!cohort_schema_get(named, item->string))
+                return cohort_schema_refuse(
+                    self,
+                    "'additionalProperties' beside the property '%.60s' of another "
+                    "part of an allOf, anyOf, oneOf or $ref is not supported",
+                    item->string);
+        }
+    }
+    bool has_prefix =
+        cohort_schema_get(a, "prefixItems") || cohort_schema_get(a, "items");
+    if (has_prefix && cohort_schema_get(b, "prefixItems"))
+        return cohort_schema_refuse(self,
+                                    "'prefixItems' beside another part's 'items' is "
+                                    "not supported");
+    return true;
+}
+
+/* As cJSON_Compare does, but that what is there by reference is not looked at, and that
+ * members in the same order are not looked for. */
+static bool are_same(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
+    cohort_builder_work(self->builder, 1);
+    if ((a->type & 0xff) != (b->type & 0xff) || self->builder->status < 0) return false;
+    if (!a->child || !b->child) return cJSON_Compare(a, b, true);
+    if (a->child == b->child) return true;
+    if (cJSON_GetArraySize(a) != cJSON_GetArraySize(b)) return false;
+    const cJSON *x = a->child, *y = b->child;
+    for (; x; x = x->next, y = y->next) {
+        const cJSON *other = y;
+        if (cJSON_IsObject(a) && strcmp(x->string, y->string) != 0)
+            other = look(self, b, NULL) ? cohort_schema_get(b, x->string) : NULL;
+        if (!other || !are_same(self, x, other)) return false;
+    }
+    return true;
+}
+
+const cJSON *cohort_schema_merge(cohort_schema_compiler *self, const cJSON *a,
+                                 const cJSON *b) {
+    const cJSON *item;
+    if (cJSON_IsTrue(a) || cJSON_IsFalse(b)) return b;
+    if (cJSON_IsTrue(b) || cJSON_IsFalse(a)) return a;
+    if (!look(self, a, b) || !look(self, b, a)) return NULL;
+    if (!check_closed(self, a, b) || !check_closed(self, b, a)) return NULL;
+    cJSON *made = make(self);
+    if (!made) return NULL;
+    cJSON_ArrayForEach(item, a) {
+        const cJSON *other = cohort_schema_get(b, item->string);
+        bool is_same = !other || are_same(self, item, other) ||
+                       cohort_schema_keyword(item->string) == COHORT_OF_NOTHING;
+        bool fine = is_same ? refer(self, made, item->string, item)
+                            : merge_keyword(self, made, item->string, a, b);
+        if (!fine) return NULL;
+    }
+    cJSON_ArrayForEach(item, b) {
+        if (!cohort_schema_get(a, item->string) && !refer(self, made, item->string, item))
+            return NULL;
+    }
+    return made;
+}
+
+const cJSON *cohort_schema_flatten(cohort_schema_compiler *self, const cJSON *schema) {
+    const cJSON *item, *flat = schema;
+    if (cJSON_IsTrue(schema) || cJSON_IsFalse(schema)) return schema;
+    if (!cJSON_IsObject(schema))
+        return cohort_schema_refuse(self, "a schema must be an object, true or false");
+    if (++self->depth > COHORT_GRAMMAR_MAX_NESTING)
+        return cohort_schema_refuse(self, "it nests deeper than %d, or refers to itself",
+                                    COHORT_GRAMMAR_MAX_NESTING);
+    const cJSON *reference = cohort_schema_get(schema, "$ref");
+    if (reference) {
+        flat = cohort_schema_without(self, flat, "$ref");
+        const cJSON *target =
+            flat ? cohort_schema_follow(self, cJSON_GetStringValue(reference)) : NULL;
+        target = target ? cohort_schema_flatten(self, target) : NULL;
+        flat = target ? cohort_schema_merge(self, flat, target) : NULL;
+    }
+    const cJSON *all = cohort_schema_get(flat, "allOf");
+    if (flat && all) {
+        flat = cohort_schema_without(self, flat, "allOf");
+        cJSON_ArrayForEach(item, all) {
+            const cJSON *part = flat ? cohort_schema_flatten(self, item) : NULL;
+            flat = part ? cohort_schema_merge(self, flat, part) : NULL;
+        }
+    }
+    self->depth--;
+    return flat;
+}
+
+/* ---- oneOf ------------------------------------------------------------------------- */
+
+/* The values that a property may have, where they are listed. */
+static bool listed_values(cohort_schema_compiler *self, const cJSON *schema,
+                          const cJSON **out_one, const cJSON **out_many) {
+    schema = cohort_schema_flatten(self, schema);
+    *out_one = schema ? cohort_schema_get(schema, "const") : NULL;
+    *out_many = schema ? cohort_schema_get(schema, "enum") : NULL;
+    return *out_one || *out_many;
+}
+
+static bool lists_value(cohort_schema_compiler *self, const cJSON *one, const cJSON *many,
+                        const cJSON *value) {
+    const cJSON *item;
+    if (!look(self, many, NULL)) return true;
+    if (one) return cJSON_Compare(one, value, true);
+    cJSON_ArrayForEach(item, many) {
+        if (cJSON_Compare(item, value, true)) return true;
+    }
+    return false;
+}
+
+static bool share_values(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
+    const cJSON *one_a, *many_a, *one_b, *many_b, *item;
+    if (!listed_values(self, a, &one_a, &many_a) ||
+        !listed_values(self, b, &one_b, &many_b))
+        return true;
+    if (one_a) return lists_value(self, one_b, many_b, one_a);
+    cJSON_ArrayForEach(item, many_a) {
+        if (lists_value(self, one_b, many_b, item)) return true;
+    }
+    return false;
+}
+
+static bool requires(const cJSON *schema, const char *name) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, cohort_schema_get(schema, "required")) {
+        if (cJSON_IsString(item) && !strcmp(item->valuestring, name)) return true;
+    }
+    return false;
+}
+
+/* We write the members that a names and requires, and no others where it is not open:
+ * can such an object be one of b's? */
+static bool object_may_be(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
+    const cJSON *members_a = cohort_schema_get(a, "properties"), *item;
+    const cJSON *members_b = cohort_schema_get(b, "properties");
+    const cJSON *open_a = cohort_schema_get(a, "additionalProperties");
+    bool is_open = open_a ? !cJSON_IsFalse(open_a) : !members_a;
+    const cJSON *required_a = cohort_schema_get(a, "required");
+    const cJSON *required_b = cohort_schema_get(b, "required");
+    if (!look(self, required_b, members_a) || !look(self, required_b, members_b) ||
+        !look(self, required_b, required_a) || !look(self, required_a, members_a) ||
+        !look(self, required_a, members_b))
+        return true;
+    cJSON_ArrayForEach(item, required_b) {
+        const char *name = cJSON_GetStringValue(item);
+        if (!name) continue;
+        const cJSON *in_a = cohort_schema_get(members_a, name);
+        const cJSON *in_b = cohort_schema_get(members_b, name);
+        if (!in_a && !is_open && !requires(a, name)) return false;
+        if (in_a && in_b && !share_values(self, in_a, in_b)) return false;
+    }
+    cJSON_ArrayForEach(item, required_a) {
+        const char *name = cJSON_GetStringValue(item);
+        if (!name) continue;
+        const cJSON *in_a = cohort_schema_get(members_a, name);
+        const cJSON *in_b = cohort_schema_get(members_b, name);
+        bool is_closed = cJSON_IsFalse(cohort_schema_get(b, "additionalProperties"));
+        if (!in_b && is_closed) return false;
+        if (in_a && in_b && !share_values(self, in_a, in_b)) return false;
+    }
+    return true;
+}
+
+static bool may_overlap(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
+    int left, right;
+    if (cJSON_IsFalse(a) || cJSON_IsFalse(b)) return false;
+    if (!cohort_schema_types(self, a, &left) || !cohort_schema_types(self, b, &right))
+        return true;
+    if (!cohort_schema_get(b, "type") && !cohort_schema_get(b, "const") &&
+        !cohort_schema_get(b, "enum"))
+        right = COHORT_TYPES_ALL; /* a validator takes all that its keywords are not of */
+    if (!(left & right)) return false;
+    if (!share_values(self, a, b)) return false;
+    return (left & right) != COHORT_TYPE_OBJECT || object_may_be(self, a, b);
+}
+
+bool cohort_schema_are_disjoint(cohort_schema_compiler *self,
+                                const cJSON *const *branches, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < count && self->builder->status >= 0; j++)
+            if (i != j && may_overlap(self, branches[i], branches[j])) return false;
+    return self->builder->status >= 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/message.h - what a choice of a chat has said: thoughts, content, calls of tools.
+ *
+ *   open -> (add -> written -> clear)* for the deltas of a stream
+ *   open -> add* -> written            for a whole message
+ *
+ * Without an open all text is content.
+ *
+ * Ownership: zero-initialise, deinit frees.   Threads: belongs to one.
+ */
+#ifndef COHORT_SERVER_MESSAGE_H
+#define COHORT_SERVER_MESSAGE_H
+
+#include "chat/output.h"
+#include "server/body.h"
+
+typedef struct cohort_message_options {
+    cohort_reasoning reasoning;
+    bool begins_in_content; /* the prompt has ended the thoughts */
+    bool finds_calls, only_first_call;
+    bool is_stream;
+} cohort_message_options;
+
+typedef struct cohort_message {
+    cohort_message_options options;
+    cohort_output *output; /* NULL: not open */
+    cohort_body content, reasoning;
+    cohort_body calls; /* JSON objects with commas between: of tool_calls */
+    bool has_calls;    /* since open */
+    int64_t n_reasoning_tokens;
+} cohort_message;
+
+/* False: short memory. */
+bool cohort_message_open(cohort_message *message, const cohort_message_options *options);
+/* The text of n_tokens more; is_last: there is no more. */
+void cohort_message_add(cohort_message *message, const char *text, size_t size,
+                        int32_t n_tokens, bool is_last);
+/* What was added is written; calls that have begun go on. */
+void cohort_message_clear(cohort_message *message);
+void cohort_message_deinit(cohort_message *message);
+
+#endif /* COHORT_SERVER_MESSAGE_H */

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""How requests end when a worker or the server does."""
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+import unittest
+
+from served import (CHATS, CHAT_TEMPLATE, COMPLETIONS, DEADLINE_S, ENDLESS, SANITIZED, Server,
+                    events)
+
+AT_ONCE_S = 20 if SANITIZED else 2  # some milliseconds, on a machine that is not loaded
+MESSAGES = [{"role": "user", "content": "a b"}]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {
+    "type": "array", "items": {"type": "integer"}, "minItems": 2000}}}
+LONG = {"max_tokens": 1900, "n": 4, "ignore_eos": True}
+# 22 sequences, of 32 at a time; and more than there is room for.
+RUNNING = [(path, LONG | what | more)
+           for path, what in ((COMPLETIONS, {"prompt": "a b"}), (CHATS, {"messages": MESSAGES}))
+           for more in ({"stream": True}, {}, {"n": 1, "stream": True})] + [
+               (CHATS, LONG | {"messages": MESSAGES, "response_format": SCHEMA, "stream": True})]
+WAITING = [(COMPLETIONS, ENDLESS | {"stream": True}), (COMPLETIONS, ENDLESS),
+           (COMPLETIONS, LONG | {"prompt": ["a", "b"], "stream": True}),
+           (COMPLETIONS, LONG | {"prompt": "a"}),
+           (CHATS, LONG | {"messages": MESSAGES, "stream": True}),
+           (CHATS, LONG | {"messages": MESSAGES})]
+
+
+class Request(threading.Thread):
+    """One request, and all of its answer."""
+
+    def __init__(self, server, path, body):
+        super().__init__(daemon=True)
+        self.server, self.path, self.body = server, path, body
+        self.begun = threading.Event()
+        self.status, self.text = None, b""
+
+    def run(self):
+        with contextlib.closing(self.server.connect()) as connection:
+            connection.request("POST", self.path, json.dumps(self.body),
+                               {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            self.status = response.status
+            while line := response.readline():
+                self.text += line
+                if b'"text"' in line or b'"content"' in line:
+                    self.begun.set()
+
+    def wait_begun(self):
+        """Until it was told a token, where it is told any before the end."""
+        if self.body.get("stream"):
+            assert self.begun.wait(DEADLINE_S), self.text
+
+    def wait(self):
+        self.join(DEADLINE_S)
+        assert not self.is_alive(), f"{self.body} hangs"
+        return self.status, self.text
+
+
+class Endings(unittest.TestCase):
+    def test_a_killed_worker_ends_every_request_and_is_named(self):
+        for ranks, victim in ((("-tp", "2"), 1), (("-pp", "2"), 0),
+                              (("-tp", "2", "-pp", "2"), 3)):
+            with self.subTest(ranks), Server(
+                    *ranks, "--max-num-seqs", "32", "--chat-template", CHAT_TEMPLATE) as server:
+                workers = server.workers()
+                running = [Request(server, path, body) for path, body in RUNNING]
+                with server.frozen():  # so that all of them are in one batch
+                    for request in running:
+                        request.start()
+                    server.wait_load(len(running))
+                for request in running:
+                    request.wait_begun()
+                waiting = [Request(server, path, body) for path, body in WAITING]
+                for request in waiting:
+                    request.start()
+                server.wait_load(len(running + waiting))
+                self.assertEqual(server.ask("GET", "/health")[0], 200)
+                os.kill(workers[victim], signal.SIGKILL)
+                killed = time.monotonic()
+                while server.ask("GET", "/health")[0] != 503:
+                    self.assertLess(time.monotonic(), killed + AT_ONCE_S)
+                for request in running + waiting:
+                    self.check_ended(request, f"rank {victim}", request in running)
+                self.check_refusals(server, f"rank {victim}")
+                self.assertEqual(server.load(), 0)
+                self.assertEqual(server.stop(), 1)
+                self.assertIn(f"rank {victim}", server.text().decode())
+                for pid in workers:
+                    self.assertRaises(ProcessLookupError, os.kill, pid, 0)
+
+    def check_ended(self, request, rank, has_run):
+        """With a 500 where nothing was sent before, else with an event."""
+        status, text = request.wait()
+        if request.body.get("stream") and (has_run or status != 500):
+            self.assertEqual(status, 200, text)
+            *said, last = events(text)
+            for chunk in said:
+                for choice in chunk["choices"]:
+                    self.assertIsNone(choice["finish_reason"])
+        else:
+            self.assertEqual(status, 500, text)
+            last = json.loads(text)
+        self.assertEqual(last["error"]["code"], 500)
+        self.assertIn(rank, last["error"]["message"])
+        self.assertIn("signal 9", last["error"]["message"])
+
+    def check_refusals(self, server, rank):
+        for method, path, body in (("GET", "/health", None), ("GET", "/ping", None),
+                                   ("POST", COMPLETIONS, {"prompt": "a"}),
+                                   ("POST", CHATS, {"messages": MESSAGES, "stream": True})):
+            status, _, text = server.ask(method, path, body)
+            self.assertEqual(status, 503)
+            self.assertIn(rank, text.decode())
+
+    def test_a_worker_killed_while_idle_is_noticed(self):
+        with Server("-tp", "2") as server:
+            server.complete(prompt="a", max_tokens=2)
+            os.kill(server.workers()[0], signal.SIGKILL)
+            end = time.monotonic() + DEADLINE_S
+            while server.ask("GET", "/health")[0] != 503:
+                self.assertLess(time.monotonic(), end)
+            self.assertEqual(server.stop(), 1)
+
+    def test_sigterm_lets_running_requests_finish(self):
+        body = {"prompt": "a b", "max_tokens": 30, "n": 40, "stream": True, "ignore_eos": True}
+        with Server("--distributed-executor-backend", "mp") as server:
+            with server.frozen():  # eight run, the others wait
+                connection = server.connect()
+                connection.request("POST", COMPLETIONS, json.dumps(body),
+                                   {"Content-Type": "application/json"})
+                server.wait_load(1)
+                server.process.send_signal(signal.SIGTERM)
+                end = time.monotonic() + DEADLINE_S
+                while server.ask("GET", "/health")[0] != 503:
+                    self.assertLess(time.monotonic(), end)
+                status, _, text = server.ask("POST", COMPLETIONS, {"prompt": "a"})
+                self.assertEqual(status, 503, text)
+            chunks = events(connection.getresponse().read())
+            connection.close()
+            ends = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
+            self.assertEqual((ends.count("length"), len(ends)), (40, 40 * 30))
+            self.assertEqual(server.wait(), 0)
+
+    def test_a_second_signal_ends_what_is_running(self):
+        with Server() as server:
+            requests = self.start_endless(server)
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for(b"Shutting down")
+            server.process.send_signal(signal.SIGINT)
+            self.check_shut_down(server, requests)
+
+    def test_the_end_of_the_grace_period_ends_what_is_running(self):
+        with Server("--drain-timeout", "0.7") as server:
+            requests = self.start_endless(server)
+            told = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            self.check_shut_down(server, requests)
+            self.assertGreaterEqual(time.monotonic() - told, 0.7)
+
+    def start_endless(self, server):
+        requests = [Request(server, COMPLETIONS, ENDLESS | {"stream": True}),
+                    Request(server, COMPLETIONS, ENDLESS)]
+        requests[0].start()
+        requests[0].wait_begun()
+        requests[1].start()  # waits
+        server.wait_load(2)
+        return requests
+
+    def check_shut_down(self, server, requests):
+        stream, whole = [request.wait() for request in requests]
+        self.assertEqual((stream[0], whole[0]), (200, 503))
+        for answer in (events(stream[1])[-1], json.loads(whole[1])):
+            self.assertIn("shutting down", answer["error"]["message"])
+        self.assertEqual(server.wait(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the parameters of a request do, and which are refused."""
+import json
+import unittest
+
+from served import CHATS, CHAT_TEMPLATE, COMPLETIONS, Server, events
+
+
+class Parameters(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--served-model-name", "tiny", "--chat-template", CHAT_TEMPLATE)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()
+
+    def test_words_and_tokens_can_be_kept_away(self):
+        asked = {"prompt": "a b c", "max_tokens": 12, "temperature": 0, "return_token_ids": True}
+
+        def choice(**more):
+            return self.server.complete(**(asked | more))["choices"][0]
+
+        def words(ids):
+            return json.loads(self.server.ask("POST", "/detokenize", {"tokens": ids})[2])["prompt"]
+        free = choice()["token_ids"]
+        word = words(free[:1])
+        self.assertNotIn(free[0], choice(bad_words=[word])["token_ids"])
+        # Two tokens that follow each other, where these are what their text is made of.
+        for i in range(1, len(free) - 1):
+            pair = words(free[i:i + 2])
+            ids = json.loads(self.server.ask("POST", "/tokenize", {
+                "prompt": pair, "add_special_tokens": False})[2])["tokens"]
+            if ids == free[i:i + 2] and free.index(free[i]) == i:
+                break
+        else:
+            self.fail(f"no pair in {free}")
+        without = choice(bad_words=[pair])["token_ids"]
+        self.assertNotIn(tuple(ids), set(zip(without, without[1:])))
+        self.assertEqual(without[:i + 1], free[:i + 1])
+        for more in ({}, {"temperature": 1.5, "seed": 3}, {"bad_words": [word], "logprobs": 2}):
+            ids = choice(allowed_token_ids=[9, 11, 40], **more)["token_ids"]
+            self.assertLessEqual(set(ids), {9, 11, 40})
+            self.assertEqual(len(ids), 12)
+        for body in ({"bad_words": [""]}, {"bad_words": ["a b" * 9000]}, {"bad_words": "a"}):
+            self.assertEqual(self.server.ask("POST", COMPLETIONS, asked | body)[0], 400, body)
+        done = choice(structured_outputs={"regex": "[ab]{4}"}, allowed_token_ids=[9])
+        self.assertRegex(done["text"], "^[ab]{4}$")  # what a grammar asks for comes first
+
+    def test_logprobs_of_chosen_tokens_are_those_among_all(self):
+        asked = {"prompt": "a b c", "max_tokens": 4, "temperature": 0, "return_token_ids": True,
+                 "return_tokens_as_token_ids": True}
+        many = self.server.complete(**asked, logprobs=20)["choices"][0]
+        tops, sampled = many["logprobs"]["top_logprobs"], many["token_ids"]
+        name = "token_id:%d".__mod__
+        wanted = [int(key.split(":")[1]) for key in list(tops[0])[7:2:-1]] + [sampled[1], 3]
+        few = self.server.complete(**asked, logprobs=1, logprob_token_ids=wanted)["choices"][0]
+        self.assertEqual(few["token_ids"], sampled)
+        self.assertEqual(few["logprobs"]["token_logprobs"], many["logprobs"]["token_logprobs"])
+        for token, top, all_tops in zip(sampled, few["logprobs"]["top_logprobs"], tops):
+            self.assertEqual(list(top), [*dict.fromkeys(map(name, [token, *wanted]))])
+            for key, value in top.items():
+                if key in all_tops:
+                    self.assertAlmostEqual(value, all_tops[key], places=4)
+        said = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 2,
+                "logprobs": True, "logprob_token_ids": [9, 11], "return_tokens_as_token_ids": True}
+        answer = json.loads(self.server.ask("POST", CHATS, said)[2])["choices"][0]
+        for one in answer["logprobs"]["content"]:
+            self.assertEqual([top["token"] for top in one["top_logprobs"]],
+                             [*dict.fromkeys([one["token"], name(9), name(11)])])
+        for more in ({"logprobs": False}, {"logprob_token_ids": [1 << 30]},
+                     {"logprob_token_ids": [5] * 129}):
+            status, _, text = self.server.ask("POST", CHATS, said | more)
+            self.assertEqual((status, json.loads(text)["error"]["param"]),
+                             (400, "logprob_token_ids"), text)
+
+    def test_what_is_not_there_is_refused_by_name(self):
+        for field, value in (("structured_outputs", {"grammar": "a"}), ("logprob_token_ids", [1]),
+                             ("thinking_token_budget", 3),
+                             ("response_format", {"type": "yaml"}), ("priority", 1),
+                             ("allowed_token_ids", []), ("allowed_token_ids", [1 << 30]),
+                             ("use_beam_search", True)):
+            status, _, text = self.server.ask("POST", COMPLETIONS, {"prompt": "a", field: value})
+            self.assertEqual((status, json.loads(text)["error"]["param"]), (400, field))
+
+    def error_of(self, path, body, status=400):
+        got, _, text = self.server.ask("POST", path, body)
+        self.assertEqual(got, status, text)
+        return json.loads(text)["error"]
+
+    def test_refusals_do_not_tell_where_in_our_source(self):
+        for body in ({"logit_bias": {str(i): 1 for i in range(301)}},
+                     {"stop_token_ids": list(range(200))}, {"bad_words": ["a b" * 9000]},
+                     {"structured_outputs": {"regex": "("}}, {"min_tokens": 3, "max_tokens": 2}):
+            error = self.error_of(COMPLETIONS, {"prompt": "a", **body})
+            self.assertGreater(len(error["message"]), 10)
+            self.assertNotRegex(error["message"], r"\.c:|src/")
+
+    def test_usage_of_streams_is_asked_for_as_in_vllm(self):
+        asked = {"prompt": "a b", "max_tokens": 3, "stream": True, "ignore_eos": True}
+
+        def usages(options, path=COMPLETIONS, **more):
+            body = asked | more | ({} if options is None else {"stream_options": options})
+            status, _, text = self.server.ask("POST", path, body)
+            self.assertEqual(status, 200, text)
+            return ["usage" in chunk for chunk in events(text)]
+        self.assertEqual(usages(None), [False] * 3)
+        self.assertEqual(usages({}), [False] * 3 + [True])  # it is true by default
+        self.assertEqual(usages({"include_usage": None}), [False] * 3)
+        self.assertEqual(usages({"include_usage": "yes"}), [False] * 3 + [True])
+        self.assertEqual(usages({"continuous_usage_stats": 1}), [True] * 4)
+        self.assertEqual(usages({"include_usage": 0, "continuous_usage_stats": True}), [False] * 3)
+        error = self.error_of(COMPLETIONS, asked | {"stream_options": {"include_usage": "?"}})
+        self.assertEqual(error["param"], "body.stream_options.include_usage")
+        self.assertIn("bool_parsing", error["message"])
+
+    def test_continuous_usage_is_that_of_the_choice(self):
+        body = {"prompt": [[5, 6, 7], [8, 9]], "n": 2, "max_tokens": 4, "temperature": 1, "stream": True,
+                "ignore_eos": True, "stream_options": {"continuous_usage_stats": True}}
+        chunks = events(self.server.ask("POST", COMPLETIONS, body)[2])
+        counts = [0] * 4
+        for chunk in chunks[:-1]:
+            choice = chunk["choices"][0]["index"]
+            counts[choice] += 1
+            n_prompt = 3 if choice < 2 else 2
+            self.assertEqual(chunk["usage"], {
+                "prompt_tokens": n_prompt, "total_tokens": n_prompt + counts[choice],
+                "completion_tokens": counts[choice]})
+        self.assertEqual(counts, [4] * 4)
+        self.assertEqual(chunks[-1]["usage"]["prompt_tokens"], 5)
+        self.assertEqual(chunks[-1]["usage"]["completion_tokens"], 16)
+
+    def test_prompts_are_cut_to_leave_room_for_the_answer(self):
+        limit = json.loads(self.server.ask("GET", "/v1/models")[2])["data"][0]["max_model_len"]
+        ids = [5 + i % 100 for i in range(limit + 50)]
+        body = {"prompt": ids, "max_tokens": 7, "truncate_prompt_tokens": -1, "ignore_eos": True,
+                "return_token_ids": True}
+        answer = self.server.complete(**body)
+        self.assertEqual(answer["choices"][0]["prompt_token_ids"], ids[-(limit - 7):])
+        self.assertEqual(answer["usage"]["total_tokens"], limit)
+        cut = self.server.complete(**body | {"truncate_prompt_tokens": 3, "truncation_side": "right"})
+        self.assertEqual(cut["choices"][0]["prompt_token_ids"], ids[:3])
+        error = self.error_of(COMPLETIONS, body | {"truncate_prompt_tokens": -2})
+        self.assertEqual((error["param"], "'ge': -1" in error["message"]),
+                         ("body.truncate_prompt_tokens", True))
+        error = self.error_of(COMPLETIONS, body | {"truncate_prompt_tokens": limit - 6})
+        self.assertEqual(error, {
+            "message": f"truncate_prompt_tokens={limit - 6} cannot be greater than max_model_len - "
+            f"max_tokens = {limit - 7}. Please request a smaller truncation size. "
+            f"(parameter=truncate_prompt_tokens, value={limit - 6})",
+            "type": "BadRequestError", "param": "truncate_prompt_tokens", "code": 400})
+        said = {"messages": [{"role": "user", "content": "a b " * limit}],
+                "truncate_prompt_tokens": -1, "ignore_eos": True}
+        usage = json.loads(self.server.ask("POST", CHATS, said)[2])["usage"]
+        self.assertEqual((usage["total_tokens"], usage["completion_tokens"]), (limit, 1))
+
+    def test_the_text_of_a_prompt_comes_back_where_it_is_asked_for(self):
+        said = {"messages": [{"role": "user", "content": "a \u00e9"}], "max_tokens": 2}
+        answer = json.loads(self.server.ask("POST", CHATS, said)[2])
+        self.assertIsNone(answer["prompt_text"])
+        said["return_prompt_text"] = True
+        wanted = "user: a \u00e9\nassistant: "
+        self.assertEqual(json.loads(self.server.ask("POST", CHATS, said)[2])["prompt_text"], wanted)
+        chunks = events(self.server.ask("POST", CHATS, said | {"stream": True})[2])
+        self.assertEqual([chunk.get("prompt_text") for chunk in chunks],
+                         [wanted] + [None] * (len(chunks) - 1))
+
+    def test_a_stream_may_say_that_it_wants_no_prompt_logprobs(self):
+        body = {"prompt": "a b", "max_tokens": 2, "stream": True, "ignore_eos": True}
+        text = self.server.ask("POST", COMPLETIONS, body | {"prompt_logprobs": 0})[2]
+        self.assertEqual(len(events(text)), 2)
+        self.assertEqual(self.error_of(COMPLETIONS, body | {"prompt_logprobs": 1})["param"],
+                         "prompt_logprobs")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that wait: in which order they come, and how they end when nobody serves them."""
+import json
+import os
+import pathlib
+import select
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import unittest
+
+from served import (CHAT_TEMPLATE, CHATS, COMPLETIONS, DEADLINE_S, ENDLESS, MODEL, Server,
+                    events, metrics)
+
+# Runs until its steps are used up, 0.15 s or so, on a thread for what takes long.
+BURNING = {"messages": [{"role": "user", "content": "a"}], "chat_template":
+           "{% set words = ('a ' * 9999).split() %}"
+           "{% for i in range(9999) %}{{ 'b' in words }}{% endfor %}"}
+# Stands in line behind it.
+LATE = {"prompt": "a", "max_tokens": 1, "structured_outputs": {"regex": "[a-z]*"}}
+TRUSTING = ("--chat-template", CHAT_TEMPLATE, "--trust-request-chat-template")
+# Takes longer to compile than a short answer to come, whatever becomes of it.
+HEAVY = {"type": "string", "pattern": "^(" + "|".join(
+    f"({chr(97 + i)}{{1,40}}[0-9a-z]?){{1,40}}" for i in range(12)) + ")$"}
+
+
+def send(server, path, body):
+    """A connection on which a request was sent whole."""
+    body = body if isinstance(body, str) else json.dumps(body)
+    client = socket.create_connection(("127.0.0.1", server.port), DEADLINE_S)
+    client.sendall(b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                   b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" %
+                   (path.encode(), len(body), body.encode()))
+    return client
+
+
+def answer(client):
+    """Status and body, up to the end of the connection."""
+    with client:
+        text = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    head, body = text.split(b"\r\n\r\n", 1)
+    return int(head.split()[1]), body
+
+
+def cpu_s(server):
+    return metrics(server)[0]["process_cpu_seconds_total"][""]
+
+
+class Order(unittest.TestCase):
+    def test_the_smaller_priority_comes_first(self):
+        with Server("--scheduling-policy", "priority", "--max-num-seqs", "1",
+                    "--distributed-executor-backend", "mp") as server:
+            order, threads = [], []
+
+            def ask(priority, max_tokens):
+                server.complete(prompt="a", priority=priority, max_tokens=max_tokens,
+                                ignore_eos=True)
+                order.append(priority)
+            # The first runs until all are there, and in more steps than are sent ahead: else
+            # its place is given to the second.
+            with server.frozen():
+                asked = ((-9, 5), (5, 400), (0, 400), (-1, 400))
+                for count, one in enumerate(asked):
+                    threads.append(threading.Thread(target=ask, args=one))
+                    threads[-1].start()
+                    server.wait_load(count + 1)
+            for thread in threads:
+                thread.join(DEADLINE_S)
+            self.assertEqual(order, [-9, -1, 0, 5])
+            self.assertEqual(server.stop(), 0)
+
+    def test_a_priority_needs_the_policy(self):
+        with Server() as server:
+            status, _, text = server.ask("POST", COMPLETIONS, {"prompt": "a", "priority": 1})
+            self.assertEqual((status, b"riority" in text), (400, True), text)
+            self.assertEqual(server.stop(), 0)
+
+
+class Line(unittest.TestCase):
+    """What takes long stands in line, and stops nobody."""
+
+    def check_beside(self, server, path, body):
+        first = self.burn(server)
+        client = send(server, path, body)
+        self.assertEqual(server.ask("GET", "/version")[0], 200)
+        ready = select.select([first, client], [], [], DEADLINE_S)[0]
+        self.assertIn(first, ready, "it did not stand in line")
+        self.assertEqual(answer(first)[0], 400)
+        status, text = answer(client)
+        self.assertIn(status, (200, 400), text[:300])
+
+    def test_what_is_compiled_stops_nobody(self):
+        messages = [{"role": "user", "content": "a"}]
+        tool = {"type": "function", "function": {"name": "f", "parameters": HEAVY}}
+        chosen = {"type": "function", "function": {"name": "f"}}
+        schema = {"type": "json_schema", "json_schema": {"name": "f", "schema": HEAVY}}
+        with Server(*TRUSTING, "--enable-auto-tool-choice",
+                    "--tool-call-parser", "hermes") as server:
+            self.assertEqual(server.complete(prompt="a", max_tokens=1)["object"],
+                             "text_completion")
+            for choice in ("required", chosen):
+                self.check_beside(server, CHATS, {"messages": messages, "tools": [tool],
+                                                  "tool_choice": choice, "max_tokens": 1})
+            hidden = json.dumps({"prompt": "a", "response_format": schema, "max_tokens": 1})
+            hidden = hidden.replace("response_format", r"response\u005fformat")
+            self.check_beside(server, COMPLETIONS, hidden)
+            self.assertEqual(server.stop(), 0)
+
+    def burn(self, server):
+        """A connection whose request is being served, for a while."""
+        client = send(server, CHATS, BURNING)
+        self.assertEqual(server.ask("GET", "/version")[0], 200)  # so the first was read
+        return client
+
+    def test_who_left_is_passed_over_and_the_line_takes_all(self):
+        with Server(*TRUSTING) as server:
+            before = cpu_s(server)
+            self.assertEqual(answer(self.burn(server))[0], 400)
+            cost = cpu_s(server) - before
+            before = cpu_s(server)
+            first = self.burn(server)
+            gone = [self.burn(server) for _ in range(8)]
+            self.assertEqual(select.select([first], [], [], 0)[0], [], "it came first")
+            for client in gone:
+                client.close()
+            self.assertEqual(answer(send(server, COMPLETIONS, LATE))[0], 200)
+            self.assertEqual(answer(first)[0], 400)
+            self.assertLess(cpu_s(server) - before, 6 * cost)
+            ahead = [self.burn(server) for _ in range(4)]
+            clients = [send(server, COMPLETIONS, LATE) for _ in range(300)]
+            self.assertEqual({answer(client)[0] for client in clients}, {200})
+            self.assertEqual([answer(client)[0] for client in ahead], [400] * 4)
+            self.assertEqual(answer(send(server, COMPLETIONS, LATE))[0], 200)
+            self.assertEqual(server.stop(), 0)
+
+    def test_who_stands_in_line_at_the_end_is_told(self):
+        with Server(*TRUSTING) as server:
+            ahead = [self.burn(server) for _ in range(9)]
+            late = [send(server, path, body) for path, body in
+                    ((CHATS, BURNING), (COMPLETIONS, LATE), ("/tokenize", BURNING))]
+            self.assertEqual(server.ask("GET", "/version")[0], 200)
+            self.assertEqual(select.select(ahead[-1:], [], [], 0)[0], [], "they came first")
+            server.process.send_signal(signal.SIGTERM)
+            for client in late:
+                status, text = answer(client)
+                self.assertEqual((status, b"shutting down" in text), (503, True), text[:300])
+            for client in ahead:
+                client.close()
+            self.assertEqual(server.wait(), 0)
+
+
+class Ends(unittest.TestCase):
+    def test_a_death_is_told_to_whoever_waits(self):
+        chat = {"messages": [{"role": "user", "content": "a"}], "n": 3, "max_tokens": 1500,
+                "ignore_eos": True}
+        plain = {"prompt": "a", "max_tokens": 9}
+        for ranks in (("-tp", "2"), ("-pp", "2")):
+            with self.subTest(ranks), Server(*ranks, *TRUSTING) as server:
+                streams = [(CHATS, chat | {"stream": True, "max_tokens": 1900}),
+                           (COMPLETIONS, ENDLESS | {"stream": True}),
+                           (COMPLETIONS, plain | {"stream": True})]  # which gets no turn
+                wholes = [(CHATS, chat), (COMPLETIONS, ENDLESS), (COMPLETIONS, plain)]
+                clients = []
+                for path, body in streams + wholes:
+                    clients.append(send(server, path, body))
+                    server.wait_load(len(clients))
+                    if body.get("stream"):
+                        clients[-1].recv(1, socket.MSG_PEEK)  # it has begun
+                burning = send(server, CHATS, BURNING)
+                self.assertEqual(server.ask("GET", "/version")[0], 200)
+                late = send(server, COMPLETIONS, LATE)
+                self.assertEqual(server.ask("GET", "/version")[0], 200)
+                os.kill(server.workers()[1], signal.SIGKILL)
+                answers = [answer(client) for client in clients]
+                for status, text in answers[:len(streams)]:
+                    self.assertEqual(status, 200, text[:300])
+                    text = text[text.rindex(b"data: {"):]  # in one chunk with what follows
+                    self.assertIn(b"rank 1", text.split(b"\n\n")[0])
+                    self.assertIn(b"data: [DONE]", text)
+                for status, text in answers[len(streams):]:
+                    self.assertEqual((status, b"rank 1" in text), (500, True), text[:300])
+                status, text = answer(late)
+                self.assertEqual((status, b"rank 1" in text), (503, True), text[:300])
+                self.assertIn(answer(burning)[0], (400, 503))  # 503: its turn had not come
+                self.assertEqual(server.load(), 0)
+                self.assertEqual(server.stop(), 1)
+
+    def test_a_part_of_what_was_demanded_is_no_answer(self):
+        """The token that ends the thoughts goes on with what no answer begins with."""
+        with tempfile.TemporaryDirectory() as home:
+            model = pathlib.Path(home) / "model"
+            shutil.copytree(MODEL, model)
+            file = model / "tokenizer.json"
+            tokenizer = json.loads(file.read_text().replace("<|im_start|>", "</think>oops"))
+            for token in tokenizer["added_tokens"]:
+                token["special"] = token["special"] and token["content"] != "</think>oops"
+            file.write_text(json.dumps(tokenizer))
+            body = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 20,
+                    "logit_bias": {"1": 100}, "response_format": {"type": "json_object"}}
+            with Server("--chat-template", CHAT_TEMPLATE, "--reasoning-parser", "qwen3",
+                        model=model) as server:
+                status, _, text = server.ask("POST", CHATS, body | {"n": 2})
+                self.assertEqual(status, 500, text)
+                self.assertIn("no token could go on", json.loads(text)["error"]["message"])
+                status, _, text = server.ask("POST", CHATS, body | {"stream": True})
+                self.assertEqual(status, 200, text)
+                last = events(text)[-1]
+                self.assertIn("no token could go on", last["error"]["message"])
+                self.assertNotIn(b'"finish_reason":"stop"', text)
+                endings = metrics(server)[0]["vllm:request_success_total"]
+                counts = {label: value for label, value in endings.items() if "error" in label}
+                self.assertEqual(sum(counts.values()), 3, endings)
+                server.complete(prompt="a", max_tokens=3)
+                self.assertEqual(server.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Output that must match, asked of a real server whose model has random weights: whatever it
+would rather say, what it says parses and validates (python3-jsonschema), by every field and
+on every layout."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import unittest
+from random import Random
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+if "COHORT_SCHEMAS" not in os.environ:  # again, by the Python that has jsonschema
+    made = subprocess.run([SOURCE / "scripts/test_venv.sh", "schemas"], stdout=subprocess.PIPE,
+                          text=True, check=False)
+    if made.returncode:
+        sys.exit(77)
+    os.environ["COHORT_SCHEMAS"] = made.stdout.strip()
+    os.execv(made.stdout.strip(), [made.stdout.strip(), *sys.argv])
+sys.path.append(str(SOURCE / "scripts"))
+
+from schema_cases import fault_of, whole_schema  # noqa: E402
+from served import CHAT_TEMPLATE, CHATS, COMPLETIONS, SANITIZED, Server, events  # noqa: E402
+
+SEED = int(os.environ.get("COHORT_SEED", "1"))
+PERSON = {"type": "object", "required": ["name", "age"], "additionalProperties": False,
+          "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 10},
+                         "age": {"type": "integer", "minimum": 0, "maximum": 150},
+                         "likes": {"type": "array", "maxItems": 2, "items": {
+                             "enum": ["a", "b", None]}}}}
+MESSAGES = [{"role": "user", "content": "Who are you?"}]
+
+
+def ask_for(server, schema, number):
+    """None, "nothing" where no value can be of the schema, or what is wrong with the answer."""
+    status, _, answer = server.ask("POST", COMPLETIONS, {
+        "prompt": "a b", "max_tokens": 1900, "seed": number, "temperature": number % 2,
+        "structured_outputs": {"json": schema}})
+    answer = json.loads(answer)
+    if status == 400 and "nothing matches" in answer["error"]["message"]:
+        return "nothing"
+    if status != 200 or answer["choices"][0]["finish_reason"] != "stop":
+        return answer
+    return fault_of(schema, answer["choices"][0]["text"])
+
+
+def random_schemas_at_once(test, server, count, seed):
+    """Constrained and free requests in one batch; the free say what they say alone."""
+    random = Random(seed)
+    schemas = [whole_schema(random) for _ in range(count)]
+    free = {"prompt": "a b c", "max_tokens": 60, "temperature": 0, "ignore_eos": True}
+    alone = server.complete(**free)["choices"][0]["text"]
+    faults, refused = [], []
+
+    def ask(number):
+        if number % 4 == 3:
+            text = server.complete(**free)["choices"][0]["text"]
+            faults.extend([] if text == alone else [text])
+            return
+        fault = ask_for(server, schemas[number], number)
+        if fault == "nothing":
+            refused.append(number)
+        elif fault:
+            faults.append((schemas[number], fault))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    test.assertEqual(faults, [])
+    test.assertLessEqual(len(refused), count // 4)
+
+
+class Structured(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--served-model-name", "tiny", "--chat-template", CHAT_TEMPLATE)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()
+
+    def complete(self, **body):
+        choice = self.server.complete(**{"prompt": "a b", "max_tokens": 1500} | body)["choices"][0]
+        self.assertEqual(choice["finish_reason"], "stop")
+        return choice["text"]
+
+    def refusal(self, **body):
+        status, _, text = self.server.ask("POST", COMPLETIONS, {"prompt": "a"} | body)
+        self.assertEqual(status, 400, text)
+        return json.loads(text)["error"]
+
+    def test_choice_regex_and_schema_of_completions(self):
+        for seed in range(6):
+            made = {"seed": seed, "temperature": seed % 3}
+            text = self.complete(structured_outputs={"choice": ["yes", "no", "\u00e9t\u00e9"]}, **made)
+            self.assertIn(text, ("yes", "no", "\u00e9t\u00e9"))
+            text = self.complete(structured_outputs={"regex": r"[A-F]{3}-\d{2,4}(\.x)?"}, **made)
+            self.assertRegex(text, r"\A[A-F]{3}-\d{2,4}(\.x)?\Z")
+            for json_schema in (PERSON, json.dumps(PERSON)):
+                text = self.complete(structured_outputs={"json": json_schema}, **made)
+                self.assertIsNone(fault_of(PERSON, text))
+            text = self.complete(response_format={
+                "type": "json_schema", "json_schema": {"name": "p", "schema": PERSON}}, **made)
+            self.assertIsNone(fault_of(PERSON, text))
+
+    def test_chats_whole_and_streamed(self):
+        body = {"messages": MESSAGES, "max_tokens": 500, "response_format": {
+            "type": "json_schema", "json_schema": {"name": "p", "strict": True, "schema": PERSON}}}
+        for seed in range(4):
+            status, _, text = self.server.ask("POST", CHATS, body | {"seed": seed, "n": 2})
+            self.assertEqual(status, 200, text)
+            for choice in json.loads(text)["choices"]:
+                self.assertIsNone(fault_of(PERSON, choice["message"]["content"]))
+            _, _, text = self.server.ask("POST", CHATS, body | {"seed": seed, "stream": True})
+            parts = [e["choices"][0]["delta"].get("content") or "" for e in events(text)]
+            self.assertIsNone(fault_of(PERSON, "".join(parts)))
+
+    def test_any_object_is_json_as_far_as_it_goes(self):
+        whole = 0
+        for seed in range(30):
+            choice = self.server.complete(
+                prompt="a b", max_tokens=300, seed=seed, temperature=1,
+                structured_outputs={"json_object": True},
+                # A model of chance would nest and write strings for ever.
+                logit_bias={str(self.token(end)): 9 for end in ('"', "}", "]")})["choices"][0]
+            if choice["finish_reason"] == "stop":
+                whole += 1
+                self.assertIsInstance(json.loads(choice["text"]), dict)
+            else:
+                self.assertTrue(choice["text"].startswith("{"))
+        self.assertGreater(whole, 10)
+
+    def token(self, text):
+        _, _, answer = self.server.ask("POST", "/tokenize", {"prompt": text,
+                                                             "add_special_tokens": False})
+        return json.loads(answer)["tokens"][0]
+
+    def test_random_schemas_at_once(self):
+        random_schemas_at_once(self, self.server, 40, SEED)
+
+    def test_what_cannot_be_is_a_400_that_says_why(self):
+        for body, words in (
+                ({"structured_outputs": {"json": {"type": "array", "uniqueItems": True}}}, "uniqueItems"),
+                ({"structured_outputs": {"json": "{"}}, "not valid JSON"),
+                ({"structured_outputs": {"regex": "(a"}}, "without its )"),
+                ({"structured_outputs": {"choice": []}}, "at least one"),
+                ({"structured_outputs": {"grammar": "root ::= 'a'"}}, "grammar is not supported"),
+                ({"structured_outputs": {}}, "none are specified"),
+                ({"structured_outputs": {"regex": "a", "json_object": True}}, "multiple"),
+                ({"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}},
+                 "multiple"),
+                ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "'schema'"),
+                ({"response_format": {"type": "yaml"}}, "'yaml'"),
+                ({"response_format": {"type": "json_schema", "json_schema": {
+                    "name": "x", "schema": {"not": {}}}}}, "'not'")):
+            error = self.refusal(**body)
+            self.assertIn(words, error["message"])
+            self.assertIn(error["param"], body)
+
+    def test_every_keyword_that_is_not_supported_is_named(self):
+        for schema in ({"not": {}}, {"if": {}}, {"patternProperties": {}}, {"propertyNames": {}},
+                       {"contains": {}}, {"dependentRequired": {}}, {"dependentSchemas": {}},
+                       {"type": "array", "uniqueItems": True}, {"type": "number", "multipleOf": 0.1},
+                       {"type": "object", "minProperties": 1}, {"type": "object", "maxProperties": 1},
+                       {"unevaluatedItems": False}, {"type": "string", "contentEncoding": "base64"}):
+            keyword = list(schema)[-1]
+            for body in ({"structured_outputs": {"json": {"type": "object", "properties": {"a": schema}}}},
+                         {"response_format": {"type": "json_schema", "json_schema": {
+                             "name": "x", "schema": {"anyOf": [{"type": "null"}, schema]}}}}):
+                self.assertIn(f"'{keyword}'", self.refusal(**body)["message"])
+        error = self.refusal(structured_outputs={"json": {"type": "string", "format": "iri"}})
+        self.assertIn("'format' 'iri'", error["message"])
+
+    def test_null_and_text_ask_for_nothing(self):
+        wanted = self.server.complete(prompt="a b", temperature=0)["choices"][0]["text"]
+        for body in ({"structured_outputs": None}, {"response_format": {"type": "text"}}):
+            text = self.server.complete(prompt="a b", temperature=0, **body)["choices"][0]["text"]
+            self.assertEqual(text, wanted)
+
+
+class Layouts(unittest.TestCase):
+    """Who samples has the mask, wherever it is."""
+
+    def test_tensor_and_pipeline_parallel_ranks(self):
+        texts = []
+        for options in ((), ("-tp", "2"), ("-pp", "2"), ("--no-async-scheduling",)):
+            with Server(*options) as server:
+                texts.append([server.complete(prompt="a b", max_tokens=300, temperature=0, seed=1,
+                                              structured_outputs={"json": PERSON})
+                              ["choices"][0]["text"]])
+                self.assertIsNone(fault_of(PERSON, texts[-1][0]))
+                self.assertEqual(server.stop(), 0)
+        self.assertEqual(texts[3], texts[0])
+
+    def test_random_schemas_on_other_models_and_layouts(self):
+        golden = SOURCE / "tests/golden"
+        for number, (model, *options) in enumerate((
+                ("qwen3-bfloat16", "-tp", "2"), ("opt-float32", "-pp", "2"),
+                ("qwen3_moe-float32", "-tp", "2", "-pp", "2"), ("mistral_swa-float32",))):
+            with self.subTest(model=model), Server(*options, model=golden / model) as server:
+                random_schemas_at_once(self, server, 4 if SANITIZED else 12, SEED + 100 + number)
+                self.assertEqual(server.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[1:]])
