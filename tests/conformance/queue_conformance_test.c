@@ -132,17 +132,24 @@ static void r27_timeout_names_who_waits_for_whom(void **state) {
     table_clear(&at);
 }
 
+static uint64_t idle_cpu_ns(table *at, int32_t idle_ms) {
+    agent_order ask = {.verb = AGENT_CPU};
+    uint64_t before_ns = agent_do(&at->readers[0], &ask).value;
+    assert_int_equal(take_within(at, 0, idle_ms).status, COHORT_E_TIMEOUT);
+    return agent_do(&at->readers[0], &ask).value - before_ns;
+}
+
+/* The least of some seconds: a busy machine adds to any one of them, a reader that spins to all. */
 static void r28_idle_reader_leaves_the_processor_alone(void **state) {
     table at;
-    enum { IDLE_MS = 1000 };
-    table_set(&at, *state, 256, 4, 0);
-    agent_order ask = {.verb = AGENT_CPU};
-    uint64_t before_ns = agent_do(&at.readers[0], &ask).value;
-    agent_report report = take_within(&at, 0, IDLE_MS);
-    uint64_t used_ns = agent_do(&at.readers[0], &ask).value - before_ns;
-    assert_int_equal(report.status, COHORT_E_TIMEOUT);
+    enum { IDLE_MS = 1000, TRIES = 4 };
     /* 0.1 % is 1 ms; the measuring itself and sanitizers cost some of the rest. */
-    assert_in_range(used_ns, 0, IDLE_MS * UINT64_C(4000));
+    const uint64_t allowed_ns = IDLE_MS * UINT64_C(4000);
+    table_set(&at, *state, 256, 4, 0);
+    uint64_t used_ns = idle_cpu_ns(&at, IDLE_MS);
+    for (int i = 1; i < TRIES && used_ns > allowed_ns; i++)
+        used_ns = idle_cpu_ns(&at, IDLE_MS);
+    assert_in_range(used_ns, 0, allowed_ns);
     table_clear(&at);
 }
 
