@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <math.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -40,6 +41,9 @@ cohort_request cohort_engine_request_defaults(const cohort_engine *engine) {
 
 /* ---- checks ------------------------------------------------------------------------ */
 
+static_assert(COHORT_MAX_OWN_STOP_TOKENS + COHORT_MAX_EOS <= COHORT_MAX_STOP_TOKENS,
+              "a request's own stop tokens and the model's go together");
+
 static cohort_status check_numbers(const cohort_request *request) {
     const cohort_sampling_params *sampling = &request->sampling;
     const struct {
@@ -59,7 +63,7 @@ static cohort_status check_numbers(const cohort_request *request) {
         {"prompt_logprobs", sampling->n_prompt_logprobs, -1, COHORT_MAX_LOGPROBS},
         {"logit_bias: number of pairs", sampling->n_bias, 0, COHORT_MAX_LOGIT_BIAS},
         {"stop_token_ids: number", sampling->n_stop_tokens, 0,
-         COHORT_MAX_STOP_TOKENS - COHORT_MAX_EOS},
+         COHORT_MAX_OWN_STOP_TOKENS},
         {"stop: number of strings", request->n_stop, 0, COHORT_MAX_STOP_STRINGS},
         {"n", request->n, 1, COHORT_MAX_COMPLETIONS},
         {"max_tokens", request->max_tokens, 0, INT32_MAX},

@@ -81,6 +81,10 @@ static bool read_id_lists(reader *self) {
         !read_ids(self, "allowed_token_ids", &self->api->allowed_token_ids,
                   &out->allowed_ids, &request->n_allowed_token_ids))
         return false;
+    if (n_stop > COHORT_MAX_OWN_STOP_TOKENS)
+        return cohort_api_refuse(self->error, 400, "stop_token_ids",
+                                 "stop_token_ids has %zu ids, at most %d are supported",
+                                 n_stop, COHORT_MAX_OWN_STOP_TOKENS);
     request->sampling.stop_tokens = out->stop_ids;
     request->sampling.n_stop_tokens = (uint32_t)n_stop;
     request->allowed_token_ids = out->allowed_ids;
@@ -130,6 +134,10 @@ static bool read_bias(reader *self) {
         self->out->bias[sampling->n_bias++] =
             (cohort_token_bias){(int32_t)id, (float)bias};
     }
+    if (sampling->n_bias > COHORT_MAX_LOGIT_BIAS)
+        return cohort_api_refuse(self->error, 400, "logit_bias",
+                                 "logit_bias has %u pairs, at most %d are supported",
+                                 sampling->n_bias, COHORT_MAX_LOGIT_BIAS);
     sampling->bias = self->out->bias;
     return true;
 }

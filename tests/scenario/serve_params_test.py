@@ -80,6 +80,8 @@ class Parameters(unittest.TestCase):
                              ("thinking_token_budget", 3),
                              ("response_format", {"type": "yaml"}), ("priority", 1),
                              ("allowed_token_ids", []), ("allowed_token_ids", [1 << 30]),
+                             ("stop_token_ids", list(range(121))),
+                             ("logit_bias", {str(i): 1 for i in range(301)}),
                              ("use_beam_search", True)):
             status, _, text = self.server.ask("POST", COMPLETIONS, {"prompt": "a", field: value})
             self.assertEqual((status, json.loads(text)["error"]["param"]), (400, field))
