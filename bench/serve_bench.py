@@ -21,6 +21,7 @@ import json
 import os
 import pathlib
 import random
+import selectors
 import signal
 import socket
 import statistics
@@ -87,15 +88,29 @@ def ask(port, tokens, n_out, **more):
 
 
 def clients(port, prompts, n_out, *each):
-    """All at once; seconds until the last has its answer.  each: more fields, one's each."""
+    """All at once; seconds until the last has its answer.  each: more fields, one's each.
+
+    One thread reads them all, as `vllm bench serve` and other clients with a loop do.
+    """
     began = time.monotonic()
-    each = each or ({},) * len(prompts)
-    threads = [threading.Thread(target=ask, args=(port, p, n_out), kwargs=more)
-               for p, more in zip(prompts, each)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    reader = selectors.DefaultSelector()
+    for tokens, more in zip(prompts, each or ({},) * len(prompts)):
+        body = json.dumps({"model": "m", "prompt": tokens, "max_tokens": n_out, "stream": True,
+                           "temperature": 0, "ignore_eos": True, **more})
+        one = socket.create_connection(("127.0.0.1", port))
+        one.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: m\r\nConnection: close\r\n"
+                    f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                    f"{body}".encode())
+        reader.register(one, selectors.EVENT_READ, bytearray())
+    while reader.get_map():
+        for key, _ in reader.select():
+            part = key.fileobj.recv(65536)
+            key.data.extend(part)
+            if part:
+                continue
+            if not key.data.startswith(b"HTTP/1.1 200") or b"data: [DONE]" not in key.data:
+                raise SystemExit(key.data.decode())
+            reader.unregister(key.fileobj).fileobj.close()
     return time.monotonic() - began
 
 
@@ -179,12 +194,7 @@ def cost_of_bare_sends():
     busy = [subprocess.Popen([sys.executable, "-c", walk]) for _ in range(2)]
     reader = os.fork()
     if not reader:
-        sockets = [socket.create_connection(listener.getsockname()) for _ in range(8)]
-        threads = [threading.Thread(target=drain, args=(s,)) for s in sockets]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        drain([socket.create_connection(listener.getsockname()) for _ in range(8)])
         os._exit(0)
     sockets = [listener.accept()[0] for _ in range(8)]
     spent = []
@@ -204,9 +214,14 @@ def cost_of_bare_sends():
     return spent[1] - spent[0]
 
 
-def drain(one):
-    while one.recv(4096):
-        pass
+def drain(sockets):
+    reader = selectors.DefaultSelector()
+    for one in sockets:
+        reader.register(one, selectors.EVENT_READ)
+    while reader.get_map():
+        for key, _ in reader.select():
+            if not key.fileobj.recv(65536):
+                reader.unregister(key.fileobj)
 
 
 def middle(values):
