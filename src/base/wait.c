@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/wait.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -52,12 +53,14 @@ void cohort_event_leave(cohort_event *event) {
     atomic_fetch_sub_explicit(&event->sleepers, 1, memory_order_relaxed);
 }
 
-void cohort_event_sleep(cohort_event *event, uint32_t ticket, int64_t timeout_ns) {
+bool cohort_event_sleep(cohort_event *event, uint32_t ticket, int64_t timeout_ns) {
     struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
                                .tv_nsec = timeout_ns % 1000000000};
-    if (timeout_ns > 0)
-        syscall(SYS_futex, &event->word, FUTEX_WAIT, ticket, &timeout, NULL, 0);
+    bool is_late = timeout_ns <= 0 || (syscall(SYS_futex, &event->word, FUTEX_WAIT,
+                                               ticket, &timeout, NULL, 0) < 0 &&
+                                       errno == ETIMEDOUT);
     cohort_event_leave(event);
+    return !is_late;
 }
 
 void cohort_event_signal(cohort_event *event) {

@@ -52,8 +52,8 @@ bool cohort_wait_spin(cohort_wait *wait);
 
 uint32_t cohort_event_prepare(cohort_event *event);
 void cohort_event_leave(cohort_event *event);
-/* Sleeps until a signal later than prepare, or timeout_ns; returns either way. */
-void cohort_event_sleep(cohort_event *event, uint32_t ticket, int64_t timeout_ns);
+/* Sleeps until a signal later than prepare, or for timeout_ns: then it returns false. */
+bool cohort_event_sleep(cohort_event *event, uint32_t ticket, int64_t timeout_ns);
 /* Wakes all sleepers; without sleepers a fence and a load. */
 void cohort_event_signal(cohort_event *event);
 

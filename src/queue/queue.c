@@ -214,14 +214,11 @@ void cohort_peer_describe(cohort_link *link, bool remote, char *out_text, size_t
     }
 }
 
-/* One sleep on the ring's event.  PENDING: look again. */
+/* One sleep on the ring's event.  PENDING: look again.  The peer's pulse is felt only
+ * when a sleep lasted its time: a system call more for every wait is what steps would
+ * pay. */
 static cohort_status doze_on_event(cohort_queue *queue, const cohort_awaited *awaited,
                                    int64_t sleep_ns) {
-    if (cohort_link_peer_gone(awaited->link)) {
-        /* Its last word may have come just before. */
-        cohort_status status = awaited->look(queue, awaited->peer);
-        return status != COHORT_PENDING ? status : COHORT_E_PEER_DIED;
-    }
     uint32_t ticket = cohort_event_prepare(awaited->event); /* F */
     cohort_status status = awaited->look(queue, awaited->peer);
     if (status != COHORT_PENDING ||
@@ -229,8 +226,12 @@ static cohort_status doze_on_event(cohort_queue *queue, const cohort_awaited *aw
         cohort_event_leave(awaited->event);
         return status;
     }
-    cohort_event_sleep(awaited->event, ticket, sleep_ns);
-    return COHORT_PENDING;
+    if (cohort_event_sleep(awaited->event, ticket, sleep_ns) ||
+        !cohort_link_peer_gone(awaited->link))
+        return COHORT_PENDING;
+    /* Its last word may have come just before. */
+    status = awaited->look(queue, awaited->peer);
+    return status != COHORT_PENDING ? status : COHORT_E_PEER_DIED;
 }
 
 static cohort_status doze_on_link(cohort_queue *queue, const cohort_awaited *awaited,

@@ -312,8 +312,9 @@ static int64_t idle_cpu_ns(cohort_executor *executor) {
     return cpu_ns(pid_of(executor, 0)) + cpu_ns(pid_of(executor, 1)) - before_ns;
 }
 
-/* The goal is 0.1 %; a test among others on a busy machine asks for 2 % in the best of some
- * seconds, which a spinning reader misses by a factor of 50 (vLLM's readers take 100 %). */
+/* The goal is 0.1 %; a test among others on a busy machine asks for 2 % in the best of
+ * some seconds, which a reader that spins misses by a factor of 50 (vLLM's take 100 %).
+ */
 static void r28_idle_workers_use_no_cpu(void **state) {
     (void)state;
     enum { ALLOWED_NS = 20000000, TRIES = 4 };
