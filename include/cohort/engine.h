@@ -198,6 +198,7 @@ typedef struct cohort_completion {
     int32_t n_generated;  /* tokens of this completion so far */
     int64_t submitted_ns; /* on cohort_clock_ns() */
     int64_t scheduled_ns; /* first time in a step; 0: never */
+    int64_t reported_ns;  /* when the ranks' answer came; of a cancelled one, its end */
     int32_t n_preemptions;
     int32_t n_cached_tokens; /* of the prompt, found in the KV cache */
 } cohort_completion;

@@ -118,6 +118,7 @@ static cohort_completion *add_completion(cohort_engine *engine,
         .n_generated = sequence->n_tokens - sequence->request->n_prompt_tokens,
         .submitted_ns = sequence->submitted_ns,
         .scheduled_ns = sequence->scheduled_ns,
+        .reported_ns = engine->reported_ns,
         .n_preemptions = sequence->scheduled.n_preemptions,
         .n_cached_tokens = sequence->scheduled.n_cached_tokens,
     };
@@ -355,6 +356,7 @@ static void charge(int64_t *sum_ns, int64_t *from_ns) {
 
 static cohort_status turn(cohort_engine *engine, int64_t *now_ns, int64_t deadline_ns,
                           bool *out_is_late) {
+    engine->reported_ns = *now_ns;
     if (engine->has_cancelled) {
         COHORT_TRY(report_cancelled(engine));
         return send_steps(engine);
@@ -366,6 +368,7 @@ static cohort_status turn(cohort_engine *engine, int64_t *now_ns, int64_t deadli
     cohort_status status = cohort_future_wait(future, deadline_ns);
     *out_is_late = is_late(engine, status);
     charge(&engine->wait_ns, now_ns);
+    engine->reported_ns = *now_ns;
     COHORT_TRY(status);
     engine->first_future = (engine->first_future + 1) % COHORT_MAX_IN_FLIGHT;
     engine->n_futures--;

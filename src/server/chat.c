@@ -118,11 +118,11 @@ static void begin_stream(cohort_generation *generation) {
     const char *role = role_of(generation);
     for (int32_t i = 0; i < generation->n_choices; i++) {
         cohort_body more = {0};
-        cohort_generation_open_chunk(generation);
-        cohort_body_printf(&generation->chunk, "{\"index\":%d,\"delta\":{\"role\":", i);
-        cohort_body_json(&generation->chunk, role, strlen(role));
-        cohort_body_puts(&generation->chunk, ",\"content\":\"\"},\"logprobs\":null,"
-                                             "\"finish_reason\":null}");
+        cohort_body *out = cohort_generation_open_chunk(generation);
+        cohort_body_printf(out, "{\"index\":%d,\"delta\":{\"role\":", i);
+        cohort_body_json(out, role, strlen(role));
+        cohort_body_puts(out, ",\"content\":\"\"},\"logprobs\":null,"
+                              "\"finish_reason\":null}");
         write_prompt(generation, &more);
         cohort_generation_close_chunk(generation, &generation->choices[i], false,
                                       more.bytes);
@@ -131,12 +131,10 @@ static void begin_stream(cohort_generation *generation) {
     cohort_body echo = {0};
     add_echo(generation, &echo);
     for (int32_t i = 0; echo.size && i < generation->n_choices; i++) {
-        cohort_generation_open_chunk(generation);
-        cohort_body_printf(&generation->chunk,
-                           "{\"index\":%d,\"delta\":{\"content\":", i);
-        cohort_body_json(&generation->chunk, echo.bytes, echo.size);
-        cohort_body_puts(&generation->chunk,
-                         "},\"logprobs\":null,\"finish_reason\":null}");
+        cohort_body *out = cohort_generation_open_chunk(generation);
+        cohort_body_printf(out, "{\"index\":%d,\"delta\":{\"content\":", i);
+        cohort_body_json(out, echo.bytes, echo.size);
+        cohort_body_puts(out, "},\"logprobs\":null,\"finish_reason\":null}");
         cohort_generation_close_chunk(generation, &generation->choices[i], false, NULL);
     }
     cohort_body_deinit(&echo);
@@ -185,8 +183,7 @@ static void write_delta(const cohort_generation *generation,
 }
 
 static void push_chunk(cohort_generation *generation, cohort_choice *choice) {
-    cohort_body *out = &generation->chunk;
-    cohort_generation_open_chunk(generation);
+    cohort_body *out = cohort_generation_open_chunk(generation);
     cohort_body_puts(out, "{\"index\":");
     cohort_body_whole(out, choice->index);
     cohort_body_puts(out, ",\"delta\":");

@@ -121,8 +121,7 @@ static void write_logprobs(const cohort_generation *generation, cohort_choice *c
 
 static void push_chunk(cohort_generation *generation, cohort_choice *choice,
                        bool is_first) {
-    cohort_body *out = &generation->chunk;
-    cohort_generation_open_chunk(generation);
+    cohort_body *out = cohort_generation_open_chunk(generation);
     write_text(choice, out);
     write_logprobs(generation, choice, out);
     cohort_generation_write_reason(choice, false, false, out);

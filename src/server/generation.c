@@ -66,7 +66,6 @@ static void destroy(cohort_generation *generation) {
     if (generation->held_bytes)
         cohort_http_hold(generation->server->http, -(int64_t)generation->held_bytes);
     cohort_body_deinit(&generation->head);
-    cohort_body_deinit(&generation->chunk);
     cohort_params_deinit(&generation->params);
     cohort_api_request_deinit(&generation->api);
     free(generation->prompts);
@@ -318,6 +317,14 @@ static int status_of(const cohort_error *error) {
     return error->code == COHORT_E_CLOSED || error->code == COHORT_E_NOMEM ? 503 : 500;
 }
 
+/* All streams share one: its lines are in the cache when the second comes. */
+static cohort_body *empty_chunk(const cohort_generation *generation) {
+    cohort_body *chunk = &generation->server->chunk;
+    chunk->size = 0;
+    chunk->is_short = false;
+    return chunk;
+}
+
 static void answer_error(cohort_generation *generation, const cohort_error *error) {
     cohort_api_error refused = {0};
     cohort_body body = {0};
@@ -326,11 +333,11 @@ static void answer_error(cohort_generation *generation, const cohort_error *erro
     cohort_api_refuse(&refused, status_of(error), NULL, "%s", error->message);
     cohort_api_error_write(&refused, &body);
     if (generation->has_begun) {
-        generation->chunk.size = 0;
-        cohort_body_puts(&generation->chunk, "data: ");
-        cohort_body_add(&generation->chunk, body.bytes, body.size);
-        cohort_body_puts(&generation->chunk, "\n\ndata: [DONE]\n\n");
-        cohort_exchange_push(exchange, &generation->chunk);
+        cohort_body *chunk = empty_chunk(generation);
+        cohort_body_puts(chunk, "data: ");
+        cohort_body_add(chunk, body.bytes, body.size);
+        cohort_body_puts(chunk, "\n\ndata: [DONE]\n\n");
+        cohort_exchange_push(exchange, chunk);
         cohort_exchange_end(exchange, true);
         cohort_body_deinit(&body);
     } else {
@@ -415,8 +422,7 @@ static void write_answer(cohort_generation *generation, cohort_body *out) {
 }
 
 static void write_usage_chunk(cohort_generation *generation) {
-    cohort_body *out = &generation->chunk;
-    cohort_generation_open_chunk(generation);
+    cohort_body *out = cohort_generation_open_chunk(generation);
     cohort_body_puts(out, "],");
     const usage sum = measure_usage(generation, NULL);
     write_usage(&sum, false, out);
@@ -428,10 +434,10 @@ static void answer(cohort_generation *generation) {
     cohort_exchange *exchange = generation->exchange;
     cohort_body body = {0};
     if (generation->params.is_stream) {
-        generation->chunk.size = 0;
+        cohort_body *chunk = empty_chunk(generation);
         if (generation->params.include_usage) write_usage_chunk(generation);
-        cohort_body_puts(&generation->chunk, "data: [DONE]\n\n");
-        cohort_exchange_push(exchange, &generation->chunk);
+        cohort_body_puts(chunk, "data: [DONE]\n\n");
+        cohort_exchange_push(exchange, chunk);
         cohort_exchange_end(exchange, true);
         return;
     }
@@ -535,21 +541,21 @@ void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
 
 /* ---- writing ----------------------------------------------------------------------- */
 
-void cohort_generation_open_chunk(cohort_generation *generation) {
-    cohort_body *head = &generation->head, *chunk = &generation->chunk;
+cohort_body *cohort_generation_open_chunk(cohort_generation *generation) {
+    cohort_body *head = &generation->head, *chunk = empty_chunk(generation);
     if (!head->size) {
         cohort_body_puts(head, "data: ");
         write_head(generation, head);
     }
-    chunk->size = 0;
-    chunk->is_short |= head->is_short;
+    chunk->is_short = head->is_short;
     cohort_body_add(chunk, head->bytes, head->size);
+    return chunk;
 }
 
 void cohort_generation_close_chunk(cohort_generation *generation,
                                    const cohort_choice *choice, bool is_last,
                                    const char *more) {
-    cohort_body *out = &generation->chunk;
+    cohort_body *out = &generation->server->chunk;
     cohort_body_puts(out, "]");
     if (more) cohort_body_puts(out, more);
     if (generation->params.continuous_usage) {

@@ -93,7 +93,6 @@ struct cohort_generation {
     int64_t n_prompt_tokens, n_completion_tokens;
     size_t held_bytes; /* of all choices */
     cohort_body head;  /* of every chunk of a stream */
-    cohort_body chunk; /* scratch */
 };
 
 /* Answers a request: at once where it is refused, else when the engine has. */
@@ -120,8 +119,9 @@ void cohort_generation_measure_error(const cohort_generation *generation);
 
 /* ---- for those who write ----------------------------------------------------------- */
 
-/* "data: {"id":...,"object":...,"created":...,"model":...,"choices":[" */
-void cohort_generation_open_chunk(cohort_generation *generation);
+/* "data: {"id":...,"object":...,"created":...,"model":...,"choices":[", to be gone on
+ * with */
+cohort_body *cohort_generation_open_chunk(cohort_generation *generation);
 /* After the choices' "]": what usage and fingerprint this chunk has; pushes it.  With
  * continuous usage, that of the chunk's choice so far. */
 void cohort_generation_close_chunk(cohort_generation *generation,

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cohort/clock.h"
 #include "server/generation.h"
 
 /* What a request's life tells the metrics.  As in vLLM: from its arrival to the first
@@ -11,26 +10,27 @@ static double seconds(int64_t from_ns, int64_t to_ns) {
 }
 
 static void measure_token(cohort_generation *generation, cohort_choice *choice,
-                          const cohort_completion *completion, int64_t now_ns) {
+                          const cohort_completion *completion) {
     cohort_metrics *metrics = generation->server->metrics;
-    bool is_first = choice->first_ns == 0;
-    cohort_metrics_add_tokens(metrics, is_first ? completion->n_prompt_token_ids : 0,
-                              is_first ? completion->n_cached_tokens : 0,
-                              completion->n_token_ids);
-    if (is_first) {
-        choice->first_ns = now_ns;
-        cohort_metrics_observe(metrics, COHORT_TIME_TO_FIRST_TOKEN,
-                               seconds(generation->begin_ns, now_ns));
+    int64_t now_ns = completion->reported_ns;
+    if (choice->first_ns) {
+        cohort_metrics_add_tokens(metrics, 0, 0, completion->n_token_ids,
+                                  COHORT_INTER_TOKEN_LATENCY,
+                                  seconds(choice->last_ns, now_ns));
     } else {
-        cohort_metrics_observe(metrics, COHORT_INTER_TOKEN_LATENCY,
-                               seconds(choice->last_ns, now_ns));
+        choice->first_ns = now_ns;
+        cohort_metrics_add_tokens(metrics, completion->n_prompt_token_ids,
+                                  completion->n_cached_tokens, completion->n_token_ids,
+                                  COHORT_TIME_TO_FIRST_TOKEN,
+                                  seconds(generation->begin_ns, now_ns));
     }
     choice->last_ns = now_ns;
 }
 
 static void measure_end(const cohort_generation *generation, const cohort_choice *choice,
-                        const cohort_completion *completion, int64_t now_ns) {
+                        const cohort_completion *completion) {
     cohort_metrics *metrics = generation->server->metrics;
+    int64_t now_ns = completion->reported_ns;
     int32_t most = generation->requests[choice->prompt - generation->prompts].max_tokens;
     if (!most)
         most = generation->server->info.max_model_len - (int32_t)choice->prompt->n_ids;
@@ -86,13 +86,12 @@ static void measure_prompt(const cohort_generation *generation,
 
 void cohort_generation_measure(cohort_generation *generation, cohort_choice *choice,
                                const cohort_completion *completion) {
-    int64_t now_ns = cohort_clock_ns();
-    if (completion->n_token_ids) measure_token(generation, choice, completion, now_ns);
+    if (completion->n_token_ids) measure_token(generation, choice, completion);
     if (completion->finish_reason == COHORT_FINISH_NONE) return;
     cohort_metrics_count_ending(generation->server->metrics,
                                 ending_of(completion->finish_reason));
     if (completion->finish_reason == COHORT_FINISH_ABORT) return;
-    measure_end(generation, choice, completion, now_ns);
+    measure_end(generation, choice, completion);
     measure_prompt(generation, choice);
 }
 

@@ -190,8 +190,10 @@ void cohort_metrics_observe(cohort_metrics *metrics, cohort_histogram at, double
 }
 
 void cohort_metrics_add_tokens(cohort_metrics *metrics, int32_t n_prompt,
-                               int32_t n_cached, int32_t n_generated) {
+                               int32_t n_cached, int32_t n_generated, cohort_histogram at,
+                               double value) {
     pthread_mutex_lock(&metrics->lock);
+    observe(&metrics->histograms[at], value);
     metrics->n_prompt_tokens += (uint64_t)n_prompt;
     metrics->n_cached_tokens += (uint64_t)n_cached;
     metrics->n_generated_tokens += (uint64_t)n_generated;

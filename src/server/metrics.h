@@ -53,9 +53,10 @@ void cohort_metrics_destroy(cohort_metrics *metrics);
 void cohort_metrics_observe(cohort_metrics *metrics, cohort_histogram histogram,
                             double value);
 /* Prompt tokens whose computation ended, those of them that were cached, and tokens
- * generated. */
+ * generated; and how long the last took, into a histogram. */
 void cohort_metrics_add_tokens(cohort_metrics *metrics, int32_t n_prompt,
-                               int32_t n_cached, int32_t n_generated);
+                               int32_t n_cached, int32_t n_generated,
+                               cohort_histogram histogram, double value);
 void cohort_metrics_count_ending(cohort_metrics *metrics, cohort_ending ending);
 void cohort_metrics_count_rejection(cohort_metrics *metrics);
 void cohort_metrics_set_stats(cohort_metrics *metrics, const cohort_engine_stats *stats);

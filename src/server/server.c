@@ -247,5 +247,6 @@ void cohort_server_destroy(cohort_server *server) {
     cohort_metrics_destroy(server->metrics);
     cohort_chat_close(server->chat);
     cJSON_Delete(server->template_defaults);
+    cohort_body_deinit(&server->chunk);
     free(server);
 }

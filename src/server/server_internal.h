@@ -28,6 +28,7 @@ struct cohort_server {
     cohort_clerk *clerk, *compiler; /* for long bodies, and for what is compiled */
     cohort_engine_info info;
     cohort_request defaults; /* of a request, from the model */
+    cohort_body chunk;       /* of a stream, while the engine's thread writes it */
     char fingerprint[48];
     int64_t started_s;
 };
