@@ -139,7 +139,8 @@ static uint64_t idle_cpu_ns(table *at, int32_t idle_ms) {
     return agent_do(&at->readers[0], &ask).value - before_ns;
 }
 
-/* The least of some seconds: a busy machine adds to any one of them, a reader that spins to all. */
+/* The least of some seconds: a busy machine adds to any one of them, a reader that spins
+ * to all. */
 static void r28_idle_reader_leaves_the_processor_alone(void **state) {
     table at;
     enum { IDLE_MS = 1000, TRIES = 4 };
