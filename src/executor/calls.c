@@ -21,7 +21,8 @@
  *
  * A failure does not touch futures: it sets a flag and interrupts.  Each future takes the
  * failure on at its next wait or poll, so nothing is shared with the monitor but the
- * flag.  The interrupt may hit between look and read; reads are sliced for that. */
+ * flag.  The interrupt may hit between look and read; reads are sliced for that.  And
+ * another waiter may end all calls under the one that reads for the oldest. */
 
 enum { READ_SLICE_MS = 1000, VERDICT_WAIT_MS = 2000 };
 
@@ -217,6 +218,9 @@ static void pump(cohort_executor *executor, cohort_future *future, int64_t deadl
         int64_t slice_ns = sooner(deadline_ns, cohort_deadline_ms(READ_SLICE_MS));
         cohort_status status = read_reply(executor, oldest, slice_ns);
         pthread_mutex_lock(&executor->lock);
+        /* Whoever else waits has ended all calls meanwhile.  Its address tells: a failed
+         * executor takes no future from the pool. */
+        if (executor->head != oldest) continue;
         if (status == COHORT_OK && ++oldest->next_rank == oldest->end_rank) {
             bool is_mine = oldest == future;
             finish_head(executor);

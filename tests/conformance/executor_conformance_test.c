@@ -378,6 +378,41 @@ static void r20_shutdown_ends_those_who_wait(void **state) {
     cohort_executor_destroy(executor);
 }
 
+static void *wait_main(void *future) {
+    return (void *)(intptr_t)cohort_future_wait(future, patience());
+}
+
+/* A long reply takes a while to be read: the end comes before, amid and after that, seen
+ * first by who waits for another call. */
+static void r20_shutdown_may_meet_the_last_reply(void **state) {
+    enum { ROUNDS = 16 };
+    int32_t n = 60000000;
+    int64_t whole_ns = 0;
+    for (int i = ROUNDS; i > 0; i--) { /* the first is not disturbed, but measured */
+        pthread_t reader, ender;
+        void *result = NULL;
+        cohort_executor *executor = start_world(state, 1, 1);
+        int64_t before_ns = cohort_clock_ns();
+        cohort_future *read = begin(executor, rpc_of("fill", &n, sizeof n));
+        cohort_future *behind = begin(executor, rpc_of("noop", NULL, 0));
+        assert_int_equal(pthread_create(&reader, NULL, wait_main, read), 0);
+        if (whole_ns)
+            usleep((useconds_t)(whole_ns / 1000 * i / ROUNDS));
+        else
+            assert_int_equal(cohort_future_wait(behind, patience()), COHORT_OK);
+        if (!whole_ns) whole_ns = cohort_clock_ns() - before_ns;
+        assert_int_equal(pthread_create(&ender, NULL, shutdown_main, executor), 0);
+        cohort_status status = cohort_future_wait(behind, patience());
+        assert_true(status == COHORT_OK || status == COHORT_E_CLOSED);
+        pthread_join(reader, &result);
+        assert_true((intptr_t)result == COHORT_OK || (intptr_t)result == COHORT_E_CLOSED);
+        pthread_join(ender, NULL);
+        cohort_future_destroy(read);
+        cohort_future_destroy(behind);
+        cohort_executor_destroy(executor);
+    }
+}
+
 /* Both directions take what they promise, and refuse one byte more. */
 static void r22_one_rule_sizes_every_queue(void **state) {
     enum { LONGEST = 100000 };
@@ -902,6 +937,7 @@ int main(int argc, char **argv) {
         ON_BOTH(r19_callback_may_shut_down),
         ON_BOTH(r20_shutdown_is_done_once_by_many),
         ON_BOTH(r20_shutdown_ends_those_who_wait),
+        ON_BOTH(r20_shutdown_may_meet_the_last_reply),
         ON_BOTH(r21_half_made_world_is_unwound),
         ON_BOTH(r22_one_rule_sizes_every_queue),
         ON_BOTH(r23_steps_in_flight_are_limited),
