@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -376,6 +377,43 @@ static void listeners_of_one_host_hold_distinct_ports(void **state) {
         cohort_listener_close(listeners[i]);
 }
 
+/* Who cannot accept would else find the same connection waiting, for ever. */
+static void listener_without_descriptors_says_so(void **state) {
+    (void)state;
+    enum { LIMIT = 100 }; /* poll() takes no fewer than it is asked about */
+    struct rlimit before, low;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = (struct rlimit){.rlim_cur = LIMIT, .rlim_max = before.rlim_max};
+    for (int tcp_only = 0; tcp_only < 2; tcp_only++) {
+        dialer self = {.tcp_only = tcp_only};
+        cohort_listener *listener = open_listener("127.0.0.1", &self.address);
+        cohort_link *link = NULL;
+        cohort_link_hello hello = {0};
+        struct sockaddr_storage to;
+        cohort_address address;
+        assert_int_equal(cohort_address_read(&self.address, &address), COHORT_OK);
+        socklen_t length = tcp_only ? cohort_address_tcp(&address, &to)
+                                    : cohort_address_unix(&address, &to);
+        int fd = socket(to.ss_family, SOCK_STREAM, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&to, length), 0);
+        int last = fd;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+        for (int next = fd; next >= 0; next = dup(fd))
+            last = next;
+        cohort_status status = cohort_listener_accept(
+            listener, cohort_deadline_ms(PATIENCE_MS), &hello, &link);
+        for (; last > fd; last--)
+            close(last);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_int_equal(status, COHORT_E_IO);
+        assert_int_equal(cohort_last_error()->sys_errno, EMFILE);
+        close(fd);
+        cohort_link_close(accept_dialer(listener, &self)); /* and is none the worse */
+        cohort_link_close(self.link);
+        cohort_listener_close(listener);
+    }
+}
+
 static void unknown_listen_host_is_named(void **state) {
     (void)state;
     cohort_listener *listener = NULL;
@@ -399,6 +437,7 @@ int main(void) {
         cmocka_unit_test(foreign_address_bytes_are_refused),
         cmocka_unit_test(contender_cannot_bind_a_published_port),
         cmocka_unit_test(listeners_of_one_host_hold_distinct_ports),
+        cmocka_unit_test(listener_without_descriptors_says_so),
         cmocka_unit_test(unknown_listen_host_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

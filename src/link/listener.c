@@ -141,10 +141,24 @@ static guest *find_seat(cohort_listener *listener) {
     return oldest;
 }
 
-/* Seats one connection and sends it its challenge. */
-static void seat_guest(cohort_listener *listener, int listen_fd, cohort_link_kind kind) {
+/* Of a connection that is gone already, as accept(2) lists them; the next may be well. */
+static bool is_the_guests(int err) {
+    static const int errors[] = {EAGAIN,   EWOULDBLOCK,  EINTR,       ECONNABORTED,
+                                 ENETDOWN, EPROTO,       ENOPROTOOPT, EHOSTDOWN,
+                                 ENONET,   EHOSTUNREACH, EOPNOTSUPP,  ENETUNREACH,
+                                 EPERM};
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        if (errors[i] == err) return true;
+    return false;
+}
+
+/* Seats one connection and sends it its challenge.  An error is ours, of descriptors or
+ * memory: the connection stays in the backlog, and poll would never wait again. */
+static cohort_status seat_guest(cohort_listener *listener, int listen_fd,
+                                cohort_link_kind kind) {
     int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) return;
+    if (fd < 0 && is_the_guests(errno)) return COHORT_OK;
+    if (fd < 0) return COHORT_FAIL_SYS(errno, "accepting a connection");
     guest *seat = find_seat(listener);
     *seat = (guest){.fd = fd, .kind = kind, .deadline_ns = cohort_deadline_ms(GUEST_MS)};
     bool trusted = kind == COHORT_LINK_TCP || cohort_peer_check(fd) == COHORT_OK;
@@ -153,6 +167,7 @@ static void seat_guest(cohort_listener *listener, int listen_fd, cohort_link_kin
         send(fd, &seat->challenge, sizeof seat->challenge, MSG_NOSIGNAL) !=
             (ssize_t)sizeof seat->challenge)
         dismiss(seat);
+    return COHORT_OK;
 }
 
 /* True where the guest has become a link; false: not yet, or dismissed. */
@@ -220,9 +235,9 @@ cohort_status cohort_listener_accept(cohort_listener *listener, int64_t deadline
                 hear_guest(listener, &listener->guests[i], out_hello, out_link))
                 return COHORT_OK;
         if (ready > 0 && fds[0].revents)
-            seat_guest(listener, listener->unix_fd, COHORT_LINK_UNIX);
+            COHORT_TRY(seat_guest(listener, listener->unix_fd, COHORT_LINK_UNIX));
         if (ready > 0 && fds[1].revents)
-            seat_guest(listener, listener->tcp_fd, COHORT_LINK_TCP);
+            COHORT_TRY(seat_guest(listener, listener->tcp_fd, COHORT_LINK_TCP));
         if (ready <= 0 && cohort_clock_ns() >= deadline_ns)
             return COHORT_FAIL(COHORT_E_TIMEOUT, "nobody connected");
     }
