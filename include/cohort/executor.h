@@ -115,7 +115,9 @@ typedef struct cohort_rpc {
 
 /* Calls the method on every rank and waits for the replies.  out_future: the completed
  * future, for its replies; NULL if nobody looks at them.  A rank that refuses the call
- * (COHORT_E_INVALID) fails the call, any other error of a rank fails the executor. */
+ * (COHORT_E_INVALID) fails the call, any other error of a rank fails the executor.  With
+ * a reply_rank, what another rank refuses may come after that rank's reply: then it is
+ * only logged. */
 COHORT_API cohort_status cohort_collective_rpc(cohort_executor *executor,
                                                const cohort_rpc *rpc, int64_t deadline_ns,
                                                cohort_future **out_future);

@@ -132,12 +132,17 @@ void executor_free_futures(cohort_executor *executor) {
     }
 }
 
-void executor_refuse(cohort_executor *executor, uint64_t call,
+bool executor_refuse(cohort_executor *executor, uint64_t call,
                      const cohort_error *error) {
+    bool is_found = false;
     pthread_mutex_lock(&executor->lock);
     for (cohort_future *future = executor->head; future; future = future->next)
-        if (future->call == call) set_error(future, error);
+        if (future->call == call) {
+            set_error(future, error);
+            is_found = true;
+        }
     pthread_mutex_unlock(&executor->lock);
+    return is_found;
 }
 
 /* ---- replies ------------------------------------------------------------------ */

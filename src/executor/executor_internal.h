@@ -138,7 +138,8 @@ void executor_fill_views(cohort_executor *executor, cohort_rank_view *views);
 void executor_set_state(cohort_executor *executor, executor_state state);
 
 /* calls.c */
-void executor_refuse(cohort_executor *executor, uint64_t call, const cohort_error *error);
+/* By a rank that does not reply.  False where the call is not pending, or not yet. */
+bool executor_refuse(cohort_executor *executor, uint64_t call, const cohort_error *error);
 void executor_free_futures(cohort_executor *executor);
 
 #endif /* COHORT_EXECUTOR_INTERNAL_H */

@@ -292,7 +292,10 @@ static cohort_status on_frame(cohort_executor *executor, int32_t rank,
         return COHORT_OK;
     case COHORT_FRAME_REFUSED:
         COHORT_TRY(cohort_frame_read_error(frame, &error));
-        executor_refuse(executor, frame->call, &error);
+        if (!executor_refuse(executor, frame->call, &error))
+            cohort_log(COHORT_LOG_WARNING, "executor", rank,
+                       "event=refused_unheard method=%s call=%llu text=\"%s\"",
+                       frame->method, (unsigned long long)frame->call, error.message);
         return COHORT_OK;
     default:
         return COHORT_FAIL(COHORT_E_PROTOCOL, "rank %d sent a %s frame", rank,

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/counters.h"
+#include "base/log.h"
 #include "cohort/clock.h"
 #include "cohort/executor.h"
 #include "leftovers.h"
@@ -624,6 +625,34 @@ static void r30_refused_call_fails_alone(void **state) {
     end(executor);
 }
 
+static void count_unheard(void *user_data, cohort_log_level level, const char *line) {
+    (void)level;
+    if (strstr(line, "event=refused_unheard method=refuse") && strstr(line, "will not"))
+        atomic_fetch_add((atomic_int *)user_data, 1);
+}
+
+/* It races with the reply: either the call fails, or the log says it. */
+static void r30_refusal_of_a_silent_rank_is_not_lost(void **state) {
+    enum { CALLS = 200 };
+    static atomic_int n_unheard; /* outlives the sink's last call */
+    int n_refused = 0;
+    int32_t refuser = 1;
+    cohort_executor *executor = start_world(state, 2, 1);
+    atomic_store(&n_unheard, 0);
+    cohort_log_set_sink(count_unheard, COHORT_LOG_WARNING, &n_unheard);
+    cohort_rpc rpc = rpc_of("refuse", &refuser, sizeof refuser);
+    rpc.reply_rank = 0;
+    for (int i = 0; i < CALLS; i++)
+        n_refused +=
+            cohort_collective_rpc(executor, &rpc, patience(), NULL) == COHORT_E_INVALID;
+    int64_t until_ns = patience();
+    while (n_refused + atomic_load(&n_unheard) < CALLS && cohort_clock_ns() < until_ns)
+        usleep(1000);
+    assert_int_equal(n_refused + atomic_load(&n_unheard), CALLS);
+    end(executor);
+    cohort_log_set_sink(NULL, COHORT_LOG_ERROR, NULL);
+}
+
 static void r31_stuck_step_is_a_hang_that_names_the_rank(void **state) {
     const char *const config[] = {"fault=execute:1:spin", "spin_ms=1500", "barrier=1",
                                   NULL};
@@ -948,6 +977,7 @@ int main(int argc, char **argv) {
         ON_BOTH(r30_every_call_ends_with_the_failed_ranks_own_words),
         ON_BOTH(r30_error_of_a_silent_rank_ends_the_step_at_once),
         ON_BOTH(r30_refused_call_fails_alone),
+        ON_BOTH(r30_refusal_of_a_silent_rank_is_not_lost),
         ON_BOTH(r31_stuck_step_is_a_hang_that_names_the_rank),
         ON_BOTH(r31_idle_executor_is_not_hung),
         ON_BOTH(r33_slow_worker_is_given_its_time),
