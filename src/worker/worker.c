@@ -403,7 +403,8 @@ cohort_queue_options cohort_worker_queue_options(const char *name,
                                   .local_reader_count = reader_count,
                                   .chunk_bytes = chunk_bytes,
                                   .chunk_count = COHORT_MAX_PENDING_CALLS,
-                                  .max_message_bytes = longest,
+                                  .max_message_bytes =
+                                      longest < chunk_bytes ? chunk_bytes : longest,
                                   .spin_ns = -1,
                                   .name = name};
 }
@@ -442,7 +443,9 @@ static cohort_status configure(cohort_worker *worker) {
     fill_info(worker, &frame);
     COHORT_TRY(map_counters(worker));
     set_phase(worker, COHORT_RANK_CONFIGURE, 0);
-    size_t reply_bytes = COHORT_FRAME_HEADER_BYTES + worker->settings.max_reply_bytes;
+    size_t reply_bytes = worker->settings.max_reply_bytes;
+    if (reply_bytes < sizeof(cohort_error)) reply_bytes = sizeof(cohort_error);
+    reply_bytes += COHORT_FRAME_HEADER_BYTES;
     worker->reply = malloc(reply_bytes);
     if (!worker->reply)
         return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for replies",

@@ -439,6 +439,26 @@ static void r22_one_rule_sizes_every_queue(void **state) {
     end(executor);
 }
 
+/* An error needs room where a reply needs none. */
+static void r22_smallest_limits_suffice(void **state) {
+    cohort_executor_options options = options_of(state, 2, 1);
+    options.max_step_bytes = 1;
+    options.max_reply_bytes = 1;
+    cohort_executor *executor = start(&options);
+    cohort_future_destroy(call(executor, rpc_of("echo", "a", 1)));
+    cohort_future *future = NULL;
+    cohort_rpc rpc = rpc_of("echo", "ab", 2);
+    assert_int_equal(cohort_collective_rpc(executor, &rpc, patience(), &future),
+                     COHORT_E_INVALID);
+    assert_says("max_step_bytes");
+    rpc = rpc_of("no such method", NULL, 0);
+    assert_int_equal(cohort_collective_rpc(executor, &rpc, patience(), &future),
+                     COHORT_E_INVALID);
+    assert_says("no method 'no such method'");
+    assert_int_equal(cohort_executor_check_health(executor, patience()), COHORT_OK);
+    end(executor);
+}
+
 static void r23_steps_in_flight_are_limited(void **state) {
     static const struct {
         int32_t pp;
@@ -969,6 +989,7 @@ int main(int argc, char **argv) {
         ON_BOTH(r20_shutdown_may_meet_the_last_reply),
         ON_BOTH(r21_half_made_world_is_unwound),
         ON_BOTH(r22_one_rule_sizes_every_queue),
+        ON_BOTH(r22_smallest_limits_suffice),
         ON_BOTH(r23_steps_in_flight_are_limited),
         ON_BOTH(r27_timeout_says_who_is_awaited),
         ON_BOTH(r29_failure_callback_is_called_once),
