@@ -411,8 +411,10 @@ cohort_status cohort_executor_check_health(cohort_executor *executor,
 
 cohort_status cohort_executor_shutdown(cohort_executor *executor) {
     if (!executor->has_monitor) return COHORT_OK;
-    bool is_monitor = pthread_equal(pthread_self(), executor->monitor);
     pthread_mutex_lock(&executor->lock);
+    /* Of a joined thread the name may be another's by now, this one's for instance. */
+    bool is_monitor = executor->state < EXECUTOR_CLOSED &&
+                      pthread_equal(pthread_self(), executor->monitor);
     if (executor->state < EXECUTOR_STOPPING) {
         executor_set_state(executor, EXECUTOR_STOPPING);
         executor_wake_monitor(executor);

@@ -361,6 +361,14 @@ static void r20_shutdown_is_done_once_by_many(void **state) {
         assert_int_equal((intptr_t)result, COHORT_OK);
     }
     assert_int_equal(cohort_executor_shutdown(executor), COHORT_OK);
+    /* A new thread may have the name of one of the executor's that is gone. */
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, shutdown_main, executor), 0);
+    for (int i = 0; i < 4; i++) {
+        void *result = NULL;
+        pthread_join(threads[i], &result);
+        assert_int_equal((intptr_t)result, COHORT_OK);
+    }
     cohort_rpc rpc = rpc_of("noop", NULL, 0);
     assert_int_equal(cohort_collective_rpc(executor, &rpc, patience(), NULL),
                      COHORT_E_CLOSED);
