@@ -143,10 +143,6 @@ static cohort_status send_table(cohort_executor *executor, int32_t rank,
 
 /* ---- verdicts ----------------------------------------------------------------- */
 
-static void fail_rank(cohort_executor *executor, int32_t rank) {
-    executor_fail_last(executor, rank);
-}
-
 /* "during connect" while starting, "during execute (call 17)" later. */
 static void describe_moment(cohort_executor *executor, int32_t rank, char *out_text,
                             size_t size) {
@@ -317,7 +313,10 @@ static bool read_link(cohort_executor *executor, int32_t rank) {
         if (status >= 0) status = cohort_frame_decode(bytes, size_bytes, &frame);
         if (status >= 0) status = on_frame(executor, rank, &frame);
         if (status < 0) {
-            fail_rank(executor, rank);
+            char who[WHO_BYTES];
+            describe_rank(&self->launch, who, sizeof who);
+            cohort_fail_while(status, "hearing rank %d (%s)", rank, who);
+            executor_fail_last(executor, rank);
             return false;
         }
     }
@@ -355,7 +354,7 @@ static void on_link(cohort_executor *executor, int32_t rank) {
                 is_living ? "lives, but its control link broke"
                           : "vanished (its control link ended)",
                 moment);
-    if (is_living) fail_rank(executor, rank);
+    if (is_living) executor_fail_last(executor, rank);
     if (is_living || executor->has_suspect) return;
     executor->has_suspect = true;
     executor->suspect = *cohort_last_error();
@@ -423,14 +422,14 @@ static cohort_status open_world(cohort_executor *executor) {
 
 static void place_all(cohort_executor *executor) {
     if (open_world(executor) < 0) {
-        fail_rank(executor, COHORT_RANK_LOCAL);
+        executor_fail_last(executor, COHORT_RANK_LOCAL);
         return;
     }
     executor->opened_ns = cohort_clock_ns();
     for (int32_t rank = 0; rank < executor->world_size; rank++) {
         if (place_rank(executor, rank) >= 0) continue;
         cohort_fail_while(COHORT_E_IO, "placing rank %d", rank);
-        fail_rank(executor, rank);
+        executor_fail_last(executor, rank);
         return;
     }
 }
@@ -451,7 +450,7 @@ static cohort_status enter_phase(cohort_executor *executor, executor_state state
         if (status == COHORT_E_PEER_DIED) status = COHORT_OK;
         if (status < 0) {
             cohort_fail_while(status, "telling rank %d to %s", rank, state_name(state));
-            fail_rank(executor, rank);
+            executor_fail_last(executor, rank);
         }
     }
     free(buffer);
@@ -558,7 +557,7 @@ static void check_hang(cohort_executor *executor, int64_t now_ns) {
         COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) is hung: no %s for %.1f s; %.120s",
                     hang.rank, who, hang.is_silent ? "heartbeat" : "progress",
                     (double)(now_ns - hang.since_ns) * 1e-9, text);
-        fail_rank(executor, hang.rank);
+        executor_fail_last(executor, hang.rank);
     }
     free(views);
 }
@@ -576,7 +575,7 @@ static void check_phase(cohort_executor *executor, executor_state state, int64_t
     describe_rank(&executor->ranks[rank].launch, who, sizeof who);
     COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) has not finished %s after %.1f s", rank, who,
                 state_name(state), (double)(now_ns - since_ns) * 1e-9);
-    fail_rank(executor, rank);
+    executor_fail_last(executor, rank);
 }
 
 static void report_progress(cohort_executor *executor) {
@@ -729,7 +728,7 @@ static void on_cancel(cohort_executor *executor) {
     epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, executor->options.cancel_fd, NULL);
     if (state >= EXECUTOR_READY) return;
     COHORT_FAIL(COHORT_E_CANCELLED, "told to stop during %s", state_name(state));
-    fail_rank(executor, COHORT_RANK_LOCAL);
+    executor_fail_last(executor, COHORT_RANK_LOCAL);
 }
 
 static void on_event(cohort_executor *executor, uint64_t data) {

@@ -87,8 +87,14 @@ static cohort_status wait_for(const cohort_link *link, short events,
     }
 }
 
+/* Of a socket that was connected; the last four are what the kernel heard of a lost host
+ * before it gave up. */
 static bool means_death(int err) {
-    return err == ECONNRESET || err == EPIPE || err == ENOTCONN || err == ETIMEDOUT;
+    static const int errors[] = {ECONNRESET,   EPIPE,       ENOTCONN,  ETIMEDOUT,
+                                 EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN};
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        if (errors[i] == err) return true;
+    return false;
 }
 
 /* Of parts that are to go out: what is left when the first bytes have gone. */

@@ -386,6 +386,12 @@ static void error_that_comes_in_pieces_is_waited_for(void **state) {
     start_with_must_fail("TEST_WORKER_SLOW", COHORT_E_DEVICE, "said slowly");
 }
 
+static void worker_that_sends_no_frames_is_named(void **state) {
+    (void)state;
+    start_with_must_fail("TEST_WORKER_RAVES", COHORT_E_PROTOCOL,
+                         "while hearing rank 0 (pid ");
+}
+
 static void worker_that_hangs_up_is_known_to_live(void **state) {
     (void)state;
     cohort_executor_options options = options_of(NULL);
@@ -455,6 +461,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(worker_of_another_build_is_refused),
         cmocka_unit_test(worker_of_an_older_epoch_is_refused),
         cmocka_unit_test(error_that_comes_in_pieces_is_waited_for),
+        cmocka_unit_test(worker_that_sends_no_frames_is_named),
         cmocka_unit_test(worker_that_hangs_up_is_known_to_live),
         cmocka_unit_test(broken_link_of_a_living_rank_is_told_at_once),
         cmocka_unit_test(exit_in_open_is_named_with_its_status),

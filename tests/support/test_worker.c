@@ -234,6 +234,14 @@ static int speak_slowly(int control_fd) {
     return 0;
 }
 
+/* A frame's length, and no frame. */
+static int speak_gibberish(int control_fd) {
+    uint8_t bytes[64] = {sizeof bytes - sizeof(uint32_t)};
+    if (write(control_fd, bytes, sizeof bytes) != sizeof bytes) return 1;
+    sleep_ms(60000);
+    return 0;
+}
+
 /* Lives on, but has hung up. */
 static int hang_up(int control_fd) {
     close(control_fd);
@@ -244,6 +252,7 @@ static int hang_up(int control_fd) {
 int test_worker_main(char **argv) {
     process_control_fd = atoi(argv[3]);
     if (getenv("TEST_WORKER_SLOW")) return speak_slowly(process_control_fd);
+    if (getenv("TEST_WORKER_RAVES")) return speak_gibberish(process_control_fd);
     if (getenv("TEST_WORKER_HANGS_UP")) return hang_up(process_control_fd);
     if (getenv("TEST_WORKER_FOREIGN"))
         return speak_of_the_past(process_control_fd, "0123456789abcdef");
