@@ -779,12 +779,12 @@ static cohort_status make_world(const cohort_placing *placing, ray_world **out_w
     world->world_size = options->tp * options->pp;
     world->is_adopted = options->ray.placement_group && options->ray.placement_group[0];
     world->ranks = calloc((size_t)world->world_size, sizeof *world->ranks);
+    for (int32_t i = 0; world->ranks && i < world->world_size; i++)
+        world->ranks[i].pidfd = world->ranks[i].ended_fd = world->ranks[i].exit_fd =
+            world->ranks[i].control_fd = -1;
     world->seats = calloc((size_t)world->world_size, sizeof *world->seats);
     if (!world->ranks || !world->seats)
         return COHORT_FAIL(COHORT_E_NOMEM, "allocating %d ranks", world->world_size);
-    for (int32_t i = 0; i < world->world_size; i++)
-        world->ranks[i].pidfd = world->ranks[i].ended_fd = world->ranks[i].exit_fd =
-            world->ranks[i].control_fd = -1;
     for (int32_t i = 0; i < world->world_size; i++) {
         world->ranks[i].ended_fd = eventfd(0, EFD_CLOEXEC);
         if (world->ranks[i].ended_fd < 0) return COHORT_FAIL_SYS(errno, "eventfd");
