@@ -10,7 +10,7 @@
  *
  * Ownership: what is handed in is copied; outputs are the engine's until the next step.
  * Threads:   an engine belongs to one thread; describe, executor, tokenize, detokenize,
- *            token_string and compile_grammar are for any.
+ *            token_string, bad_word_ids and compile_grammar are for any.
  * Errors:    a request that cannot be is refused by submit, with the numbers; a failed
  *            rank fails every step from then on, with that rank's error.
  */
@@ -108,7 +108,8 @@ typedef struct cohort_request {
     size_t prompt_bytes;
 
     cohort_sampling_params sampling;
-    const char *const *bad_words; /* texts that do not come, as any tokens they have */
+    /* Texts that do not come; where sampling.bad_word_ids has none. */
+    const char *const *bad_words;
     uint32_t n_bad_words;
     const int32_t *allowed_token_ids; /* no others come; NULL: any */
     size_t n_allowed_token_ids;
@@ -135,6 +136,7 @@ typedef struct cohort_request {
 enum {
     COHORT_MAX_STOP_STRINGS = 64,
     COHORT_MAX_STOP_STRING_BYTES = 1024,
+    COHORT_MAX_BAD_WORD_BYTES = 1024,
     COHORT_MAX_GRAMMAR_AFTER_BYTES = 31,
     COHORT_MAX_COMPLETIONS = 1024 /* n of a request */
 };
@@ -245,6 +247,14 @@ COHORT_API cohort_status cohort_engine_detokenize(const cohort_engine *engine,
 COHORT_API cohort_status cohort_engine_token_string(const cohort_engine *engine,
                                                     int32_t token_id, char **out_text,
                                                     size_t *out_text_bytes);
+
+/* Texts as sampling.bad_word_ids, for requests that share them: each as it begins a text,
+ * and as it stands behind a blank.  The caller frees them. */
+COHORT_API cohort_status cohort_engine_bad_word_ids(const cohort_engine *engine,
+                                                    const char *const *bad_words,
+                                                    uint32_t n_bad_words,
+                                                    int32_t **out_ids,
+                                                    uint32_t *out_count);
 
 /* Shuts the executor down.  Accepts NULL. */
 COHORT_API void cohort_engine_destroy(cohort_engine *engine);

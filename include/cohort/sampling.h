@@ -48,10 +48,10 @@ typedef struct cohort_sampling_params {
     const cohort_token_bias *bias;
     const int32_t *stop_tokens; /* stop_token_ids; the engine adds the model's eos */
     const int32_t *logprob_token_ids;
-    /* Set by the engine, from the request's.  Where they leave no token, what is left
-     * before stays. */
+    /* Where these leave no token, what is left before stays. */
     const int32_t *bad_word_ids; /* of each word: how many tokens, and these */
-    const uint32_t *allowed;     /* those whose bit is set: id % 32 of word id / 32 */
+    /* Set by the engine, from the request's: bit id % 32 of word id / 32 is set. */
+    const uint32_t *allowed;
 } cohort_sampling_params;
 
 typedef struct cohort_token_logprob {

@@ -245,6 +245,36 @@ static void stop_tokens_end_without_their_text(void **state) {
     cohort_engine_destroy(engine);
 }
 
+static void bad_words_may_be_token_ids(void **state) {
+    (void)state;
+    cohort_engine *engine = start_small();
+    cohort_request request = greedy(engine, N_PROMPT, 8);
+    const char *const words[] = {" 0", "the", "a b c"};
+    int32_t *ids;
+    uint32_t n_ids;
+    assert_int_equal(cohort_engine_bad_word_ids(engine, words, 3, &ids, &n_ids),
+                     COHORT_OK);
+    request.sampling.bad_word_ids = ids;
+    request.sampling.n_bad_word_ids = n_ids;
+    uint64_t given = submit(engine, &request);
+    const cohort_sampling_params *kept = &engine->last->request->sampling;
+    assert_int_equal(kept->n_bad_word_ids, n_ids);
+    assert_memory_equal(kept->bad_word_ids, ids, n_ids * sizeof *ids);
+    /* Of its own making they are the same. */
+    request.sampling.n_bad_word_ids = 0;
+    request.bad_words = words;
+    request.n_bad_words = 3;
+    uint64_t made = submit(engine, &request);
+    kept = &engine->last->request->sampling;
+    assert_int_equal(kept->n_bad_word_ids, n_ids);
+    assert_memory_equal(kept->bad_word_ids, ids, n_ids * sizeof *ids);
+    run(engine);
+    assert_memory_equal(answers[given][0].tokens, answers[made][0].tokens,
+                        8 * sizeof(int32_t));
+    free(ids);
+    cohort_engine_destroy(engine);
+}
+
 /* ---- sampling ---------------------------------------------------------------------- */
 
 static void seeds_give_the_same_alone_and_beside_others(void **state) {
@@ -720,6 +750,20 @@ static void requests_that_cannot_be_are_refused(void **state) {
     request.n_stop = 1;
     assert_refused(engine, request, "stop string 0");
     request = greedy(engine, 4, 4);
+    request.sampling.bad_word_ids = (int32_t[]){1, 7, 2, 7};
+    request.sampling.n_bad_word_ids = 4;
+    assert_refused(engine, request, "a word of 2 tokens");
+    request.sampling.bad_word_ids = (int32_t[]){1, 5000};
+    request.sampling.n_bad_word_ids = 2;
+    assert_refused(engine, request, "token id 5000");
+    char long_word[COHORT_MAX_BAD_WORD_BYTES + 2] = "";
+    memset(long_word, 'a', sizeof long_word - 1);
+    request.bad_words = (const char *const[]){long_word};
+    request.n_bad_words = 1;
+    assert_refused(engine, request, "not as both");
+    request.sampling.n_bad_word_ids = 0;
+    assert_refused(engine, request, "a bad word has 1025 bytes");
+    request = greedy(engine, 4, 4);
     request.n = 0;
     assert_refused(engine, request, "n is 0");
     /* And what is no error ends at the model's length. */
@@ -878,6 +922,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_prompt_may_be_text),
         cmocka_unit_test(stop_strings_end_the_text_before_them),
         cmocka_unit_test(stop_tokens_end_without_their_text),
+        cmocka_unit_test(bad_words_may_be_token_ids),
         cmocka_unit_test(seeds_give_the_same_alone_and_beside_others),
         cmocka_unit_test(logprobs_agree_with_each_other),
         cmocka_unit_test(preempted_requests_answer_the_same),

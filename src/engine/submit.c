@@ -62,6 +62,7 @@ static cohort_status check_numbers(const cohort_request *request) {
         {"logprobs", sampling->n_logprobs, -1, COHORT_MAX_LOGPROBS},
         {"prompt_logprobs", sampling->n_prompt_logprobs, -1, COHORT_MAX_LOGPROBS},
         {"logit_bias: number of pairs", sampling->n_bias, 0, COHORT_MAX_LOGIT_BIAS},
+        {"bad_word_ids: number", sampling->n_bad_word_ids, 0, COHORT_MAX_BAD_WORD_IDS},
         {"stop_token_ids: number", sampling->n_stop_tokens, 0,
          COHORT_MAX_OWN_STOP_TOKENS},
         {"stop: number of strings", request->n_stop, 0, COHORT_MAX_STOP_STRINGS},
@@ -105,6 +106,21 @@ static cohort_status check_stops(const cohort_engine *engine,
     return COHORT_OK;
 }
 
+static cohort_status check_bad_words(const cohort_engine *engine,
+                                     const cohort_sampling_params *sampling) {
+    const int32_t *ids = sampling->bad_word_ids;
+    uint32_t left = sampling->n_bad_word_ids;
+    while (left) {
+        int32_t n = *ids++;
+        if (n < 1 || (uint32_t)n >= left)
+            return COHORT_FAIL(COHORT_E_INVALID, "bad_word_ids: a word of %d tokens", n);
+        COHORT_TRY(check_tokens(engine, "bad_words", ids, (size_t)n));
+        ids += n;
+        left -= (uint32_t)n + 1;
+    }
+    return COHORT_OK;
+}
+
 static cohort_status check(const cohort_engine *engine, const cohort_request *request) {
     const cohort_sampling_params *sampling = &request->sampling;
     COHORT_TRY(check_numbers(request));
@@ -126,6 +142,9 @@ static cohort_status check(const cohort_engine *engine, const cohort_request *re
         return COHORT_FAIL(COHORT_E_INVALID, "allowed_token_ids is empty");
     COHORT_TRY(check_tokens(engine, "allowed_token_ids", request->allowed_token_ids,
                             request->n_allowed_token_ids));
+    if (sampling->n_bad_word_ids && request->n_bad_words)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "bad words come as texts or as token ids, not as both");
     for (uint32_t i = 0; i < sampling->n_bias; i++) {
         COHORT_TRY(check_tokens(engine, "logit_bias", &sampling->bias[i].token_id, 1));
         if (!isfinite(sampling->bias[i].bias))
@@ -227,61 +246,22 @@ static cohort_status copy_lists(const cohort_engine *engine, const cohort_reques
     return COHORT_OK;
 }
 
-/* ---- bad words ----------------------------------------------------------------------
- */
-
-static cohort_status add_word(engine_request *request, const char *word,
-                              const int32_t *ids, size_t count) {
-    uint32_t used = request->sampling.n_bad_word_ids;
-    if (count >= COHORT_MAX_BAD_WORD_IDS - used)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "bad_words have too many tokens: with '%.60s' more than %d",
-                           word, COHORT_MAX_BAD_WORD_IDS);
-    request->bad_word_ids[used] = (int32_t)count;
-    memcpy(request->bad_word_ids + used + 1, ids, count * sizeof *ids);
-    request->sampling.n_bad_word_ids += (uint32_t)count + 1;
-    return COHORT_OK;
-}
-
-/* As it begins a text, and as it stands behind a blank where that is another token
- * (vLLM's update_from_tokenizer). */
-static cohort_status add_both(const cohort_engine *engine, engine_request *request,
-                              const char *word) {
-    const char *begin = word + strspn(word, " \t\r\n\f\v");
-    size_t size = strlen(begin), n_plain = 0, n_spaced = 0;
-    int32_t *plain = NULL, *spaced = NULL;
-    char *text = malloc(size + 2);
-    if (!text) return no_memory();
-    text[0] = ' ';
-    memcpy(text + 1, begin, size + 1);
-    cohort_status status =
-        cohort_engine_tokenize(engine, begin, size, false, &plain, &n_plain);
-    if (status >= 0)
-        status =
-            cohort_engine_tokenize(engine, text, size + 1, false, &spaced, &n_spaced);
-    free(text);
-    if (status >= 0 && n_plain == 0)
-        status = COHORT_FAIL(COHORT_E_INVALID,
-                             "bad_words entries must tokenize to at least one token.");
-    if (status >= 0) status = add_word(request, word, plain, n_plain);
-    if (status >= 0 && n_spaced == n_plain && spaced[0] != plain[0])
-        status = add_word(request, word, spaced, n_spaced);
-    free(plain);
-    free(spaced);
-    return status;
-}
-
+/* Texts, or what cohort_engine_bad_word_ids made of them; never both. */
 static cohort_status copy_words(const cohort_engine *engine, const cohort_request *from,
                                 engine_request *request) {
-    request->sampling.n_bad_word_ids = 0;
-    if (from->n_bad_words == 0) return COHORT_OK;
-    request->bad_word_ids =
-        malloc(COHORT_MAX_BAD_WORD_IDS * sizeof *request->bad_word_ids);
-    if (!request->bad_word_ids) return no_memory();
-    request->sampling.bad_word_ids = request->bad_word_ids;
-    for (uint32_t i = 0; i < from->n_bad_words; i++)
-        COHORT_TRY(add_both(engine, request, from->bad_words[i]));
-    return COHORT_OK;
+    cohort_sampling_params *sampling = &request->sampling;
+    size_t size = sampling->n_bad_word_ids * sizeof *sampling->bad_word_ids;
+    if (from->n_bad_words) {
+        COHORT_TRY(cohort_engine_bad_word_ids(engine, from->bad_words, from->n_bad_words,
+                                              &request->bad_word_ids,
+                                              &sampling->n_bad_word_ids));
+    } else if (size) {
+        request->bad_word_ids = malloc(size);
+        if (!request->bad_word_ids) return no_memory();
+        memcpy(request->bad_word_ids, sampling->bad_word_ids, size);
+    }
+    sampling->bad_word_ids = request->bad_word_ids;
+    return check_bad_words(engine, sampling);
 }
 
 static cohort_status copy_logprob_ids(engine_request *request) {

@@ -32,6 +32,14 @@ static bool takes_long(const cohort_generation *generation) {
             generation->server->options.trust_request_chat_template);
 }
 
+/* Why the engine could not make what a request needs. */
+static bool refuse_last(cohort_api_error *error, const char *param) {
+    const cohort_error *failure = cohort_last_error();
+    if (failure->code == COHORT_E_INVALID)
+        return cohort_api_refuse(error, 400, param, "%s", failure->message);
+    return cohort_api_refuse(error, 503, NULL, "out of memory");
+}
+
 static bool compile(cohort_generation *generation, cohort_api_error *error) {
     cohort_params *params = &generation->params;
     if (!params->has_grammar) return true;
@@ -42,10 +50,20 @@ static bool compile(cohort_generation *generation, cohort_api_error *error) {
     const char *param = params->tool_choice >= COHORT_TOOLS_REQUIRED ? "tools"
                         : generation->api.structured_outputs.is_set ? "structured_outputs"
                                                                     : "response_format";
-    if (status >= 0) return true;
-    if (status == COHORT_E_INVALID)
-        return cohort_api_refuse(error, 400, param, "%s", cohort_last_error()->message);
-    return cohort_api_refuse(error, 503, NULL, "out of memory");
+    return status >= 0 || refuse_last(error, param);
+}
+
+/* Once for all prompts, and on a thread that no stream waits for. */
+static bool tokenize_bad_words(cohort_generation *generation, cohort_api_error *error) {
+    cohort_params *params = &generation->params;
+    cohort_request *request = &params->request;
+    if (!request->n_bad_words) return true;
+    cohort_status status = cohort_engine_bad_word_ids(
+        generation->server->engine, request->bad_words, request->n_bad_words,
+        &params->bad_word_ids, &request->sampling.n_bad_word_ids);
+    request->sampling.bad_word_ids = params->bad_word_ids;
+    request->n_bad_words = 0;
+    return status >= 0 || refuse_last(error, "bad_words");
 }
 
 static void destroy(cohort_generation *generation) {
@@ -532,7 +550,8 @@ void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
         destroy(generation);
         return;
     }
-    if (!generation || !compile(generation, &error) || !kind->read(generation, &error) ||
+    if (!generation || !compile(generation, &error) ||
+        !tokenize_bad_words(generation, &error) || !kind->read(generation, &error) ||
         !start(generation, &error)) {
         cohort_reply_error(exchange, &error);
         destroy(generation);

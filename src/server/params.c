@@ -544,6 +544,7 @@ void cohort_params_deinit(cohort_params *params) {
     free(params->allowed_ids);
     free(params->logprob_ids);
     free(params->bad_words);
+    free(params->bad_word_ids);
     free(params->bias);
     free(params->grammar_text);
     cohort_grammar_release(params->request.grammar);

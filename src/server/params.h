@@ -17,6 +17,7 @@ typedef struct cohort_params {
     const char **stop;
     int32_t *stop_ids, *allowed_ids, *logprob_ids;
     const char **bad_words;
+    int32_t *bad_word_ids; /* NULL until they are tokenized */
     cohort_token_bias *bias;
     bool is_stream, include_usage, continuous_usage;
     bool echoes;

@@ -43,7 +43,12 @@ class Parameters(unittest.TestCase):
             ids = choice(allowed_token_ids=[9, 11, 40], **more)["token_ids"]
             self.assertLessEqual(set(ids), {9, 11, 40})
             self.assertEqual(len(ids), 12)
-        for body in ({"bad_words": [""]}, {"bad_words": ["a b" * 9000]}, {"bad_words": "a"}):
+        many = [f"w{i}" for i in range(300)]
+        both = self.server.complete(**(asked | {"prompt": ["a b c"] * 2, "bad_words": [word, *many]}))
+        self.assertEqual(*(one["token_ids"] for one in both["choices"]))
+        self.assertNotIn(free[0], both["choices"][0]["token_ids"])
+        for body in ({"bad_words": [""]}, {"bad_words": ["a" * 1025]}, {"bad_words": ["a b" * 300] * 9},
+                     {"bad_words": "a"}):
             self.assertEqual(self.server.ask("POST", COMPLETIONS, asked | body)[0], 400, body)
         done = choice(structured_outputs={"regex": "[ab]{4}"}, allowed_token_ids=[9])
         self.assertRegex(done["text"], "^[ab]{4}$")  # what a grammar asks for comes first
