@@ -11,7 +11,7 @@ struct cohort_clerk {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     size_t n, capacity;
-    bool is_closed;
+    bool is_closed, has_thread;
     cohort_exchange *line[]; /* the first one is served next */
 };
 
@@ -70,11 +70,10 @@ cohort_status cohort_clerk_start(size_t capacity, cohort_clerk_take serve,
     pthread_mutex_init(&clerk->lock, NULL);
     pthread_cond_init(&clerk->changed, NULL);
     if (pthread_create(&clerk->thread, NULL, work, clerk)) {
-        pthread_cond_destroy(&clerk->changed);
-        pthread_mutex_destroy(&clerk->lock);
-        free(clerk);
+        cohort_clerk_destroy(clerk);
         return COHORT_FAIL(COHORT_E_NOMEM, "a thread for requests that take long");
     }
+    clerk->has_thread = true;
     pthread_setname_np(clerk->thread, "cohort-clerk");
     *out_clerk = clerk;
     return COHORT_OK;
@@ -105,7 +104,13 @@ void cohort_clerk_close(cohort_clerk *clerk) {
 void cohort_clerk_stop(cohort_clerk *clerk) {
     if (!clerk) return;
     cohort_clerk_close(clerk);
-    pthread_join(clerk->thread, NULL);
+    if (clerk->has_thread) pthread_join(clerk->thread, NULL);
+    clerk->has_thread = false;
+}
+
+void cohort_clerk_destroy(cohort_clerk *clerk) {
+    if (!clerk) return;
+    cohort_clerk_stop(clerk);
     pthread_cond_destroy(&clerk->changed);
     pthread_mutex_destroy(&clerk->lock);
     free(clerk);

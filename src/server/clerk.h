@@ -6,7 +6,7 @@
  * requests stand in line here, one after another; who leaves meanwhile is passed over.
  *
  * Ownership: an exchange in the line is that clerk's, until serve or refuse takes it.
- * Threads:   hand_over from the HTTP thread; start, close and stop from one.
+ * Threads:   hand_over from the HTTP thread, until destroy; the others from one.
  */
 #ifndef COHORT_SERVER_CLERK_H
 #define COHORT_SERVER_CLERK_H
@@ -28,7 +28,9 @@ bool cohort_clerk_hand_over(cohort_clerk *clerk, cohort_exchange *exchange);
 bool cohort_clerk_is_here(void);
 /* Refuses all that stand in line, but for the one that is being served.  Accepts NULL. */
 void cohort_clerk_close(cohort_clerk *clerk);
-/* Closes, and returns when that one was served.  Accepts NULL. */
+/* Closes, and returns when that one was served; idempotent.  Accepts NULL. */
 void cohort_clerk_stop(cohort_clerk *clerk);
+/* Stops.  Accepts NULL. */
+void cohort_clerk_destroy(cohort_clerk *clerk);
 
 #endif /* COHORT_SERVER_CLERK_H */

@@ -235,11 +235,15 @@ void cohort_server_destroy(cohort_server *server) {
     if (server->driver) cohort_driver_stop(server->driver);
     cohort_clerk_close(server->clerk);
     cohort_clerk_close(server->compiler);
+    /* Before HTTP: what they are at is answered, and no connection may be resumed once the
+     * library is being stopped. */
+    cohort_clerk_stop(server->clerk);
+    cohort_clerk_stop(server->compiler);
     /* A client that does not read its last answer is not waited for any longer. */
     cohort_http_finish(server->http, cohort_deadline_ms(FLUSH_MS));
     cohort_http_stop(server->http);
-    cohort_clerk_stop(server->clerk);
-    cohort_clerk_stop(server->compiler);
+    cohort_clerk_destroy(server->clerk);
+    cohort_clerk_destroy(server->compiler);
     cohort_http_close(server->http);
     cohort_engine_destroy(server->engine);
     cohort_driver_destroy(server->driver);

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -143,6 +144,27 @@ class Endings(unittest.TestCase):
             connection.close()
             ends = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
             self.assertEqual((ends.count("length"), len(ends)), (40, 40 * 30))
+            self.assertEqual(server.wait(), 0)
+
+    def test_what_a_clerk_reads_is_answered_before_the_end(self):
+        body = b'{"prompt":"%s"}' % (b"a bc " * 8000000)  # takes longer than last answers have
+        with Server() as server:
+            clerks = [task for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()
+                      if (task / "comm").read_text(encoding="ascii") == "cohort-clerk\n"]
+            self.assertEqual(len(clerks), 2)
+
+            def has_begun():  # ticks that it has run
+                return any(int((task / "stat").read_text().rsplit(")", 1)[1].split()[11])
+                           for task in clerks)
+            with contextlib.closing(server.connect()) as connection:
+                connection.request("POST", "/tokenize", body, {"Content-Type": "application/json"})
+                end = time.monotonic() + DEADLINE_S
+                while not has_begun():
+                    self.assertLess(time.monotonic(), end)
+                    time.sleep(0.01)
+                server.process.send_signal(signal.SIGTERM)
+                answer = connection.getresponse()
+                self.assertEqual(answer.status, 200, answer.read(1000))
             self.assertEqual(server.wait(), 0)
 
     def test_a_second_signal_ends_what_is_running(self):
