@@ -414,15 +414,18 @@ static void give_up(cohort_exchange *exchange) {
     if (exchange->connection) shutdown(exchange->peer->fd, SHUT_RDWR);
 }
 
+/* A part comes whole, and others before a client that reads has read it: the largest is
+ * on top of what may be unread. */
 void cohort_exchange_push(cohort_exchange *exchange, const cohort_body *part) {
     pthread_mutex_lock(&exchange->http->lock);
     if (!exchange->is_gone) {
         cohort_body_add(&exchange->answer, part->bytes, part->size);
         exchange->answer.is_short |= part->is_short;
+        if (part->size > exchange->largest_part) exchange->largest_part = part->size;
         bool has_room = cohort_exchange_count_held(exchange);
         if (exchange->answer.size - exchange->sent + exchange->rest.size -
                 exchange->rest_sent >
-            (has_room ? MAX_UNSENT_BYTES : COHORT_FAIR_BYTES))
+            (has_room ? MAX_UNSENT_BYTES : COHORT_FAIR_BYTES) + exchange->largest_part)
             give_up(exchange);
     }
     pthread_mutex_unlock(&exchange->http->lock);

@@ -68,6 +68,17 @@ class Limits(unittest.TestCase):
             self.assertEqual((status, len(events(text))), (200, 8 * 1500))
             self.assertEqual(server.stop(), 0)
 
+    def test_a_large_part_of_a_stream_is_not_taken_for_one_that_nobody_reads(self):
+        with Server("--max-body-bytes", "64kB", "--max-held-bytes", "1MiB") as server:
+            for max_tokens in 1, 50:
+                status, _, text = server.ask("POST", COMPLETIONS, {
+                    "prompt": [5] * 1900, "echo": True, "logprobs": 20, "stream": True,
+                    "max_tokens": max_tokens, "ignore_eos": True})
+                chunks = events(text)  # whole
+                self.assertEqual((status, len(chunks)), (200, max_tokens))
+                self.assertEqual(len(chunks[0]["choices"][0]["logprobs"]["tokens"]), 1901)
+            self.assertEqual(server.stop(), 0)
+
     @unittest.skipIf(SANITIZED, "memory is measured without sanitizers, which keep what is freed")
     def test_requests_that_wait_keep_no_more_than_they_need(self):
         """Neither the body, nor what nobody asked for, nor a copy of the prompt a choice."""
