@@ -13,8 +13,8 @@
  *            exchange are for any thread.
  * Limits:    connections, body bytes, bytes in all, time for a request to arrive, time
  *            without progress: the options'.  A head has 64 KiB; a client that leaves 16
- *            MiB of its answer unread, beside the largest part of it, is given up, and one
- *            whose host has vanished after two minutes at most.
+ *            MiB of its answer unread, beside the largest part of it, is given up, and
+ * one whose host has vanished after two minutes at most.
  */
 #ifndef COHORT_SERVER_HTTP_H
 #define COHORT_SERVER_HTTP_H

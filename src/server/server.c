@@ -235,8 +235,8 @@ void cohort_server_destroy(cohort_server *server) {
     if (server->driver) cohort_driver_stop(server->driver);
     cohort_clerk_close(server->clerk);
     cohort_clerk_close(server->compiler);
-    /* Before HTTP: what they are at is answered, and no connection may be resumed once the
-     * library is being stopped. */
+    /* Before HTTP: what they are at is answered, and no connection may be resumed once
+     * the library is being stopped. */
     cohort_clerk_stop(server->clerk);
     cohort_clerk_stop(server->compiler);
     /* A client that does not read its last answer is not waited for any longer. */
