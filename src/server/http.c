@@ -265,6 +265,8 @@ static enum MHD_Result begin_request(cohort_http *http, struct MHD_Connection *c
     exchange->is_plain = !http->certificate && !strcmp(version, MHD_HTTP_VERSION_1_1);
     exchange->is_too_large =
         length && strtoull(length, NULL, 10) > http->options.max_body_bytes;
+    exchange->is_unwanted = http->options.wants_body &&
+                            !http->options.wants_body(http->options.user_data, exchange);
     pthread_mutex_lock(&http->lock);
     peer->exchange = exchange;
     int64_t body_ns = exchange->begin_ns + http->options.request_timeout_ns;
@@ -278,7 +280,7 @@ static void take_bytes(cohort_exchange *exchange, const char *bytes, size_t size
     size_t before = exchange->request.capacity;
     exchange->request_bytes += size;
     exchange->is_too_large |= exchange->request_bytes > http->options.max_body_bytes;
-    if (!exchange->is_too_large && !exchange->is_refused)
+    if (!exchange->is_too_large && !exchange->is_refused && !exchange->is_unwanted)
         cohort_body_add(&exchange->request, bytes, size);
     /* What memory is too short for is too large as well. */
     exchange->is_too_large |= exchange->request.is_short;
@@ -331,7 +333,8 @@ static enum MHD_Result on_access(void *user_data, struct MHD_Connection *connect
         *state = exchange;
         /* A client that asks before it sends is told at once; another is read to the
          * end, or it would see a reset in place of the answer. */
-        if (result == MHD_YES && exchange->is_too_large && expects_go_ahead(connection))
+        if (result == MHD_YES && (exchange->is_too_large || exchange->is_unwanted) &&
+            expects_go_ahead(connection))
             return dispatch(exchange);
         return result;
     }

@@ -9,12 +9,11 @@
  *
  * Ownership: an exchange has two owners, the connection and the holder, each of which
  *            lets go once: the holder by cohort_exchange_release.
- * Threads:   on_request runs on the one HTTP thread and must not block; the calls on an
- *            exchange are for any thread.
- * Limits:    connections, body bytes, bytes in all, time for a request to arrive, time
- *            without progress: the options'.  A head has 64 KiB; a client that leaves 16
- *            MiB of its answer unread, beside the largest part of it, is given up, and
- * one whose host has vanished after two minutes at most.
+ * Threads:   on_request and wants_body run on the one HTTP thread and must not block; the
+ * calls on an exchange are for any thread. Limits:    connections, body bytes, bytes in
+ * all, time for a request to arrive, time without progress: the options'.  A head has 64
+ * KiB; a client that leaves 16 MiB of its answer unread, beside the largest part of it,
+ * is given up, and one whose host has vanished after two minutes.
  */
 #ifndef COHORT_SERVER_HTTP_H
 #define COHORT_SERVER_HTTP_H
@@ -46,6 +45,9 @@ typedef struct cohort_http_options {
     int64_t
         request_timeout_ns; /* a request's body; with the time to idle, its head too */
     void (*on_request)(void *user_data, cohort_exchange *exchange);
+    /* The head has come: false where no byte of a body will be looked at, which then is
+     * read past.  It must not answer.  NULL: bodies always are. */
+    bool (*wants_body)(void *user_data, const cohort_exchange *exchange);
     void *user_data;
 } cohort_http_options;
 

@@ -62,7 +62,8 @@ struct cohort_exchange {
     cohort_body request;
     size_t request_bytes; /* also those over the limit, which are not kept */
     bool is_too_large, is_refused, is_dispatched;
-    bool is_plain; /* its answer is chunked, and not encrypted */
+    bool is_unwanted; /* its body is not kept, whatever it is */
+    bool is_plain;    /* its answer is chunked, and not encrypted */
     int64_t begin_ns;
 
     /* Under http->lock from here on. */

@@ -352,19 +352,36 @@ static void serve_route(cohort_server *server, cohort_exchange *exchange,
     route->serve(server, exchange);
 }
 
-void cohort_route(cohort_server *server, cohort_exchange *exchange) {
+/* What the head alone decides: 0, or the status of a refusal.  out_route: NULL where
+ * there is none. */
+static int judge_head(const cohort_server *server, const cohort_exchange *exchange,
+                      const struct route **out_route) {
     const char *method = cohort_exchange_method(exchange);
     const char *path = own_path(server, cohort_exchange_path(exchange));
-    const struct route *route = find_route(path);
+    const struct route *route = *out_route = find_route(path);
     int wanted = !strcmp(method, "GET") ? GET : !strcmp(method, "POST") ? POST : 0;
     bool is_api = !strncmp(path, "/v1", 3);
+    if ((route ? route->needs_key : is_api) && !has_key(server, exchange)) return 401;
+    if (!route) return 404;
+    return route->methods & wanted ? 0 : 405;
+}
+
+bool cohort_route_reads_body(const cohort_server *server,
+                             const cohort_exchange *exchange) {
+    const struct route *route;
+    return judge_head(server, exchange, &route) == 0 && route->schema >= 0;
+}
+
+void cohort_route(cohort_server *server, cohort_exchange *exchange) {
+    const struct route *route;
     if (cohort_answer_origin(server, exchange)) return;
-    if ((route ? route->needs_key : is_api) && !has_key(server, exchange)) {
+    int refusal = judge_head(server, exchange, &route);
+    if (refusal == 401) {
         cohort_reply_text(exchange, 401, "application/json",
                           "{\"error\":\"Unauthorized\"}");
-    } else if (!route) {
+    } else if (refusal == 404) {
         reply_detail(exchange, 404, "Not Found");
-    } else if (!(route->methods & wanted)) {
+    } else if (refusal == 405) {
         cohort_exchange_add_header(exchange, "Allow",
                                    route->methods & POST ? "POST" : "GET");
         reply_detail(exchange, 405, "Method Not Allowed");

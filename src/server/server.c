@@ -57,6 +57,10 @@ static void on_request(void *user_data, cohort_exchange *exchange) {
     cohort_route(user_data, exchange);
 }
 
+static bool wants_body(void *user_data, const cohort_exchange *exchange) {
+    return cohort_route_reads_body(user_data, exchange);
+}
+
 static cohort_status check_tools(const cohort_server_options *options) {
     const char *parser = options->tool_call_parser;
     if (parser && strcmp(parser, "hermes") != 0)
@@ -113,6 +117,7 @@ cohort_status cohort_server_bind(const cohort_server_options *options,
         .idle_timeout_ns = (int64_t)(options->idle_timeout_s * 1e9),
         .request_timeout_ns = (int64_t)(options->request_timeout_s * 1e9),
         .on_request = on_request,
+        .wants_body = wants_body,
         .user_data = server,
     };
     cohort_status status =

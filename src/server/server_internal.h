@@ -57,6 +57,9 @@ void cohort_reply_error(cohort_exchange *exchange, cohort_api_error *error);
 
 /* routes.c: finds and runs the route; answers or keeps the exchange. */
 void cohort_route(cohort_server *server, cohort_exchange *exchange);
+/* Whoever asks has the key, where one is needed, for a route that has a body. */
+bool cohort_route_reads_body(const cohort_server *server,
+                             const cohort_exchange *exchange);
 /* cors.c: headers for the page that asks.  True where this was its question before the
  * question, and is answered. */
 bool cohort_answer_origin(const cohort_server *server, cohort_exchange *exchange);

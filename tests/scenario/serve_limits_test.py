@@ -43,6 +43,36 @@ class Limits(unittest.TestCase):
                                         {"Content-Type": "application/json"})[0], 400)
             self.assertEqual(server.stop(), 0)
 
+    def test_bodies_of_strangers_are_not_kept(self):
+        """Nor those that nobody reads: they cannot fill what others may have."""
+        size = 900000
+        mine = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
+        with Server("--max-body-bytes", "1MB", "--max-held-bytes", "4MiB", "--api-key",
+                    "secret") as server, contextlib.ExitStack() as stack:
+            clients = []
+            for line, status in (("POST /v1/completions", 401), ("POST /nowhere", 404),
+                                 ("PUT /health", 405), ("POST /ping", 200)):
+                for _ in range(6):
+                    client = stack.enter_context(
+                        socket.create_connection(("127.0.0.1", server.port), DEADLINE_S))
+                    client.sendall(b"%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+                                   b"Content-Length: %d\r\n\r\n" % (line.encode(), size))
+                    client.sendall(b" " * (size - 1))
+                    clients.append((client, status))
+            body = json.dumps({"prompt": "a" * size})
+            for _ in range(3):  # it is too long
+                self.assertEqual(server.ask("POST", COMPLETIONS, body, mine)[0], 400)
+            for client, status in clients:
+                client.sendall(b" ")
+                answer = b"".join(iter(lambda c=client: c.recv(4096), b""))
+                self.assertTrue(answer.startswith(b"HTTP/1.1 %d" % status), answer)
+            client = stack.enter_context(
+                socket.create_connection(("127.0.0.1", server.port), DEADLINE_S))
+            client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\n"
+                           b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % size)
+            self.assertTrue(client.recv(4096).startswith(b"HTTP/1.1 401"))
+            self.assertEqual(server.stop(), 0)
+
     def test_bodies_leave_room_for_answers(self):
         head = (b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
         with Server("--max-body-bytes", "1MB", "--max-held-bytes", "4MiB") as server:
