@@ -79,7 +79,7 @@ typedef struct cohort_engine_info {
     int64_t weight_bytes;        /* of all ranks together */
     bool prefix_caching, priority_scheduling;
     int32_t vocab_size;
-    int32_t eos_token_id; /* -1: none */
+    int32_t eos_token_id; /* the tokenizer's; -1: none */
     /* max_new_tokens of the generation config, 0: none; and where its user set it, what
      * no request is to exceed. */
     int32_t default_max_tokens, most_max_tokens;
@@ -193,7 +193,7 @@ typedef struct cohort_completion {
     const cohort_position_logprobs *prompt_logprobs;
     int32_t n_prompt_logprobs;
     cohort_finish_reason finish_reason;
-    int32_t stop_token_id;           /* that ended it, eos excepted; -1 */
+    int32_t stop_token_id;           /* that ended it, but for the tokenizer's eos; -1 */
     const char *stop_string;         /* that ended it; NULL */
     const int32_t *prompt_token_ids; /* of the request */
     int32_t n_prompt_token_ids;

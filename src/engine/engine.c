@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "cohort/clock.h"
 #include "engine/engine_internal.h"
+#include "model/json.h"
 #include "model/shard.h"
 #include "worker/runner.h"
 #include "worker/worker.h"
@@ -19,6 +20,8 @@
  *
  * What can be refused is refused before a process is started: config, shards of every
  * rank and tokenizer are read here first, in a few milliseconds. */
+
+#define TOKENIZER_CONFIG "tokenizer_config.json"
 
 enum { DEFAULT_BLOCK_SIZE = 16, DEFAULT_NUM_SEQS = 256, DEFAULT_BATCHED_TOKENS = 2048 };
 
@@ -88,6 +91,46 @@ static cohort_status check_layout(const cohort_engine *engine) {
     return COHORT_OK;
 }
 
+/* -1: tokenizer_config.json names no token of the vocabulary. */
+static cohort_status read_tokenizer_eos(const char *dir,
+                                        const cohort_tokenizer *tokenizer,
+                                        int32_t *out_eos) {
+    enum { LIMIT_BYTES = 64 << 20 };
+    char *text = NULL;
+    size_t size = 0;
+    cJSON *json = NULL;
+    *out_eos = -1;
+    COHORT_TRY(cohort_json_read(dir, TOKENIZER_CONFIG, LIMIT_BYTES, &text, &size));
+    cohort_status status =
+        text ? cohort_json_parse(text, size, TOKENIZER_CONFIG, &json) : COHORT_OK;
+    free(text);
+    const cJSON *token = cJSON_GetObjectItemCaseSensitive(json, "eos_token");
+    if (cJSON_IsObject(token)) token = cJSON_GetObjectItemCaseSensitive(token, "content");
+    if (cJSON_IsString(token))
+        *out_eos = cohort_tokenizer_find(tokenizer, token->valuestring);
+    cJSON_Delete(json);
+    return status;
+}
+
+/* To vLLM the eos is the tokenizer's: it ends a sequence whatever the model's configs
+ * say, and without a stop_reason, which those of the configs have (its
+ * update_from_generation_config).  Where the tokenizer names none, its class has one that
+ * we do not know: the configs' first is the likeliest. */
+static cohort_status open_tokenizer(cohort_engine *engine) {
+    const cohort_engine_options *options = &engine->options;
+    const char *dir = options->tokenizer ? options->tokenizer : options->model;
+    cohort_model_config *config = &engine->config;
+    COHORT_TRY(cohort_tokenizer_open(dir, &engine->tokenizer));
+    COHORT_TRY_WHILE(read_tokenizer_eos(dir, engine->tokenizer, &engine->eos_token_id),
+                     "reading %s", dir);
+    if (engine->eos_token_id >= config->vocab_size) engine->eos_token_id = -1;
+    if (engine->eos_token_id >= 0)
+        return cohort_model_config_add_eos(config, TOKENIZER_CONFIG,
+                                           engine->eos_token_id);
+    if (config->n_eos) engine->eos_token_id = config->eos_token_ids[0];
+    return COHORT_OK;
+}
+
 static cohort_status open_files(cohort_engine *engine) {
     const cohort_engine_options *options = &engine->options;
     if (!options->model) return COHORT_FAIL(COHORT_E_INVALID, "no model is named");
@@ -97,11 +140,8 @@ static cohort_status open_files(cohort_engine *engine) {
                                                  options->override_generation_config,
                                                  &engine->config, &engine->defaults));
     COHORT_TRY(check_layout(engine));
-    if (!options->skip_tokenizer_init)
-        COHORT_TRY(cohort_tokenizer_open(options->tokenizer ? options->tokenizer
-                                                            : options->model,
-                                         &engine->tokenizer));
-    return COHORT_OK;
+    engine->eos_token_id = -1;
+    return options->skip_tokenizer_init ? COHORT_OK : open_tokenizer(engine);
 }
 
 /* ---- the executor ------------------------------------------------------------------ */
@@ -339,7 +379,7 @@ static cohort_status start(cohort_engine *engine) {
         .prefix_caching = engine->options.enable_prefix_caching,
         .priority_scheduling = engine->options.priority_scheduling,
         .vocab_size = engine->config.vocab_size,
-        .eos_token_id = engine->config.n_eos ? engine->config.eos_token_ids[0] : -1,
+        .eos_token_id = engine->eos_token_id,
         .default_max_tokens = limit_of(engine->defaults.max_new_tokens),
         .most_max_tokens = limit_of(engine->defaults.most_new_tokens),
         .architecture = engine->config.architecture_name,

@@ -100,6 +100,7 @@ struct cohort_engine {
     cohort_model_config config;
     cohort_generation_defaults defaults;
     cohort_tokenizer *tokenizer; /* NULL: token ids only */
+    int32_t eos_token_id;        /* the tokenizer's; -1: none */
     cohort_executor *executor;
     cohort_scheduler *scheduler;
     int32_t max_in_flight;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -242,6 +243,63 @@ static void stop_tokens_end_without_their_text(void **state) {
     free(text);
     assert_int_not_equal(answers[later][0].tokens[first], stop);
     assert_true(answers[later][0].n_tokens >= first + 2);
+    cohort_engine_destroy(engine);
+}
+
+/* How a sequence ends whose first token is this one; the eos of the model's configs is 2.
+ */
+static struct answer end_of(cohort_engine *engine, int32_t token) {
+    cohort_request request = greedy(engine, N_PROMPT, 3);
+    request.ignore_eos = false;
+    request.allowed_token_ids = &token;
+    request.n_allowed_token_ids = 1;
+    uint64_t id = submit(engine, &request);
+    while (cohort_engine_has_unfinished(engine)) /* one more step is under way then */
+        step(engine);
+    assert_int_equal(answers[id][0].tokens[0], token);
+    return answers[id][0];
+}
+
+static cohort_engine *start_with_tokenizer_config(const char *text) {
+    char dir[] = "/tmp/cohort-tokenizer-XXXXXX", config[64], vocabulary[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(config, sizeof config, "%s/tokenizer_config.json", dir);
+    snprintf(vocabulary, sizeof vocabulary, "%s/tokenizer.json", dir);
+    FILE *file = fopen(config, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    assert_int_equal(symlink(MODEL "/tokenizer.json", vocabulary), 0);
+    cohort_engine_options options = small_options();
+    options.tokenizer = dir;
+    cohort_engine *engine = start(&options);
+    unlink(config);
+    unlink(vocabulary);
+    rmdir(dir);
+    return engine;
+}
+
+static void only_the_tokenizers_eos_ends_without_being_told(void **state) {
+    (void)state;
+    cohort_engine *engine =
+        start_with_tokenizer_config("{\"eos_token\": {\"content\": \"<|endoftext|>\"}}");
+    struct answer ended = end_of(engine, 0), told = end_of(engine, 2);
+    assert_int_equal(ended.reason, COHORT_FINISH_STOP);
+    assert_int_equal(ended.stop_token_id, -1);
+    assert_int_equal(told.reason, COHORT_FINISH_STOP);
+    assert_int_equal(told.stop_token_id, 2);
+    cohort_engine_destroy(engine);
+    /* One that names none is taken to have the model's. */
+    engine = start_with_tokenizer_config("{}");
+    ended = end_of(engine, 2);
+    assert_int_equal(ended.reason, COHORT_FINISH_STOP);
+    assert_int_equal(ended.stop_token_id, -1);
+    assert_int_equal(end_of(engine, 0).reason, COHORT_FINISH_LENGTH);
+    cohort_engine_destroy(engine);
+    cohort_engine_options options = small_options();
+    options.skip_tokenizer_init = true;
+    engine = start(&options);
+    assert_int_equal(end_of(engine, 2).stop_token_id, 2);
     cohort_engine_destroy(engine);
 }
 
@@ -922,6 +980,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_prompt_may_be_text),
         cmocka_unit_test(stop_strings_end_the_text_before_them),
         cmocka_unit_test(stop_tokens_end_without_their_text),
+        cmocka_unit_test(only_the_tokenizers_eos_ends_without_being_told),
         cmocka_unit_test(bad_words_may_be_token_ids),
         cmocka_unit_test(seeds_give_the_same_alone_and_beside_others),
         cmocka_unit_test(logprobs_agree_with_each_other),

@@ -182,7 +182,10 @@ static cohort_finish_reason finish_reason(const cohort_engine *engine,
     /* A grammar that has ended lets stop tokens through however few there were. */
     if (n_generated >= request->min_tokens || sequence->matcher) {
         for (int32_t i = 0; !request->ignore_eos && i < engine->config.n_eos; i++)
-            if (token == engine->config.eos_token_ids[i]) return COHORT_FINISH_STOP;
+            if (token == engine->config.eos_token_ids[i]) {
+                if (token != engine->eos_token_id) *out_stop_token = token;
+                return COHORT_FINISH_STOP;
+            }
         for (uint32_t i = 0; i < request->n_own_stop_tokens; i++)
             if (token == request->stop_tokens[i]) {
                 *out_stop_token = token;

@@ -389,19 +389,24 @@ static cohort_status read_opt(const cohort_json_source *source,
 
 /* ---- tokens, generation defaults --------------------------------------------------- */
 
+cohort_status cohort_model_config_add_eos(cohort_model_config *config, const char *name,
+                                          int32_t id) {
+    for (int32_t i = 0; i < config->n_eos; i++)
+        if (config->eos_token_ids[i] == id) return COHORT_OK;
+    if (config->n_eos == COHORT_MAX_EOS)
+        return COHORT_FAIL(COHORT_E_INVALID, "%s: eos_token_id has more than %d tokens",
+                           name, COHORT_MAX_EOS);
+    config->eos_token_ids[config->n_eos++] = id;
+    return COHORT_OK;
+}
+
 static cohort_status add_eos(const char *name, const cJSON *item,
                              cohort_model_config *out) {
     uint64_t id = 0;
     if (!cohort_json_is_size(item, &id) || id >= MAX_VOCAB)
         return COHORT_FAIL(COHORT_E_INVALID, "%s: eos_token_id is no token's number",
                            name);
-    for (int32_t i = 0; i < out->n_eos; i++)
-        if (out->eos_token_ids[i] == (int32_t)id) return COHORT_OK;
-    if (out->n_eos == COHORT_MAX_EOS)
-        return COHORT_FAIL(COHORT_E_INVALID, "%s: eos_token_id has more than %d tokens",
-                           name, COHORT_MAX_EOS);
-    out->eos_token_ids[out->n_eos++] = (int32_t)id;
-    return COHORT_OK;
+    return cohort_model_config_add_eos(out, name, (int32_t)id);
 }
 
 /* config.json's and generation_config.json's are both honoured, as vLLM does. */

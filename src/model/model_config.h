@@ -91,6 +91,10 @@ cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
                                         const char *name, cohort_model_config *out_config,
                                         cohort_generation_defaults *out_defaults);
 
+/* One more token that ends a sequence; name: of the file that says so. */
+cohort_status cohort_model_config_add_eos(cohort_model_config *config, const char *name,
+                                          int32_t id);
+
 /* What a user of the model makes of its defaults.  where: NULL or "auto": leave them,
  * "vllm": none, else a folder whose generation_config.json takes their place; overrides:
  * a JSON object that goes before these, or NULL.  max_new_tokens of a folder or of
