@@ -77,7 +77,8 @@ class Server:
             yield
         finally:
             for pid in self.workers():
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):  # one may have been killed
+                    os.kill(pid, signal.SIGCONT)
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
