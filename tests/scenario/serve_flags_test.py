@@ -19,12 +19,7 @@ import time
 import unittest
 
 from served import (CHAT_TEMPLATE, CHATS, COHORT, COMPLETIONS, DEADLINE_S, ENDLESS, MODEL, SOURCE,
-                    Server, certificate, events, metrics)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+                    Server, certificate, events, free_port, metrics)
 
 
 class Flags(unittest.TestCase):

@@ -13,6 +13,8 @@ import tempfile
 import time
 import unittest
 
+from served import free_port
+
 SOURCE = pathlib.Path(os.environ["COHORT_SOURCE_DIR"])
 COHORT = str(pathlib.Path(os.environ["COHORT_BUILD_DIR"]) / "cohort")
 MODEL = SOURCE / "tests/golden/llama-float32"
@@ -143,8 +145,7 @@ class Start(unittest.TestCase):
             self.assertIn("no model", done.stderr)
 
     def test_a_port_is_held_while_the_model_loads(self):
-        with socket.create_server(("127.0.0.1", 0)) as lent:
-            port = str(lent.getsockname()[1])
+        port = str(free_port())
         with Starting("--port", port) as start:
             done = subprocess.run([*start.words], capture_output=True, text=True,
                                   env=start.environment, timeout=PATIENCE_S, check=False)
