@@ -112,7 +112,7 @@ void killer_run(const char *const *moments, int n_moments, killer_attempt *attem
     clock_gettime(CLOCK_REALTIME, &now);
     uint64_t seed = number_from("COHORT_SEED", (uint64_t)now.tv_nsec);
     uint64_t n = number_from("COHORT_KILLS", 100);
-    uint64_t n_delivered[MAX_MOMENTS] = {0};
+    uint64_t n_delivered[MAX_MOMENTS] = {0}, n_kills = 0, n_late = 0;
     int64_t longest_ns = 0;
     print_message("COHORT_SEED=%llu COHORT_KILLS=%llu\n", (unsigned long long)seed,
                   (unsigned long long)n);
@@ -121,8 +121,10 @@ void killer_run(const char *const *moments, int n_moments, killer_attempt *attem
         int moment = (int)(i % (uint64_t)n_moments);
         int64_t spent_ns = attempt(seed, i, moment);
         n_delivered[moment] += spent_ns != 0;
+        n_kills += spent_ns != 0;
+        n_late += spent_ns > LIMIT_MS * INT64_C(1000000);
         if (spent_ns > longest_ns) longest_ns = spent_ns;
-        if (spent_ns > LIMIT_MS * INT64_C(1000000))
+        if (spent_ns > LAST_MS * INT64_C(1000000))
             fail_msg("kill %llu (%s) took %.0f ms", (unsigned long long)i,
                      moments[moment], (double)spent_ns * 1e-6);
         if (i > 10 * n) fail_msg("too few kills were delivered in a moment");
@@ -132,6 +134,9 @@ void killer_run(const char *const *moments, int n_moments, killer_attempt *attem
                       (unsigned long long)n_delivered[i]);
     print_message("longest way from kill to clean end: %.1f ms\n",
                   (double)longest_ns * 1e-6);
+    if (n_late > n_kills / 20)
+        fail_msg("%llu of %llu kills took more than %d ms", (unsigned long long)n_late,
+                 (unsigned long long)n_kills, LIMIT_MS);
 }
 
 void sleep_us(uint64_t us) {
