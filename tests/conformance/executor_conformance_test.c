@@ -87,6 +87,25 @@ static cohort_future *call(cohort_executor *executor, cohort_rpc rpc) {
     return future;
 }
 
+static char home[] = "/tmp/cohort-executor-test-XXXXXX";
+
+static const char *held_path(void) {
+    static char path[64];
+    snprintf(path, sizeof path, "%s/held", home);
+    return path;
+}
+
+/* A call that all ranks are busy with until they are let go. */
+static cohort_future *hold(cohort_executor *executor) {
+    const char *path = held_path();
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    return begin(executor, rpc_of("hold", path, strlen(path) + 1));
+}
+
+static void let_go(void) { assert_int_equal(unlink(held_path()), 0); }
+
 static void assert_says(const char *word) {
     if (!strstr(cohort_last_error()->message, word))
         fail_msg("'%s' is not in: %s", word, cohort_last_error()->message);
@@ -310,11 +329,11 @@ static void threads_may_call_at_the_same_time(void **state) {
 }
 
 static void poll_does_not_wait(void **state) {
-    int32_t ms = 100;
     cohort_executor *executor = start_world(state, 1, 1);
-    cohort_future *future = begin(executor, rpc_of("sleep", &ms, sizeof ms));
+    cohort_future *future = hold(executor);
     assert_int_equal(cohort_future_poll(future), COHORT_PENDING);
     assert_int_equal(cohort_future_reply_count(future), 0);
+    let_go();
     int64_t until_ns = patience();
     while (cohort_future_poll(future) == COHORT_PENDING && cohort_clock_ns() < until_ns)
         usleep(1000);
@@ -376,12 +395,12 @@ static void r20_shutdown_is_done_once_by_many(void **state) {
 }
 
 static void r20_shutdown_ends_those_who_wait(void **state) {
-    int32_t ms = 300;
     cohort_executor *executor = start_world(state, 1, 1);
-    cohort_future *future = begin(executor, rpc_of("sleep", &ms, sizeof ms));
+    cohort_future *future = hold(executor);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, shutdown_main, executor), 0);
     assert_int_equal(cohort_future_wait(future, patience()), COHORT_E_CLOSED);
+    let_go();
     pthread_join(thread, NULL);
     cohort_future_destroy(future);
     cohort_executor_destroy(executor);
@@ -474,20 +493,20 @@ static void r23_steps_in_flight_are_limited(void **state) {
         int32_t limit;
     } cases[] = {{1, false, 1}, {1, true, 2}, {2, false, 2}, {2, true, 3}};
     for (size_t i = 0; i < 4; i++) {
-        int32_t ms = 200;
         cohort_future *futures[4] = {NULL};
         cohort_future *refused = NULL;
         cohort_executor_options options = options_of(state, 1, cases[i].pp);
         options.async_scheduling = cases[i].is_async;
         cohort_executor *executor = start(&options);
         assert_int_equal(cohort_executor_max_in_flight(executor), cases[i].limit);
-        cohort_future *busy = begin(executor, rpc_of("sleep", &ms, sizeof ms));
+        cohort_future *busy = hold(executor);
         for (int32_t n = 0; n < cases[i].limit; n++)
             assert_int_equal(cohort_execute_model(executor, "s", 1, &futures[n]),
                              COHORT_OK);
         assert_int_equal(cohort_execute_model(executor, "s", 1, &refused),
                          COHORT_PENDING);
         assert_null(refused);
+        let_go();
         assert_int_equal(cohort_future_wait(futures[0], patience()), COHORT_OK);
         assert_int_equal(cohort_execute_model(executor, "s", 1, &futures[3]), COHORT_OK);
         assert_int_equal(cohort_future_wait(futures[3], patience()), COHORT_OK);
@@ -500,14 +519,14 @@ static void r23_steps_in_flight_are_limited(void **state) {
 
 /* The text says which rank is awaited, for which call, and what everybody does. */
 static void r27_timeout_says_who_is_awaited(void **state) {
-    int32_t ms = 300;
     cohort_executor *executor = start_world(state, 2, 1);
-    cohort_future *future = begin(executor, rpc_of("sleep", &ms, sizeof ms));
+    cohort_future *future = hold(executor);
     assert_int_equal(cohort_future_wait(future, cohort_deadline_ms(SHORT_MS)),
                      COHORT_E_TIMEOUT);
     assert_int_equal(cohort_last_error()->rank, 0);
-    assert_says("from rank 0: sleep");
+    assert_says("from rank 0: hold");
     assert_says("rank 1 in ");
+    let_go();
     /* A timeout has consumed nothing. */
     assert_int_equal(cohort_future_wait(future, patience()), COHORT_OK);
     cohort_future_destroy(future);
@@ -603,10 +622,10 @@ static void r19_callback_may_shut_down(void **state) {
 
 static void r30_every_call_ends_with_the_failed_ranks_own_words(void **state) {
     cohort_executor *executor = start_world(state, 2, 1);
-    int32_t ms = 50;
-    cohort_future *before = begin(executor, rpc_of("sleep", &ms, sizeof ms));
+    cohort_future *before = hold(executor);
     cohort_future *failing = make_rank_fail(executor, 1);
     cohort_future *behind = begin(executor, rpc_of("noop", NULL, 0));
+    let_go();
     assert_int_equal(cohort_future_wait(failing, patience()), COHORT_E_DEVICE);
     assert_int_equal(cohort_last_error()->rank, 1);
     assert_says("rank 1, fail (call ");
@@ -682,11 +701,11 @@ static void r30_refusal_of_a_silent_rank_is_not_lost(void **state) {
 }
 
 static void r31_stuck_step_is_a_hang_that_names_the_rank(void **state) {
-    const char *const config[] = {"fault=execute:1:spin", "spin_ms=1500", "barrier=1",
+    const char *const config[] = {"fault=execute:1:spin", "spin_ms=4000", "barrier=1",
                                   NULL};
     cohort_executor_options options = options_of(state, 2, 1);
     options.config = config;
-    options.execute_timeout_ns = 300000000;
+    options.execute_timeout_ns = 1000000000;
     options.shutdown_timeout_ns = PATIENCE_MS * INT64_C(1000000);
     cohort_executor *executor = start(&options);
     cohort_future *step = NULL;
@@ -702,14 +721,14 @@ static void r31_stuck_step_is_a_hang_that_names_the_rank(void **state) {
 
 static void r31_idle_executor_is_not_hung(void **state) {
     cohort_executor_options options = options_of(state, 2, 1);
-    options.execute_timeout_ns = 50000000;
-    options.hang_timeout_ns = 2000000000;
+    options.execute_timeout_ns = 1000000000;
+    options.hang_timeout_ns = 10000000000;
     cohort_executor *executor = start(&options);
     cohort_future *step = NULL;
     assert_int_equal(cohort_execute_model(executor, "s", 1, &step), COHORT_OK);
     assert_int_equal(cohort_future_wait(step, patience()), COHORT_OK);
     cohort_future_destroy(step);
-    usleep(400000);
+    usleep(2 * 1000000);
     assert_int_equal(cohort_executor_failure(executor, NULL), COHORT_OK);
     end(executor);
 }
@@ -889,11 +908,11 @@ static void started_executor_is_not_cancelled(void **state) {
 }
 
 static void phase_that_takes_too_long_is_named(void **state) {
-    const char *const config[] = {"fault=load:1:spin", "spin_ms=1000", NULL};
+    const char *const config[] = {"fault=load:1:spin", "spin_ms=6000", NULL};
     cohort_executor_options options = options_of(state, 2, 1);
     cohort_executor *executor = NULL;
     options.config = config;
-    options.load_timeout_ns = 200000000;
+    options.load_timeout_ns = 2000000000;
     options.shutdown_timeout_ns = PATIENCE_MS * INT64_C(1000000);
     assert_int_equal(cohort_executor_start(&options, &executor), COHORT_E_HUNG);
     assert_int_equal(cohort_last_error()->rank, 1);
@@ -954,8 +973,6 @@ static void loading_reports_progress(void **state) {
                 phases.load_ns > 0 && phases.total_ns >= phases.load_ns);
     end(executor);
 }
-
-static char home[] = "/tmp/cohort-executor-test-XXXXXX";
 
 static int enter_home(void **state) {
     (void)state;

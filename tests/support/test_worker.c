@@ -136,12 +136,18 @@ static cohort_status call_refuse(void *context, const void *payload, size_t size
     return COHORT_FAIL(COHORT_E_INVALID, "rank %d will not", info->rank);
 }
 
-/* payload: milliseconds. */
-static cohort_status call_sleep(void *context, const void *payload, size_t size_bytes,
-                                cohort_worker_reply *reply) {
+/* payload: the path of a file, NUL-terminated; returns when that is no more, or after a
+ * minute, so that a broken test leaves nothing behind. */
+static cohort_status call_hold(void *context, const void *payload, size_t size_bytes,
+                               cohort_worker_reply *reply) {
     (void)context;
     (void)reply;
-    sleep_ms(number_of(payload, size_bytes));
+    const char *path = payload;
+    if (!size_bytes || path[size_bytes - 1])
+        return COHORT_FAIL(COHORT_E_INVALID, "no path");
+    int64_t until_ns = cohort_deadline_ms(60000);
+    while (!access(path, F_OK) && cohort_clock_ns() < until_ns)
+        sleep_ms(1);
     return COHORT_OK;
 }
 
@@ -180,7 +186,7 @@ static void test_close(void *context) {
 const cohort_worker_ops *test_worker_ops(void) {
     static const cohort_worker_method methods[] = {
         {"where", call_where}, {"fail", call_fail}, {"refuse", call_refuse},
-        {"sleep", call_sleep}, {"fill", call_fill}, {"config", call_config},
+        {"hold", call_hold},   {"fill", call_fill}, {"config", call_config},
         {NULL, NULL}};
     static const cohort_worker_ops ops = {.open = test_open,
                                           .load = test_load,

@@ -14,7 +14,7 @@
  * With TEST_WORKER_FOREIGN in its environment it is a worker of another build.
  *
  * A step's bytes come back from the output rank, its rank in front.  Methods: where,
- * fail, refuse, sleep, fill, config; see test_worker.c.
+ * fail, refuse, hold, fill, config; see test_worker.c.
  */
 #ifndef TEST_WORKER_H
 #define TEST_WORKER_H
