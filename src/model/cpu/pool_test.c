@@ -55,22 +55,30 @@ static void runs_reach_members_that_sleep(void **state) {
     cohort_pool_destroy(pool);
 }
 
+static int64_t idle_cpu_ns(void) {
+    struct timespec idle = {0, 500000000}, before, after;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    nanosleep(&idle, NULL);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    return (after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec;
+}
+
+/* The least of some times: a busy machine adds to any one of them, who spins to all. */
 static void idle_pool_uses_no_cpu(void **state) {
     (void)state;
+    /* Two spinning members would use 1 s; a sanitizer's own thread uses a little. */
+    enum { ALLOWED_NS = 50000000, TRIES = 4 };
     cohort_pool *pool;
     struct tally tally = {0};
     assert_int_equal(cohort_pool_create(NULL, 3, &pool), COHORT_OK);
     cohort_pool_run(pool, count, &tally);
-    struct timespec settle = {0, 50000000}, idle = {0, 500000000}, before, after;
+    struct timespec settle = {0, 50000000};
     nanosleep(&settle, NULL);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
-    nanosleep(&idle, NULL);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    int64_t used_ns = idle_cpu_ns();
+    for (int i = 1; i < TRIES && used_ns >= ALLOWED_NS; i++)
+        used_ns = idle_cpu_ns();
     cohort_pool_destroy(pool);
-    int64_t used_ns =
-        (after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec;
-    /* Two spinning members would use 1 s; a sanitizer's own thread uses a little. */
-    assert_true(used_ns < 50000000);
+    assert_true(used_ns < ALLOWED_NS);
 }
 
 static void where(void *context, int32_t thread, int32_t n_threads) {
