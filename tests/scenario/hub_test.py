@@ -22,6 +22,8 @@ import threading
 import time
 import unittest
 
+from served import DEADLINE_S
+
 SOURCE = pathlib.Path(os.environ["COHORT_SOURCE_DIR"])
 COHORT = str(pathlib.Path(os.environ["COHORT_BUILD_DIR"]) / "cohort")
 MODEL = SOURCE / "tests/golden/llama-float32"
@@ -34,13 +36,12 @@ LARGE = "model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "Acme/Tiny-1.0"
 TOKEN = "hf_secret"
-PATIENCE_S = 60
 
 
 def ask(path, method, target, body=None):
     """JSON of a server that listens on a unix socket."""
     with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(PATIENCE_S)
+        link.settimeout(DEADLINE_S)
         link.connect(path)
         data = json.dumps(body).encode() if body else b""
         link.sendall(f"{method} {target} HTTP/1.0\r\nContent-Type: application/json\r\n"
@@ -176,7 +177,7 @@ class Hub:
         request.wfile.flush()
         if self.stall_after:
             self.stalled.set()
-            self.done.wait(PATIENCE_S)
+            self.done.wait(DEADLINE_S)
         request.close_connection = True
 
 
@@ -202,7 +203,7 @@ class ByName(unittest.TestCase):
 
     def generate(self, *more, **variables):
         return subprocess.run(self.words(*more), env=self.variables(**variables), text=True,
-                              capture_output=True, timeout=PATIENCE_S)
+                              capture_output=True, timeout=DEADLINE_S)
 
     def expect(self, *more, **variables):
         done = self.generate(*more, **variables)
@@ -223,7 +224,7 @@ class ByName(unittest.TestCase):
     def test_fetched_model_is_the_model_and_lies_as_huggingface_hub_has_it(self):
         by_path = subprocess.run(
             [COHORT, "generate", str(MODEL), *self.words()[3:]], env=self.variables(), text=True,
-            capture_output=True, timeout=PATIENCE_S, check=True)
+            capture_output=True, timeout=DEADLINE_S, check=True)
         tokens, said = self.expect()
         self.assertEqual(tokens, json.loads(by_path.stdout)["token_ids"])
         self.assertEqual(said.count("fetched "), len(FILES))
@@ -258,8 +259,8 @@ class ByName(unittest.TestCase):
         self.hub.stall_after = len(FILES[LARGE]) // 2
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:
-            self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
-            end = time.monotonic() + PATIENCE_S
+            self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
+            end = time.monotonic() + DEADLINE_S
             while not (self.incomplete() and self.incomplete().stat().st_size > 0):
                 self.assertLess(time.monotonic(), end)
                 time.sleep(0.01)
@@ -278,7 +279,7 @@ class ByName(unittest.TestCase):
         self.hub.slow, self.hub.stall_after = "tokenizer.json", 100
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as process:
-            self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
+            self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
             process.send_signal(signal.SIGKILL)
         weights = hashlib.sha256(FILES[LARGE]).hexdigest()
         self.assertTrue((self.root / "blobs" / weights).exists())  # they came before
@@ -293,9 +294,9 @@ class ByName(unittest.TestCase):
         self.hub.stall_after = len(FILES[LARGE]) // 2
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:
-            self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
+            self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=PATIENCE_S)
+            _, said = process.communicate(timeout=DEADLINE_S)
         self.assertIn(b"cancelled", said)
         self.assertEqual(process.returncode, 128 + signal.SIGTERM)
         self.assertIsNotNone(self.incomplete())
@@ -307,9 +308,9 @@ class ByName(unittest.TestCase):
         with subprocess.Popen(words, env=self.variables(), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:
             try:
-                self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
+                self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
                 process.send_signal(signal.SIGINT)
-                _, said = process.communicate(timeout=PATIENCE_S)
+                _, said = process.communicate(timeout=DEADLINE_S)
             finally:
                 process.kill()
         self.assertIn(b"cancelled", said)
@@ -326,7 +327,7 @@ class ByName(unittest.TestCase):
         self.hub.stall_after = len(FILES[LARGE]) // 2
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as process:
-            self.assertTrue(self.hub.stalled.wait(PATIENCE_S))
+            self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
             process.send_signal(signal.SIGTERM)
         self.hub.done.set()
         self.hub.stall_after, self.hub.has_ranges = None, False
@@ -403,7 +404,7 @@ class ByName(unittest.TestCase):
         def read_until(pattern):
             nonlocal shown
             while not re.search(pattern, shown):
-                self.assertTrue(select.select([main], [], [], PATIENCE_S)[0], shown)
+                self.assertTrue(select.select([main], [], [], DEADLINE_S)[0], shown)
                 shown += os.read(main, 65536)
 
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
@@ -416,7 +417,7 @@ class ByName(unittest.TestCase):
             self.hub.done.set()  # the connection ends here, and is resumed
             read_until(name + rb" +\[#{24}\] 100% [^\r]*\x1b\[K\r\n")
             read_until(rb"tokenizer_config.json +\[#{24}\] 100% [^\r]*\r\n")
-            self.assertEqual(process.wait(PATIENCE_S), 0)
+            self.assertEqual(process.wait(DEADLINE_S), 0)
         os.close(main)
         # One line for each file, drawn over and over.
         self.assertEqual(shown.count(b"\n"), len(FILES), shown)
@@ -426,14 +427,14 @@ class ByName(unittest.TestCase):
             runs = [stack.enter_context(subprocess.Popen(
                 self.words(), env=self.variables(), stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE)) for _ in range(3)]
-            outs = {run.communicate(timeout=PATIENCE_S)[0] for run in runs}
+            outs = {run.communicate(timeout=DEADLINE_S)[0] for run in runs}
         self.assertEqual(len(outs), 1)
         self.assertEqual(sum(port == self.hub.far_port for port, *_ in self.hub.log), 1)
 
     def test_a_tokenizer_comes_without_weights(self):
         done = subprocess.run([COHORT, "bench", "serve", "--port", "1", "--model", NAME,
                                "--num-prompts", "1", "--random-input-len", "9"], text=True,
-                              env=self.variables(), capture_output=True, timeout=PATIENCE_S)
+                              env=self.variables(), capture_output=True, timeout=DEADLINE_S)
         self.assertIn("Failed to connect to 127.0.0.1 port 1", done.stdout, done.stderr)
         self.assertIn("fetched tokenizer.json", done.stderr)
         self.assertFalse((self.root / "snapshots" / COMMIT / LARGE).exists())
@@ -450,7 +451,7 @@ class ByName(unittest.TestCase):
                   "assert not hub.scan_cache_dir().warnings")
         done = subprocess.run([made.stdout.strip(), "-c", script, NAME, *FILES], text=True,
                               env=self.variables(**variables), capture_output=True,
-                              timeout=PATIENCE_S)
+                              timeout=DEADLINE_S)
         self.assertEqual(done.returncode, 0, done.stderr)
         return pathlib.Path(done.stdout.strip())
 
@@ -473,7 +474,7 @@ class ByName(unittest.TestCase):
         self.refuse("set HF_ENDPOINT", HF_ENDPOINT="")
         done = subprocess.run([COHORT, "generate", "./no/such/dir", "--prompt", "a"],
                               env=self.variables(), capture_output=True, text=True,
-                              timeout=PATIENCE_S)
+                              timeout=DEADLINE_S)
         self.assertEqual(done.returncode, 2)
         self.assertIn("'./no/such/dir' is no directory here, and no name", done.stderr)
 
