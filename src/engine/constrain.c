@@ -209,20 +209,22 @@ cohort_status cohort_engine_fill_mask(cohort_engine *engine, engine_sequence *se
 }
 
 cohort_status cohort_engine_follow(const cohort_engine *engine, engine_sequence *sequence,
-                                   int32_t token, bool *out_is_over) {
+                                   int32_t token, cohort_finish_reason *out_reason) {
     const engine_request *request = sequence->request;
-    *out_is_over = false;
+    *out_reason = COHORT_FINISH_NONE;
     if (!sequence->matcher && request->grammar)
         return await_begin(engine, sequence, token);
     if (!sequence->matcher) return COHORT_OK;
-    if (!cohort_matcher_accept(sequence->matcher, token))
-        return COHORT_FAIL(COHORT_E_PROTOCOL,
-                           "the output rank sampled token %d, which its mask does not "
-                           "have",
-                           token);
+    /* Masks have what is accepted.  Should one not, by a fault of ours or a rank's, then
+     * one sequence pays for it and not everybody's engine. */
+    if (!cohort_matcher_accept(sequence->matcher, token)) {
+        *out_reason = COHORT_FINISH_ERROR;
+        return COHORT_OK;
+    }
     /* Where a token could say so, it is sampled, as vLLM does. */
     bool has_end = request->n_own_stop_tokens > 0 ||
                    (!request->ignore_eos && engine->config.n_eos > 0);
-    *out_is_over = !has_end && cohort_matcher_is_finished(sequence->matcher);
+    if (!has_end && cohort_matcher_is_finished(sequence->matcher))
+        *out_reason = COHORT_FINISH_STOP;
     return COHORT_OK;
 }

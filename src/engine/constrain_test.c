@@ -11,6 +11,7 @@
 
 #include "cohort/clock.h"
 #include "cohort/engine.h"
+#include "engine/engine_internal.h"
 #include "grammar/grammar.h"
 
 enum { MAX_REQUESTS = 64, MAX_N = 4, MAX_TEXT = 8192, MAX_TOKENS = 1024 };
@@ -371,11 +372,37 @@ static void an_output_that_cannot_go_on_is_no_whole_one(void **state) {
     cohort_engine_destroy(engine);
 }
 
+/* Masks have what grammars have; were it not so, one sequence would end and no more. */
+static void a_token_that_is_refused_ends_its_sequence_alone(void **state) {
+    (void)state;
+    const cohort_engine_options options = small_options();
+    cohort_engine *engine = start(&options);
+    engine_request request = {0};
+    engine_sequence sequence = {.request = &request};
+    cohort_finish_reason reason;
+    assert_int_equal(cohort_engine_compile_grammar(engine, COHORT_GRAMMAR_REGEX, "a", 1,
+                                                   &request.grammar),
+                     COHORT_OK);
+    assert_int_equal(cohort_engine_constrain(engine, &sequence), COHORT_OK);
+    assert_int_equal(cohort_engine_follow(engine, &sequence,
+                                          cohort_tokenizer_find(tokenizer, "b"), &reason),
+                     COHORT_OK);
+    assert_int_equal(reason, COHORT_FINISH_ERROR);
+    assert_int_equal(cohort_engine_follow(engine, &sequence,
+                                          cohort_tokenizer_find(tokenizer, "a"), &reason),
+                     COHORT_OK);
+    assert_int_equal(reason, COHORT_FINISH_NONE);
+    cohort_matcher_destroy(sequence.matcher);
+    cohort_grammar_release(request.grammar);
+    cohort_engine_destroy(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_grammar_begins_behind_its_mark),
         cmocka_unit_test(an_output_that_cannot_go_on_is_no_whole_one),
         cmocka_unit_test(outputs_match_their_grammars),
+        cmocka_unit_test(a_token_that_is_refused_ends_its_sequence_alone),
         cmocka_unit_test(neighbours_change_nothing),
         cmocka_unit_test(it_ends_with_eos_or_without),
         cmocka_unit_test(grammars_are_kept_by_their_text),

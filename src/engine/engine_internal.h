@@ -149,9 +149,10 @@ cohort_status cohort_engine_constrain(const cohort_engine *engine,
 /* Gives the entry, the index-th of a step, the mask of a constrained sequence. */
 cohort_status cohort_engine_fill_mask(cohort_engine *engine, engine_sequence *sequence,
                                       uint32_t index, cohort_step_entry *entry);
-/* The sequence has a token more that is no stop token; over: and with it, it ends. */
+/* The sequence has a token more that is no stop token.  STOP: and with it, it ends;
+ * ERROR: its grammar does not have it; NONE. */
 cohort_status cohort_engine_follow(const cohort_engine *engine, engine_sequence *sequence,
-                                   int32_t token, bool *out_is_over);
+                                   int32_t token, cohort_finish_reason *out_reason);
 
 /* step.c: what the ranks are told of a sequence that they don't know. */
 cohort_step_request cohort_engine_request_of(const engine_sequence *sequence);

@@ -246,12 +246,13 @@ static cohort_status add_token(cohort_engine *engine, engine_sequence *sequence,
     }
     completion->finish_reason =
         finish_reason(engine, sequence, token, &completion->stop_token_id);
-    bool is_stop_token = completion->finish_reason == COHORT_FINISH_STOP, is_over = false;
+    bool is_stop_token = completion->finish_reason == COHORT_FINISH_STOP;
+    cohort_finish_reason by_grammar = COHORT_FINISH_NONE;
     if (!is_stop_token)
-        COHORT_TRY(cohort_engine_follow(engine, sequence, token, &is_over));
-    if (is_over) completion->finish_reason = COHORT_FINISH_STOP;
-    if (request->detokenize)
-        COHORT_TRY(add_text(sequence, token, is_stop_token, completion));
+        COHORT_TRY(cohort_engine_follow(engine, sequence, token, &by_grammar));
+    if (by_grammar != COHORT_FINISH_NONE) completion->finish_reason = by_grammar;
+    bool is_text = !is_stop_token && by_grammar != COHORT_FINISH_ERROR;
+    if (request->detokenize) COHORT_TRY(add_text(sequence, token, !is_text, completion));
     if (completion->finish_reason == COHORT_FINISH_NONE)
         cohort_scheduler_append(engine->scheduler, &sequence->scheduled);
     else

@@ -35,8 +35,10 @@ enum {
     COHORT_GRAMMAR_MAX_RULES = 10000,   /* of a grammar */
     COHORT_GRAMMAR_MAX_NESTING = 64,    /* of a schema, and of groups in a regex */
     COHORT_GRAMMAR_MAX_DEPTH = 128,     /* of values in what is generated */
-    COHORT_GRAMMAR_MAX_CONFIGURATIONS = 128, /* readings of one text at a time */
-    COHORT_GRAMMAR_MASK_BYTES = 16 << 20,    /* of masks kept with a grammar */
+    COHORT_GRAMMAR_MAX_CONFIGURATIONS = 1024, /* readings of one text at a time */
+    /* Values that may begin at one place; inside an object one is up to 3 readings. */
+    COHORT_GRAMMAR_MAX_ALTERNATIVES = COHORT_GRAMMAR_MAX_CONFIGURATIONS / 4,
+    COHORT_GRAMMAR_MASK_BYTES = 16 << 20, /* of masks kept with a grammar */
 };
 
 typedef struct cohort_vocabulary cohort_vocabulary;

@@ -414,6 +414,41 @@ static void schemas_that_combine(void **state) {
     check(all, sizeof all / sizeof *all);
 }
 
+/* anyOf of so many objects, each with a property of its own; to be freed. */
+static char *wide_schema(int n_branches) {
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    fputs("{\"anyOf\":[", out);
+    for (int i = 0; i < n_branches; i++)
+        fprintf(out,
+                "%s{\"type\":\"object\",\"properties\":{\"n%d\":{\"type\":"
+                "\"integer\"}},\"required\":[\"n%d\"]}",
+                i ? "," : "", i, i);
+    fputs("]}", out);
+    fclose(out);
+    return text;
+}
+
+static void no_branch_of_many_is_lost(void **state) {
+    (void)state;
+    enum { MANY = 250 };
+    char *schema = wide_schema(MANY);
+    cohort_grammar *grammar = compile(SCHEMA, schema);
+    for (int i = 0; i < MANY; i++) {
+        char text[32];
+        int size = snprintf(text, sizeof text, "{ \"n%d\": 1}", i);
+        cohort_matcher *matcher = match(grammar);
+        if (!cohort_matcher_accept_bytes(matcher, text, (size_t)size) ||
+            !cohort_matcher_is_finished(matcher))
+            fail_msg("%s is refused", text);
+        cohort_matcher_destroy(matcher);
+    }
+    cohort_grammar_release(grammar);
+    free(schema);
+}
+
 /* ---- what is refused --------------------------------------------------------------- */
 
 static void what_is_not_supported_is_named(void **state) {
@@ -492,6 +527,9 @@ static void what_is_not_supported_is_named(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_refusal(cases[i].kind, cases[i].text, cases[i].words);
+    char *wide = wide_schema(COHORT_GRAMMAR_MAX_ALTERNATIVES);
+    expect_refusal(SCHEMA, wide, "make anyOf and oneOf smaller");
+    free(wide);
 }
 
 /* ---- masks ------------------------------------------------------------------------- */
@@ -657,6 +695,7 @@ int main(void) {
         cmocka_unit_test(schemas_of_arrays),
         cmocka_unit_test(schemas_of_objects),
         cmocka_unit_test(schemas_that_combine),
+        cmocka_unit_test(no_branch_of_many_is_lost),
         cmocka_unit_test(what_is_not_supported_is_named),
         cmocka_unit_test(mask_is_what_is_accepted),
         cmocka_unit_test(walks_never_get_stuck_and_parse),

@@ -14,7 +14,14 @@
 #include "cohort/status.h"
 #include "grammar/grammar.h"
 
-enum { N_BYTES = 256, N_TOKENS = 900, N_GRAMMARS = 150, N_STEPS = 14, MAX_TEXT = 1024 };
+enum {
+    N_BYTES = 256,
+    N_TOKENS = 900,
+    N_GRAMMARS = 150,
+    N_WIDE_GRAMMARS = 20,
+    N_STEPS = 14,
+    MAX_TEXT = 1024
+};
 
 static const uint64_t seed = 7;
 static uint64_t n_draws;
@@ -34,7 +41,8 @@ static const char *const pieces[] = {
     "b",       "Zu",   "the", "\n",       " ",        "        ",
     "\xc3",    "\xa4", ",",   ":",        "{",        "}",
     "[",       "]",    "-",   "\xf0\x9f", "\x98\x80", "\xe2\x82\xac",
-    "0",       "12",   ".",   "e",        "true",     "null"};
+    "0",       "12",   ".",   "e",        "true",     "null",
+    "{\""};
 
 /* As byte-level tokenizers write it: every byte as a character that can be seen. */
 static void write_byte(FILE *out, unsigned byte) {
@@ -152,13 +160,34 @@ static void write_schema(FILE *out, int depth) {
     }
 }
 
-static cohort_grammar *draw_grammar(char *text, size_t capacity) {
+/* Readings that go side by side: objects that begin alike, by the hundred. */
+static void write_wide_schema(FILE *out) {
+    static const char *const parts[] = {"a", "b", "d", "de", "e", "the", "Zu", "0", "8"};
+    enum { N_PARTS = sizeof parts / sizeof *parts };
+    bool are_alike = draw(4) == 0;
+    uint64_t n = 60 + draw(71);
+    fputs("{\"anyOf\":[", out);
+    for (uint64_t i = 0; i < n; i++) {
+        const char *name[2] = {parts[are_alike ? 0 : draw(N_PARTS)],
+                               parts[are_alike ? 0 : draw(N_PARTS)]};
+        fprintf(out,
+                "%s{\"type\":\"object\",\"properties\":{\"%s%s\":{\"type\":\"%s\"}},"
+                "\"required\":[\"%s%s\"]}",
+                i ? "," : "", name[0], name[1], draw(3) ? "integer" : "null", name[0],
+                name[1]);
+    }
+    fputs("]}", out);
+}
+
+static cohort_grammar *draw_grammar(char *text, size_t capacity, bool is_wide) {
     cohort_grammar_kind kind =
-        draw(3) ? COHORT_GRAMMAR_JSON_SCHEMA : COHORT_GRAMMAR_REGEX;
+        is_wide || draw(3) ? COHORT_GRAMMAR_JSON_SCHEMA : COHORT_GRAMMAR_REGEX;
     cohort_grammar *grammar = NULL;
     FILE *out = fmemopen(text, capacity, "w");
     assert_non_null(out);
-    if (kind == COHORT_GRAMMAR_REGEX)
+    if (is_wide)
+        write_wide_schema(out);
+    else if (kind == COHORT_GRAMMAR_REGEX)
         write_regex(out, false);
     else
         write_schema(out, 3);
@@ -198,15 +227,16 @@ static int32_t check_mask(cohort_grammar *grammar, const char *grammar_text,
     return chosen;
 }
 
-static void masks_are_what_is_accepted_byte_by_byte(void **state) {
-    (void)state;
+static void check_grammars(int count, bool are_wide) {
     uint32_t mask[(N_TOKENS + 31) / 32];
     assert_int_equal(cohort_vocabulary_mask_words(vocabulary),
                      sizeof mask / sizeof *mask);
-    for (int i = 0; i < N_GRAMMARS; i++) {
-        char grammar_text[4096], text[MAX_TEXT];
+    for (int i = 0; i < count; i++) {
+        static char grammar_text[1 << 14];
+        char text[MAX_TEXT];
         size_t size = 0;
-        cohort_grammar *grammar = draw_grammar(grammar_text, sizeof grammar_text);
+        cohort_grammar *grammar =
+            draw_grammar(grammar_text, sizeof grammar_text, are_wide);
         cohort_matcher *matcher = match(grammar, text, 0);
         for (int step = 0; step < N_STEPS; step++) {
             assert_int_equal(cohort_matcher_mask(matcher, mask), COHORT_OK);
@@ -222,9 +252,20 @@ static void masks_are_what_is_accepted_byte_by_byte(void **state) {
     }
 }
 
+static void masks_are_what_is_accepted_byte_by_byte(void **state) {
+    (void)state;
+    check_grammars(N_GRAMMARS, false);
+}
+
+static void masks_of_wide_unions_are_too(void **state) {
+    (void)state;
+    check_grammars(N_WIDE_GRAMMARS, true);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_what_is_accepted_byte_by_byte),
+        cmocka_unit_test(masks_of_wide_unions_are_too),
     };
     return cmocka_run_group_tests(tests, open_vocabulary, close_vocabulary);
 }

@@ -57,11 +57,11 @@ struct cohort_matcher {
     frame *frames;
     size_t n_frames, frames_capacity;
     struct level *levels; /* by depth in the trie */
-    configuration saved[COHORT_GRAMMAR_MAX_CONFIGURATIONS];
-    int32_t *moved; /* frames, when they are packed */
+    int32_t *moved;       /* frames, when they are packed */
     size_t moved_capacity;
     bool has_ended; /* a step ended the text, or the rule that a walk is of */
     bool has_failed;
+    bool has_dropped; /* configurations that were too many */
     int32_t need;
     cohort_string_words *learns; /* while a vocabulary is made */
     uint32_t *scratch;           /* a mask, */
@@ -96,7 +96,10 @@ static void add(cohort_matcher *self, size_t begin, const configuration *one) {
     for (size_t i = begin; i < self->n_configurations; i++)
         if (!memcmp(&self->configurations[i], one, sizeof *one)) return;
     /* Fewer readings are a narrower grammar, not a wrong one. */
-    if (self->n_configurations - begin >= COHORT_GRAMMAR_MAX_CONFIGURATIONS) return;
+    if (self->n_configurations - begin >= COHORT_GRAMMAR_MAX_CONFIGURATIONS) {
+        self->has_dropped = true;
+        return;
+    }
     self->configurations =
         more(self, self->configurations, self->n_configurations,
              &self->configurations_capacity, sizeof *self->configurations);
@@ -627,29 +630,42 @@ static void pack_frames(cohort_matcher *self) {
             self->configurations[i].frame = self->moved[self->configurations[i].frame];
 }
 
-static void move_to_front(cohort_matcher *self, size_t begin) {
-    self->n_current = self->n_configurations - begin;
-    memmove(self->configurations, self->configurations + begin,
-            self->n_current * sizeof *self->configurations);
-    self->n_configurations = self->n_current;
+static void move_last_set(cohort_matcher *self, size_t begin, size_t to) {
+    size_t count = self->n_configurations - begin;
+    memmove(self->configurations + to, self->configurations + begin,
+            count * sizeof *self->configurations);
+    self->n_configurations = to + count;
+}
+
+/* Takes so many of the current configurations through the bytes; behind the current set,
+ * which stays as it is where they do not fit. */
+static bool take_through(cohort_matcher *self, size_t from, size_t to, const char *bytes,
+                         size_t size) {
+    size_t behind = self->n_current, n_frames = self->n_frames;
+    for (size_t i = 0; i < size; i++) {
+        if (!step(self, from, to, (uint8_t)bytes[i]) || self->has_failed) {
+            rewind_to_current(self, n_frames);
+            return false;
+        }
+        move_last_set(self, i ? to : behind, behind);
+        from = behind;
+        to = self->n_configurations;
+    }
+    move_last_set(self, behind, 0);
+    self->n_current = self->n_configurations;
+    pack_frames(self);
+    return true;
 }
 
 bool cohort_matcher_accept_bytes(cohort_matcher *self, const char *bytes, size_t size) {
-    size_t n_saved = self->n_current, n_frames = self->n_frames;
-    memcpy(self->saved, self->configurations, n_saved * sizeof *self->saved);
-    for (size_t i = 0; i < size; i++) {
-        bool fine = step(self, 0, self->n_current, (uint8_t)bytes[i]);
-        if (fine && !self->has_failed) {
-            move_to_front(self, self->n_current);
-            continue;
-        }
-        memcpy(self->configurations, self->saved, n_saved * sizeof *self->saved);
-        self->n_current = n_saved;
-        rewind_to_current(self, n_frames);
-        return false;
-    }
-    pack_frames(self);
-    return true;
+    size_t count = self->n_current;
+    self->has_dropped = false;
+    if (!size || take_through(self, 0, count, bytes, size)) return true;
+    /* What fits may be among those that were too many all at once.  Masks take each by
+     * itself, too: what one of them has is not refused. */
+    for (size_t i = 0; i < count && self->has_dropped && !self->has_failed; i++)
+        if (take_through(self, i, i + 1, bytes, size)) return true;
+    return false;
 }
 
 bool cohort_matcher_accept(cohort_matcher *self, int32_t token) {

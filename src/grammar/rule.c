@@ -134,14 +134,25 @@ static void cut_dead_edges(const cohort_rule *rules, const cohort_rule *rule) {
     }
 }
 
-/* ---- rules that begin with themselves ---------------------------------------------- */
+/* ---- what begins at one place ------------------------------------------------------ */
 
 enum { UNSEEN, OPEN, DONE };
 
+/* A state and all that is entered by its calls; widths: of the starts of rules. */
+static uint32_t width_of(const cohort_automaton *automaton, uint32_t state,
+                         const uint32_t *widths) {
+    uint32_t width = 1;
+    for (uint32_t i = automaton->first_call[state]; i < automaton->first_call[state + 1];
+         i++)
+        if ((width += widths[automaton->calls[i].rule]) > COHORT_GRAMMAR_MAX_ALTERNATIVES)
+            return COHORT_GRAMMAR_MAX_ALTERNATIVES + 1;
+    return width;
+}
+
 /* Depth first over the calls at the rules' starts, with a stack of our own: the chain is
- * as long as strangers make it. */
+ * as long as strangers make it.  Finds the starts' widths where no rule does. */
 static bool begins_with_itself(const cohort_rule *rules, size_t n_rules, uint8_t *marks,
-                               uint32_t *stack, uint32_t *next_call) {
+                               uint32_t *stack, uint32_t *next_call, uint32_t *widths) {
     for (size_t root = 0; root < n_rules; root++) {
         size_t depth = 0;
         if (marks[root] != UNSEEN) continue;
@@ -153,6 +164,7 @@ static bool begins_with_itself(const cohort_rule *rules, size_t n_rules, uint8_t
             const cohort_automaton *automaton = &rules[rule].automaton;
             if (next_call[rule] == automaton->first_call[1]) {
                 marks[rule] = DONE;
+                widths[rule] = width_of(automaton, 0, widths);
                 depth--;
                 continue;
             }
@@ -167,15 +179,32 @@ static bool begins_with_itself(const cohort_rule *rules, size_t n_rules, uint8_t
     return false;
 }
 
-static void check_recursion(cohort_builder *builder) {
+/* The readings of a text that a matcher can hold have a limit. */
+static void check_widths(cohort_builder *builder, const uint32_t *widths) {
+    for (size_t r = 0; r < builder->n_rules; r++) {
+        const cohort_automaton *automaton = &builder->rules[r].automaton;
+        for (uint32_t state = 0; state < automaton->n_states; state++)
+            if (width_of(automaton, state, widths) > COHORT_GRAMMAR_MAX_ALTERNATIVES)
+                COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID,
+                                    "the grammar is too complex: more than %d objects, "
+                                    "arrays, strings and references may begin at one "
+                                    "place; make anyOf and oneOf smaller",
+                                    COHORT_GRAMMAR_MAX_ALTERNATIVES - 1);
+    }
+}
+
+static void check_starts(cohort_builder *builder) {
     size_t n = builder->n_rules;
     uint8_t *marks = calloc(n, 1);
-    uint32_t *stack = calloc(n * 2, sizeof *stack);
+    uint32_t *stack = calloc(n * 3, sizeof *stack);
     if (!marks || !stack)
         COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu rules", n);
-    else if (begins_with_itself(builder->rules, n, marks, stack, stack + n))
+    else if (begins_with_itself(builder->rules, n, marks, stack, stack + n,
+                                stack + 2 * n))
         COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID,
                             "a $ref refers to itself without an object or array between");
+    else
+        check_widths(builder, stack + 2 * n);
     free(marks);
     free(stack);
 }
@@ -213,7 +242,7 @@ static cohort_status finish(cohort_builder *builder, cohort_grammar **out_gramma
     for (size_t r = 0; r < builder->n_rules; r++)
         if (!builder->rules[r].is_made)
             COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID, "rule %zu was not made", r);
-    if (builder->status >= 0) check_recursion(builder);
+    if (builder->status >= 0) check_starts(builder);
     if (builder->status >= 0) cohort_rules_find_ends(builder);
     if (builder->status >= 0 && !(grammar = calloc(1, sizeof *grammar)))
         COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "a grammar");
