@@ -344,11 +344,14 @@ static cohort_status report_cancelled(cohort_engine *engine) {
     return COHORT_OK;
 }
 
-/* A deadline that passed is no failure; an executor that failed by a timeout is. */
-static bool is_late(cohort_engine *engine, cohort_status status) {
+/* A deadline that passed is no failure; where the executor failed meanwhile, that one
+ * counts, whatever the wait said. */
+static cohort_status judge(cohort_engine *engine, cohort_status status,
+                           bool *out_is_late) {
     cohort_error failure;
-    return status == COHORT_E_TIMEOUT &&
-           cohort_executor_failure(engine->executor, &failure) == COHORT_OK;
+    if (status != COHORT_E_TIMEOUT) return status;
+    *out_is_late = cohort_executor_failure(engine->executor, &failure) >= 0;
+    return *out_is_late ? status : cohort_fail_adopt(&failure);
 }
 
 /* What passed since *from_ns is added to a sum. */
@@ -370,7 +373,7 @@ static cohort_status turn(cohort_engine *engine, int64_t *now_ns, int64_t deadli
     charge(&engine->schedule_ns, now_ns);
     cohort_future *future = engine->futures[engine->first_future];
     cohort_status status = cohort_future_wait(future, deadline_ns);
-    *out_is_late = is_late(engine, status);
+    status = judge(engine, status, out_is_late);
     charge(&engine->wait_ns, now_ns);
     engine->reported_ns = *now_ns;
     COHORT_TRY(status);

@@ -177,12 +177,8 @@ static void step(cohort_driver *driver) {
         return;
     }
     if (status < 0) {
-        /* Late is not failed: then the deadline was ours. */
-        cohort_error error = *cohort_last_error(), failure;
-        bool is_late =
-            status == COHORT_E_TIMEOUT &&
-            cohort_executor_failure(cohort_engine_executor(engine), &failure) >= 0;
-        if (!is_late) note_failure(driver, &error);
+        /* Our deadline, or the executor's, which tells of its failures itself. */
+        if (status != COHORT_E_TIMEOUT) note_failure(driver, cohort_last_error());
         return;
     }
     observe(driver, &outputs);
