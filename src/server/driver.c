@@ -157,8 +157,23 @@ static void take_orders(cohort_driver *driver, bool busy, orders *out) {
 
 static void observe(cohort_driver *driver, const cohort_engine_outputs *outputs) {
     const cohort_driver_options *options = &driver->options;
-    if (options->observer)
-        options->observer(options->user_data, options->engine, outputs);
+    cohort_engine_stats stats;
+    if (!options->observer) return;
+    cohort_engine_get_stats(options->engine, &stats);
+    options->observer(options->user_data, &stats, outputs);
+}
+
+/* It was in the middle of its work, and counts it for ever. */
+static void observe_failure(cohort_driver *driver) {
+    const cohort_driver_options *options = &driver->options;
+    cohort_engine_stats stats;
+    cohort_engine_info info;
+    if (!options->observer) return;
+    cohort_engine_get_stats(options->engine, &stats);
+    cohort_engine_describe(options->engine, &info);
+    stats.n_running = stats.n_waiting = 0;
+    stats.n_free_blocks = info.num_blocks;
+    options->observer(options->user_data, &stats, NULL);
 }
 
 static void flush(cohort_driver *driver) {
@@ -198,6 +213,8 @@ static void *run(void *user_data) {
                                      : now.fails ? &now.failure
                                                  : NULL;
         bool took = now.posted != NULL;
+        /* First: who hears of the failure and looks finds nothing that runs. */
+        if (now.fails) observe_failure(driver);
         while (now.posted) {
             cohort_job *next = now.posted->next;
             if (reason)

@@ -40,8 +40,8 @@ struct cohort_job {
 };
 
 /* Called on the driver's thread after every step; outputs: NULL where nothing was left to
- * do. */
-typedef void (*cohort_driver_observer)(void *user_data, cohort_engine *engine,
+ * do, and when the engine failed, of which nothing runs or waits then. */
+typedef void (*cohort_driver_observer)(void *user_data, const cohort_engine_stats *stats,
                                        const cohort_engine_outputs *outputs);
 
 /* Called on the driver's thread when all jobs were told what there was to tell. */

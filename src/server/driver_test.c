@@ -57,11 +57,9 @@ static void on_end(cohort_job *job, const cohort_error *error) {
 }
 
 /* After each step. */
-static void on_step(void *user_data, cohort_engine *engine,
+static void on_step(void *user_data, const cohort_engine_stats *stats,
                     const cohort_engine_outputs *outputs) {
     (void)user_data;
-    cohort_engine_stats stats;
-    cohort_engine_get_stats(engine, &stats);
     world.n_steps += outputs && outputs->n_tokens > 0;
     if (!world.leaves) return;
     bool has_left = world.leave_step > 0;
@@ -70,7 +68,7 @@ static void on_step(void *user_data, cohort_engine *engine,
         cohort_driver_cancel(world.driver, &world.leaves->job);
     }
     if (has_left && !world.free_step && world.leaves->n_ends &&
-        world.info.num_blocks - stats.n_free_blocks <= world.used_blocks)
+        world.info.num_blocks - stats->n_free_blocks <= world.used_blocks)
         world.free_step = world.n_steps;
 }
 

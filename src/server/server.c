@@ -171,12 +171,10 @@ static void print_start(const cohort_server *server) {
                         cohort_http_url(server->http));
 }
 
-static void on_step(void *user_data, cohort_engine *engine,
+static void on_step(void *user_data, const cohort_engine_stats *stats,
                     const cohort_engine_outputs *outputs) {
     cohort_server *server = user_data;
-    cohort_engine_stats stats;
-    cohort_engine_get_stats(engine, &stats);
-    cohort_metrics_set_stats(server->metrics, &stats);
+    cohort_metrics_set_stats(server->metrics, stats);
     if (outputs && outputs->n_tokens)
         cohort_metrics_observe(server->metrics, COHORT_ITERATION_TOKENS,
                                outputs->n_tokens);

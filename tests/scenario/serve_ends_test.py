@@ -92,6 +92,9 @@ class Endings(unittest.TestCase):
                     self.check_ended(request, f"rank {victim}", request in running)
                 self.check_refusals(server, f"rank {victim}")
                 self.assertEqual(server.load(), 0)
+                told = server.ask("GET", "/metrics")[2].decode()
+                for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"):
+                    self.assertRegex(told, rf"\nvllm:{name}\{{[^\n]*}} 0(\.0)?\n")
                 self.assertEqual(server.stop(), 1)
                 self.assertIn(f"rank {victim}", server.text().decode())
                 for pid in workers:
