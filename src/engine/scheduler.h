@@ -6,7 +6,8 @@
  *
  * Pure: events in (add, complete, append, finish), a step out (next); no clock, no I/O,
  * and token counts only, never tokens.  First come, first served, within one priority:
- * requests run in that order, and the last of it gives way where blocks run out.  Of X
+ * requests run in that order, and the last of it gives way where blocks run out.  Of a
+ * step, who wants more than half leaves up to half to those behind.
  *
  * A request may be in several steps under way at once with consecutive parts of it: ranks
  * carry steps out in order.  Those are parts of its prompt or, where the ranks keep what
