@@ -26,11 +26,10 @@ static bool set_ids(cohort_generation *generation, cohort_prompt *prompt,
     prompt->ids = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *prompt->ids);
     if (!prompt->ids) return cohort_api_refuse(error, 503, NULL, "out of memory");
     cJSON_ArrayForEach(item, list) {
-        const char *text = cJSON_GetStringValue(item);
-        double id = text ? strtod(text, NULL) : item->valuedouble;
-        if (!(id >= 0 && id < generation->server->info.vocab_size))
+        int64_t id = cohort_api_id(item);
+        if (id < 0 || id >= generation->server->info.vocab_size)
             return cohort_api_refuse(error, 400, NULL,
-                                     "Token id %.0f is out of vocabulary", id);
+                                     "Token id %lld is out of vocabulary", (long long)id);
         prompt->ids[prompt->n_ids++] = (int32_t)id;
     }
     if (!generation->params.echoes) return true;
@@ -60,9 +59,12 @@ static bool read_prompts(cohort_generation *generation, cohort_api_error *error)
     const cJSON *first = text ? NULL : json->child;
     if (!text && !first)
         return cohort_api_refuse(error, 400, NULL, "You must pass at least one prompt");
-    /* A list of numbers is one prompt; any other list is one prompt an item.  Whether
-     * strings are texts or numbers in quotes, the schema decided by their kind. */
-    bool is_single = text || cJSON_IsNumber(first);
+    /* A list of ids is one prompt; any other list is one prompt an item.  Strings alone
+     * are texts, beside what is none they are numbers in quotes. */
+    const cJSON *told = first;
+    while (cJSON_IsString(told))
+        told = told->next;
+    bool is_single = text || (told && !cJSON_IsArray(told));
     size_t n = is_single ? 1 : (size_t)cJSON_GetArraySize(json);
     if (!cohort_generation_set_prompts(generation, n, error)) return false;
     const cJSON *item = is_single ? json : first;

@@ -61,12 +61,11 @@ static bool read_ids(reader *self, const char *name, const cohort_value *given,
     *out_ids = calloc((size_t)cJSON_GetArraySize(given->json) + 1, sizeof **out_ids);
     if (!*out_ids) return out_of_memory(self);
     cJSON_ArrayForEach(item, given->json) {
-        /* Numbers in strings passed the schema. */
-        const char *text = cJSON_GetStringValue(item);
-        double id = text ? strtod(text, NULL) : item->valuedouble;
-        if (!(id >= 0 && id < self->limits->vocab_size))
+        int64_t id = cohort_api_id(item);
+        if (id < 0 || id >= self->limits->vocab_size)
             return cohort_api_refuse(self->error, 400, name,
-                                     "%s: token id %.0f is out of vocabulary", name, id);
+                                     "%s: token id %lld is out of vocabulary", name,
+                                     (long long)id);
         (*out_ids)[(*out_count)++] = (int32_t)id;
     }
     return true;

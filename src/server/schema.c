@@ -293,6 +293,15 @@ static bool read_integer(reader *self, const cJSON *value, int64_t *out) {
     return true;
 }
 
+int64_t cohort_api_id(const cJSON *item) {
+    cohort_api_error none = {0};
+    reader quiet = {.error = &none};
+    int64_t id;
+    bool is_integer = read_integer(&quiet, item, &id);
+    cohort_api_error_deinit(&none);
+    return is_integer ? id : -1;
+}
+
 static bool read_truth(reader *self, const cJSON *value, int64_t *out) {
     static const char *const words[] = {"false", "0", "off", "f", "no",  "n",
                                         "true",  "1", "on",  "t", "yes", "y"};

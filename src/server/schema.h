@@ -54,6 +54,8 @@ typedef struct cohort_api_request {
 /* Reads a body.  False: error says why; deinit frees in either case. */
 bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
                              const char *text, size_t size, cohort_api_error *error);
+/* An item of a list of ids, which may be written as any integer; -1 where it is none. */
+int64_t cohort_api_id(const cJSON *item);
 /* The prompt was read: forgets its JSON, and all that no field points into. */
 void cohort_api_request_trim(cohort_api_request *request);
 void cohort_api_request_deinit(cohort_api_request *request);

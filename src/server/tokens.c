@@ -65,11 +65,10 @@ static bool detokenize(const cohort_server *server, const cohort_api_request *ap
     if (!ids) return cohort_api_refuse(error, 503, NULL, "out of memory");
     bool done = true;
     cJSON_ArrayForEach(item, list) {
-        const char *digits = cJSON_GetStringValue(item);
-        double id = digits ? strtod(digits, NULL) : item->valuedouble;
-        if (!(id >= 0 && id < server->info.vocab_size)) {
+        int64_t id = cohort_api_id(item);
+        if (id < 0 || id >= server->info.vocab_size) {
             done = cohort_api_refuse(error, 400, NULL,
-                                     "Token id %.0f is out of vocabulary", id);
+                                     "Token id %lld is out of vocabulary", (long long)id);
             break;
         }
         ids[count++] = (int32_t)id;

@@ -53,6 +53,18 @@ class Parameters(unittest.TestCase):
         done = choice(structured_outputs={"regex": "[ab]{4}"}, allowed_token_ids=[9])
         self.assertRegex(done["text"], "^[ab]{4}$")  # what a grammar asks for comes first
 
+    def test_ids_are_whatever_pydantic_takes_for_integers(self):
+        asked = {"max_tokens": 4, "temperature": 0, "return_token_ids": True}
+        for written, meant in (([True, 5], [1, 5]), (["17", 5.0, False], [17, 5, 0])):
+            choice = self.server.complete(prompt=written, **asked)["choices"]
+            self.assertEqual([one["prompt_token_ids"] for one in choice], [meant])
+            texts = [self.server.ask("POST", "/detokenize", {"tokens": ids})[2]
+                     for ids in (written, meant)]
+            self.assertEqual(*texts)
+        self.assertEqual(len(self.server.complete(prompt=["17", "5"], **asked)["choices"]), 2)
+        only = self.server.complete(prompt="a", allowed_token_ids=[True], **asked)["choices"][0]
+        self.assertEqual(set(only["token_ids"]), {1})
+
     def test_logprobs_of_chosen_tokens_are_those_among_all(self):
         asked = {"prompt": "a b c", "max_tokens": 4, "temperature": 0, "return_token_ids": True,
                  "return_tokens_as_token_ids": True}
