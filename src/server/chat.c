@@ -36,6 +36,32 @@ static bool open_messages(cohort_generation *generation, const char *prompt, siz
     return true;
 }
 
+/* Whose turn it is: where no other begins, that of the last message goes on; and, with
+ * "echo", what that says. */
+static bool read_turn(cohort_generation *generation, cohort_api_error *error) {
+    const cohort_api_request *api = &generation->api;
+    const cJSON *messages = api->messages.json, *part;
+    const cJSON *last = cJSON_GetArrayItem(messages, cJSON_GetArraySize(messages) - 1);
+    const cJSON *content = cJSON_GetObjectItem(last, "content");
+    const char *role = cJSON_GetStringValue(cJSON_GetObjectItem(last, "role")), *text;
+    const char *next = generation->server->options.response_role;
+    cohort_body *echo = &generation->echo;
+    if (!api->add_generation_prompt.whole && role) next = role;
+    cohort_body_puts(&generation->role, next);
+    if (generation->params.echoes && role && !strcmp(role, next)) {
+        if (cJSON_IsString(content)) cohort_body_puts(echo, content->valuestring);
+        if (!cJSON_IsArray(content)) content = NULL;
+        cJSON_ArrayForEach(part, content) {
+            text = cJSON_GetStringValue(
+                cJSON_IsString(part) ? part : cJSON_GetObjectItem(part, "text"));
+            if (text && part != content->child) cohort_body_puts(echo, "\n");
+            if (text) cohort_body_puts(echo, text);
+        }
+    }
+    return (!generation->role.is_short && !echo->is_short) ||
+           cohort_api_refuse(error, 503, NULL, "out of memory");
+}
+
 static bool read_prompt(cohort_generation *generation, cohort_api_error *error) {
     const cohort_api_request *api = &generation->api;
     char *text;
@@ -53,38 +79,11 @@ static bool read_prompt(cohort_generation *generation, cohort_api_error *error) 
     } else {
         free(text);
     }
-    return done && cohort_generation_check_prompt(generation, prompt, error);
+    return done && cohort_generation_check_prompt(generation, prompt, error) &&
+           read_turn(generation, error);
 }
 
 /* ---- what both answers have -------------------------------------------------------- */
-
-static const cJSON *last_message(const cohort_generation *generation) {
-    const cJSON *messages = generation->api.messages.json;
-    return cJSON_GetArrayItem(messages, cJSON_GetArraySize(messages) - 1);
-}
-
-/* Whose turn it is: where no other begins, that of the last message goes on. */
-static const char *role_of(const cohort_generation *generation) {
-    if (generation->api.add_generation_prompt.whole)
-        return generation->server->options.response_role;
-    return cJSON_GetObjectItem(last_message(generation), "role")->valuestring;
-}
-
-/* With "echo", what the last message says where the answer goes on with it. */
-static void add_echo(const cohort_generation *generation, cohort_body *to) {
-    const cJSON *last = last_message(generation), *part;
-    const cJSON *content = cJSON_GetObjectItem(last, "content");
-    const char *role = cJSON_GetObjectItem(last, "role")->valuestring, *text;
-    if (!generation->params.echoes || strcmp(role, role_of(generation)) != 0) return;
-    if (cJSON_IsString(content)) cohort_body_puts(to, content->valuestring);
-    if (!cJSON_IsArray(content)) return;
-    cJSON_ArrayForEach(part, content) {
-        text = cJSON_GetStringValue(
-            cJSON_IsString(part) ? part : cJSON_GetObjectItem(part, "text"));
-        if (text && part != content->child) cohort_body_puts(to, "\n");
-        if (text) cohort_body_puts(to, text);
-    }
-}
 
 static bool shows_logprobs(const cohort_generation *generation) {
     return generation->params.request.sampling.n_logprobs >= 0 &&
@@ -115,12 +114,12 @@ static void write_prompt(const cohort_generation *generation, cohort_body *out) 
 
 /* The role of every choice comes first. */
 static void begin_stream(cohort_generation *generation) {
-    const char *role = role_of(generation);
+    const cohort_body *role = &generation->role;
     for (int32_t i = 0; i < generation->n_choices; i++) {
         cohort_body more = {0};
         cohort_body *out = cohort_generation_open_chunk(generation);
         cohort_body_printf(out, "{\"index\":%d,\"delta\":{\"role\":", i);
-        cohort_body_json(out, role, strlen(role));
+        cohort_body_json(out, role->bytes, role->size);
         cohort_body_puts(out, ",\"content\":\"\"},\"logprobs\":null,"
                               "\"finish_reason\":null}");
         write_prompt(generation, &more);
@@ -128,16 +127,14 @@ static void begin_stream(cohort_generation *generation) {
                                       more.bytes);
         cohort_body_deinit(&more);
     }
-    cohort_body echo = {0};
-    add_echo(generation, &echo);
-    for (int32_t i = 0; echo.size && i < generation->n_choices; i++) {
+    const cohort_body *echo = &generation->echo;
+    for (int32_t i = 0; echo->size && i < generation->n_choices; i++) {
         cohort_body *out = cohort_generation_open_chunk(generation);
         cohort_body_printf(out, "{\"index\":%d,\"delta\":{\"content\":", i);
-        cohort_body_json(out, echo.bytes, echo.size);
+        cohort_body_json(out, echo->bytes, echo->size);
         cohort_body_puts(out, "},\"logprobs\":null,\"finish_reason\":null}");
         cohort_generation_close_chunk(generation, &generation->choices[i], false, NULL);
     }
-    cohort_body_deinit(&echo);
 }
 
 /* Calls of named functions end as the model does. */
@@ -226,15 +223,15 @@ static void add_output(cohort_generation *generation, cohort_choice *choice,
 
 static void write_choice(cohort_generation *generation, cohort_choice *choice,
                          cohort_body *out) {
-    const char *role = role_of(generation);
+    const cohort_body *role = &generation->role;
     cohort_message *message = &choice->message;
     cohort_body said = {0};
-    add_echo(generation, &said);
+    cohort_body_add(&said, generation->echo.bytes, generation->echo.size);
     cohort_body_add(&said, message->content.bytes, message->content.size);
     bool is_null = generation->is_parsed && !said.size &&
                    generation->params.tool_choice < COHORT_TOOLS_REQUIRED;
     cohort_body_printf(out, "{\"index\":%d,\"message\":{\"role\":", choice->index);
-    cohort_body_json(out, role, strlen(role));
+    cohort_body_json(out, role->bytes, role->size);
     cohort_body_puts(out, ",\"content\":");
     if (is_null)
         cohort_body_puts(out, "null");

@@ -28,11 +28,17 @@ enum { READER_BLOCK_BYTES = 32768, MAX_UNSENT_BYTES = 16 << 20 };
 
 bool cohort_exchange_count_held(cohort_exchange *exchange) {
     cohort_http *http = exchange->http;
-    size_t bytes =
-        exchange->request.capacity + exchange->answer.capacity + exchange->rest.capacity;
+    size_t bytes = exchange->request.capacity + exchange->kept_bytes +
+                   exchange->answer.capacity + exchange->rest.capacity;
     http->held_bytes += bytes - exchange->held_bytes;
     exchange->held_bytes = bytes;
     return http->held_bytes <= http->options.max_held_bytes;
+}
+
+/* A quarter is for answers, which would have to break off for requests of others. */
+bool cohort_http_is_crowded(const cohort_http *http, size_t bytes) {
+    return http->held_bytes > http->options.max_held_bytes / 4 * 3 &&
+           bytes > COHORT_FAIR_BYTES;
 }
 
 static bool add_header(http_header **list, const char *name, const char *value) {
@@ -355,11 +361,14 @@ bool cohort_exchange_is_refused(const cohort_exchange *exchange) {
     return exchange->is_refused;
 }
 
-void cohort_exchange_forget_body(cohort_exchange *exchange) {
+bool cohort_exchange_keep(cohort_exchange *exchange, size_t bytes) {
     pthread_mutex_lock(&exchange->http->lock);
     cohort_body_deinit(&exchange->request);
+    exchange->kept_bytes = bytes;
     cohort_exchange_count_held(exchange);
+    bool is_crowded = cohort_http_is_crowded(exchange->http, bytes);
     pthread_mutex_unlock(&exchange->http->lock);
+    return !is_crowded;
 }
 
 bool cohort_exchange_is_gone(const cohort_exchange *exchange) {
@@ -453,6 +462,8 @@ void cohort_exchange_on_gone(cohort_exchange *exchange, void (*on_gone)(void *us
 void cohort_exchange_release(cohort_exchange *exchange) {
     pthread_mutex_lock(&exchange->http->lock);
     exchange->on_gone = NULL;
+    exchange->kept_bytes = 0;
+    cohort_exchange_count_held(exchange);
     /* A holder that lets go without an answer would leave the client waiting. */
     if (!exchange->is_ended) exchange->is_ended = exchange->has_begun = true;
     bool resume = cohort_exchange_wake(exchange);

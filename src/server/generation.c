@@ -50,6 +50,8 @@ static bool compile(cohort_generation *generation, cohort_api_error *error) {
     const char *param = params->tool_choice >= COHORT_TOOLS_REQUIRED ? "tools"
                         : generation->api.structured_outputs.is_set ? "structured_outputs"
                                                                     : "response_format";
+    free(params->grammar_text);
+    params->grammar_text = NULL;
     return status >= 0 || refuse_last(error, param);
 }
 
@@ -84,6 +86,8 @@ static void destroy(cohort_generation *generation) {
     if (generation->held_bytes)
         cohort_http_hold(generation->server->http, -(int64_t)generation->held_bytes);
     cohort_body_deinit(&generation->head);
+    cohort_body_deinit(&generation->role);
+    cohort_body_deinit(&generation->echo);
     cohort_params_deinit(&generation->params);
     cohort_api_request_deinit(&generation->api);
     free(generation->prompts);
@@ -235,6 +239,9 @@ bool cohort_generation_check_prompt(cohort_generation *generation, cohort_prompt
     const cohort_server *server = generation->server;
     size_t limit = (size_t)server->info.max_model_len;
     if (!truncate(generation, prompt, error)) return false;
+    /* More was reserved, for all that it might have been. */
+    int32_t *ids = realloc(prompt->ids, (prompt->n_ids + 1) * sizeof *ids);
+    if (ids) prompt->ids = ids;
     for (size_t i = 0; i < prompt->n_ids; i++)
         if (prompt->ids[i] >= server->info.vocab_size)
             return cohort_api_refuse(error, 400, NULL, "Token id %d is out of vocabulary",
@@ -508,9 +515,28 @@ static void log_request(const cohort_generation *generation) {
         (long long)generation->n_prompt_tokens);
 }
 
+/* Forgets what was sent but for what is needed, and counts that.  False: error. */
+static bool keep(cohort_generation *generation, cohort_api_error *error) {
+    size_t n_prompts = generation->n_prompts, texts = 0;
+    size_t bytes = n_prompts * sizeof *generation->prompts +
+                   n_prompts * sizeof *generation->requests +
+                   (size_t)generation->n_choices * sizeof *generation->choices;
+    for (size_t i = 0; i < n_prompts; i++) {
+        bytes += generation->prompts[i].n_ids * sizeof *generation->prompts[i].ids;
+        texts += generation->prompts[i].text_bytes;
+    }
+    bytes *= 2; /* the engine has as much again */
+    bytes += texts + generation->role.capacity + generation->echo.capacity +
+             generation->params.request.n_allowed_token_ids * sizeof(int32_t) +
+             cohort_api_request_trim(&generation->api);
+    return cohort_exchange_keep(generation->exchange, bytes) ||
+           cohort_refuse_crowd(generation->server, error);
+}
+
 /* False: error says why, and the generation is still the caller's. */
 static bool start(cohort_generation *generation, cohort_api_error *error) {
     cohort_server *server = generation->server;
+    if (!keep(generation, error)) return false;
     for (size_t i = 0; i < generation->n_prompts; i++) {
         cohort_request *request = &generation->requests[i];
         *request = generation->params.request;
@@ -530,8 +556,6 @@ static bool start(cohort_generation *generation, cohort_api_error *error) {
                                    .on_accepted = on_accepted,
                                    .on_output = on_output,
                                    .on_end = on_end};
-    cohort_exchange_forget_body(generation->exchange);
-    cohort_api_request_trim(&generation->api);
     cohort_exchange_on_gone(generation->exchange, on_gone, generation);
     cohort_status status = cohort_driver_post(server->driver, &generation->job);
     if (status >= 0) return true;

@@ -75,13 +75,15 @@ struct cohort_generation {
     cohort_server *server;
     cohort_exchange *exchange;
     const cohort_generation_kind *kind;
-    cohort_api_request api;
+    cohort_api_request api; /* trimmed when it was read */
     cohort_params params;
     bool has_begun, returns_token_ids, tokens_as_ids;
     bool is_parsed, hides_reasoning; /* of a chat: more than content is told apart */
     /* Why it has to end with an error; NULL: it has not. */
     const char *broken;
     cohort_status broken_code;
+    /* Of a chat: who answers, and what the answer goes on with. */
+    cohort_body role, echo;
     char id[96];
     int64_t created_s, begin_ns;
 

@@ -288,9 +288,7 @@ static void take_bytes(cohort_exchange *exchange, const char *bytes, size_t size
     if (exchange->request.capacity == before) return;
     pthread_mutex_lock(&http->lock);
     cohort_exchange_count_held(exchange);
-    /* A quarter is for answers, which would have to break off for bodies of others. */
-    if (http->held_bytes > http->options.max_held_bytes / 4 * 3 &&
-        exchange->request.capacity > COHORT_FAIR_BYTES) {
+    if (cohort_http_is_crowded(http, exchange->request.capacity)) {
         exchange->is_refused = true;
         cohort_body_deinit(&exchange->request);
         cohort_exchange_count_held(exchange);

@@ -9,11 +9,12 @@
  *
  * Ownership: an exchange has two owners, the connection and the holder, each of which
  *            lets go once: the holder by cohort_exchange_release.
- * Threads:   on_request and wants_body run on the one HTTP thread and must not block; the
- * calls on an exchange are for any thread. Limits:    connections, body bytes, bytes in
- * all, time for a request to arrive, time without progress: the options'.  A head has 64
- * KiB; a client that leaves 16 MiB of its answer unread, beside the largest part of it,
- * is given up, and one whose host has vanished after two minutes.
+ * Threads:   on_request and wants_body run on the one HTTP thread and must not block;
+ *            the calls on an exchange are for any thread.
+ * Limits:    connections, body bytes, bytes in all, time for a request to arrive, time
+ *            without progress: the options'.  A head has 64 KiB; a client that leaves 16
+ *            MiB of its answer unread, beside its largest part, is given up, and one
+ *            whose host has vanished after two minutes.
  */
 #ifndef COHORT_SERVER_HTTP_H
 #define COHORT_SERVER_HTTP_H
@@ -36,9 +37,9 @@ typedef struct cohort_http_options {
     const char *uds;  /* path of a unix socket, in place of host and port */
     const char *ssl_certfile, *ssl_keyfile; /* both, or neither */
     size_t max_body_bytes;
-    /* Of all bodies that are kept and all answers that are not sent yet, together: beyond
-     * it, and bodies beyond 3/4 of it, only small ones are taken.  0: as many as 64
-     * bodies; at least as many as 4. */
+    /* Of all bodies, what holders keep of them, and all answers that are not sent yet,
+     * together: beyond it, and requests beyond 3/4 of it, only small ones are taken.  0:
+     * as many as 64 bodies; at least as many as 4. */
     size_t max_held_bytes;
     uint32_t max_connections; /* fewer where the system allows fewer open files */
     int64_t idle_timeout_ns;  /* a connection without any progress */
@@ -84,8 +85,9 @@ const char *cohort_exchange_body(const cohort_exchange *exchange, size_t *out_si
 bool cohort_exchange_is_too_large(const cohort_exchange *exchange);
 /* The body was one too many for max_held_bytes, and is not kept. */
 bool cohort_exchange_is_refused(const cohort_exchange *exchange);
-/* The body was read, and is not needed any more. */
-void cohort_exchange_forget_body(cohort_exchange *exchange);
+/* The body was read, and is forgotten: so many bytes are kept in its place until release.
+ * False: they are too many for max_held_bytes, and the request is to be refused. */
+bool cohort_exchange_keep(cohort_exchange *exchange, size_t bytes);
 /* Nobody waits for the answer any more. */
 bool cohort_exchange_is_gone(const cohort_exchange *exchange);
 int64_t cohort_exchange_begin_ns(const cohort_exchange *exchange);

@@ -68,6 +68,7 @@ struct cohort_exchange {
 
     /* Under http->lock from here on. */
     int owners;
+    size_t kept_bytes; /* by the holder, of what was asked */
     size_t held_bytes; /* as http counts it: what request and answer take */
     bool is_suspended; /* whoever clears it resumes the connection */
     cohort_exchange *next_asleep, **asleep_link; /* in http->asleep; NULL: is not */
@@ -93,6 +94,8 @@ void cohort_http_reuse(int fd, bool on);
 /* exchange.c: under the lock, after request or answer grew or shrank.  False: all hold
  * more than they may together. */
 bool cohort_exchange_count_held(cohort_exchange *exchange);
+/* Under the lock: so many bytes of one request are too many beside what all hold. */
+bool cohort_http_is_crowded(const cohort_http *http, size_t bytes);
 cohort_exchange *cohort_exchange_create(cohort_http *http,
                                         struct MHD_Connection *connection,
                                         const char *method, const char *path);

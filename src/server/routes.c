@@ -52,6 +52,13 @@ static bool is_json(const char *content_type) {
     return *rest == '\0' || *rest == ';';
 }
 
+bool cohort_refuse_crowd(const cohort_server *server, cohort_api_error *error) {
+    cohort_metrics_count_rejection(server->metrics);
+    return cohort_api_refuse(error, 503, NULL,
+                             "the server holds as many bytes of requests and answers as "
+                             "--max-held-bytes allows; try again later");
+}
+
 bool cohort_read_body(cohort_exchange *exchange, cohort_schema schema,
                       cohort_api_request *out, cohort_api_error *error) {
     size_t size;
@@ -393,10 +400,7 @@ void cohort_route(cohort_server *server, cohort_exchange *exchange) {
         cohort_reply_error(exchange, &error);
     } else if (cohort_exchange_is_refused(exchange)) {
         cohort_api_error error = {0};
-        cohort_metrics_count_rejection(server->metrics);
-        cohort_api_refuse(&error, 503, NULL,
-                          "the server holds as many bytes of requests and answers as "
-                          "--max-held-bytes allows; try again later");
+        cohort_refuse_crowd(server, &error);
         cohort_reply_error(exchange, &error);
     } else {
         serve_route(server, exchange, route);

@@ -607,18 +607,26 @@ bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
     return error->status == 0;
 }
 
-void cohort_api_request_trim(cohort_api_request *request) {
-    enum { FIRST = offsetof(cohort_api_request, model) };
-    const cohort_value *values = (const void *)((const char *)request + FIRST);
-    size_t n_values = (sizeof *request - FIRST) / sizeof *values;
-    request->prompt = (cohort_value){0};
+static size_t measure(const cJSON *item) {
+    const cJSON *child;
+    size_t bytes = sizeof *item + (item->valuestring ? strlen(item->valuestring) : 0);
+    cJSON_ArrayForEach(child, item) bytes += measure(child);
+    return bytes;
+}
+
+size_t cohort_api_request_trim(cohort_api_request *request) {
+    const cohort_value stop = request->stop, cache_salt = request->cache_salt;
+    size_t bytes = 0;
     for (cJSON *item = request->json->child, *next; item; item = next) {
-        bool is_used = false;
         next = item->next;
-        for (size_t i = 0; i < n_values; i++)
-            is_used |= values[i].json == item;
-        if (!is_used) cJSON_Delete(cJSON_DetachItemViaPointer(request->json, item));
+        if (item == stop.json || item == cache_salt.json)
+            bytes += measure(item);
+        else
+            cJSON_Delete(cJSON_DetachItemViaPointer(request->json, item));
     }
+    *request = (cohort_api_request){
+        .json = request->json, .stop = stop, .cache_salt = cache_salt};
+    return bytes;
 }
 
 void cohort_api_request_deinit(cohort_api_request *request) {

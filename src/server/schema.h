@@ -5,7 +5,8 @@
  * field may be written as is pydantic's business, so numbers come in strings too and
  * unknown fields pass.  A field that we know and do not do is refused by name.
  *
- * Ownership: a request owns the JSON it was read from; values point into it.
+ * Ownership: a request owns the JSON it was read from; values point into it, and are
+ *            unset where trim forgets theirs.
  */
 #ifndef COHORT_SERVER_SCHEMA_H
 #define COHORT_SERVER_SCHEMA_H
@@ -56,8 +57,9 @@ bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
                              const char *text, size_t size, cohort_api_error *error);
 /* An item of a list of ids, which may be written as any integer; -1 where it is none. */
 int64_t cohort_api_id(const cJSON *item);
-/* The prompt was read: forgets its JSON, and all that no field points into. */
-void cohort_api_request_trim(cohort_api_request *request);
+/* The request was read: forgets all but stop and cache_salt, whose text the engine's
+ * request borrows.  Returns how many bytes those take. */
+size_t cohort_api_request_trim(cohort_api_request *request);
 void cohort_api_request_deinit(cohort_api_request *request);
 
 /* What /openapi.json says: the members of "components"."schemas". */

@@ -77,6 +77,8 @@ void cohort_serve_completion(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);
 
+/* One more request than max_held_bytes allows: false, and error. */
+bool cohort_refuse_crowd(const cohort_server *server, cohort_api_error *error);
 /* Reads the body of an exchange; false: error. */
 bool cohort_read_body(cohort_exchange *exchange, cohort_schema schema,
                       cohort_api_request *out, cohort_api_error *error);

@@ -5,14 +5,15 @@ import contextlib
 import json
 import re
 import resource
+import select
 import socket
 import subprocess
 import tempfile
 import time
 import unittest
 
-from served import (COHORT, COMPLETIONS, DEADLINE_S, ENDLESS, MODEL, SANITIZED, Server, events,
-                    metrics)
+from served import (CHATS, CHAT_TEMPLATE, COHORT, COMPLETIONS, DEADLINE_S, ENDLESS, MODEL, SANITIZED,
+                    Server, events, metrics)
 
 TCP_REPAIR = 19
 
@@ -86,6 +87,33 @@ class Limits(unittest.TestCase):
                 self.assertGreater(len(json.dumps(long)), 200000)
             self.assertEqual(server.stop(), 0)
 
+    def test_what_requests_keep_has_a_bound(self):
+        """Not only their bodies: prompts as token ids are larger than what they were sent as."""
+        body = {"prompt": [[5] * 1000] * 100, "max_tokens": 1}  # of 800 kB
+        with Server("--max-body-bytes", "1MB", "--max-held-bytes", "4MiB") as server, \
+                contextlib.ExitStack() as stack:
+            ahead, _ = server.begin(**ENDLESS, stream=True)
+            clients = [stack.enter_context(contextlib.closing(ahead))]
+            answer = None
+            while not answer:
+                clients.append(stack.enter_context(contextlib.closing(server.connect())))
+                clients[-1].request("POST", COMPLETIONS, json.dumps(body),
+                                    {"Content-Type": "application/json"})
+                end = time.monotonic() + DEADLINE_S
+                while not answer and server.load() < len(clients):
+                    self.assertLess(time.monotonic(), end)
+                    if select.select([clients[-1].sock], [], [], 0.01)[0]:
+                        answer = clients[-1].getresponse()
+                self.assertLess(len(clients), 20)
+            self.assertEqual((answer.status, b"--max-held-bytes" in answer.read()), (503, True))
+            self.assertGreater(len(clients), 3)
+            small, _, _ = server.ask("POST", COMPLETIONS, {"prompt": "a", "priority": 1})
+            self.assertEqual(small, 400)  # what is small may always come
+            stack.close()
+            server.wait_load(0)
+            self.assertEqual(server.ask("POST", COMPLETIONS, body)[0], 200)
+            self.assertEqual(server.stop(), 0)
+
     def test_answers_that_are_kept_have_a_bound(self):
         body = {"prompt": "a", "n": 8, "logprobs": 20, "max_tokens": 1500, "ignore_eos": True}
         with Server("--max-body-bytes", "64kB", "--max-held-bytes", "2MiB") as server:
@@ -119,24 +147,28 @@ class Limits(unittest.TestCase):
             found = metrics(server)[0]
             return sum(sum(found[f"vllm:{name}"].values()) for name in (
                 "num_requests_running", "num_requests_waiting", "request_success_total"))
-        bodies = [{"prompt": "a", "max_tokens": 9, "unknown": "x" * 10000000},
-                  {"prompt": [5] * 2000, "n": 1000, "max_tokens": 9}]
-        with Server() as server:
+        text, few = "x" * 3000000, {"prompt": "a", "max_tokens": 9}
+        chat = {"messages": [{"role": "user", "content": "a", "unknown": text}],
+                "documents": [text], "chat_template_kwargs": {"a": text}, "tool_choice": "none",
+                "tools": [{"type": "function", "function": {"name": text}}], "max_tokens": 9}
+        bodies = [few | {"unknown": text * 3}, few | {"prompt": [5] * 2000, "n": 1000}, chat,
+                  few | {"prompt": "a b " * 500000, "truncate_prompt_tokens": 9}]
+        with Server("--chat-template", CHAT_TEMPLATE) as server:
             ahead, _ = server.begin(**ENDLESS, stream=True)
             clients, wanted = [], ENDLESS["n"]
             for body in bodies:
                 before = resident()
                 for _ in range(16):
                     clients.append(server.connect())
-                    clients[-1].request("POST", COMPLETIONS, json.dumps(body),
-                                        {"Content-Type": "application/json"})
+                    clients[-1].request("POST", CHATS if "messages" in body else COMPLETIONS,
+                                        json.dumps(body), {"Content-Type": "application/json"})
                     server.wait_load(len(clients) + 1)
                     wanted += body.get("n", 1)
                 end = time.monotonic() + DEADLINE_S
                 while n_taken() < wanted:
                     self.assertLess(time.monotonic(), end)
                     time.sleep(0.01)
-                # Of 160 and 128 MB; the allocator keeps some of what was freed.
+                # Of 128 MB and more; the allocator keeps some of what was freed.
                 self.assertLess(resident() - before, 60e6)
             for client in [ahead, *clients]:
                 client.sock.shutdown(socket.SHUT_RDWR)
