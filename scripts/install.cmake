@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What `make install` puts where: command, man pages, completions, library, headers, pkg-config
-# file, CMake package.
+# What `make install` puts where: command, man pages, completions, library, headers, the Python
+# of the Ray sidecar, pkg-config file, CMake package.
 include(CMakePackageConfigHelpers)
 if(TARGET cohort)
     install(TARGETS cohort RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
@@ -10,6 +10,9 @@ if(TARGET cohort)
                   COMMAND_ERROR_IS_FATAL ANY)")
     install(DIRECTORY ${manuals}/ DESTINATION ${CMAKE_INSTALL_DATAROOTDIR})
 endif()
+# Where src/executor/ray_sidecar.c looks: a Python needs Ray, and not this package too.
+install(DIRECTORY python/cohort_ray DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/cohort/python
+        FILES_MATCHING PATTERN *.py PATTERN py.typed PATTERN __pycache__ EXCLUDE)
 set_target_properties(cohort_shared PROPERTIES EXPORT_NAME cohort)
 install(TARGETS cohort_shared EXPORT cohort LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/cohort DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -47,12 +48,27 @@ extern char **environ;
 
 /* ---- what is where ------------------------------------------------------------ */
 
-/* Folder of this executable, or of the library if that is what we are in. */
-static void own_folder(char *out_folder, size_t size) {
+static void cut_to_folder(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash) *slash = '\0';
+}
+
+static void command_folder(char *out_folder, size_t size) {
     ssize_t length = readlink("/proc/self/exe", out_folder, size - 1);
     out_folder[length > 0 ? length : 0] = '\0';
-    char *slash = strrchr(out_folder, '/');
-    if (slash) *slash = '\0';
+    cut_to_folder(out_folder);
+}
+
+/* The libcohort.so that this is a part of; false where it is linked into the command. */
+static bool own_library(char out_path[PATH_MAX]) {
+    Dl_info self;
+    /* The address of a function of ours tells which file we were loaded from. */
+    union {
+        cohort_status (*function)(char *, size_t);
+        const void *address;
+    } here = {.function = cohort_sidecar_find_library};
+    return dladdr(here.address, &self) && self.dli_fname &&
+           strstr(self.dli_fname, "libcohort.so") && realpath(self.dli_fname, out_path);
 }
 
 static bool join_path(char *out_path, size_t size, const char *folder, const char *rest) {
@@ -70,18 +86,23 @@ static void find_python(char *out_path, size_t size) {
     if (venv && venv[0] && join_path(out_path, size, venv, "bin/python") &&
         !access(out_path, X_OK))
         return;
-    own_folder(folder, sizeof folder);
+    command_folder(folder, sizeof folder);
     if (join_path(out_path, size, folder, "python3") && !access(out_path, X_OK)) return;
     snprintf(out_path, size, "python3");
 }
 
 /* Where cohort_ray lies beside us rather than in the Python's own packages: the build
- * tree, an installation. */
+ * tree, an installation as seen from its bin or lib, and from its lib/x86_64-linux-gnu.
+ */
 static bool find_package(char *out_path, size_t size) {
-    static const char *const places[] = {"../../python", "../share/cohort/python"};
-    char folder[PATH_BYTES];
+    static const char *const places[] = {"../../python", "../share/cohort/python",
+                                         "../../share/cohort/python"};
+    char folder[PATH_MAX];
     char probe[PATH_BYTES + 64];
-    own_folder(folder, sizeof folder);
+    if (own_library(folder))
+        cut_to_folder(folder);
+    else
+        command_folder(folder, sizeof folder);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         if (join_path(out_path, size, folder, places[i]) &&
             join_path(probe, sizeof probe, out_path, "cohort_ray/driver.py") &&
@@ -95,24 +116,17 @@ cohort_status cohort_sidecar_find_library(char *out_path, size_t size) {
     static const char *const places[] = {"libcohort.so", "../lib/libcohort.so.0",
                                          "../lib/x86_64-linux-gnu/libcohort.so.0",
                                          "../lib/libcohort.so"};
-    char folder[PATH_BYTES];
-    Dl_info self;
+    char folder[PATH_MAX];
     const char *named = getenv("COHORT_LIBRARY");
     if (named && named[0]) {
         snprintf(out_path, size, "%s", named);
         return COHORT_OK;
     }
-    /* The address of a function of ours tells which file we were loaded from. */
-    union {
-        cohort_status (*function)(char *, size_t);
-        const void *address;
-    } here = {.function = cohort_sidecar_find_library};
-    if (dladdr(here.address, &self) && self.dli_fname &&
-        strstr(self.dli_fname, "libcohort.so") && realpath(self.dli_fname, folder)) {
+    if (own_library(folder)) {
         snprintf(out_path, size, "%s", folder);
         return COHORT_OK;
     }
-    own_folder(folder, sizeof folder);
+    command_folder(folder, sizeof folder);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         if (join_path(out_path, size, folder, places[i]) && !access(out_path, R_OK))
             return COHORT_OK;

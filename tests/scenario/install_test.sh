@@ -53,6 +53,28 @@ for program in "$root/complete" "$root/by-cmake/complete"; do
         [ "$got" = "$want" ] || fail "$program on $ranks ranks says '$got', not '$want'"
     done
 done
+
+# A Python without packages finds the sidecar's: all that it misses is Ray.
+printf '#!/bin/sh\nexec python3 -S "$@"\n' >"$root/python"
+chmod +x "$root/python"
+cat >"$root/on_ray.c" <<'EOF'
+#include <cohort/executor.h>
+#include <stdio.h>
+
+int main(void) {
+    cohort_executor *executor;
+    cohort_executor_options options = cohort_executor_defaults();
+    options.backend = "ray";
+    if (cohort_executor_start(&options, &executor) < 0) puts(cohort_last_error()->message);
+}
+EOF
+# shellcheck disable=SC2046 # flags are words
+cc -std=c17 "$root/on_ray.c" $(pkg-config --cflags --libs cohort) -o "$root/on_ray"
+for program in "$root/on_ray" "$prefix/bin/cohort doctor ray"; do
+    said=$(cd / && COHORT_PYTHON=$root/python $program 2>&1 || true)
+    grep -q "Ray is not installed for" <<<"$said" || fail "$program: $said"
+done
+
 for program in "$root/broadcast" "$root/by-cmake/broadcast"; do
     [ "$("$program" | grep -c '1000 messages over shared memory')" -eq 2 ] || fail "$program"
 done
