@@ -167,14 +167,9 @@ static cohort_status hear(ray_world *world, const char *what, cJSON **out_event)
     if (ready < 0) return COHORT_FAIL_SYS(errno, "poll of the Ray sidecar");
     if (fds[1].revents)
         return COHORT_FAIL(COHORT_E_CANCELLED, "told to stop while Ray was %s", what);
-    cohort_status status =
-        cohort_sidecar_receive(world->sidecar, world->deadline_ns, out_event);
-    if (status == COHORT_E_PEER_DIED)
-        return COHORT_FAIL(COHORT_E_PEER_DIED,
-                           "the Ray sidecar (pid %d) ended while %s; what it said is "
-                           "above",
-                           cohort_sidecar_pid(world->sidecar), what);
-    COHORT_TRY(status);
+    COHORT_TRY_WHILE(
+        cohort_sidecar_receive(world->sidecar, world->deadline_ns, out_event), "%s",
+        what);
     if (!cohort_ray_event_is(*out_event, "failed")) return COHORT_OK;
     fail_as_told(world, *out_event, what);
     cJSON_Delete(*out_event);

@@ -242,6 +242,10 @@ cohort_status cohort_sidecar_receive(cohort_sidecar *sidecar, int64_t deadline_n
         return COHORT_FAIL(COHORT_E_IO, "the Ray sidecar (pid %d) is out of step: %.120s",
                            (int)sidecar->pid, error.message);
     }
+    if (status == COHORT_E_PEER_DIED)
+        return COHORT_FAIL(COHORT_E_PEER_DIED,
+                           "the Ray sidecar (pid %d) ended; what it said is above",
+                           (int)sidecar->pid);
     COHORT_TRY(status);
     return cohort_ray_event_parse(sidecar->buffer, size_bytes, out_event);
 }

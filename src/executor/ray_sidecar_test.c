@@ -107,6 +107,7 @@ static void half_a_message_and_an_end_is_an_end(void **state) {
         cJSON *event;
         cohort_sidecar *sidecar = start(last[i]);
         assert_int_equal(receive(sidecar, &event), COHORT_E_PEER_DIED);
+        assert_non_null(strstr(cohort_last_error()->message, "the Ray sidecar (pid "));
         finish(sidecar);
     }
 }
