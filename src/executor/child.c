@@ -11,6 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
 enum { CONTROL_FD = 3 };
 
 static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attr,
@@ -62,15 +66,33 @@ cohort_status cohort_child_start(const char *const *words, const char *const *va
         close(fds[0]);
         return COHORT_FAIL_SYS(err, "running '%.120s' (%s)", words[0], hint);
     }
-    /* The child is not reaped by anybody but us, so its pid is still its own. */
+    /* Even where the kernel reaps, pids do not go round in so short a time. */
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0) {
         cohort_status status = COHORT_FAIL_SYS(errno, "pidfd_open of pid %d", (int)pid);
-        kill(-pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        siginfo_t info;
         close(fds[0]);
+        if (!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT)) {
+            kill(-pid, SIGKILL);
+            waitpid(pid, NULL, 0);
+        }
         return status;
     }
     *out_child = (cohort_child){.pid = pid, .pidfd = pidfd, .control_fd = fds[0]};
     return COHORT_OK;
+}
+
+bool cohort_child_reap(pid_t pid, int pidfd, siginfo_t *out_info) {
+    bool is_ours;
+    int failed;
+    do
+        failed = waitid((idtype_t)P_PIDFD, (id_t)pidfd, out_info, WEXITED | WNOWAIT);
+    while (failed && errno == EINTR);
+    is_ours = !failed;
+    if (is_ours) { /* the pid is still its own */
+        kill(-pid, SIGKILL);
+        waitid((idtype_t)P_PIDFD, (id_t)pidfd, out_info, WEXITED);
+    }
+    close(pidfd);
+    return is_ours;
 }

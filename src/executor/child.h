@@ -8,11 +8,14 @@
  *
  * It leads a process group of its own: ^C at the terminal reaches the driver alone, and
  * what it starts dies with it.  Until it is reaped its pid, and so the group's id, cannot
- * be reused; therefore the group is killed first, then reaped.
+ * be reused; therefore the group is killed first, then reaped.  Where the application
+ * ignores SIGCHLD the kernel reaps: then the group is left alone.
  */
 #ifndef COHORT_EXECUTOR_CHILD_H
 #define COHORT_EXECUTOR_CHILD_H
 
+#include <signal.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/fail.h"
@@ -26,5 +29,8 @@ typedef struct cohort_child {
  * hint: what a user may do where it does not run.  On an error nothing is left. */
 cohort_status cohort_child_start(const char *const *words, const char *const *variables,
                                  const char *hint, cohort_child *out_child);
+/* Waits for its end, kills what is left of its group, reaps it and closes pidfd.  False
+ * where the kernel has reaped it: nothing is known of its end. */
+bool cohort_child_reap(pid_t pid, int pidfd, siginfo_t *out_info);
 
 #endif /* COHORT_EXECUTOR_CHILD_H */

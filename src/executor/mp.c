@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fail.h"
@@ -11,10 +10,6 @@
 #include "executor/launcher.h"
 
 extern char **environ;
-
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
 
 static bool ends_path(const char *path, const char *name) {
     const char *slash = strrchr(path, '/');
@@ -64,18 +59,12 @@ static void mp_signal(cohort_launch *launch, int signal_number) {
 static void mp_reap(cohort_launch *launch, cohort_ending *out_ending) {
     siginfo_t info = {0};
     *out_ending = (cohort_ending){0};
-    /* An application that ignores SIGCHLD has the kernel reap: then nothing is known, and
-     * the pid may be somebody else's by now. */
-    if (!waitid((idtype_t)P_PIDFD, (id_t)launch->exit_fd, &info, WEXITED | WNOWAIT)) {
-        kill(-(pid_t)launch->pid, SIGKILL); /* its children, if it had any */
-        waitid((idtype_t)P_PIDFD, (id_t)launch->exit_fd, &info, WEXITED);
-        out_ending->is_known = true;
-        if (info.si_code == CLD_EXITED)
-            out_ending->status = info.si_status;
-        else
-            out_ending->signal = info.si_status;
-    }
-    close(launch->exit_fd);
+    if (!cohort_child_reap(launch->pid, launch->exit_fd, &info)) return;
+    out_ending->is_known = true;
+    if (info.si_code == CLD_EXITED)
+        out_ending->status = info.si_status;
+    else
+        out_ending->signal = info.si_status;
 }
 
 const cohort_launcher cohort_mp_launcher = {

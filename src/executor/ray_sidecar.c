@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fail.h"
@@ -37,8 +37,7 @@ enum {
 
 struct cohort_sidecar {
     pid_t pid; /* stays, for messages of the receiver's thread */
-    bool is_reaped;
-    int pidfd;
+    int pidfd; /* -1 before and after its life */
     cohort_link *link;
     pthread_mutex_t send_lock;
     char *buffer; /* MAX_MESSAGE_BYTES; the receiver's */
@@ -172,13 +171,9 @@ static cohort_status start_child(cohort_sidecar *sidecar) {
     free(variables);
     if (status < 0) return status;
     sidecar->pid = child.pid;
+    sidecar->pidfd = child.pidfd;
     status = cohort_link_adopt(child.control_fd, &sidecar->link);
-    if (status >= 0) {
-        sidecar->pidfd = child.pidfd;
-    } else { /* it cannot be told to end, but killed */
-        close(child.control_fd);
-        close(child.pidfd);
-    }
+    if (status < 0) close(child.control_fd); /* it cannot be told to end, but killed */
     return status;
 }
 
@@ -264,19 +259,18 @@ static void await_end(cohort_sidecar *sidecar, int64_t deadline_ns) {
 }
 
 void cohort_sidecar_end(cohort_sidecar *sidecar, int64_t deadline_ns) {
-    if (sidecar->pidfd >= 0) {
+    siginfo_t ignored;
+    if (sidecar->pidfd >= 0 && sidecar->link) {
         cJSON *order = cJSON_CreateObject();
         cJSON_AddStringToObject(order, "op", "close");
         /* One that has ended already cannot be told, and need not. */
         cohort_sidecar_send(sidecar, order);
         await_end(sidecar, deadline_ns);
-        close(sidecar->pidfd);
-        sidecar->pidfd = -1;
     }
-    if (sidecar->pid > 0 && !sidecar->is_reaped) {
-        kill(-sidecar->pid, SIGKILL);
-        waitpid(sidecar->pid, NULL, 0);
-        sidecar->is_reaped = true;
+    if (sidecar->pidfd >= 0) {
+        syscall(SYS_pidfd_send_signal, sidecar->pidfd, SIGKILL, NULL, 0);
+        cohort_child_reap(sidecar->pid, sidecar->pidfd, &ignored);
+        sidecar->pidfd = -1;
     }
     /* What else holds the socket's other end must not keep a reader waiting. */
     if (sidecar->link) cohort_link_shutdown(sidecar->link);

@@ -4,13 +4,17 @@
 #include "executor/ray_sidecar.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -112,6 +116,45 @@ static void half_a_message_and_an_end_is_an_end(void **state) {
     }
 }
 
+static int n_kills; /* also in place of libc's, for the library in this program */
+int kill(pid_t pid, int signal_number) {
+    n_kills++;
+    return (int)syscall(SYS_kill, pid, signal_number);
+}
+
+static void what_it_started_ends_with_it(void **state) {
+    (void)state;
+    cJSON *event;
+    int status = 0;
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    cohort_sidecar *sidecar =
+        start("sleep 100 3>&- & printf '\\031\\000\\000\\000{\"event\":\"a\",\"n\":%7d}'"
+              " $! >&3");
+    assert_int_equal(receive(sidecar, &event), COHORT_OK);
+    pid_t helper = (pid_t)cJSON_GetObjectItemCaseSensitive(event, "n")->valuedouble;
+    cJSON_Delete(event);
+    n_kills = 0;
+    finish(sidecar);
+    assert_int_equal(n_kills, 1);
+    assert_int_equal(waitpid(helper, &status, 0), helper);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* The kernel has reaped it: its pid may be anybody's. */
+static void a_pid_that_is_free_is_not_killed(void **state) {
+    (void)state;
+    cJSON *event;
+    signal(SIGCHLD, SIG_IGN);
+    cohort_sidecar *sidecar = start("sleep 0.2");
+    assert_int_equal(receive(sidecar, &event), COHORT_E_PEER_DIED);
+    while (!kill(cohort_sidecar_pid(sidecar), 0))
+        usleep(1000);
+    n_kills = 0;
+    finish(sidecar);
+    signal(SIGCHLD, SIG_DFL);
+    assert_int_equal(n_kills, 0);
+}
+
 static void an_order_that_is_too_long_is_not_sent(void **state) {
     (void)state;
     enum { LONG = 5 << 20 };
@@ -133,6 +176,8 @@ int main(void) {
         cmocka_unit_test(a_message_that_is_none_does_not_spoil_the_next),
         cmocka_unit_test(a_length_that_cannot_be_is_the_end),
         cmocka_unit_test(half_a_message_and_an_end_is_an_end),
+        cmocka_unit_test(what_it_started_ends_with_it),
+        cmocka_unit_test(a_pid_that_is_free_is_not_killed),
         cmocka_unit_test(an_order_that_is_too_long_is_not_sent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
