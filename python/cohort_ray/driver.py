@@ -362,7 +362,7 @@ class Sidecar:
 
 
 def work(sidecar: Sidecar, orders: queue.SimpleQueue[Message]) -> None:
-    """Carries out orders one after the other; the first failure is told and is the last."""
+    """Carries out orders one after the other; what fails is told, and the launcher decides."""
     acts = {
         "open": sidecar.open,
         "look": sidecar.look,

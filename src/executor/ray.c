@@ -84,7 +84,7 @@ typedef struct ray_world {
     char driver_node[COHORT_RAY_NODE_BYTES];
     char driver_address[COHORT_HOST_BYTES];
     cohort_sidecar *sidecar;
-    cohort_listener *listener;
+    cohort_listener *listener; /* until all ranks have called */
     pthread_t reader;
     bool has_reader;
     pthread_mutex_t lock;
@@ -563,7 +563,11 @@ static void mark_ended(ray_world *world, int32_t index, const char *text) {
 static void on_ended(ray_world *world, const cJSON *event) {
     char text[COHORT_ENDING_BYTES] = "";
     cohort_ray_ended ended;
-    if (cohort_ray_event_ended(event, world->world_size, &ended) < 0) return;
+    if (cohort_ray_event_ended(event, world->world_size, &ended) < 0) {
+        cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
+                   "event=trouble text=\"%.300s\"", cohort_last_error()->message);
+        return;
+    }
     cohort_log(COHORT_LOG_INFO, "ray", ended.rank, "event=actor_ended text=\"%.200s\"",
                ended.text);
     /* Ray cannot tell a SIGKILL from an exit, but knows what it did itself. */
@@ -717,6 +721,9 @@ static cohort_status accept_ranks(ray_world *world) {
         COHORT_TRY(status);
         COHORT_TRY(take_call(world, &hello, link));
     }
+    /* Who comes later is refused by the kernel; nobody would answer here. */
+    cohort_listener_close(world->listener);
+    world->listener = NULL;
     return COHORT_OK;
 }
 

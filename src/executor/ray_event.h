@@ -2,8 +2,9 @@
 /* executor/ray_event.h - what the sidecar says, read and bounded.
  *
  * An event is a JSON object with a text "event".  It comes from another process: what
- * lacks a field, repeats one, or holds a number or a text out of its bounds is refused
- * as COHORT_E_PROTOCOL, with the event's name; nothing of it is believed then.
+ * lacks a field, or holds a number or a text out of its bounds, is refused as
+ * COHORT_E_PROTOCOL, with the event's name; nothing of it is believed then.  Of a field
+ * that comes twice the first counts.
  *
  * Pure functions on the caller's memory; texts in results belong to the event.
  * Threads: any.
