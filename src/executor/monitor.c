@@ -9,6 +9,7 @@
 
 #include "base/fail.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "cohort/clock.h"
 #include "executor/executor_internal.h"
 
@@ -771,14 +772,8 @@ cohort_status executor_monitor_start(cohort_executor *executor) {
     COHORT_TRY(watch(executor, executor->wake_fd, WAKE_EVENT));
     if (executor->options.cancel_fd > 0)
         COHORT_TRY(watch(executor, executor->options.cancel_fd, CANCEL_EVENT));
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(&executor->monitor, NULL, monitor_main, executor);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (err) return COHORT_FAIL_SYS(err, "starting the monitor thread");
+    COHORT_TRY(cohort_thread_start("cohort-monitor", monitor_main, executor,
+                                   &executor->monitor));
     executor->has_monitor = true;
-    pthread_setname_np(executor->monitor, "cohort-monitor");
     return COHORT_OK;
 }

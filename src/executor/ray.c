@@ -17,6 +17,7 @@
 
 #include "base/fail.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "cohort/clock.h"
 #include "executor/launcher.h"
 #include "executor/ray_actor.h"
@@ -629,15 +630,8 @@ static void *reader_main(void *argument) {
 }
 
 static cohort_status start_reader(ray_world *world) {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(&world->reader, NULL, reader_main, world);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (err) return COHORT_FAIL_SYS(err, "starting a thread");
+    COHORT_TRY(cohort_thread_start("cohort-sidecar", reader_main, world, &world->reader));
     world->has_reader = true;
-    pthread_setname_np(world->reader, "cohort-sidecar");
     return COHORT_OK;
 }
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/fail.h"
+#include "base/thread.h"
 #include "executor/launcher.h"
 #include "worker/worker.h"
 
@@ -32,19 +31,6 @@ static void *rank_main(void *argument) {
     return NULL;
 }
 
-static cohort_status start_thread(uni_rank *self) {
-    /* The application's signal handlers are its own threads' business. */
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(&self->thread, NULL, rank_main, self);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (err) return COHORT_FAIL_SYS(err, "starting a thread");
-    pthread_setname_np(self->thread, "cohort-rank");
-    return COHORT_OK;
-}
-
 static cohort_status uni_start(const cohort_executor_options *options, int32_t rank,
                                cohort_launch *out_launch) {
     (void)rank;
@@ -58,7 +44,8 @@ static cohort_status uni_start(const cohort_executor_options *options, int32_t r
         status = COHORT_FAIL_SYS(errno, "socketpair");
     self->options =
         (cohort_worker_options){.control_fd = fds[1], .ops = options->worker_ops};
-    if (status >= 0) status = start_thread(self);
+    if (status >= 0)
+        status = cohort_thread_start("cohort-rank", rank_main, self, &self->thread);
     if (status < 0) {
         for (int i = 0; i < 2; i++)
             if (fds[i] >= 0) close(fds[i]);

@@ -5,7 +5,6 @@
 #include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/thread.h"
 #include "cohort/clock.h"
 
 /* Design notes.
@@ -151,14 +151,8 @@ static void *send_rest(void *argument) {
 }
 
 cohort_status cohort_sender_start(cohort_sender *sender) {
-    sigset_t all, before;
-    sigfillset(&all); /* signals are the application's threads' business */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failure = pthread_create(&sender->thread, NULL, send_rest, sender);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failure) return COHORT_FAIL_SYS(failure, "starting a queue's sending thread");
+    COHORT_TRY(cohort_thread_start("cohort-sender", send_rest, sender, &sender->thread));
     sender->running = true;
-    pthread_setname_np(sender->thread, "cohort-sender");
     return COHORT_OK;
 }
 

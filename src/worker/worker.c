@@ -14,6 +14,7 @@
 #include "base/counters.h"
 #include "base/fail.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "cohort/clock.h"
 #include "cohort/queue.h"
 #include "link/link.h"
@@ -692,10 +693,9 @@ static cohort_status start(cohort_worker *worker) {
     COHORT_TRY(cohort_link_adopt(worker->options->control_fd, &worker->control));
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->wake_fd < 0) return COHORT_FAIL_SYS(errno, "eventfd");
-    int err = pthread_create(&worker->watcher, NULL, watcher_main, worker);
-    if (err) return COHORT_FAIL_SYS(err, "starting the watcher thread");
+    COHORT_TRY(
+        cohort_thread_start("cohort-watcher", watcher_main, worker, &worker->watcher));
     worker->has_watcher = true;
-    pthread_setname_np(worker->watcher, "cohort-watcher");
     return COHORT_OK;
 }
 

@@ -3,13 +3,13 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/thread.h"
 #include "base/wait.h"
 
 /* Design notes.
@@ -133,17 +133,10 @@ static cohort_status pin_caller(cohort_pool *pool, int32_t cpu) {
     return COHORT_OK;
 }
 
-/* Members are born with all signals blocked: those belong to the program's threads. */
 static cohort_status start_member(struct member *member) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(&member->thread, NULL, member_main, member);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (err) return COHORT_FAIL_SYS(err, "starting compute thread %d", member->index);
     char name[16];
     snprintf(name, sizeof name, "cohort-cpu-%u", (uint32_t)member->index % 1000);
-    pthread_setname_np(member->thread, name);
+    COHORT_TRY(cohort_thread_start(name, member_main, member, &member->thread));
     member->pool->n_started++;
     return COHORT_OK;
 }
