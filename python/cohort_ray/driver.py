@@ -84,8 +84,7 @@ class Sidecar:
         self.owns_group = False
         self.owns_cluster = False
         self.actors: dict[int, Any] = {}
-        self.refs: dict[Any, int] = {}
-        self.lock = threading.Lock()
+        self.refs: dict[Any, int] = {}  # the watcher's, once it is started
         self.leaving = threading.Event()
         self.watcher: threading.Thread | None = None
         self.at: dict[str, str] = {}
@@ -279,8 +278,7 @@ class Sidecar:
         for wanted in message["actors"]:
             rank = wanted["rank"]
             ref = self.actors[rank].run.remote(wanted["spec"], message["env"])
-            with self.lock:
-                self.refs[ref] = rank
+            self.refs[ref] = rank
         self.watcher = threading.Thread(target=self._watch, daemon=True)
         self.watcher.start()
 
@@ -310,15 +308,11 @@ class Sidecar:
         """False once all have ended."""
         import ray
 
-        with self.lock:
-            refs = list(self.refs)
-        if not refs:
+        if not self.refs:
             return False
-        done, _ = ray.wait(refs, num_returns=1, timeout=WATCH_S)
+        done, _ = ray.wait(list(self.refs), num_returns=1, timeout=WATCH_S)
         for ref in done:
-            with self.lock:
-                rank = self.refs.pop(ref)
-            self._report(rank, ref)
+            self._report(self.refs.pop(ref), ref)
         return True
 
     def _report(self, rank: int, ref: Any) -> None:
