@@ -198,17 +198,13 @@ static cohort_status read_reply(cohort_executor *executor, cohort_future *future
     return status;
 }
 
-/* A queue broke.  The monitor knows better why, most of the time: it gets some
- * time to say so before this error becomes the failure.  With lock held. */
-static void await_verdict(cohort_executor *executor, int32_t rank) {
-    cohort_error error = *cohort_last_error();
-    if (error.rank == COHORT_RANK_LOCAL) error.rank = rank;
+void executor_await_verdict(cohort_executor *executor, int32_t rank) {
     int64_t until_ns = cohort_deadline_ms(VERDICT_WAIT_MS);
-    while (!executor->is_failed && executor->state == EXECUTOR_READY &&
+    while (!executor->is_failed && executor->state < EXECUTOR_STOPPING &&
            cohort_clock_ns() < until_ns)
         wait_changed(executor, until_ns);
     pthread_mutex_unlock(&executor->lock);
-    executor_fail(executor, &error); /* no effect where it has failed */
+    executor_fail_last(executor, rank); /* no effect where it has failed */
     pthread_mutex_lock(&executor->lock);
 }
 
@@ -234,7 +230,7 @@ static void pump(cohort_executor *executor, cohort_future *future, int64_t deadl
         } else if (status == COHORT_E_TIMEOUT) {
             if (cohort_clock_ns() >= deadline_ns) return;
         } else if (status < 0 && status != COHORT_E_CANCELLED) {
-            await_verdict(executor, rank);
+            executor_await_verdict(executor, rank);
         }
     }
 }
@@ -405,7 +401,7 @@ static cohort_status send_call(cohort_executor *executor, cohort_frame *frame,
         return fail_timeout(executor, future->method, future->call, COHORT_RANK_LOCAL,
                             "a reader of the broadcast queue lags, cannot send");
     pthread_mutex_lock(&executor->lock);
-    if (status != COHORT_E_CANCELLED) await_verdict(executor, COHORT_RANK_LOCAL);
+    if (status != COHORT_E_CANCELLED) executor_await_verdict(executor, COHORT_RANK_LOCAL);
     status = check_open(executor);
     pthread_mutex_unlock(&executor->lock);
     return status;

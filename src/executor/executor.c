@@ -35,8 +35,6 @@
 
 #define SECOND INT64_C(1000000000)
 
-enum { VERDICT_WAIT_MS = 2000 };
-
 cohort_executor_options cohort_executor_defaults(void) {
     return (cohort_executor_options){.backend = "mp",
                                      .tp = 1,
@@ -264,18 +262,6 @@ static cohort_status await_state(cohort_executor *executor, executor_state state
     return status;
 }
 
-/* A queue broke: the monitor gets a moment to find out whose death that was. */
-static void await_failure(cohort_executor *executor) {
-    int64_t until_ns = cohort_deadline_ms(VERDICT_WAIT_MS);
-    struct timespec until = {.tv_sec = until_ns / 1000000000,
-                             .tv_nsec = until_ns % 1000000000};
-    pthread_mutex_lock(&executor->lock);
-    while (!executor->is_failed && executor->state < EXECUTOR_STOPPING &&
-           cohort_clock_ns() < until_ns)
-        pthread_cond_timedwait(&executor->changed, &executor->lock, &until);
-    pthread_mutex_unlock(&executor->lock);
-}
-
 static cohort_status bring_up(cohort_executor *executor) {
     int64_t timeout_ns = executor->options.connect_timeout_ns;
     executor->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -288,9 +274,9 @@ static cohort_status bring_up(cohort_executor *executor) {
     COHORT_TRY(await_state(executor, EXECUTOR_CONNECT));
     int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
     if (link_queues(executor, deadline_ns) < 0) {
-        cohort_error error = *cohort_last_error();
-        await_failure(executor);
-        executor_fail(executor, &error); /* no effect where it has failed */
+        pthread_mutex_lock(&executor->lock);
+        executor_await_verdict(executor, COHORT_RANK_LOCAL);
+        pthread_mutex_unlock(&executor->lock);
         return await_state(executor, EXECUTOR_READY);
     }
     pthread_mutex_lock(&executor->lock);

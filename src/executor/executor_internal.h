@@ -140,6 +140,10 @@ void executor_set_state(cohort_executor *executor, executor_state state);
 /* calls.c */
 /* By a rank that does not reply.  False where the call is not pending, or not yet. */
 bool executor_refuse(cohort_executor *executor, uint64_t call, const cohort_error *error);
+/* A queue broke, as the calling thread's last error says.  The monitor knows better why,
+ * most of the time: it gets some time to say so before this error, by rank where it names
+ * none, becomes the failure.  With lock held. */
+void executor_await_verdict(cohort_executor *executor, int32_t rank);
 void executor_free_futures(cohort_executor *executor);
 
 #endif /* COHORT_EXECUTOR_INTERNAL_H */
