@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,6 +16,7 @@
 
 #include "base/fail.h"
 #include "base/log.h"
+#include "base/poll.h"
 #include "base/thread.h"
 #include "cohort/clock.h"
 #include "executor/launcher.h"
@@ -160,10 +160,8 @@ static cohort_status hear(ray_world *world, const char *what, cJSON **out_event)
                             {.fd = world->placing->cancel_fd, .events = POLLIN}};
     int ready;
     do {
-        int64_t left_ns = world->deadline_ns - cohort_clock_ns();
-        if (left_ns <= 0) return out_of_time(world, what);
-        int64_t left_ms = left_ns / 1000000 + 1;
-        ready = poll(fds, 2, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
+        if (cohort_clock_ns() >= world->deadline_ns) return out_of_time(world, what);
+        ready = poll(fds, 2, cohort_poll_timeout_ms(world->deadline_ns));
     } while (ready == 0 || (ready < 0 && errno == EINTR));
     if (ready < 0) return COHORT_FAIL_SYS(errno, "poll of the Ray sidecar");
     if (fds[1].revents)
@@ -738,7 +736,7 @@ static void end_local(ray_world *world, int64_t deadline_ns) {
         struct pollfd gone = {.fd = world->ranks[i].pidfd, .events = POLLIN};
         int64_t left_ns = deadline_ns - cohort_clock_ns();
         if (gone.fd < 0) continue; /* poll of nothing takes all the time */
-        poll(&gone, 1, left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0);
+        poll(&gone, 1, cohort_poll_timeout_ms(deadline_ns));
     }
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/poll.h"
 #include "cohort/clock.h"
 #include "executor/child.h"
 #include "executor/ray_event.h"
@@ -249,13 +250,11 @@ cohort_status cohort_sidecar_receive(cohort_sidecar *sidecar, int64_t deadline_n
 
 static void await_end(cohort_sidecar *sidecar, int64_t deadline_ns) {
     struct pollfd ended = {.fd = sidecar->pidfd, .events = POLLIN};
-    for (;;) {
-        int64_t left_ns = deadline_ns - cohort_clock_ns();
-        int left_ms = left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0;
-        int ready = poll(&ended, 1, left_ms);
-        if (ready > 0 || (ready == 0 && left_ns <= 0)) return;
-        if (ready < 0 && errno != EINTR) return;
-    }
+    int ready;
+    do
+        ready = poll(&ended, 1, cohort_poll_timeout_ms(deadline_ns));
+    while ((ready < 0 && errno == EINTR) ||
+           (ready == 0 && cohort_clock_ns() < deadline_ns));
 }
 
 void cohort_sidecar_end(cohort_sidecar *sidecar, int64_t deadline_ns) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/poll.h"
 #include "cohort/clock.h"
 #include "link/link_internal.h"
 
@@ -22,15 +23,6 @@
  *
  * A timeout before the first byte leaves a link usable (callers poll that way); one in
  * the middle of a transfer does not, because nobody could find the next boundary. */
-
-int cohort_poll_timeout_ms(int64_t deadline_ns) {
-    if (deadline_ns == COHORT_NEVER) return -1;
-    int64_t left_ns = deadline_ns - cohort_clock_ns();
-    if (left_ns <= 0) return 0;
-    int64_t left_ms =
-        (left_ns + 999999) / 1000000; /* up: never wake before the deadline */
-    return left_ms > INT32_MAX ? INT32_MAX : (int)left_ms;
-}
 
 /* Where something is under way, probes do not count, but this limit, which ends a peer,
  * too, that reads nothing for so long once buffers are full: fine for a few frames of

@@ -39,7 +39,6 @@ socklen_t cohort_address_unix(const cohort_address *address,
 socklen_t cohort_address_tcp(const cohort_address *address,
                              struct sockaddr_storage *out_socket);
 
-int cohort_poll_timeout_ms(int64_t deadline_ns);
 /* Non-blocking, close-on-exec, and for TCP no delay. */
 cohort_status cohort_socket_prepare(int fd, bool tcp);
 /* Takes the socket over where it succeeds. */

@@ -12,6 +12,7 @@
 
 #include "base/fail.h"
 #include "base/log.h"
+#include "base/poll.h"
 #include "cohort/clock.h"
 #include "link/link_internal.h"
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/poll.h"
 #include "base/thread.h"
 #include "cohort/clock.h"
 
@@ -246,11 +247,10 @@ static bool send_last(cohort_sender *sender, remote *to, int64_t deadline_ns) {
     cohort_slot last = {.flags = COHORT_SLOT_CLOSE};
     while (has_backlog(sender, to)) {
         push(sender, to);
-        int64_t left_ms = (deadline_ns - cohort_clock_ns()) / 1000000;
+        int left_ms = cohort_poll_timeout_ms(deadline_ns);
         if (!has_backlog(sender, to)) break;
         struct pollfd out = {.fd = cohort_link_fd(to->link), .events = POLLOUT};
-        if (left_ms <= 0 || (poll(&out, 1, (int)left_ms) < 0 && errno != EINTR))
-            return false;
+        if (!left_ms || (poll(&out, 1, left_ms) < 0 && errno != EINTR)) return false;
     }
     if (to->broken ||
         cohort_link_send(to->link, &last, sizeof last, deadline_ns) != COHORT_OK)
