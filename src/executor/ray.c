@@ -470,7 +470,6 @@ static cohort_status hear_seats(ray_world *world) {
 
 /* Where everybody came to sit. */
 static cohort_status await_seats(ray_world *world) {
-    int32_t n_nodes = 0;
     COHORT_TRY(hear_seats(world));
     for (int32_t i = 0; i < world->world_size; i++) {
         ray_rank *rank = &world->ranks[i];
@@ -480,8 +479,7 @@ static cohort_status await_seats(ray_world *world) {
                                             .device_ids = rank->device_ids,
                                             .n_devices = rank->n_devices};
     }
-    cohort_ray_number_seats(world->seats, world->world_size, world->driver_node,
-                            &n_nodes);
+    cohort_ray_number_seats(world->seats, world->world_size);
     /* An adopted group's strategy is its owner's. */
     return cohort_ray_check_placement(
         world->seats, world->world_size,
@@ -734,7 +732,6 @@ static void end_local(ray_world *world, int64_t deadline_ns) {
             syscall(SYS_pidfd_send_signal, world->ranks[i].pidfd, SIGKILL, NULL, 0);
     for (int32_t i = 0; world->ranks && i < world->world_size; i++) {
         struct pollfd gone = {.fd = world->ranks[i].pidfd, .events = POLLIN};
-        int64_t left_ns = deadline_ns - cohort_clock_ns();
         if (gone.fd < 0) continue; /* poll of nothing takes all the time */
         poll(&gone, 1, cohort_poll_timeout_ms(deadline_ns));
     }

@@ -198,23 +198,15 @@ const char *cohort_ray_bundle_indices(char *const *environment) {
 
 /* ---- seats -------------------------------------------------------------------- */
 
-void cohort_ray_number_seats(cohort_ray_seat *seats, int32_t n_seats,
-                             const char *driver_node, int32_t *out_n_nodes) {
-    *out_n_nodes = 0;
+void cohort_ray_number_seats(cohort_ray_seat *seats, int32_t n_seats) {
     for (int32_t i = 0; i < n_seats; i++) {
         cohort_ray_seat *seat = &seats[i];
         seat->local_rank = seat->local_world_size = 0;
-        seat->is_on_driver = !strcmp(seat->node_id, driver_node);
-        seat->node = -1;
         for (int32_t j = 0; j < n_seats; j++) {
             if (strcmp(seats[j].node_id, seat->node_id) != 0) continue;
-            if (j < i) {
-                seat->local_rank++;
-                seat->node = seats[j].node;
-            }
+            seat->local_rank += j < i;
             seat->local_world_size++;
         }
-        if (seat->node < 0) seat->node = (*out_n_nodes)++;
     }
 }
 

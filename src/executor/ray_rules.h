@@ -98,12 +98,9 @@ typedef struct cohort_ray_seat {
     /* Filled in by cohort_ray_number_seats: */
     int32_t local_rank;
     int32_t local_world_size;
-    int32_t node;      /* 0: rank 0's; counted in the order of ranks */
-    bool is_on_driver; /* reads the memory ring */
 } cohort_ray_seat;
 
-void cohort_ray_number_seats(cohort_ray_seat *seats, int32_t n_seats,
-                             const char *driver_node, int32_t *out_n_nodes);
+void cohort_ray_number_seats(cohort_ray_seat *seats, int32_t n_seats);
 /* "0,1,10": the devices of all of this engine's ranks on the rank's node, each once, in
  * the order of their numbers (R14, R15); "" where there are none. */
 cohort_status cohort_ray_device_mask(const cohort_ray_seat *seats, int32_t n_seats,
