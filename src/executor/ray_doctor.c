@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "cohort/clock.h"
 #include "executor/ray_actor.h"
+#include "executor/ray_event.h"
 #include "executor/ray_sidecar.h"
 
 enum {
@@ -36,12 +37,6 @@ __attribute__((format(printf, 3, 4))) static void find(doctor *self, bool is_fau
     self->tell(self->user_data, is_fault, text);
 }
 
-static const char *text_of(const cJSON *object, const char *name) {
-    const char *text =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text ? text : "";
-}
-
 /* Python's 3.11.7 and 3.11.9 get on, 3.11 and 3.12 do not (Ray refuses them itself). */
 static bool is_same_minor(const char *a, const char *b) {
     const char *dot = strchr(a, '.');
@@ -59,20 +54,21 @@ static void examine_clock(doctor *self, const cJSON *node, const char *address) 
 }
 
 static void examine_node(doctor *self, const cJSON *event, const cJSON *node) {
-    const char *address = text_of(node, "address");
-    const char *build = text_of(node, "build");
+    const char *address = cohort_ray_event_text(node, "address");
+    const char *build = cohort_ray_event_text(node, "build");
     const char *ours = cohort_ray_actor_build_id();
-    bool is_here = !strcmp(text_of(node, "node"), text_of(event, "here"));
-    if (text_of(node, "silent")[0]) {
+    bool is_here = !strcmp(cohort_ray_event_text(node, "node"),
+                           cohort_ray_event_text(event, "here"));
+    if (cohort_ray_event_text(node, "silent")[0]) {
         find(self, true, "node %s: no answer (%s); look at the raylet's log there",
-             address, text_of(node, "silent"));
+             address, cohort_ray_event_text(node, "silent"));
         return;
     }
-    if (text_of(node, "missing")[0])
+    if (cohort_ray_event_text(node, "missing")[0])
         find(self, true,
              "node %s: libcohort cannot be loaded (%s); install Cohort there, or set "
              "COHORT_LIBRARY where its raylet is started",
-             address, text_of(node, "missing"));
+             address, cohort_ray_event_text(node, "missing"));
     else if (strcmp(build, ours) != 0)
         find(self, true,
              "node %s: libcohort of build %.12s, this host %.12s; install one build on "
@@ -82,18 +78,22 @@ static void examine_node(doctor *self, const cJSON *event, const cJSON *node) {
     else
         find(self, false, "node %s%s: libcohort of build %.12s", address,
              is_here ? " (this host's)" : "", build);
-    if (strcmp(text_of(node, "ray"), text_of(event, "version")) != 0 ||
-        !is_same_minor(text_of(event, "python"), text_of(node, "python")))
+    if (strcmp(cohort_ray_event_text(node, "ray"),
+               cohort_ray_event_text(event, "version")) != 0 ||
+        !is_same_minor(cohort_ray_event_text(event, "python"),
+                       cohort_ray_event_text(node, "python")))
         find(self, true,
              "node %s: Ray %s on Python %s, this host Ray %s on Python %s; "
              "install the same",
-             address, text_of(node, "ray"), text_of(node, "python"),
-             text_of(event, "version"), text_of(event, "python"));
-    if (text_of(node, "deaf")[0])
+             address, cohort_ray_event_text(node, "ray"),
+             cohort_ray_event_text(node, "python"),
+             cohort_ray_event_text(event, "version"),
+             cohort_ray_event_text(event, "python"));
+    if (cohort_ray_event_text(node, "deaf")[0])
         find(self, true,
              "node %s: nothing can listen on that address (%s); start Ray there with the "
              "--node-ip-address of an interface of its own",
-             address, text_of(node, "deaf"));
+             address, cohort_ray_event_text(node, "deaf"));
     examine_clock(self, node, address);
 }
 
@@ -123,7 +123,8 @@ static void examine_ways(doctor *self, const cJSON *event, int32_t n_nodes) {
     cJSON_ArrayForEach(way, broken)
         find(self, true,
              "node %s does not reach %s (%s); let every TCP port through between nodes",
-             text_of(way, "from"), text_of(way, "to"), text_of(way, "text"));
+             cohort_ray_event_text(way, "from"), cohort_ray_event_text(way, "to"),
+             cohort_ray_event_text(way, "text"));
     if (n_tried < n_ways)
         find(self, true, "of %lld ways between nodes %lld could not be tried",
              (long long)n_ways, (long long)(n_ways - n_tried));
@@ -139,8 +140,9 @@ void cohort_ray_judge(const cJSON *event,
     const cJSON *nodes = cJSON_GetObjectItemCaseSensitive(event, "nodes");
     const cJSON *node;
     int32_t n_nodes = cJSON_GetArraySize(nodes);
-    find(self, false, "Ray %s, Python %s (%s)", text_of(event, "version"),
-         text_of(event, "python"), text_of(event, "executable"));
+    find(self, false, "Ray %s, Python %s (%s)", cohort_ray_event_text(event, "version"),
+         cohort_ray_event_text(event, "python"),
+         cohort_ray_event_text(event, "executable"));
     find(self, n_nodes == 0, "%d node%s", n_nodes, n_nodes == 1 ? "" : "s");
     examine_resources(self, event);
     cJSON_ArrayForEach(node, nodes) examine_node(self, event, node);
@@ -169,8 +171,8 @@ static cohort_status ask(cohort_sidecar *sidecar, const cohort_ray_options *opti
                            "no answer from Ray in time: is the address right, and the "
                            "cluster up?");
     COHORT_TRY(status);
-    if (strcmp(text_of(*out_event, "event"), "examined") != 0)
-        return COHORT_FAIL(COHORT_E_IO, "%s", text_of(*out_event, "text"));
+    if (strcmp(cohort_ray_event_text(*out_event, "event"), "examined") != 0)
+        return COHORT_FAIL(COHORT_E_IO, "%s", cohort_ray_event_text(*out_event, "text"));
     return COHORT_OK;
 }
 
