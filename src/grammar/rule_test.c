@@ -148,11 +148,48 @@ static void large_lists_cost_what_they_take(void **state) {
     }
 }
 
+static void write_deep(FILE *out, int depth) {
+    for (int i = 0; i < depth; i++)
+        fprintf(out, "{\"a\":");
+    fprintf(out, "1");
+    for (int i = 0; i < depth; i++)
+        fprintf(out, "}");
+}
+
+/* Twice as long for each level would never end. */
+static void deep_values_are_compared_in_one_pass(void **state) {
+    (void)state;
+    enum { DEPTH = 60 };
+    static const struct {
+        const char *parts[4]; /* the value between them */
+        const char *words;    /* NULL: it compiles */
+    } cases[] = {
+        {{"{\"const\":", ",\"enum\":[", "]}"}, NULL},
+        {{"{\"allOf\":[{\"enum\":[", ",1]},{\"enum\":[2,", "]}]}"}, NULL},
+        {{"{\"oneOf\":[{\"const\":", "},{\"const\":", "}]}"}, "may overlap"},
+        {{"{\"oneOf\":[{\"enum\":[1,", "]},{\"enum\":[2,", "]}]}"}, "may overlap"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        text schema;
+        size_t work, measuring;
+        open_text(&schema);
+        for (int part = 0; cases[i].parts[part]; part++) {
+            if (part) write_deep(schema.out, DEPTH);
+            fputs(cases[i].parts[part], schema.out);
+        }
+        cohort_status status = make(&schema, &work, &measuring);
+        assert_int_equal(status, cases[i].words ? COHORT_E_INVALID : COHORT_OK);
+        if (cases[i].words)
+            assert_non_null(strstr(cohort_last_error()->message, cases[i].words));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules_that_call_earlier_ones_are_measured_in_a_few_passes),
         cmocka_unit_test(values_deeper_than_the_limit_are_none),
         cmocka_unit_test(large_lists_cost_what_they_take),
+        cmocka_unit_test(deep_values_are_compared_in_one_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,7 +117,7 @@ static cohort_expr listed(cohort_schema_compiler *self, const cJSON *schema, int
         return COHORT_EXPR_NEVER;
     }
     cJSON_ArrayForEach(item, many) {
-        if (has_type(item, types) && (!one || cJSON_Compare(item, one, true)))
+        if (has_type(item, types) && (!one || cohort_schema_are_same(self, item, one)))
             expr = cohort_expr_either(self->builder, constant(self, item), expr);
     }
     if (one && !many && has_type(one, types)) expr = constant(self, one);

@@ -52,6 +52,10 @@ int cohort_schema_keywords(const cJSON *schema, const char *except);
 /* Of "type", or as its keywords or values say; false: an error was noted. */
 bool cohort_schema_types(cohort_schema_compiler *self, const cJSON *schema, int *out);
 
+/* Of one value, what both have by reference not looked at; false, too, where that is too
+ * much work, which is noted. */
+bool cohort_schema_are_same(cohort_schema_compiler *self, const cJSON *a, const cJSON *b);
+
 /* NULL: an error was noted. */
 const cJSON *cohort_schema_follow(cohort_schema_compiler *self, const char *reference);
 /* The schema without $ref and allOf at its top.  May be made; an object or true/false. */

@@ -247,6 +247,26 @@ const cJSON *cohort_schema_follow(cohort_schema_compiler *self, const char *refe
     return at;
 }
 
+/* ---- comparing --------------------------------------------------------------------- */
+
+/* cJSON_Compare takes twice as long for each level of objects. */
+bool cohort_schema_are_same(cohort_schema_compiler *self, const cJSON *a,
+                            const cJSON *b) {
+    cohort_builder_work(self->builder, 1);
+    if ((a->type & 0xff) != (b->type & 0xff) || self->builder->status < 0) return false;
+    if (!a->child || !b->child) return cJSON_Compare(a, b, true);
+    if (a->child == b->child) return true;
+    if (cJSON_GetArraySize(a) != cJSON_GetArraySize(b)) return false;
+    const cJSON *x = a->child, *y = b->child;
+    for (; x; x = x->next, y = y->next) {
+        const cJSON *other = y;
+        if (cJSON_IsObject(a) && strcmp(x->string, y->string) != 0)
+            other = look(self, b, NULL) ? cohort_schema_get(b, x->string) : NULL;
+        if (!other || !cohort_schema_are_same(self, x, other)) return false;
+    }
+    return true;
+}
+
 /* ---- merging ----------------------------------------------------------------------- */
 
 /* A new schema, kept until the compiler is done. */
@@ -350,10 +370,10 @@ static bool merge_enum(cohort_schema_compiler *self, cJSON *made, const cJSON *a
                        const cJSON *b) {
     cJSON *out = cJSON_AddArrayToObject(made, "enum");
     const cJSON *x, *y;
-    if (!look(self, a, b) || !look(self, b, a)) return false; /* twice: no mere words */
     cJSON_ArrayForEach(x, a) {
         bool is_in = false;
-        cJSON_ArrayForEach(y, b) is_in = is_in || cJSON_Compare(x, y, true);
+        if (self->builder->status < 0) return false;
+        cJSON_ArrayForEach(y, b) is_in = is_in || cohort_schema_are_same(self, x, y);
         cJSON *target;
         memcpy(&target, &x, sizeof target);
         if (out && is_in) cJSON_AddItemReferenceToArray(out, target);
@@ -420,24 +440,6 @@ static bool check_closed(cohort_schema_compiler *self, const cJSON *a, const cJS
     return true;
 }
 
-/* As cJSON_Compare does, but that what is there by reference is not looked at, and that
- * members in the same order are not looked for. */
-static bool are_same(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
-    cohort_builder_work(self->builder, 1);
-    if ((a->type & 0xff) != (b->type & 0xff) || self->builder->status < 0) return false;
-    if (!a->child || !b->child) return cJSON_Compare(a, b, true);
-    if (a->child == b->child) return true;
-    if (cJSON_GetArraySize(a) != cJSON_GetArraySize(b)) return false;
-    const cJSON *x = a->child, *y = b->child;
-    for (; x; x = x->next, y = y->next) {
-        const cJSON *other = y;
-        if (cJSON_IsObject(a) && strcmp(x->string, y->string) != 0)
-            other = look(self, b, NULL) ? cohort_schema_get(b, x->string) : NULL;
-        if (!other || !are_same(self, x, other)) return false;
-    }
-    return true;
-}
-
 const cJSON *cohort_schema_merge(cohort_schema_compiler *self, const cJSON *a,
                                  const cJSON *b) {
     const cJSON *item;
@@ -449,7 +451,7 @@ const cJSON *cohort_schema_merge(cohort_schema_compiler *self, const cJSON *a,
     if (!made) return NULL;
     cJSON_ArrayForEach(item, a) {
         const cJSON *other = cohort_schema_get(b, item->string);
-        bool is_same = !other || are_same(self, item, other) ||
+        bool is_same = !other || cohort_schema_are_same(self, item, other) ||
                        cohort_schema_keyword(item->string) == COHORT_OF_NOTHING;
         bool fine = is_same ? refer(self, made, item->string, item)
                             : merge_keyword(self, made, item->string, a, b);
@@ -504,10 +506,10 @@ static bool listed_values(cohort_schema_compiler *self, const cJSON *schema,
 static bool lists_value(cohort_schema_compiler *self, const cJSON *one, const cJSON *many,
                         const cJSON *value) {
     const cJSON *item;
-    if (!look(self, many, NULL)) return true;
-    if (one) return cJSON_Compare(one, value, true);
+    if (one) return cohort_schema_are_same(self, one, value);
     cJSON_ArrayForEach(item, many) {
-        if (cJSON_Compare(item, value, true)) return true;
+        if (cohort_schema_are_same(self, item, value) || self->builder->status < 0)
+            return true;
     }
     return false;
 }
