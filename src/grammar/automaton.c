@@ -159,10 +159,10 @@ cohort_expr cohort_expr_automaton(cohort_builder *builder, cohort_automaton *aut
 static void refuse_size(cohort_builder *builder) {
     COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID,
                         "the grammar is too complex: it takes more than %d parts, %d "
-                        "states of one value or %d table cells; make lists and "
-                        "repetitions smaller",
-                        COHORT_GRAMMAR_MAX_PARTS, COHORT_GRAMMAR_MAX_STATES,
-                        COHORT_GRAMMAR_MAX_CELLS);
+                        "edges, %d states of one value or %d table cells; make lists "
+                        "and repetitions smaller",
+                        COHORT_GRAMMAR_MAX_PARTS, COHORT_GRAMMAR_MAX_EDGES,
+                        COHORT_GRAMMAR_MAX_STATES, COHORT_GRAMMAR_MAX_CELLS);
 }
 
 void cohort_builder_work(cohort_builder *builder, size_t n) {
@@ -180,6 +180,9 @@ uint32_t cohort_nfa_state(cohort_builder *builder, cohort_nfa *nfa) {
 
 static void add_edge(cohort_builder *builder, cohort_nfa *nfa,
                      const struct nfa_edge *edge) {
+    cohort_builder_work(builder, 1);
+    if (nfa->n_edges >= COHORT_GRAMMAR_MAX_EDGES) refuse_size(builder);
+    if (builder->status < 0) return;
     nfa->edges = grown(builder, nfa->edges, nfa->n_edges, &nfa->edges_capacity,
                        sizeof *nfa->edges);
     if (builder->status >= 0) nfa->edges[nfa->n_edges++] = *edge;
@@ -262,6 +265,7 @@ static void add_automaton(cohort_builder *builder, cohort_nfa *nfa,
 void cohort_nfa_add(cohort_builder *builder, cohort_nfa *nfa, cohort_expr expr,
                     uint32_t from, uint32_t to) {
     while (builder->status >= 0) {
+        cohort_builder_work(builder, 1); /* some add nothing */
         const struct expr_node node = builder->exprs[expr];
         switch (node.kind) {
         case NEVER: return;

@@ -11,6 +11,8 @@ enum { LAST_CODE = 0x10ffff, FIRST_SURROGATE = 0xd800, LAST_SURROGATE = 0xdfff }
 void cohort_code_set_add(cohort_builder *builder, cohort_code_set *set, uint32_t first,
                          uint32_t last) {
     if (builder->status < 0 || first > last) return;
+    cohort_builder_work(builder, 4); /* it is sorted, and \W has hundreds */
+    if (builder->status < 0) return;
     if (set->count == set->capacity) {
         size_t capacity = set->capacity ? set->capacity * 2 : 16;
         struct code_range *larger = realloc(set->items, capacity * sizeof *larger);

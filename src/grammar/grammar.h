@@ -29,7 +29,8 @@
 
 enum {
     COHORT_GRAMMAR_MAX_STATES = 100000, /* of one rule; */
-    COHORT_GRAMMAR_MAX_PARTS = 500000,  /* and before it is deterministic */
+    COHORT_GRAMMAR_MAX_PARTS = 500000,  /* and before it is deterministic, */
+    COHORT_GRAMMAR_MAX_EDGES = 4000000, /* with so many edges between them */
     COHORT_GRAMMAR_MAX_WORK = 40000000, /* edges looked at while it becomes that */
     COHORT_GRAMMAR_MAX_CELLS = 6000000, /* of all tables of a grammar, 4 bytes each */
     COHORT_GRAMMAR_MAX_RULES = 10000,   /* of a grammar */

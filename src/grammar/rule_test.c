@@ -148,6 +148,39 @@ static void large_lists_cost_what_they_take(void **state) {
     }
 }
 
+static void write_many(FILE *out, const char *begin, const char *part, size_t count,
+                       const char *end) {
+    fputs(begin, out);
+    for (size_t i = 0; i < count; i++)
+        fputs(part, out);
+    fputs(end, out);
+}
+
+/* What is short and would become gigabytes. */
+static void what_multiplies_is_refused_early(void **state) {
+    (void)state;
+    static const struct {
+        const char *begin, *part, *end;
+    } cases[] = {
+        {"{\"pattern\":\"^(b", "|a|b", "){10000}$\"}"},
+        {"{\"type\":\"array\",\"maxItems\":1048576,\"items\":{\"enum\":[2", ",1,2",
+         "]}}"},
+        {"{\"pattern\":\"^[", "\\\\D", "]$\"}"},
+        {"{\"pattern\":\"^[^", "\\\\w", "]$\"}"},
+        {"{\"pattern\":\"^(\\\\W|", "\\\\W|", "\\\\W){900}$\"}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        text schema;
+        size_t work, measuring;
+        open_text(&schema);
+        write_many(schema.out, cases[i].begin, cases[i].part, 15000, cases[i].end);
+        assert_int_equal(make(&schema, &work, &measuring), COHORT_E_INVALID);
+        if (!strstr(cohort_last_error()->message, "too complex"))
+            fail_msg("%zu: %s", i, cohort_last_error()->message);
+        assert_true(work < COHORT_GRAMMAR_MAX_WORK + COHORT_GRAMMAR_MAX_WORK / 10);
+    }
+}
+
 static void write_deep(FILE *out, int depth) {
     for (int i = 0; i < depth; i++)
         fprintf(out, "{\"a\":");
@@ -189,6 +222,7 @@ int main(void) {
         cmocka_unit_test(rules_that_call_earlier_ones_are_measured_in_a_few_passes),
         cmocka_unit_test(values_deeper_than_the_limit_are_none),
         cmocka_unit_test(large_lists_cost_what_they_take),
+        cmocka_unit_test(what_multiplies_is_refused_early),
         cmocka_unit_test(deep_values_are_compared_in_one_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
