@@ -170,6 +170,11 @@ void cohort_builder_work(cohort_builder *builder, size_t n) {
     if (builder->n_work > COHORT_GRAMMAR_MAX_WORK) refuse_size(builder);
 }
 
+void cohort_builder_cells(cohort_builder *builder, size_t n) {
+    builder->n_cells += n;
+    if (builder->n_cells > COHORT_GRAMMAR_MAX_CELLS) refuse_size(builder);
+}
+
 uint32_t cohort_nfa_state(cohort_builder *builder, cohort_nfa *nfa) {
     if (nfa->n_states >= COHORT_GRAMMAR_MAX_PARTS) {
         refuse_size(builder);
@@ -392,11 +397,9 @@ static void grow_states(struct making *self) {
     cohort_builder *builder = self->builder;
     cohort_automaton *out = self->out;
     size_t n = self->n_subsets, row_bytes = out->n_classes * sizeof *out->next;
-    builder->n_cells += out->n_classes;
-    if (n >= COHORT_GRAMMAR_MAX_STATES || builder->n_cells > COHORT_GRAMMAR_MAX_CELLS) {
-        refuse_size(builder);
-        return;
-    }
+    cohort_builder_cells(builder, out->n_classes);
+    if (n >= COHORT_GRAMMAR_MAX_STATES) refuse_size(builder);
+    if (builder->status < 0) return;
     out->next = grown(builder, out->next, n, &self->next_capacity, row_bytes);
     out->accepts =
         grown(builder, out->accepts, n, &self->accepts_capacity, sizeof *out->accepts);

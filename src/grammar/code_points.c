@@ -158,11 +158,7 @@ static uint32_t add_state(struct code_map *map) {
         }
         map->capacity = capacity;
     }
-    map->builder->n_cells += 256;
-    if (map->builder->n_cells > COHORT_GRAMMAR_MAX_CELLS)
-        COHORT_BUILDER_FAIL(map->builder, COHORT_E_INVALID,
-                            "the grammar is too complex: too many different classes of "
-                            "characters");
+    cohort_builder_cells(map->builder, 256);
     uint32_t state = automaton->n_states++;
     automaton->accepts[state] = state == 1;
     for (int byte = 0; byte < 256; byte++)

@@ -78,6 +78,8 @@ void cohort_builder_deinit(cohort_builder *builder);
 
 /* Counts what is looked at; fails where that is too much. */
 void cohort_builder_work(cohort_builder *builder, size_t n);
+/* The same of what is held in tables. */
+void cohort_builder_cells(cohort_builder *builder, size_t n);
 
 #define COHORT_EXPR_EMPTY ((cohort_expr)0)
 #define COHORT_EXPR_NEVER ((cohort_expr)1)
@@ -96,6 +98,10 @@ cohort_expr cohort_expr_automaton(cohort_builder *builder, cohort_automaton *aut
 /* product.c: what matches a, and also b (or, not b).  Neither may call. */
 cohort_expr cohort_expr_both(cohort_builder *builder, cohort_expr a, cohort_expr b);
 cohort_expr cohort_expr_without(cohort_builder *builder, cohort_expr a, cohort_expr b);
+/* Of an expression of so many units: texts of at least and at most so many.  A unit is a
+ * byte or more; a bound that says nothing new costs nothing. */
+cohort_expr cohort_expr_bounded(cohort_builder *builder, cohort_expr expr,
+                                cohort_expr unit, int32_t least, int32_t most);
 
 /* States and edges of one rule on its way to an automaton.  Zero-initialise. */
 typedef struct cohort_nfa {

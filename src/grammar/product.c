@@ -6,7 +6,7 @@
 
 /* Two automata side by side: what both accept, or what the first does and the second does
  * not.  Pairs of states are numbered as they are met; the second of a pair is one too
- * many where it has stopped. */
+ * many where it has stopped.  Bytes that neither tells apart are one class. */
 
 struct pairs {
     struct pair {
@@ -24,6 +24,12 @@ static void expr_automaton(cohort_builder *builder, cohort_expr expr,
     cohort_nfa_add(builder, &nfa, expr, start, end);
     cohort_automaton_make(builder, &nfa, start, end, out);
     cohort_nfa_deinit(&nfa);
+}
+
+/* One that was made on the way: its cells are free again. */
+static void drop(cohort_builder *builder, cohort_automaton *automaton) {
+    builder->n_cells -= (size_t)automaton->n_states * automaton->n_classes;
+    cohort_automaton_deinit(automaton);
 }
 
 static int32_t number_of(cohort_builder *builder, struct pairs *pairs, size_t width,
@@ -45,29 +51,57 @@ static int32_t number_of(cohort_builder *builder, struct pairs *pairs, size_t wi
     return (int32_t)*number - 1;
 }
 
+static void make_classes(const cohort_automaton *a, const cohort_automaton *b,
+                         cohort_automaton *out, uint8_t first_bytes[256]) {
+    for (unsigned byte = 0; byte < 256; byte++) {
+        uint32_t class = 0;
+        while (class < out->n_classes &&
+               (a->classes[first_bytes[class]] != a->classes[byte] ||
+                b->classes[first_bytes[class]] != b->classes[byte]))
+            class ++;
+        if (class == out->n_classes) first_bytes[out->n_classes++] = (uint8_t)byte;
+        out->classes[byte] = (uint8_t) class;
+    }
+}
+
 static void add_pair_edges(cohort_builder *builder, const cohort_automaton *a,
                            const cohort_automaton *b, bool wants_b, struct pairs *pairs,
-                           size_t index, int32_t *row) {
+                           size_t index, const uint8_t *first_bytes, uint32_t n_classes,
+                           int32_t *row) {
     const struct pair pair = pairs->items[index];
-    for (unsigned byte = 0; byte < 256 && builder->status >= 0; byte++) {
+    for (uint32_t class = 0; class < n_classes && builder->status >= 0; class ++) {
+        uint8_t byte = first_bytes[class];
         int32_t next_a = a->next[(size_t)pair.a * a->n_classes + a->classes[byte]];
         int32_t next_b = pair.b == b->n_states
                              ? -1
                              : b->next[(size_t)pair.b * b->n_classes + b->classes[byte]];
-        row[byte] = -1;
+        row[class] = -1;
         if (next_a < 0 || (wants_b && next_b < 0)) continue;
-        row[byte] = number_of(builder, pairs, (size_t)b->n_states + 1, (uint32_t)next_a,
-                              next_b < 0 ? b->n_states : (uint32_t)next_b);
+        row[class] = number_of(builder, pairs, (size_t)b->n_states + 1, (uint32_t)next_a,
+                               next_b < 0 ? b->n_states : (uint32_t)next_b);
     }
+}
+
+static bool grow(cohort_builder *builder, cohort_automaton *out, size_t *capacity) {
+    cohort_builder_cells(builder, out->n_classes);
+    if (builder->status < 0) return false;
+    if (out->n_states < *capacity) return true;
+    *capacity = *capacity ? *capacity * 2 : 64;
+    int32_t *next = realloc(out->next, *capacity * out->n_classes * sizeof *next);
+    if (next) out->next = next;
+    uint8_t *accepts = realloc(out->accepts, *capacity);
+    if (accepts) out->accepts = accepts;
+    if (next && accepts) return true;
+    COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu states", *capacity);
+    return false;
 }
 
 static void make_product(cohort_builder *builder, const cohort_automaton *a,
                          const cohort_automaton *b, bool wants_b, struct pairs *pairs,
                          cohort_automaton *out) {
+    uint8_t first_bytes[256];
     size_t capacity = 0;
-    for (unsigned byte = 0; byte < 256; byte++)
-        out->classes[byte] = (uint8_t)byte;
-    out->n_classes = 256;
+    make_classes(a, b, out, first_bytes);
     number_of(builder, pairs, (size_t)b->n_states + 1, 0, 0);
     for (size_t i = 0; i < pairs->count && builder->status >= 0; i++) {
         if (i >= COHORT_GRAMMAR_MAX_STATES / 10) {
@@ -77,52 +111,93 @@ static void make_product(cohort_builder *builder, const cohort_automaton *a,
                                 COHORT_GRAMMAR_MAX_STATES / 10);
             return;
         }
-        if (i >= capacity) {
-            capacity = capacity ? capacity * 2 : 64;
-            int32_t *next = realloc(out->next, capacity * 256 * sizeof *next);
-            if (next) out->next = next;
-            uint8_t *accepts = realloc(out->accepts, capacity);
-            if (accepts) out->accepts = accepts;
-            if (!next || !accepts) {
-                COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu states", capacity);
-                return;
-            }
-        }
-        add_pair_edges(builder, a, b, wants_b, pairs, i, out->next + i * 256);
+        if (!grow(builder, out, &capacity)) return;
+        add_pair_edges(builder, a, b, wants_b, pairs, i, first_bytes, out->n_classes,
+                       out->next + i * out->n_classes);
         bool in_b = pairs->items[i].b < b->n_states && b->accepts[pairs->items[i].b];
         out->accepts[i] = a->accepts[pairs->items[i].a] && in_b == wants_b;
         out->n_states = (uint32_t)i + 1;
     }
 }
 
-static cohort_expr product(cohort_builder *builder, cohort_expr a, cohort_expr b,
+/* Drops the left one. */
+static cohort_expr product(cohort_builder *builder, cohort_automaton *left, cohort_expr b,
                            bool wants_b) {
-    cohort_automaton left = {0}, right = {0}, out = {0};
+    cohort_automaton right = {0}, out = {0};
     struct pairs pairs = {0};
-    expr_automaton(builder, a, &left);
     expr_automaton(builder, b, &right);
     if (builder->status >= 0) {
-        size_t n_pairs = (size_t)left.n_states * ((size_t)right.n_states + 1);
+        size_t n_pairs = (size_t)left->n_states * ((size_t)right.n_states + 1);
         if (n_pairs > COHORT_GRAMMAR_MAX_CELLS)
             COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID,
                                 "the grammar is too complex: two patterns of %u and %u "
                                 "states for one text",
-                                left.n_states, right.n_states);
+                                left->n_states, right.n_states);
         else if (!(pairs.numbers = calloc(n_pairs, sizeof *pairs.numbers)))
             COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu states", n_pairs);
     }
-    if (builder->status >= 0) make_product(builder, &left, &right, wants_b, &pairs, &out);
+    if (builder->status >= 0) make_product(builder, left, &right, wants_b, &pairs, &out);
     free(pairs.items);
     free(pairs.numbers);
-    cohort_automaton_deinit(&left);
-    cohort_automaton_deinit(&right);
+    drop(builder, left);
+    drop(builder, &right);
     return cohort_expr_automaton(builder, &out);
 }
 
 cohort_expr cohort_expr_both(cohort_builder *builder, cohort_expr a, cohort_expr b) {
-    return product(builder, a, b, true);
+    cohort_automaton left;
+    expr_automaton(builder, a, &left);
+    return product(builder, &left, b, true);
 }
 
 cohort_expr cohort_expr_without(cohort_builder *builder, cohort_expr a, cohort_expr b) {
-    return product(builder, a, b, false);
+    cohort_automaton left;
+    expr_automaton(builder, a, &left);
+    return product(builder, &left, b, false);
+}
+
+/* ---- lengths ----------------------------------------------------------------------- */
+
+/* Of the longest text, in bytes; COHORT_UNBOUNDED, too, where a state can come again. */
+static int64_t longest_text(cohort_builder *builder, const cohort_automaton *automaton) {
+    size_t n = automaton->n_states, n_cells = n * automaton->n_classes, n_done = 0;
+    int64_t longest = 0;
+    /* Edges into each that are left, its longest way, and those that have none left. */
+    uint32_t *n_left = calloc(n * 3, sizeof *n_left);
+    if (!n_left) COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu states", n);
+    cohort_builder_work(builder, n_cells);
+    if (builder->status < 0) {
+        free(n_left);
+        return COHORT_UNBOUNDED;
+    }
+    uint32_t *way = n_left + n, *done = way + n;
+    for (size_t i = 0; i < n_cells; i++)
+        if (automaton->next[i] >= 0) n_left[automaton->next[i]]++;
+    if (!n_left[0]) done[n_done++] = 0; /* the others are reached from there */
+    for (size_t d = 0; d < n_done; d++) {
+        const int32_t *row = automaton->next + (size_t)done[d] * automaton->n_classes;
+        if (automaton->accepts[done[d]] && way[done[d]] > longest) longest = way[done[d]];
+        for (uint32_t c = 0; c < automaton->n_classes; c++) {
+            if (row[c] < 0) continue;
+            if (way[row[c]] <= way[done[d]]) way[row[c]] = way[done[d]] + 1;
+            if (--n_left[row[c]] == 0) done[n_done++] = (uint32_t)row[c];
+        }
+    }
+    free(n_left);
+    return n_done == n ? longest : COHORT_UNBOUNDED;
+}
+
+cohort_expr cohort_expr_bounded(cohort_builder *builder, cohort_expr expr,
+                                cohort_expr unit, int32_t least, int32_t most) {
+    cohort_automaton automaton;
+    expr_automaton(builder, expr, &automaton);
+    if (builder->status < 0) return COHORT_EXPR_NEVER;
+    int64_t longest = most == COHORT_UNBOUNDED ? most : longest_text(builder, &automaton);
+    if (longest != COHORT_UNBOUNDED && longest <= most) most = COHORT_UNBOUNDED;
+    if (least == 1 && !automaton.accepts[0]) least = 0;
+    if (least > 0 || most != COHORT_UNBOUNDED)
+        return product(builder, &automaton,
+                       cohort_expr_repeat(builder, unit, least, most), true);
+    drop(builder, &automaton);
+    return expr;
 }

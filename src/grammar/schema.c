@@ -198,9 +198,8 @@ static cohort_expr string_of(cohort_schema_compiler *self, const cJSON *schema) 
         content =
             cohort_expr_both(builder, content, pattern_of(self, format_pattern(name)));
     if (least > 0 || most != COHORT_UNBOUNDED)
-        content = cohort_expr_both(
-            builder, content,
-            cohort_expr_repeat(builder, cohort_json_character(builder), least, most));
+        content = cohort_expr_bounded(builder, content, cohort_json_character(builder),
+                                      least, most);
     uint32_t rule = cohort_rule_reserve(builder);
     cohort_rule_make_expr(builder, rule, quoted(self, content));
     return cohort_expr_call(builder, rule);
