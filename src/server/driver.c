@@ -4,8 +4,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/condition.h"
 #include "base/fail.h"
 #include "cohort/clock.h"
 
@@ -241,11 +241,7 @@ cohort_status cohort_driver_create(const cohort_driver_options *options,
     cohort_driver *driver = calloc(1, sizeof *driver);
     if (!driver) return COHORT_FAIL(COHORT_E_NOMEM, "the engine's thread");
     driver->options = *options;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&driver->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cohort_condition_init(&driver->changed);
     pthread_mutex_init(&driver->lock, NULL);
     if (pthread_create(&driver->thread, NULL, run, driver)) {
         cohort_driver_destroy(driver);
@@ -295,12 +291,10 @@ void cohort_driver_drain(cohort_driver *driver) {
 }
 
 cohort_status cohort_driver_wait_idle(cohort_driver *driver, int64_t deadline_ns) {
-    struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000),
-                             .tv_nsec = (long)(deadline_ns % 1000000000)};
     pthread_mutex_lock(&driver->lock);
-    int late = 0;
-    while (driver->n_jobs && !late)
-        late = pthread_cond_timedwait(&driver->changed, &driver->lock, &until);
+    while (driver->n_jobs &&
+           cohort_condition_wait(&driver->changed, &driver->lock, deadline_ns))
+        ;
     int32_t left = driver->n_jobs;
     pthread_mutex_unlock(&driver->lock);
     if (!left) return COHORT_OK;

@@ -12,9 +12,9 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/condition.h"
 #include "cohort/clock.h"
 #include "server/http_internal.h"
 #include "server/process.h"
@@ -421,11 +421,7 @@ cohort_status cohort_http_bind(const cohort_http_options *options,
     if (http->options.max_held_bytes < LEAST_HELD_BODIES * body_bytes)
         http->options.max_held_bytes = LEAST_HELD_BODIES * body_bytes;
     pthread_mutex_init(&http->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&http->answered, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cohort_condition_init(&http->answered);
     cohort_status status = prepare(http);
     if (status < 0) {
         cohort_http_close(http);
@@ -524,14 +520,12 @@ void cohort_http_set_observer(cohort_http *http,
 }
 
 cohort_status cohort_http_finish(cohort_http *http, int64_t deadline_ns) {
-    const struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000),
-                                   .tv_nsec = (long)(deadline_ns % 1000000000)};
     if (http->daemon && http->listen_fd < 0)
         http->listen_fd = MHD_quiesce_daemon(http->daemon);
     pthread_mutex_lock(&http->lock);
-    int late = 0;
-    while (http->n_answering && !late)
-        late = pthread_cond_timedwait(&http->answered, &http->lock, &until);
+    while (http->n_answering &&
+           cohort_condition_wait(&http->answered, &http->lock, deadline_ns))
+        ;
     uint32_t left = http->n_answering;
     pthread_mutex_unlock(&http->lock);
     if (!left) return COHORT_OK;

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/condition.h"
 #include "cohort/clock.h"
 #include "server/server_internal.h"
 
@@ -45,16 +45,11 @@ static void print_lines(cohort_reporter *self) {
 
 /* Prints what there is until then.  False once the reporter is to stop. */
 static bool print_until(cohort_reporter *self, int64_t until_ns) {
-    const struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000),
-                                   .tv_nsec = (long)(until_ns % 1000000000)};
     pthread_mutex_lock(&self->lock);
-    int late = 0;
+    bool is_early = true;
     print_lines(self);
-    while (!self->is_stopping && !late) {
-        if (until_ns == COHORT_NEVER)
-            pthread_cond_wait(&self->changed, &self->lock);
-        else
-            late = pthread_cond_timedwait(&self->changed, &self->lock, &until);
+    while (!self->is_stopping && is_early) {
+        is_early = cohort_condition_wait(&self->changed, &self->lock, until_ns);
         print_lines(self);
     }
     bool goes_on = !self->is_stopping;
@@ -114,17 +109,13 @@ static void *report(void *user_data) {
 
 cohort_status cohort_reporter_start(const cohort_server *server, double interval_s,
                                     cohort_reporter **out_reporter) {
-    pthread_condattr_t attributes;
     *out_reporter = NULL;
     cohort_reporter *self = calloc(1, sizeof *self);
     if (!self) return COHORT_FAIL(COHORT_E_NOMEM, "the throughput line");
     self->server = server;
     self->interval_ns = interval_s > 0 ? (int64_t)(interval_s * 1e9) : COHORT_NEVER;
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cohort_condition_init(&self->changed);
     if (pthread_create(&self->thread, NULL, report, self)) {
         pthread_cond_destroy(&self->changed);
         pthread_mutex_destroy(&self->lock);
