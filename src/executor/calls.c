@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/condition.h"
 #include "base/fail.h"
 #include "cohort/clock.h"
 #include "executor/executor_internal.h"
@@ -31,13 +31,7 @@ static int64_t sooner(int64_t a_ns, int64_t b_ns) { return a_ns < b_ns ? a_ns : 
 /* With lock held. */
 static void wait_changed(cohort_executor *executor, int64_t deadline_ns) {
     executor->n_waiting++;
-    if (deadline_ns == COHORT_NEVER) {
-        pthread_cond_wait(&executor->changed, &executor->lock);
-    } else {
-        struct timespec until = {.tv_sec = deadline_ns / 1000000000,
-                                 .tv_nsec = deadline_ns % 1000000000};
-        pthread_cond_timedwait(&executor->changed, &executor->lock, &until);
-    }
+    cohort_condition_wait(&executor->changed, &executor->lock, deadline_ns);
     executor->n_waiting--;
 }
 

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/condition.h"
 #include "base/fail.h"
 #include "base/log.h"
 #include "cohort/clock.h"
@@ -184,11 +184,7 @@ static cohort_status choose_launcher(const cohort_executor_options *options,
 /* ---- making it ---------------------------------------------------------------- */
 
 static void init_sync(cohort_executor *executor) {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&executor->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cohort_condition_init(&executor->changed);
     pthread_mutex_init(&executor->lock, NULL);
     pthread_mutex_init(&executor->send_lock, NULL);
     executor->epoll_fd = -1;
