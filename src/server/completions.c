@@ -81,51 +81,58 @@ static bool read_prompts(cohort_generation *generation, cohort_api_error *error)
 
 /* ---- answers ----------------------------------------------------------------------- */
 
-/* The prompt's tokens, before the first that was generated. */
-static void add_prompt_logprobs(cohort_generation *generation, cohort_choice *choice,
-                                const cohort_completion *completion) {
-    const cohort_prompt *prompt = choice->prompt;
-    cohort_logprob_lists *lists = &choice->logprobs;
-    for (size_t i = 0; i < prompt->n_ids; i++) {
-        bool is_told = i > 0 && (int32_t)i <= completion->n_prompt_logprobs;
-        cohort_logprobs_add_completion(
-            generation, lists, is_told ? &completion->prompt_logprobs[i - 1] : NULL,
-            prompt->ids[i]);
-    }
+static bool shows_logprobs(const cohort_generation *generation) {
+    return generation->params.request.sampling.n_logprobs >= 0;
 }
 
-static void begin_choice(cohort_generation *generation, cohort_choice *choice,
-                         const cohort_completion *completion) {
-    const cohort_params *params = &generation->params;
+/* With an echo, those of the prompt's tokens come first in every choice. */
+static bool echoes_logprobs(const cohort_generation *generation) {
+    return generation->params.echoes && shows_logprobs(generation);
+}
+
+static void begin_choice(cohort_generation *generation, cohort_choice *choice) {
+    cohort_prompt *prompt = choice->prompt;
     choice->has_begun = true;
-    if (!params->echoes) return;
-    cohort_body_add(&choice->text, choice->prompt->text, choice->prompt->text_bytes);
-    if (params->request.sampling.n_logprobs >= 0)
-        add_prompt_logprobs(generation, choice, completion);
+    if (!echoes_logprobs(generation)) return;
+    if (!prompt->echoed.tokens.size)
+        cohort_logprobs_add_prompt_tokens(generation, prompt);
+    choice->logprobs.offset = prompt->echoed.offset;
 }
 
-static void write_text(const cohort_choice *choice, cohort_body *out) {
+static void write_text(const cohort_choice *choice, bool is_first, cohort_body *out) {
+    const cohort_prompt *prompt = choice->prompt;
+    cohort_body echoed = {0};
+    const cohort_body *text = &choice->text;
     cohort_body_puts(out, "{\"index\":");
     cohort_body_whole(out, choice->index);
     cohort_body_puts(out, ",\"text\":");
-    cohort_body_json(out, choice->text.size ? choice->text.bytes : "", choice->text.size);
-    cohort_body_puts(out, ",\"logprobs\":");
+    if (is_first && prompt->text) {
+        cohort_body_add(&echoed, prompt->text, prompt->text_bytes);
+        cohort_body_add(&echoed, text->bytes, text->size);
+        out->is_short |= echoed.is_short;
+        text = &echoed;
+    }
+    cohort_body_json(out, text->size ? text->bytes : "", text->size);
+    cohort_body_deinit(&echoed);
 }
 
 static void write_logprobs(const cohort_generation *generation, cohort_choice *choice,
-                           cohort_body *out) {
-    if (generation->params.request.sampling.n_logprobs >= 0)
-        cohort_logprobs_take_completion(&choice->logprobs, out);
+                           bool is_first, cohort_body *out) {
+    bool echoes = is_first && echoes_logprobs(generation);
+    cohort_body_puts(out, ",\"logprobs\":");
+    if (shows_logprobs(generation))
+        cohort_logprobs_take_completion(echoes ? &choice->prompt->echoed : NULL,
+                                        &choice->logprobs, out);
     else
         cohort_body_puts(out, "null");
     cohort_body_puts(out, ",");
 }
 
-static void push_chunk(cohort_generation *generation, cohort_choice *choice,
-                       bool is_first) {
+static void push_chunk(cohort_generation *generation, cohort_choice *choice) {
+    bool is_first = !choice->is_shown;
     cohort_body *out = cohort_generation_open_chunk(generation);
-    write_text(choice, out);
-    write_logprobs(generation, choice, out);
+    write_text(choice, is_first, out);
+    write_logprobs(generation, choice, is_first, out);
     cohort_generation_write_reason(choice, false, false, out);
     /* With an echo they are told unasked. */
     bool is_asked = generation->returns_token_ids || generation->params.echoes;
@@ -135,13 +142,35 @@ static void push_chunk(cohort_generation *generation, cohort_choice *choice,
     cohort_generation_close_chunk(generation, choice,
                                   choice->finish_reason != COHORT_FINISH_NONE, NULL);
     choice->text.size = choice->token_ids.size = 0;
+    choice->is_shown = true;
+}
+
+/* What is echoed goes with the last choice that shows it. */
+static void show(cohort_generation *generation, cohort_choice *choice) {
+    cohort_prompt *prompt = choice->prompt;
+    bool is_first = !choice->is_shown;
+    push_chunk(generation, choice);
+    if (!is_first || ++prompt->n_shown < generation->params.request.n) return;
+    cohort_logprobs_deinit(&prompt->echoed);
+    cohort_generation_count_prompt(generation, prompt);
+}
+
+/* The first completion of a prompt has brought its logprobs: those that came before it
+ * have waited with what they have to say. */
+static void tell_prompt(cohort_generation *generation, cohort_choice *first,
+                        const cohort_completion *completion) {
+    cohort_prompt *prompt = first->prompt;
+    prompt->is_told = true;
+    cohort_logprobs_add_prompt_values(generation, prompt, completion);
+    if (!generation->params.is_stream) return;
+    for (int32_t i = 1; i < generation->params.request.n; i++)
+        if (first[i].has_begun) show(generation, &first[i]);
 }
 
 static void add_output(cohort_generation *generation, cohort_choice *choice,
                        const cohort_completion *completion) {
     const cohort_params *params = &generation->params;
-    bool is_first = !choice->has_begun;
-    if (is_first) begin_choice(generation, choice, completion);
+    if (!choice->has_begun) begin_choice(generation, choice);
     if (!params->prompt_only) {
         cohort_body_add(&choice->text, completion->text, completion->text_bytes);
         for (int32_t i = 0; completion->logprobs && i < completion->n_token_ids; i++)
@@ -149,13 +178,17 @@ static void add_output(cohort_generation *generation, cohort_choice *choice,
                                            &completion->logprobs[i],
                                            completion->token_ids[i]);
     }
-    if (params->is_stream) push_chunk(generation, choice, is_first);
+    bool tells = echoes_logprobs(generation) && !choice->prompt->is_told;
+    if (tells && completion->index > 0) return;
+    if (tells) tell_prompt(generation, choice, completion);
+    if (params->is_stream) show(generation, choice);
+    if (tells) cohort_generation_count_prompt(generation, choice->prompt);
 }
 
 static void write_choice(cohort_generation *generation, cohort_choice *choice,
                          cohort_body *out) {
-    write_text(choice, out);
-    write_logprobs(generation, choice, out);
+    write_text(choice, true, out);
+    write_logprobs(generation, choice, true, out);
     cohort_generation_write_reason(choice, false, false, out);
     cohort_generation_write_ids(generation, choice, out);
     cohort_generation_write_prompt_logprobs(choice->prompt, out);

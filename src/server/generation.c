@@ -74,6 +74,7 @@ static void destroy(cohort_generation *generation) {
         free(generation->prompts[i].ids);
         free(generation->prompts[i].text);
         cohort_body_deinit(&generation->prompts[i].logprobs);
+        cohort_logprobs_deinit(&generation->prompts[i].echoed);
     }
     for (int32_t i = 0; generation->choices && i < generation->n_choices; i++) {
         cohort_choice *choice = &generation->choices[i];
@@ -280,29 +281,41 @@ static void break_off(cohort_generation *generation, cohort_status code,
     cohort_driver_cancel(generation->server->driver, &generation->job);
 }
 
-/* A whole answer is kept until it is sent, which may be many choices with logprobs. */
-static void count_held(cohort_generation *generation, cohort_choice *choice) {
-    const cohort_logprob_lists *lists = &choice->logprobs;
-    const cohort_message *message = &choice->message;
-    const cohort_body *bodies[] = {
-        &choice->text,     &choice->token_ids,  &lists->offsets,
-        &lists->values,    &lists->tokens,      &lists->tops,
-        &message->content, &message->reasoning, &message->calls};
-    size_t bytes = 0;
-    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
-        bytes += bodies[i]->capacity;
-    /* The prompt's are with its first choice. */
-    if (choice->index % generation->params.request.n == 0)
-        bytes += choice->prompt->logprobs.capacity;
-    if (bytes == choice->held_bytes) return;
-    int64_t more = (int64_t)bytes - (int64_t)choice->held_bytes;
-    choice->held_bytes = bytes;
+static void hold(cohort_generation *generation, size_t *held_bytes, size_t bytes) {
+    if (bytes == *held_bytes) return;
+    int64_t more = (int64_t)bytes - (int64_t)*held_bytes;
+    *held_bytes = bytes;
     generation->held_bytes += (size_t)more;
     if (!cohort_http_hold(generation->server->http, more) && more > 0 &&
         generation->held_bytes > COHORT_FAIR_BYTES)
         break_off(generation, COHORT_E_NOMEM,
                   "answers that are not sent yet take all that --max-held-bytes allows; "
                   "ask for fewer choices or logprobs, or for a stream");
+}
+
+/* A whole answer is kept until it is sent, which may be many choices with logprobs. */
+static void count_held(cohort_generation *generation, cohort_choice *choice) {
+    const cohort_message *message = &choice->message;
+    const cohort_body *bodies[] = {&choice->text, &choice->token_ids, &message->content,
+                                   &message->reasoning, &message->calls};
+    size_t bytes = cohort_logprobs_bytes(&choice->logprobs);
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
+        bytes += bodies[i]->capacity;
+    hold(generation, &choice->held_bytes, bytes);
+}
+
+void cohort_generation_count_prompt(cohort_generation *generation,
+                                    cohort_prompt *prompt) {
+    hold(generation, &prompt->held_bytes,
+         prompt->logprobs.capacity + cohort_logprobs_bytes(&prompt->echoed));
+}
+
+/* A stream does not show them. */
+static void add_prompt_logprobs(cohort_generation *generation, cohort_prompt *prompt,
+                                const cohort_completion *completion) {
+    if (generation->params.is_stream) return;
+    cohort_logprobs_write_prompt(generation->server, completion, &prompt->logprobs);
+    cohort_generation_count_prompt(generation, prompt);
 }
 
 static void add_ids(cohort_body *list, const cohort_completion *completion) {
@@ -329,8 +342,7 @@ static void on_output(cohort_job *job, size_t which,
     if (completion->n_prompt_logprobs ||
         (completion->index == 0 && completion->n_generated == 1 &&
          generation->params.request.sampling.n_prompt_logprobs >= 0))
-        cohort_logprobs_write_prompt(generation->server, completion,
-                                     &choice->prompt->logprobs);
+        add_prompt_logprobs(generation, choice->prompt, completion);
     if (generation->returns_token_ids && !generation->params.prompt_only)
         add_ids(&choice->token_ids, completion);
     generation->kind->add(generation, choice, completion);

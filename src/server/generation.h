@@ -38,21 +38,25 @@ typedef struct cohort_generation_kind {
     void (*write_more)(const cohort_generation *generation, cohort_body *out);
 } cohort_generation_kind;
 
+/* The four lists of a completion's logprobs, or the one of a chat's, while they grow. */
+typedef struct cohort_logprob_lists {
+    cohort_body offsets, values, tokens, tops;
+    int64_t offset; /* characters so far */
+} cohort_logprob_lists;
+
 typedef struct cohort_prompt {
     int32_t *ids;
     size_t n_ids;
     char *text; /* for echo or prompt_text; NULL where it was not asked for */
     size_t text_bytes;
     cohort_body logprobs;            /* its prompt_logprobs, as JSON; empty: none */
+    cohort_logprob_lists echoed;     /* of its tokens, before each completion's */
+    bool is_told;                    /* echoed is whole: its first completion came */
+    int32_t n_shown;                 /* completions whose first chunk was written */
     int32_t n_ended, most_generated; /* of its completions */
     int32_t n_cached;                /* tokens that its first completion found */
+    size_t held_bytes;               /* of its logprobs, as they are counted */
 } cohort_prompt;
-
-/* The four lists of a completion's logprobs, or the one of a chat's, while they grow. */
-typedef struct cohort_logprob_lists {
-    cohort_body offsets, values, tokens, tops;
-    int64_t offset; /* characters so far */
-} cohort_logprob_lists;
 
 struct cohort_choice {
     int32_t index;
@@ -61,7 +65,8 @@ struct cohort_choice {
     cohort_message message; /* of a chat: what the text is */
     cohort_logprob_lists logprobs;
     cohort_body token_ids; /* "1,2,3" */
-    bool has_begun;        /* its first chunk was written */
+    bool has_begun;        /* its first token came */
+    bool is_shown;         /* its first chunk was written */
     int32_t n_generated;
     cohort_finish_reason finish_reason;
     int32_t stop_token_id;
@@ -93,7 +98,7 @@ struct cohort_generation {
     cohort_choice *choices;
     int32_t n_choices;
     int64_t n_prompt_tokens, n_completion_tokens;
-    size_t held_bytes; /* of all choices */
+    size_t held_bytes; /* of all choices and prompts */
     cohort_body head;  /* of every chunk of a stream */
 };
 
@@ -118,6 +123,9 @@ void cohort_generation_measure(cohort_generation *generation, cohort_choice *cho
                                const cohort_completion *completion);
 /* ... and of choices that an error ended. */
 void cohort_generation_measure_error(const cohort_generation *generation);
+
+/* The logprobs of a prompt grew or went. */
+void cohort_generation_count_prompt(cohort_generation *generation, cohort_prompt *prompt);
 
 /* ---- for those who write ----------------------------------------------------------- */
 
@@ -148,12 +156,22 @@ void cohort_logprobs_add_completion(cohort_generation *generation,
                                     cohort_logprob_lists *lists,
                                     const cohort_position_logprobs *position,
                                     int32_t token_id);
+/* The same of a prompt in two steps: what its ids say, and what the first of its
+ * completions brings. */
+void cohort_logprobs_add_prompt_tokens(cohort_generation *generation,
+                                       cohort_prompt *prompt);
+void cohort_logprobs_add_prompt_values(cohort_generation *generation,
+                                       cohort_prompt *prompt,
+                                       const cohort_completion *completion);
 void cohort_logprobs_add_chat(cohort_generation *generation, cohort_logprob_lists *lists,
                               const cohort_position_logprobs *position);
 /* {"text_offset":[...],...} or {"content":[...]}, and empties the lists. */
-void cohort_logprobs_take_completion(cohort_logprob_lists *lists, cohort_body *out);
+/* before: what goes before them, and stays; NULL: nothing. */
+void cohort_logprobs_take_completion(const cohort_logprob_lists *before,
+                                     cohort_logprob_lists *lists, cohort_body *out);
 void cohort_logprobs_take_chat(cohort_logprob_lists *lists, cohort_body *out);
 void cohort_logprobs_deinit(cohort_logprob_lists *lists);
+size_t cohort_logprobs_bytes(const cohort_logprob_lists *lists);
 /* [null,{"id":{"logprob":...,"rank":...,"decoded_token":...}},...] */
 void cohort_logprobs_write_prompt(const cohort_server *server,
                                   const cohort_completion *completion, cohort_body *out);

@@ -42,24 +42,23 @@ static void add_text(cohort_body *out, const cohort_body *text) {
     cohort_body_json(out, text->size ? text->bytes : "", text->size);
 }
 
-void cohort_logprobs_add_completion(cohort_generation *generation,
-                                    cohort_logprob_lists *lists,
-                                    const cohort_position_logprobs *position,
-                                    int32_t token_id) {
-    cohort_body token = {0};
-    bool as_id = generation->tokens_as_ids;
-    decode(generation->server, as_id, token_id, &token);
+static void add_place(cohort_logprob_lists *lists, const cohort_body *token) {
     add_comma(&lists->offsets);
     cohort_body_printf(&lists->offsets, "%lld", (long long)lists->offset);
-    lists->offset += (int64_t)count_characters(&token);
+    lists->offset += (int64_t)count_characters(token);
     add_comma(&lists->tokens);
-    add_text(&lists->tokens, &token);
+    add_text(&lists->tokens, token);
+}
+
+/* position: NULL: of the first token of a prompt.  token: scratch, the one that is there.
+ */
+static void add_values(const cohort_generation *generation, cohort_logprob_lists *lists,
+                       const cohort_position_logprobs *position, cohort_body *token) {
     add_comma(&lists->values);
     add_comma(&lists->tops);
-    if (!position) { /* the first token of a prompt */
+    if (!position) {
         cohort_body_puts(&lists->values, "null");
         cohort_body_puts(&lists->tops, "null");
-        cohort_body_deinit(&token);
         return;
     }
     cohort_body_json_real(&lists->values, (double)position->entries[0].logprob);
@@ -68,15 +67,50 @@ void cohort_logprobs_add_completion(cohort_generation *generation,
         const cohort_token_logprob *entry = &position->entries[i];
         if (entry->token_id < 0 || is_repeated(position, i)) continue;
         if (i) {
-            token.size = 0;
-            decode(generation->server, as_id, entry->token_id, &token);
+            token->size = 0;
+            decode(generation->server, generation->tokens_as_ids, entry->token_id, token);
             cohort_body_puts(&lists->tops, ",");
         }
-        add_text(&lists->tops, &token);
+        add_text(&lists->tops, token);
         cohort_body_puts(&lists->tops, ":");
         cohort_body_json_real(&lists->tops, (double)entry->logprob);
     }
     cohort_body_puts(&lists->tops, "}");
+}
+
+void cohort_logprobs_add_completion(cohort_generation *generation,
+                                    cohort_logprob_lists *lists,
+                                    const cohort_position_logprobs *position,
+                                    int32_t token_id) {
+    cohort_body token = {0};
+    decode(generation->server, generation->tokens_as_ids, token_id, &token);
+    add_place(lists, &token);
+    add_values(generation, lists, position, &token);
+    cohort_body_deinit(&token);
+}
+
+void cohort_logprobs_add_prompt_tokens(cohort_generation *generation,
+                                       cohort_prompt *prompt) {
+    cohort_body token = {0};
+    for (size_t i = 0; i < prompt->n_ids; i++) {
+        token.size = 0;
+        decode(generation->server, generation->tokens_as_ids, prompt->ids[i], &token);
+        add_place(&prompt->echoed, &token);
+    }
+    cohort_body_deinit(&token);
+}
+
+void cohort_logprobs_add_prompt_values(cohort_generation *generation,
+                                       cohort_prompt *prompt,
+                                       const cohort_completion *completion) {
+    cohort_body token = {0};
+    for (size_t i = 0; i < prompt->n_ids; i++) {
+        bool is_told = i > 0 && (int32_t)i <= completion->n_prompt_logprobs;
+        token.size = 0;
+        decode(generation->server, generation->tokens_as_ids, prompt->ids[i], &token);
+        add_values(generation, &prompt->echoed,
+                   is_told ? &completion->prompt_logprobs[i - 1] : NULL, &token);
+    }
     cohort_body_deinit(&token);
 }
 
@@ -117,28 +151,32 @@ void cohort_logprobs_add_chat(cohort_generation *generation, cohort_logprob_list
     cohort_body_puts(out, "]}");
 }
 
-static void take_list(cohort_body *list, const char *name, cohort_body *out) {
+static void take_list(const cohort_body *before, cohort_body *list, const char *name,
+                      cohort_body *out) {
     cohort_body_printf(out, "\"%s\":[", name);
-    cohort_body_add(out, list->size ? list->bytes : "", list->size);
+    if (before) cohort_body_add(out, before->bytes, before->size);
+    if (before && before->size && list->size) cohort_body_puts(out, ",");
+    cohort_body_add(out, list->bytes, list->size);
     cohort_body_puts(out, "]");
     list->size = 0;
 }
 
-void cohort_logprobs_take_completion(cohort_logprob_lists *lists, cohort_body *out) {
+void cohort_logprobs_take_completion(const cohort_logprob_lists *before,
+                                     cohort_logprob_lists *lists, cohort_body *out) {
     cohort_body_puts(out, "{");
-    take_list(&lists->offsets, "text_offset", out);
+    take_list(before ? &before->offsets : NULL, &lists->offsets, "text_offset", out);
     cohort_body_puts(out, ",");
-    take_list(&lists->values, "token_logprobs", out);
+    take_list(before ? &before->values : NULL, &lists->values, "token_logprobs", out);
     cohort_body_puts(out, ",");
-    take_list(&lists->tokens, "tokens", out);
+    take_list(before ? &before->tokens : NULL, &lists->tokens, "tokens", out);
     cohort_body_puts(out, ",");
-    take_list(&lists->tops, "top_logprobs", out);
+    take_list(before ? &before->tops : NULL, &lists->tops, "top_logprobs", out);
     cohort_body_puts(out, "}");
 }
 
 void cohort_logprobs_take_chat(cohort_logprob_lists *lists, cohort_body *out) {
     cohort_body_puts(out, "{");
-    take_list(&lists->tokens, "content", out);
+    take_list(NULL, &lists->tokens, "content", out);
     cohort_body_puts(out, "}");
 }
 
@@ -147,6 +185,11 @@ void cohort_logprobs_deinit(cohort_logprob_lists *lists) {
     cohort_body_deinit(&lists->values);
     cohort_body_deinit(&lists->tokens);
     cohort_body_deinit(&lists->tops);
+}
+
+size_t cohort_logprobs_bytes(const cohort_logprob_lists *lists) {
+    return lists->offsets.capacity + lists->values.capacity + lists->tokens.capacity +
+           lists->tops.capacity;
 }
 
 void cohort_logprobs_write_prompt(const cohort_server *server,

@@ -185,6 +185,34 @@ class Parameters(unittest.TestCase):
         self.assertEqual([chunk.get("prompt_text") for chunk in chunks],
                          [wanted] + [None] * (len(chunks) - 1))
 
+    def test_every_choice_echoes_the_prompt_and_its_logprobs(self):
+        """Also where the cache lets others come before the first, which computes them."""
+        lists = ("text_offset", "token_logprobs", "tokens", "top_logprobs")
+        for n_ids, max_tokens in (5, 3), (1700, 3), (1700, 0):
+            ids = [5 + i % 90 for i in range(n_ids)]
+            body = {"prompt": [ids, ids[:3]], "n": 3, "echo": True, "logprobs": 2, "seed": 7,
+                    "max_tokens": max_tokens, "ignore_eos": True, "temperature": 1}
+            self.server.complete(prompt=ids, max_tokens=1)
+            whole = self.server.complete(**body)["choices"]
+            alone = self.server.complete(**body | {"n": 1})["choices"]
+            chunks = events(self.server.ask("POST", COMPLETIONS, body | {"stream": True})[2])
+            for i, choice in enumerate(whole):
+                told, n = choice["logprobs"], len(body["prompt"][i // 3])
+                self.assertEqual(len(told["tokens"]), n + max_tokens)
+                for name in lists:
+                    self.assertEqual(told[name][:n], alone[i // 3]["logprobs"][name][:n])
+                self.assertNotIn(None, told["token_logprobs"][1:])
+                offsets = [0]
+                for token in told["tokens"]:
+                    offsets.append(offsets[-1] + len(token))
+                self.assertEqual(told["text_offset"], offsets[:-1])
+                parts = [part["choices"][0] for part in chunks if part["choices"][0]["index"] == i]
+                self.assertEqual("".join(part["text"] for part in parts), choice["text"])
+                self.assertEqual(parts[0]["prompt_token_ids"], body["prompt"][i // 3])
+                for name in lists:
+                    self.assertEqual(sum((part["logprobs"][name] for part in parts), []),
+                                     told[name])
+
     def test_a_stream_may_say_that_it_wants_no_prompt_logprobs(self):
         body = {"prompt": "a b", "max_tokens": 2, "stream": True, "ignore_eos": True}
         text = self.server.ask("POST", COMPLETIONS, body | {"prompt_logprobs": 0})[2]
