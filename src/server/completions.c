@@ -8,13 +8,18 @@
 
 /* ---- prompts ----------------------------------------------------------------------- */
 
+/* Whoever is told the ids need not be told the text: vLLM's completion/serving.py. */
+static bool shows_prompt(const cohort_generation *generation) {
+    return generation->params.echoes && !generation->returns_token_ids;
+}
+
 static bool set_text(cohort_generation *generation, cohort_prompt *prompt,
                      const char *text, cohort_api_error *error) {
     size_t size = strlen(text);
     if (!cohort_generation_tokenize(generation, prompt, text, size,
                                     generation->api.add_special_tokens.whole, error))
         return false;
-    if (!generation->params.echoes) return true;
+    if (!shows_prompt(generation)) return true;
     prompt->text = strdup(text);
     prompt->text_bytes = size;
     return prompt->text || cohort_api_refuse(error, 503, NULL, "out of memory");
@@ -32,7 +37,7 @@ static bool set_ids(cohort_generation *generation, cohort_prompt *prompt,
                                      "Token id %lld is out of vocabulary", (long long)id);
         prompt->ids[prompt->n_ids++] = (int32_t)id;
     }
-    if (!generation->params.echoes) return true;
+    if (!shows_prompt(generation)) return true;
     if (cohort_engine_detokenize(generation->server->engine, prompt->ids, prompt->n_ids,
                                  generation->params.request.skip_special_tokens,
                                  &prompt->text, &prompt->text_bytes) < 0)

@@ -213,6 +213,17 @@ class Parameters(unittest.TestCase):
                     self.assertEqual(sum((part["logprobs"][name] for part in parts), []),
                                      told[name])
 
+    def test_an_echo_in_ids_is_none_in_text(self):
+        body = {"prompt": "a b", "echo": True, "logprobs": 0, "seed": 7, "max_tokens": 2,
+                "return_token_ids": True, "ignore_eos": True}
+        choice = self.server.complete(**body)["choices"][0]
+        n = len(choice["prompt_token_ids"])
+        self.assertEqual(len(choice["logprobs"]["tokens"]), n + 2)
+        self.assertEqual(choice["text"], "".join(choice["logprobs"]["tokens"][n:]))
+        chunks = events(self.server.ask("POST", COMPLETIONS, body | {"stream": True})[2])
+        self.assertEqual("".join(one["choices"][0]["text"] for one in chunks), choice["text"])
+        self.assertEqual(self.server.complete(**body | {"max_tokens": 0})["choices"][0]["text"], "")
+
     def test_a_stream_may_say_that_it_wants_no_prompt_logprobs(self):
         body = {"prompt": "a b", "max_tokens": 2, "stream": True, "ignore_eos": True}
         text = self.server.ask("POST", COMPLETIONS, body | {"prompt_logprobs": 0})[2]
