@@ -358,6 +358,15 @@ static bool take_number(parser *self, int32_t *out) {
     return self->at > begin;
 }
 
+/* {,3}: none to three of what is before it to Python, text to ECMAScript. */
+static bool lacks_least(const parser *self) {
+    parser ahead = *self;
+    int32_t most;
+    bool is_one = take(&ahead, "{,");
+    take_number(&ahead, &most);
+    return is_one && peek(&ahead, '}');
+}
+
 /* {2} {2,} {2,3}; what looks otherwise is text. */
 static bool take_counts(parser *self, int32_t *least, int32_t *most) {
     size_t begin = self->at;
@@ -370,6 +379,8 @@ static bool take_counts(parser *self, int32_t *least, int32_t *most) {
 }
 
 static cohort_expr parse_piece(parser *self) {
+    if (lacks_least(self))
+        return refuse(self, "'{,n}' is read in two ways (write '{0,n}' or '\\{,n}')");
     cohort_expr expr = parse_atom(self);
     int32_t least = 1, most = 1;
     if (take(self, "*")) {
