@@ -65,7 +65,7 @@ def random_object(random, depth):
     if random.random() < 0.8:
         schema["required"] = [n for n in names if random.random() < 0.6]
     if random.random() < 0.5:
-        schema["additionalProperties"] = False
+        schema[random.choice(["additionalProperties", "unevaluatedProperties"])] = False
     return schema
 
 
@@ -93,6 +93,10 @@ def combined(random, depth):
                 "maximum": 1000, "minimum": -50}
     base = random_object(random, depth - 1)
     base.pop("additionalProperties", None)
+    if random.random() < 0.5:
+        base["unevaluatedProperties"] = False
+        if random.random() < 0.5:
+            base["allOf"] = [{"properties": {"part": {"type": "null"}}, "required": ["part"]}]
     base["anyOf"] = [{"required": ["extra"], "properties": {"extra": random_schema(random, 0)}},
                      {"properties": {"other": {"const": 5}}, "required": ["other"]}]
     return base

@@ -369,6 +369,15 @@ static void schemas_of_objects(void **state) {
          "{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}",
          {"{}"},
          {"{\"a\":1}"}},
+        {SCHEMA,
+         "{\"type\":\"object\",\"unevaluatedProperties\":false}",
+         {"{}"},
+         {"{\"a\":1}"}},
+        {SCHEMA,
+         "{\"type\":\"object\",\"unevaluatedProperties\":false,"
+         "\"additionalProperties\":{\"const\":1}}",
+         {"{}", "{\"a\":1}"},
+         {"{\"a\":2}"}},
         {SCHEMA, "true", {"{}", "1", "[\"x\"]", "null"}, {""}},
     };
     check(all, sizeof all / sizeof *all);
@@ -415,6 +424,18 @@ static void schemas_that_combine(void **state) {
          "\"#/$defs/node\"},{\"type\":\"null\"}]}},\"required\":[\"v\",\"next\"]}}}",
          {"{\"v\":1,\"next\":null}", "{\"v\":1,\"next\":{\"v\":2,\"next\":null}}"},
          {"{\"v\":1}", "{\"v\":1,\"next\":{}}"}},
+        /* From outside, what parts and branches name is evaluated. */
+        {SCHEMA,
+         "{\"unevaluatedProperties\":false,\"$ref\":\"#/$defs/p\",\"properties\":{\"a\":"
+         "{\"const\":1}},\"$defs\":{\"p\":{\"properties\":{\"b\":{\"const\":2}}}}}",
+         {"{\"a\":1,\"b\":2}", "{}"},
+         {"{\"c\":1}", "{\"a\":1,\"c\":1}"}},
+        {SCHEMA,
+         "{\"type\":\"object\",\"unevaluatedProperties\":false,\"anyOf\":[{"
+         "\"properties\":{"
+         "\"b\":{\"const\":2}},\"required\":[\"b\"]},{\"minProperties\":0}]}",
+         {"{\"b\":2}", "{}"},
+         {"{\"c\":3}", "{\"b\":2,\"c\":3}"}},
         {SCHEMA,
          "{\"type\":\"array\",\"items\":{\"$ref\":\"#\"}}",
          {"[]", "[[],[[]]]"},
@@ -510,6 +531,25 @@ static void what_is_not_supported_is_named(void **state) {
          "may overlap"},
         {SCHEMA, "{\"oneOf\":[{\"properties\":{\"a\":{}}},{\"properties\":{\"b\":{}}}]}",
          "may overlap"},
+        {SCHEMA, /* {"k":1,"b":null} is of both */
+         "{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"const\":1}},"
+         "\"required\":[\"k\"],\"anyOf\":[{\"properties\":{\"b\":{\"type\":\"null\"}},"
+         "\"required\":[\"b\"]}]},{\"type\":\"object\",\"properties\":{\"b\":{}},"
+         "\"required\":[\"b\"]}]}",
+         "may overlap"},
+        {SCHEMA, /* as is a string */
+         "{\"oneOf\":[{\"properties\":{\"k\":{}},\"anyOf\":[{\"type\":\"string\"},"
+         "{\"type\":\"null\"}]},{\"type\":\"string\"}]}",
+         "may overlap"},
+        {SCHEMA,
+         "{\"properties\":{\"b\":{}},\"allOf\":[{\"properties\":{\"a\":{}},"
+         "\"unevaluatedProperties\":false}]}",
+         "'additionalProperties' beside"},
+        {SCHEMA,
+         "{\"allOf\":[{\"unevaluatedProperties\":false,\"anyOf\":[{\"properties\":{\"a\":"
+         "{}}}"
+         "]},{\"properties\":{\"b\":{}}}]}",
+         "'unevaluatedProperties' with an anyOf"},
         {SCHEMA,
          "{\"allOf\":[{\"properties\":{\"a\":{}},\"additionalProperties\":false},"
          "{\"properties\":{\"b\":{}}}]}",

@@ -530,12 +530,15 @@ static cohort_expr branches_of(cohort_schema_compiler *self, const cJSON *schema
     }
     const cJSON *rest = cohort_schema_without(self, schema, key);
     bool is_alone = rest && !(cohort_schema_keywords(rest, NULL) & ~COHORT_OF_NOTHING);
+    bool is_sealed = cJSON_IsFalse(cohort_schema_get(rest, "unevaluatedProperties"));
+    if (is_sealed) rest = cohort_schema_without(self, rest, "unevaluatedProperties");
     cJSON_ArrayForEach(item, list) {
         const cJSON *branch = item;
         if (is_one || !is_alone) {
             branch = rest ? cohort_schema_flatten(self, item) : NULL;
             if (branch && is_one && count < MAX_ONE_OF) branches[count++] = branch;
             if (branch && !is_alone) branch = cohort_schema_merge(self, rest, branch);
+            if (branch && is_sealed) branch = cohort_schema_seal(self, branch);
         }
         if (!branch || self->builder->status < 0) return COHORT_EXPR_NEVER;
         /* As it was written where that is enough: a $ref is compiled once. */

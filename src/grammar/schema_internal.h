@@ -66,6 +66,9 @@ const cJSON *cohort_schema_merge(cohort_schema_compiler *self, const cJSON *a,
 /* The schema without one of its keywords. */
 const cJSON *cohort_schema_without(cohort_schema_compiler *self, const cJSON *schema,
                                    const char *key);
+/* A flat schema with "unevaluatedProperties": false, as additionalProperties where no
+ * anyOf or oneOf is left in it. */
+const cJSON *cohort_schema_seal(cohort_schema_compiler *self, const cJSON *flat);
 /* No value that we write for one of the flat schemas is valid for another. */
 bool cohort_schema_are_disjoint(cohort_schema_compiler *self,
                                 const cJSON *const *branches, size_t count);

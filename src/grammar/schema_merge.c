@@ -292,14 +292,38 @@ static bool refer(cohort_schema_compiler *self, cJSON *to, const char *key,
     return false;
 }
 
-const cJSON *cohort_schema_without(cohort_schema_compiler *self, const cJSON *schema,
-                                   const char *key) {
+static cJSON *copy_without(cohort_schema_compiler *self, const cJSON *schema,
+                           const char *key) {
     const cJSON *item;
     cJSON *made = look(self, schema, NULL) ? make(self) : NULL;
     if (!made) return NULL;
     cJSON_ArrayForEach(item, schema) {
         if (strcmp(item->string, key) != 0 && !refer(self, made, item->string, item))
             return NULL;
+    }
+    return made;
+}
+
+const cJSON *cohort_schema_without(cohort_schema_compiler *self, const cJSON *schema,
+                                   const char *key) {
+    return copy_without(self, schema, key);
+}
+
+static bool has_branches(const cJSON *schema) {
+    return cohort_schema_get(schema, "anyOf") || cohort_schema_get(schema, "oneOf");
+}
+
+/* Only where all that names members is in one place does it mean no others. */
+const cJSON *cohort_schema_seal(cohort_schema_compiler *self, const cJSON *flat) {
+    const char *key =
+        has_branches(flat) ? "unevaluatedProperties" : "additionalProperties";
+    if (!cJSON_IsObject(flat) || cohort_schema_get(flat, "additionalProperties") ||
+        cohort_schema_get(flat, key))
+        return flat; /* it says of all others what they are */
+    cJSON *made = copy_without(self, flat, key);
+    if (made && !cJSON_AddFalseToObject(made, key)) {
+        COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a schema");
+        return NULL;
     }
     return made;
 }
@@ -431,6 +455,11 @@ static bool check_closed(cohort_schema_compiler *self, const cJSON *a, const cJS
                     item->string);
         }
     }
+    if (cohort_schema_get(a, "unevaluatedProperties") &&
+        (cohort_schema_get(b, "properties") || has_branches(b)))
+        return cohort_schema_refuse(self,
+                                    "'unevaluatedProperties' with an anyOf or oneOf, "
+                                    "beside another part's properties, is not supported");
     bool has_prefix =
         cohort_schema_get(a, "prefixItems") || cohort_schema_get(a, "items");
     if (has_prefix && cohort_schema_get(b, "prefixItems"))
@@ -473,7 +502,10 @@ const cJSON *cohort_schema_flatten(cohort_schema_compiler *self, const cJSON *sc
         return cohort_schema_refuse(self, "it nests deeper than %d, or refers to itself",
                                     COHORT_GRAMMAR_MAX_NESTING);
     const cJSON *reference = cohort_schema_get(schema, "$ref");
-    if (reference) {
+    /* It knows what the parts name, and nothing that stands beside the schema. */
+    bool is_sealed = cJSON_IsFalse(cohort_schema_get(schema, "unevaluatedProperties"));
+    if (is_sealed) flat = cohort_schema_without(self, flat, "unevaluatedProperties");
+    if (flat && reference) {
         flat = cohort_schema_without(self, flat, "$ref");
         const cJSON *target =
             flat ? cohort_schema_follow(self, cJSON_GetStringValue(reference)) : NULL;
@@ -488,6 +520,7 @@ const cJSON *cohort_schema_flatten(cohort_schema_compiler *self, const cJSON *sc
             flat = part ? cohort_schema_merge(self, flat, part) : NULL;
         }
     }
+    if (flat && is_sealed) flat = cohort_schema_seal(self, flat);
     self->depth--;
     return flat;
 }
@@ -534,13 +567,13 @@ static bool requires(const cJSON *schema, const char *name) {
     return false;
 }
 
-/* We write the members that a names and requires, and no others where it is not open:
- * can such an object be one of b's? */
+/* We write the members that a names and requires, and no others where it is not open (its
+ * branches may name some): can such an object be one of b's? */
 static bool object_may_be(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
     const cJSON *members_a = cohort_schema_get(a, "properties"), *item;
     const cJSON *members_b = cohort_schema_get(b, "properties");
     const cJSON *open_a = cohort_schema_get(a, "additionalProperties");
-    bool is_open = open_a ? !cJSON_IsFalse(open_a) : !members_a;
+    bool is_open = open_a ? !cJSON_IsFalse(open_a) : (!members_a || has_branches(a));
     const cJSON *required_a = cohort_schema_get(a, "required");
     const cJSON *required_b = cohort_schema_get(b, "required");
     if (!look(self, required_b, members_a) || !look(self, required_b, members_b) ||
@@ -567,13 +600,18 @@ static bool object_may_be(cohort_schema_compiler *self, const cJSON *a, const cJ
     return true;
 }
 
+static bool says_type(const cJSON *schema) {
+    return cohort_schema_get(schema, "type") || cohort_schema_get(schema, "const") ||
+           cohort_schema_get(schema, "enum");
+}
+
 static bool may_overlap(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
     int left, right;
     if (cJSON_IsFalse(a) || cJSON_IsFalse(b)) return false;
     if (!cohort_schema_types(self, a, &left) || !cohort_schema_types(self, b, &right))
         return true;
-    if (!cohort_schema_get(b, "type") && !cohort_schema_get(b, "const") &&
-        !cohort_schema_get(b, "enum"))
+    if (!says_type(a) && has_branches(a)) left = COHORT_TYPES_ALL;
+    if (!says_type(b))
         right = COHORT_TYPES_ALL; /* a validator takes all that its keywords are not of */
     if (!(left & right)) return false;
     if (!share_values(self, a, b)) return false;
