@@ -385,7 +385,7 @@ static void answer_error(cohort_generation *generation, const cohort_error *erro
 
 typedef struct usage {
     int64_t n_prompt, n_completion;
-    int64_t n_cached;    /* 0: not told */
+    int64_t n_cached;    /* -1: not told */
     int64_t n_reasoning; /* -1: thoughts are not told from the rest */
 } usage;
 
@@ -398,8 +398,10 @@ static usage measure_usage(const cohort_generation *generation,
         sum.n_prompt = (int64_t)choice->prompt->n_ids;
         sum.n_completion = choice->n_generated;
     }
-    bool tells_cached = generation->server->options.enable_prompt_tokens_details;
-    for (size_t i = 0; !choice && tells_cached && i < generation->n_prompts; i++)
+    bool tells_cached =
+        !choice && generation->server->options.enable_prompt_tokens_details;
+    sum.n_cached = tells_cached ? 0 : -1;
+    for (size_t i = 0; tells_cached && i < generation->n_prompts; i++)
         sum.n_cached += generation->prompts[i].n_cached;
     for (int32_t i = 0; i < generation->n_choices; i++)
         if (!choice || choice == &generation->choices[i])
@@ -417,9 +419,11 @@ static void write_usage(const usage *sum, bool is_whole, cohort_body *out) {
                        (long long)sum->n_prompt,
                        (long long)(sum->n_prompt + sum->n_completion),
                        (long long)sum->n_completion);
-    if (sum->n_cached)
-        cohort_body_printf(out, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld}",
-                           (long long)sum->n_cached);
+    if (sum->n_cached >= 0)
+        cohort_body_printf(
+            out, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld%s}",
+            (long long)sum->n_cached,
+            is_whole ? ",\"created_cache_tokens\":null,\"multimodal_tokens\":null" : "");
     else if (is_whole)
         cohort_body_puts(out, ",\"prompt_tokens_details\":null");
     if (sum->n_reasoning >= 0)

@@ -508,8 +508,11 @@ class Told(unittest.TestCase):
                     CHAT_TEMPLATE, "--uvicorn-log-level", "warning") as server:
             body = {"prompt": [5 + i for i in range(40)], "max_tokens": 3, "ignore_eos": True}
             usages = [server.complete(**body)["usage"] for _ in range(2)]
-            self.assertEqual([usage["prompt_tokens_details"] for usage in usages],
-                             [None, {"cached_tokens": 32}])
+            self.assertEqual([usage["prompt_tokens_details"] for usage in usages], [
+                {"cached_tokens": n, "created_cache_tokens": None, "multimodal_tokens": None}
+                for n in (0, 32)])
+            chunks = events(server.ask("POST", COMPLETIONS, body | {"prompt": "b", "stream": True})[2])
+            self.assertEqual(chunks[-1]["usage"]["prompt_tokens_details"], {"cached_tokens": 0})
             chunks = events(server.ask("POST", "/behind" + COMPLETIONS, body | {"stream": True})[2])
             self.assertEqual(chunks[-1]["usage"], {
                 "prompt_tokens": 40, "total_tokens": 43, "completion_tokens": 3,
