@@ -342,10 +342,19 @@ const char *cohort_exchange_path(const cohort_exchange *exchange) {
     return exchange->path;
 }
 
+static const char *find_header(const http_header *at, const char *name) {
+    while (at && strcasecmp(at->name, name) != 0)
+        at = at->next;
+    return at ? at->value : NULL;
+}
+
 const char *cohort_exchange_header(const cohort_exchange *exchange, const char *name) {
-    for (const http_header *at = exchange->request_headers; at; at = at->next)
-        if (!strcasecmp(at->name, name)) return at->value;
-    return NULL;
+    return find_header(exchange->request_headers, name);
+}
+
+const char *cohort_exchange_added_header(const cohort_exchange *exchange,
+                                         const char *name) {
+    return find_header(exchange->headers, name);
 }
 
 const char *cohort_exchange_body(const cohort_exchange *exchange, size_t *out_size) {

@@ -14,14 +14,23 @@ static cohort_generation *of_job(cohort_job *job) { return (cohort_generation *)
 
 /* ---- making one -------------------------------------------------------------------- */
 
-/* "cmpl-" and what the client calls the request, or chance. */
-static void name_request(cohort_generation *generation) {
-    const char *given = cohort_exchange_header(generation->exchange, "X-Request-Id");
+/* "cmpl-" and what the client calls the request, or is told that it is called, or chance.
+ */
+static bool name_request(cohort_generation *generation, cohort_api_error *error) {
+    const cohort_exchange *exchange = generation->exchange;
+    const char *name = cohort_exchange_header(exchange, COHORT_REQUEST_ID);
     char drawn[17];
-    if (!given) given = generation->api.request_id.text;
-    if (!given) cohort_draw_id(drawn);
-    snprintf(generation->id, sizeof generation->id, "%s-%s", generation->kind->id_prefix,
-             given ? given : drawn);
+    if (!name) name = generation->api.request_id.text;
+    if (name && strlen(name) > COHORT_MAX_REQUEST_ID_BYTES)
+        return cohort_api_refuse(error, 400, "request_id",
+                                 "request_id has %zu bytes, at most %d are supported",
+                                 strlen(name), COHORT_MAX_REQUEST_ID_BYTES);
+    if (!name) name = cohort_exchange_added_header(exchange, COHORT_REQUEST_ID);
+    if (!name) cohort_draw_id(drawn);
+    cohort_body_printf(&generation->id, "%s-%s", generation->kind->id_prefix,
+                       name ? name : drawn);
+    return !generation->id.is_short ||
+           cohort_api_refuse(error, 503, NULL, "out of memory");
 }
 
 /* A schema is compiled for some milliseconds, a hostile one for more, unless it was not
@@ -87,6 +96,7 @@ static void destroy(cohort_generation *generation) {
     if (generation->held_bytes)
         cohort_http_hold(generation->server->http, -(int64_t)generation->held_bytes);
     cohort_body_deinit(&generation->head);
+    cohort_body_deinit(&generation->id);
     cohort_body_deinit(&generation->role);
     cohort_body_deinit(&generation->echo);
     cohort_params_deinit(&generation->params);
@@ -124,11 +134,11 @@ static cohort_generation *create(cohort_server *server, cohort_exchange *exchang
     if (!cohort_read_body(exchange, kind->schema, &generation->api, error) ||
         !cohort_check_model(server, &generation->api, error) ||
         !cohort_params_read(&generation->params, &generation->api, kind->is_chat,
-                            &server->defaults, &limits, error)) {
+                            &server->defaults, &limits, error) ||
+        !name_request(generation, error)) {
         destroy(generation);
         return NULL;
     }
-    name_request(generation);
     generation->returns_token_ids = generation->api.return_token_ids.whole;
     generation->tokens_as_ids = generation->api.return_tokens_as_token_ids.is_set
                                     ? generation->api.return_tokens_as_token_ids.whole
@@ -439,7 +449,7 @@ static void write_head(const cohort_generation *generation, cohort_body *out) {
     const cohort_generation_kind *kind = generation->kind;
     const char *object = generation->params.is_stream ? kind->chunk_object : kind->object;
     cohort_body_puts(out, "{\"id\":");
-    cohort_body_json_or_null(out, generation->id);
+    cohort_body_json(out, generation->id.bytes, generation->id.size);
     cohort_body_printf(out, ",\"object\":\"%s\",\"created\":%lld,\"model\":", object,
                        (long long)generation->created_s);
     cohort_body_json_or_null(out, generation->server->options.served_names[0]);
@@ -510,9 +520,9 @@ static void on_gone(void *user_data) {
 static void log_request(const cohort_generation *generation) {
     const cohort_request *request = &generation->requests[0];
     const cohort_sampling_params *sampling = &request->sampling;
-    char seed[24] = "None",
-         id[sizeof generation->id]; /* of a stranger: it shall write no line of ours */
-    snprintf(id, sizeof id, "%s", generation->id);
+    char seed[24] = "None";
+    char id[200]; /* of a stranger: it shall write no line of ours */
+    snprintf(id, sizeof id, "%s", generation->id.bytes);
     for (char *c = id; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
     if (request->has_seed) snprintf(seed, sizeof seed, "%lld", (long long)sampling->seed);
@@ -563,9 +573,6 @@ static bool start(cohort_generation *generation, cohort_api_error *error) {
         if (!request->max_tokens && wanted)
             request->max_tokens = wanted < left ? wanted : left;
     }
-    if (server->options.enable_request_id_headers)
-        cohort_exchange_add_header(generation->exchange, "X-Request-Id",
-                                   strchr(generation->id, '-') + 1);
     if (server->options.log_requests) log_request(generation);
     generation->job = (cohort_job){.requests = generation->requests,
                                    .n_requests = generation->n_prompts,

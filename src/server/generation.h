@@ -89,7 +89,7 @@ struct cohort_generation {
     cohort_status broken_code;
     /* Of a chat: who answers, and what the answer goes on with. */
     cohort_body role, echo;
-    char id[96];
+    cohort_body id;
     int64_t created_s, begin_ns;
 
     cohort_prompt *prompts;

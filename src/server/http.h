@@ -79,6 +79,9 @@ void cohort_http_close(cohort_http *http);
 const char *cohort_exchange_method(const cohort_exchange *exchange);
 const char *cohort_exchange_path(const cohort_exchange *exchange); /* no query */
 const char *cohort_exchange_header(const cohort_exchange *exchange, const char *name);
+/* One that was added to the answer; NULL: none. */
+const char *cohort_exchange_added_header(const cohort_exchange *exchange,
+                                         const char *name);
 /* NUL-terminated; "" where there is none. */
 const char *cohort_exchange_body(const cohort_exchange *exchange, size_t *out_size);
 /* The body was over the limit, and is not kept. */

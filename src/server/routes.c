@@ -379,8 +379,20 @@ bool cohort_route_reads_body(const cohort_server *server,
     return judge_head(server, exchange, &route) == 0 && route->schema >= 0;
 }
 
+/* Every answer has the id that its request brought, or one that is drawn, as vLLM's
+ * serve/middleware/x_request_id.py has it.  One that is too long is not repeated. */
+static void add_request_id(const cohort_server *server, cohort_exchange *exchange) {
+    const char *given = cohort_exchange_header(exchange, COHORT_REQUEST_ID);
+    char drawn[17];
+    if (!server->options.enable_request_id_headers) return;
+    bool is_given = given && strlen(given) <= COHORT_MAX_REQUEST_ID_BYTES;
+    if (!is_given) cohort_draw_id(drawn);
+    cohort_exchange_add_header(exchange, COHORT_REQUEST_ID, is_given ? given : drawn);
+}
+
 void cohort_route(cohort_server *server, cohort_exchange *exchange) {
     const struct route *route;
+    add_request_id(server, exchange);
     if (cohort_answer_origin(server, exchange)) return;
     int refusal = judge_head(server, exchange, &route);
     if (refusal == 401) {

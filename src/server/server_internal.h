@@ -15,6 +15,9 @@
 
 typedef struct cohort_reporter cohort_reporter;
 
+#define COHORT_REQUEST_ID "X-Request-Id"
+enum { COHORT_MAX_REQUEST_ID_BYTES = 4096 };
+
 struct cohort_server {
     cohort_server_options options;
     cohort_http *http;

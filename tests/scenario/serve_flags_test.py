@@ -166,16 +166,42 @@ class Flags(unittest.TestCase):
                         _, answered, text = server.ask("POST", path, body | more | {
                             "stream": stream}, headers)
                         one = events(text)[0] if stream else json.loads(text)
-                        self.assertEqual(one["id"], kind + answered["X-Request-Id"])
                         ids.append(answered["X-Request-Id"])
-                    self.assertEqual(ids[2:], ["mine", "hers"])
+                        # As in vLLM, the header knows nothing of the body.
+                        self.assertEqual(one["id"], kind + (ids[-1] if headers else
+                                                            more.get("request_id", ids[-1])))
+                    self.assertEqual(ids[3], "hers")
                     self.assertEqual(len(set(ids)), 4)
+                long = "x" * 4096
+                _, answered, text = server.ask("POST", path, body, {"X-Request-Id": long})
+                self.assertEqual((answered["X-Request-Id"], json.loads(text)["id"]),
+                                 (long, kind + long))
+                for more, headers in (({}, {"X-Request-Id": long + "x"}),
+                                      ({"request_id": long + "x"}, {})):
+                    status, _, text = server.ask("POST", path, body | more, headers)
+                    self.assertEqual((status, b"request_id has 4097" in text), (400, True), text)
             self.assertEqual(server.stop(), 0)
         with Server() as server:
             _, answered, text = server.ask("POST", COMPLETIONS, {"prompt": "a", "max_tokens": 1},
                                            {"X-Request-Id": "hers"})
             self.assertEqual((answered["X-Request-Id"], json.loads(text)["id"]),
                              (None, "cmpl-hers"))
+            self.assertEqual(server.stop(), 0)
+
+    def test_every_answer_has_the_id_of_its_request(self):
+        first = {"Origin": "https://a.b", "Access-Control-Request-Method": "POST"}
+        with Server("--enable-request-id-headers", "--api-key", "secret", "--allowed-origins",
+                    "https://a.b") as server:
+            key = {"Authorization": "Bearer secret"}
+            for method, path, body, headers, status in (
+                    ("GET", "/v1/models", None, key, 200), ("GET", "/health", None, {}, 200),
+                    ("POST", COMPLETIONS, {}, key, 400), ("POST", COMPLETIONS, {}, {}, 401),
+                    ("GET", "/nowhere", None, {}, 404), ("PUT", "/health", None, {}, 405),
+                    ("OPTIONS", COMPLETIONS, None, first, 200)):
+                got, answered, _ = server.ask(method, path, body, headers | {"X-Request-Id": "hers"})
+                self.assertEqual((got, answered.get_all("X-Request-Id")), (status, ["hers"]))
+                _, answered, _ = server.ask(method, path, body, headers)
+                self.assertRegex(answered["X-Request-Id"], "^[0-9a-f]{16}$")
             self.assertEqual(server.stop(), 0)
 
     def test_requests_over_the_queue_limit_get_503(self):
