@@ -45,6 +45,7 @@ struct cohort_metrics {
     uint64_t endings[COHORT_N_ENDINGS];
     uint64_t n_rejections, n_prompt_tokens, n_cached_tokens, n_generated_tokens;
     cohort_engine_stats stats;
+    double started_s;
 };
 
 /* ---- buckets ----------------------------------------------------------------------- */
@@ -150,6 +151,8 @@ cohort_status cohort_metrics_create(const char *model_name,
     if (!metrics) return COHORT_FAIL(COHORT_E_NOMEM, "metrics");
     pthread_mutex_init(&metrics->lock, NULL);
     metrics->info = *info;
+    /* Once: from clocks that are read one after another it is another every time. */
+    metrics->started_s = cohort_process_measure().started_s;
     metrics->stats.n_free_blocks = info->num_blocks;
     write_label(&label, model_name);
     snprintf(metrics->model_label, sizeof metrics->model_label, "model_name=\"%.500s\"",
@@ -308,13 +311,13 @@ static void write_histogram(cohort_body *out, const char *name, const char *labe
     write_sample(out, full, labels, from->sum);
 }
 
-static void write_process(cohort_body *out) {
+static void write_process(const cohort_metrics *metrics, cohort_body *out) {
     const cohort_process_usage usage = cohort_process_measure();
     write_one(out, "process_virtual_memory_bytes", "gauge", "", usage.virtual_bytes,
               "Virtual memory size in bytes.");
     write_one(out, "process_resident_memory_bytes", "gauge", "", usage.resident_bytes,
               "Resident memory size in bytes.");
-    write_one(out, "process_start_time_seconds", "gauge", "", usage.started_s,
+    write_one(out, "process_start_time_seconds", "gauge", "", metrics->started_s,
               "Start time of the process since unix epoch in seconds.");
     write_one(out, "process_cpu_seconds_total", "counter", "", usage.cpu_s,
               "Total user and system CPU time spent in seconds.");
@@ -576,7 +579,7 @@ static void write_http(const cohort_metrics *metrics, cohort_body *out) {
 }
 
 void cohort_metrics_write(cohort_metrics *metrics, cohort_body *out) {
-    write_process(out);
+    write_process(metrics, out);
     pthread_mutex_lock(&metrics->lock);
     write_gauges(metrics, out);
     write_counters(metrics, out);

@@ -52,6 +52,10 @@ class Metrics(unittest.TestCase):
                     self.assertEqual(",".join(buckets), le)
         self.assertIn('engine="0",model_name="ti\\"ny"', values["vllm:num_requests_running"])
 
+    def test_the_process_started_once(self):
+        self.assertEqual(len({self.value("process_start_time_seconds") for _ in range(20)}), 1)
+        self.assertLess(abs(time.time() - self.value("process_start_time_seconds")), 10 * DEADLINE_S)
+
     def test_a_chat_without_a_limit_is_counted_with_what_it_could_have_had(self):
         before = [self.value("vllm:request_params_max_tokens_" + end) for end in ("count", "sum")]
         info = dict(re.findall(r'(\w+)="([^"]*)"', next(iter(metrics(self.server)[0][
