@@ -126,7 +126,6 @@ static void open_peer(cohort_http *http, struct MHD_Connection *connection,
     peer->next = http->peers;
     if (http->peers) http->peers->previous = peer;
     http->peers = peer;
-    http->n_peers++;
     watch_peer(http, peer);
     pthread_mutex_unlock(&http->lock);
 }
@@ -138,7 +137,6 @@ static void close_peer(cohort_http *http, http_peer *peer) {
     if (peer->previous) peer->previous->next = peer->next;
     if (peer->next) peer->next->previous = peer->previous;
     if (http->peers == peer) http->peers = peer->next;
-    http->n_peers -= peer->serial != 0;
     pthread_mutex_unlock(&http->lock);
     free(peer);
 }
@@ -489,7 +487,6 @@ cohort_status cohort_http_open(cohort_http *http) {
     return COHORT_OK;
 }
 
-uint16_t cohort_http_port(const cohort_http *http) { return http->port; }
 const char *cohort_http_url(const cohort_http *http) { return http->url; }
 
 uint32_t cohort_http_max_connections(const cohort_http *http) {
@@ -502,13 +499,6 @@ bool cohort_http_hold(cohort_http *http, int64_t bytes) {
     bool has_room = http->held_bytes <= http->options.max_held_bytes;
     pthread_mutex_unlock(&http->lock);
     return has_room;
-}
-
-uint32_t cohort_http_n_connections(cohort_http *http) {
-    pthread_mutex_lock(&http->lock);
-    uint32_t n = http->n_peers;
-    pthread_mutex_unlock(&http->lock);
-    return n;
 }
 
 void cohort_http_set_observer(cohort_http *http,

@@ -33,7 +33,7 @@ typedef struct cohort_exchange cohort_exchange;
 
 typedef struct cohort_http_options {
     const char *host; /* NULL: every address */
-    uint16_t port;    /* 0: any; cohort_http_port says which */
+    uint16_t port;    /* 0: any; cohort_http_url says which */
     const char *uds;  /* path of a unix socket, in place of host and port */
     const char *ssl_certfile, *ssl_keyfile; /* both, or neither */
     size_t max_body_bytes;
@@ -56,10 +56,8 @@ typedef struct cohort_http_options {
 cohort_status cohort_http_bind(const cohort_http_options *options,
                                cohort_http **out_http);
 cohort_status cohort_http_open(cohort_http *http);
-uint16_t cohort_http_port(const cohort_http *http);
 /* "http://127.0.0.1:8000", or "unix:PATH". */
 const char *cohort_http_url(const cohort_http *http);
-uint32_t cohort_http_n_connections(cohort_http *http);
 /* How many there may be, since open. */
 uint32_t cohort_http_max_connections(const cohort_http *http);
 /* Counts what a holder keeps for an answer, or no longer, as held.  False: that is more

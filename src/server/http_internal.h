@@ -27,7 +27,6 @@ struct cohort_http {
     cohort_http_options options;
     char url[300];
     char *uds;
-    uint16_t port;
     int listen_fd; /* -1 while the library has it */
     char *certificate, *key;
     struct MHD_Daemon *daemon;
@@ -39,7 +38,6 @@ struct cohort_http {
     int epoll_fd, wake_fd;
     uint64_t next_serial;
     http_peer *peers;
-    uint32_t n_peers;
     cohort_exchange *asleep; /* amid their answers */
     size_t held_bytes;       /* of options.max_held_bytes */
     uint32_t n_answering;    /* requests that arrived whole, and are not done with */

@@ -101,14 +101,11 @@ static void name_port(cohort_http *http) {
     if (getsockname(http->listen_fd, (struct sockaddr *)&bound, &length) == 0)
         getnameinfo((struct sockaddr *)&bound, length, NULL, 0, service, sizeof service,
                     NI_NUMERICSERV);
-    unsigned port = 0;
-    sscanf(service, "%u", &port);
-    http->port = (uint16_t)port;
     const char *host = http->options.host ? http->options.host : "0.0.0.0";
     bool is_v6 = strchr(host, ':') != NULL;
-    snprintf(http->url, sizeof http->url, "%s://%s%s%s:%u",
+    snprintf(http->url, sizeof http->url, "%s://%s%s%s:%s",
              http->options.ssl_certfile ? "https" : "http", is_v6 ? "[" : "", host,
-             is_v6 ? "]" : "", port);
+             is_v6 ? "]" : "", service);
 }
 
 static cohort_status bind_tcp(cohort_http *http) {

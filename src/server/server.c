@@ -219,10 +219,6 @@ const char *cohort_server_url(const cohort_server *server) {
     return cohort_http_url(server->http);
 }
 
-int32_t cohort_server_port(const cohort_server *server) {
-    return cohort_http_port(server->http);
-}
-
 void cohort_server_drain(cohort_server *server) { cohort_driver_drain(server->driver); }
 
 cohort_status cohort_server_wait_idle(cohort_server *server, int64_t deadline_ns) {

@@ -73,7 +73,6 @@ cohort_status cohort_server_use_model(cohort_server *server, const char *tokeniz
 /* Takes the engine, also where it fails. */
 cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine);
 const char *cohort_server_url(const cohort_server *server);
-int32_t cohort_server_port(const cohort_server *server);
 
 /* New requests get 503 from here on. */
 void cohort_server_drain(cohort_server *server);
