@@ -24,7 +24,11 @@
  * HTTP/1.0: for those flush wakes the HTTP thread, once for all.  One that is awake reads
  * what was pushed before it sleeps. */
 
-enum { READER_BLOCK_BYTES = 32768, MAX_UNSENT_BYTES = 16 << 20 };
+enum {
+    READER_BLOCK_BYTES = 32768,
+    MAX_UNSENT_BYTES = 16 << 20,
+    LARGE_PART_BYTES = 16 << 10
+};
 
 bool cohort_exchange_count_held(cohort_exchange *exchange) {
     cohort_http *http = exchange->http;
@@ -432,19 +436,24 @@ static void give_up(cohort_exchange *exchange) {
     if (exchange->connection) shutdown(exchange->peer->fd, SHUT_RDWR);
 }
 
-/* A part comes whole, and others before a client that reads has read it: the largest is
- * on top of what may be unread. */
+/* A part comes whole, and others before a client that reads has read it: large ones are
+ * on top of what may be unread, or the largest where memory is short. */
+static bool reads_too_little(const cohort_exchange *exchange, bool has_room) {
+    size_t unsent = exchange->answer.size - exchange->sent + exchange->rest.size -
+                    exchange->rest_sent;
+    return unsent > (has_room ? MAX_UNSENT_BYTES + exchange->large_bytes
+                              : COHORT_FAIR_BYTES + exchange->largest_part);
+}
+
 void cohort_exchange_push(cohort_exchange *exchange, const cohort_body *part) {
     pthread_mutex_lock(&exchange->http->lock);
     if (!exchange->is_gone) {
         cohort_body_add(&exchange->answer, part->bytes, part->size);
         exchange->answer.is_short |= part->is_short;
+        if (part->size > LARGE_PART_BYTES) exchange->large_bytes += part->size;
         if (part->size > exchange->largest_part) exchange->largest_part = part->size;
         bool has_room = cohort_exchange_count_held(exchange);
-        if (exchange->answer.size - exchange->sent + exchange->rest.size -
-                exchange->rest_sent >
-            (has_room ? MAX_UNSENT_BYTES : COHORT_FAIR_BYTES) + exchange->largest_part)
-            give_up(exchange);
+        if (reads_too_little(exchange, has_room)) give_up(exchange);
     }
     pthread_mutex_unlock(&exchange->http->lock);
 }

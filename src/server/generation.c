@@ -303,12 +303,20 @@ static void hold(cohort_generation *generation, size_t *held_bytes, size_t bytes
                   "ask for fewer choices or logprobs, or for a stream");
 }
 
+/* Of what is there once, but will be written for every choice. */
+static size_t repeated_bytes(const cohort_generation *generation,
+                             const cohort_prompt *prompt) {
+    return generation->kind->is_chat ? generation->echo.size
+                                     : prompt->text_bytes + prompt->held_bytes;
+}
+
 /* A whole answer is kept until it is sent, which may be many choices with logprobs. */
 static void count_held(cohort_generation *generation, cohort_choice *choice) {
     const cohort_message *message = &choice->message;
     const cohort_body *bodies[] = {&choice->text, &choice->token_ids, &message->content,
                                    &message->reasoning, &message->calls};
-    size_t bytes = cohort_logprobs_bytes(&choice->logprobs);
+    size_t bytes = cohort_logprobs_bytes(&choice->logprobs) +
+                   repeated_bytes(generation, choice->prompt);
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
         bytes += bodies[i]->capacity;
     hold(generation, &choice->held_bytes, bytes);
@@ -318,6 +326,10 @@ void cohort_generation_count_prompt(cohort_generation *generation,
                                     cohort_prompt *prompt) {
     hold(generation, &prompt->held_bytes,
          prompt->logprobs.capacity + cohort_logprobs_bytes(&prompt->echoed));
+    int32_t n = generation->params.request.n;
+    cohort_choice *first = &generation->choices[(prompt - generation->prompts) * n];
+    for (int32_t i = 0; !generation->params.is_stream && i < n; i++)
+        count_held(generation, &first[i]);
 }
 
 /* A stream does not show them. */

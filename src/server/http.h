@@ -13,8 +13,8 @@
  *            the calls on an exchange are for any thread.
  * Limits:    connections, body bytes, bytes in all, time for a request to arrive, time
  *            without progress: the options'.  A head has 64 KiB; a client that leaves 16
- *            MiB of its answer unread, beside its largest part, is given up, and one
- *            whose host has vanished after two minutes.
+ *            MiB of its answer unread, beside large parts, is given up, and one whose
+ *            host has vanished after two minutes.
  */
 #ifndef COHORT_SERVER_HTTP_H
 #define COHORT_SERVER_HTTP_H

@@ -80,7 +80,7 @@ struct cohort_exchange {
     size_t sent, sent_before; /* of answer; and of what it held before */
     cohort_body rest;         /* of a part that found no room in the socket */
     size_t rest_sent;
-    size_t largest_part; /* that was pushed */
+    size_t large_bytes, largest_part; /* of what was pushed: large ones in all */
     void (*on_gone)(void *user_data);
     void *on_gone_user_data;
 };

@@ -137,6 +137,23 @@ class Limits(unittest.TestCase):
                 self.assertEqual(len(chunks[0]["choices"][0]["logprobs"]["tokens"]), 1901)
             self.assertEqual(server.stop(), 0)
 
+    def test_what_every_choice_repeats_is_counted_or_sent(self):
+        """A megabyte that the server has once."""
+        body = {"prompt": [5] * 1900, "echo": True, "logprobs": 20, "max_tokens": 1,
+                "ignore_eos": True}
+        with Server("--max-num-seqs", "40", "--max-body-bytes", "64kB", "--max-held-bytes",
+                    "32MiB") as server:
+            status, _, text = server.ask("POST", COMPLETIONS, body | {"n": 40})
+            self.assertEqual((status, b"--max-held-bytes" in text), (503, True), text[:200])
+            self.assertEqual(len(server.complete(**body | {"n": 2})["choices"]), 2)
+            self.assertEqual(server.stop(), 0)
+        with Server("--max-num-seqs", "40") as server:
+            for more in {}, {"stream": True}:
+                status, _, text = server.ask("POST", COMPLETIONS, body | more | {"n": 40})
+                self.assertEqual((status, len(text) > 16 << 20), (200, True))
+            self.assertEqual(len(events(text)), 40)
+            self.assertEqual(server.stop(), 0)
+
     @unittest.skipIf(SANITIZED, "memory is measured without sanitizers, which keep what is freed")
     def test_requests_that_wait_keep_no_more_than_they_need(self):
         """Neither the body, nor what nobody asked for, nor a copy of the prompt a choice."""
