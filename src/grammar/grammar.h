@@ -58,7 +58,8 @@ cohort_status cohort_matcher_create(cohort_grammar *grammar,
 void cohort_matcher_destroy(cohort_matcher *matcher);
 
 /* Tokens that may come next: bit id % 32 of word id / 32.  Special and added tokens never
- * may; the end of the text is the caller's to allow where the matcher is complete. */
+ * may; the end of the text is the caller's to allow where the matcher is complete.  Where
+ * masks have long cost too much, the matcher goes on with some of its readings only. */
 cohort_status cohort_matcher_mask(cohort_matcher *matcher, uint32_t *out_words);
 /* False, and nothing changes, where the token (or text) may not come next. */
 bool cohort_matcher_accept(cohort_matcher *matcher, int32_t token);

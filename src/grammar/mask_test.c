@@ -262,10 +262,53 @@ static void masks_of_wide_unions_are_too(void **state) {
     check_grammars(N_WIDE_GRAMMARS, true);
 }
 
+/* Patterns side by side that only their last letters tell apart: as many walks a token.
+ */
+static void what_costs_too_much_for_long_is_narrowed(void **state) {
+    (void)state;
+    enum { N_LETTERS = 25, N_DIGITS = 10, LONG = 200 };
+    char *schema;
+    size_t size;
+    int n_first = 0, n_last = 0;
+    uint32_t mask[(N_TOKENS + 31) / 32];
+    cohort_grammar *grammar;
+    FILE *out = open_memstream(&schema, &size);
+    assert_non_null(out);
+    for (int i = 0; i < N_LETTERS * N_DIGITS; i++)
+        fprintf(out, "%s{\"pattern\":\"^[a-z ]{0,900}%c%d$\"}", i ? "," : "{\"anyOf\":[",
+                'A' + i / N_DIGITS, i % N_DIGITS);
+    fputs("]}", out);
+    fclose(out);
+    assert_int_equal(
+        cohort_grammar_compile(COHORT_GRAMMAR_JSON_SCHEMA, schema, size, &grammar),
+        COHORT_OK);
+    cohort_matcher *matcher = match(grammar, "\"", 1);
+    for (int step = 0; step < LONG; step++) {
+        assert_int_equal(cohort_matcher_mask(matcher, mask), COHORT_OK);
+        for (int letter = 'A'; letter < 'A' + N_LETTERS; letter++) {
+            bool is_allowed = mask[letter / 32] >> letter % 32 & 1;
+            n_first += step == 0 && is_allowed;
+            n_last += step == LONG - 1 && is_allowed;
+        }
+        assert_true(cohort_matcher_accept(matcher, 'a'));
+    }
+    assert_int_equal(n_first, N_LETTERS);
+    assert_in_range(n_last, 1, N_LETTERS * 2 / 3);
+    /* What is left ends as it should. */
+    assert_true(cohort_matcher_accept(matcher, 'A'));
+    assert_true(cohort_matcher_accept(matcher, '0'));
+    assert_true(cohort_matcher_accept(matcher, '"'));
+    assert_true(cohort_matcher_is_finished(matcher));
+    cohort_matcher_destroy(matcher);
+    cohort_grammar_release(grammar);
+    free(schema);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_what_is_accepted_byte_by_byte),
         cmocka_unit_test(masks_of_wide_unions_are_too),
+        cmocka_unit_test(what_costs_too_much_for_long_is_narrowed),
     };
     return cmocka_run_group_tests(tests, open_vocabulary, close_vocabulary);
 }

@@ -17,10 +17,24 @@
  * is the stack looked at, each time.  A count is part of a state, but only as far as the
  * longest word of the vocabulary can feel its end.
  *
+ * What masks cost is paid for in nodes of the trie, so that no sequence makes the others
+ * wait for long: a hundred patterns side by side are as many walks a token.  There is
+ * credit for many walks at once and for one each token; what it does not reach for is
+ * taken out of the set.  A state is paid for once as long as it stays, whether its mask
+ * was kept or not: the same whatever other sequences do.
+ *
  * No configuration is entered that the depth limit would not let come to its end: a
  * state's height says how much deeper it must get. */
 
-enum { NO_FRAME = -1, WORTH_KEEPING_NODES = 1000 };
+enum {
+    NO_FRAME = -1,
+    WORTH_KEEPING_NODES = 1000,
+    FEW_NODES = 1 << 16, /* of a trie: nobody waits for a walk through those */
+    /* Times the nodes of the trie: */
+    MOST_OF_WALK = 2,   /* a walk ends behind so many, with what it found */
+    MOST_CREDIT = 64,   /* that a sequence has to begin with */
+    CREDIT_OF_MASK = 1, /* that it gets back for each mask */
+};
 
 typedef struct configuration {
     uint32_t rule;
@@ -40,6 +54,7 @@ struct mask_entry {
     uint32_t rule;
     int32_t state, least, most;
     int32_t need; /* frames above its own, at most */
+    uint32_t n_visited;
     uint32_t n_ends;
     uint32_t data[]; /* the mask, then the nodes where the rule has ended */
 };
@@ -66,7 +81,11 @@ struct cohort_matcher {
     cohort_string_words *learns; /* while a vocabulary is made */
     uint32_t *scratch;           /* a mask, */
     uint32_t *ends;              /* and nodes */
-    size_t n_ends, ends_capacity, n_visited;
+    size_t n_ends, ends_capacity;
+    size_t n_visited, most_visited; /* nodes, by the walk and times the set */
+    size_t n_spent, credit;
+    configuration *paid; /* keys of masks that cost much: the last mask's first */
+    size_t n_paid_before, n_paid, paid_capacity;
 };
 
 /* ---- sets -------------------------------------------------------------------------- */
@@ -188,7 +207,9 @@ static bool step(cohort_matcher *self, size_t from, size_t to, uint8_t byte) {
         if (advance(&self->grammar->rules[one.rule], &one, byte)) add(self, begin, &one);
     }
     close_set(self, begin, first_frame);
-    return self->n_configurations > begin;
+    size_t count = self->n_configurations - begin;
+    self->n_visited += count * count / 32; /* each was looked for among the others */
+    return count;
 }
 
 /* ---- walks ------------------------------------------------------------------------- */
@@ -206,6 +227,15 @@ static void note_end(cohort_matcher *self, uint32_t node) {
     self->ends =
         more(self, self->ends, self->n_ends, &self->ends_capacity, sizeof *self->ends);
     if (!self->has_failed) self->ends[self->n_ends++] = node;
+}
+
+/* Of the trie, as costs are measured in. */
+static size_t n_nodes(const cohort_vocabulary *vocabulary) {
+    return vocabulary->n_nodes > FEW_NODES ? vocabulary->n_nodes : FEW_NODES;
+}
+
+static bool goes_on(const cohort_matcher *self) {
+    return !self->has_failed && self->n_visited < self->most_visited;
 }
 
 /* What is done with every node that a walk gets to; its set is the last. */
@@ -247,7 +277,7 @@ static void walk_one(cohort_matcher *self, uint32_t root, const struct level *le
     const cohort_automaton *automaton = &rule->automaton;
     int32_t depth = depth_of(self, first.frame);
     uint32_t end = nodes[root].end;
-    for (uint32_t node = root + 1; node < end && !self->has_failed; self->n_visited++) {
+    for (uint32_t node = root + 1; node < end && goes_on(self); self->n_visited++) {
         size_t at = level->begin + nodes[node].depth - nodes[root].depth;
         self->configurations =
             more(self, self->configurations, at, &self->configurations_capacity,
@@ -285,9 +315,9 @@ static void walk_set(cohort_matcher *self, uint32_t root, uint32_t base, visitor
         walk_one(self, root, &from, base, visit, words);
         return;
     }
-    for (uint32_t node = root + 1; node < nodes[root].end && !self->has_failed;
+    for (uint32_t node = root + 1; node < nodes[root].end && goes_on(self);
          node = nodes[node].end) {
-        self->n_visited++;
+        self->n_visited += from.end - from.begin;
         walk_node(self, &from, node, base, visit, words);
     }
 }
@@ -386,6 +416,7 @@ static void keep_mask(cohort_matcher *self, const configuration *key) {
                                  .least = key->least,
                                  .most = key->most,
                                  .need = self->need,
+                                 .n_visited = (uint32_t)self->n_visited,
                                  .n_ends = (uint32_t)self->n_ends};
     memcpy(entry->data, self->scratch, n_words * sizeof *entry->data);
     if (self->n_ends)
@@ -432,6 +463,7 @@ static void walk_ends(cohort_matcher *self, const configuration *one,
     self->levels[0].n_frames = self->n_frames;
     for (size_t i = 0; i < n_ends; i++)
         walk(self, ends[i], mark, words);
+    self->n_spent += self->n_visited;
 }
 
 /* ---- inside strings ---------------------------------------------------------------- */
@@ -537,6 +569,7 @@ static void mask_string(cohort_matcher *self, const configuration *one, size_t n
     const cohort_vocabulary *vocabulary = self->vocabulary;
     const cohort_string_words *strings = &vocabulary->strings;
     mark_inside(self, one->most, words);
+    self->n_spent += strings->n_ends;
     self->n_ends = 0;
     for (size_t i = 0; i < strings->n_ends; i++) {
         const struct string_end *end = &strings->ends[i];
@@ -551,6 +584,36 @@ static void mask_string(cohort_matcher *self, const configuration *one, size_t n
 
 /* ---- the mask ---------------------------------------------------------------------- */
 
+static bool are_same_key(const configuration *a, const configuration *b) {
+    return !memcmp(a, b, sizeof *a);
+}
+
+static void pay(cohort_matcher *self, const configuration *key, size_t n_visited) {
+    bool is_paid = false;
+    size_t i = self->n_paid;
+    if (n_visited > WORTH_KEEPING_NODES)
+        for (; i > 0 && !is_paid; i--)
+            is_paid = are_same_key(&self->paid[i - 1], key);
+    if (!is_paid) self->n_spent += n_visited;
+    if (n_visited <= WORTH_KEEPING_NODES || (is_paid && i >= self->n_paid_before)) return;
+    self->paid =
+        more(self, self->paid, self->n_paid, &self->paid_capacity, sizeof *self->paid);
+    if (!self->has_failed) self->paid[self->n_paid++] = *key;
+}
+
+/* What is paid for the next mask: what this one has. */
+static void keep_paid(cohort_matcher *self) {
+    self->n_paid -= self->n_paid_before;
+    if (self->n_paid)
+        memmove(self->paid, self->paid + self->n_paid_before,
+                self->n_paid * sizeof *self->paid);
+    self->n_paid_before = self->n_paid;
+    size_t most = MOST_CREDIT * n_nodes(self->vocabulary);
+    self->credit -= self->n_spent < self->credit ? self->n_spent : self->credit;
+    self->credit += CREDIT_OF_MASK * n_nodes(self->vocabulary);
+    if (self->credit > most) self->credit = most;
+}
+
 static void mask_one(cohort_matcher *self, const configuration *one, size_t n_frames,
                      uint32_t *words) {
     if (one->state == self->grammar->rules[one->rule].loop_state) {
@@ -561,26 +624,30 @@ static void mask_one(cohort_matcher *self, const configuration *one, size_t n_fr
     size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
     int32_t depth = depth_of(self, one->frame);
     const struct mask_entry *kept = find_mask(self->grammar, &key);
-    if (kept && depth + kept->need <= COHORT_GRAMMAR_MAX_DEPTH) {
-        or_words(words, kept->data, n_words);
-        walk_ends(self, one, kept->data + n_words, kept->n_ends, n_frames, words);
-        return;
-    }
     if (!kept) {
         memset(self->scratch, 0, n_words * sizeof *self->scratch);
         self->n_ends = 0;
         begin_walk(self, &key, self->n_current, n_frames);
         walk(self, 0, mark_and_note_ends, self->scratch);
-        if (depth + self->need <= COHORT_GRAMMAR_MAX_DEPTH) {
-            if (self->n_visited > WORTH_KEEPING_NODES) keep_mask(self, &key);
-            or_words(words, self->scratch, n_words);
-            walk_ends(self, one, self->ends, self->n_ends, n_frames, words);
-            return;
-        }
+    }
+    pay(self, &key, kept ? kept->n_visited : self->n_visited);
+    if (depth + (kept ? kept->need : self->need) <= COHORT_GRAMMAR_MAX_DEPTH) {
+        if (!kept && self->n_visited > WORTH_KEEPING_NODES) keep_mask(self, &key);
+        or_words(words, kept ? kept->data : self->scratch, n_words);
+        walk_ends(self, one, kept ? kept->data + n_words : self->ends,
+                  kept ? kept->n_ends : self->n_ends, n_frames, words);
+        return;
     }
     /* Near the depth limit, the stack matters from the first byte on. */
     begin_walk(self, one, self->n_current, n_frames);
     walk(self, 0, mark, words);
+    self->n_spent += self->n_visited;
+}
+
+static bool has_any(const uint32_t *words, size_t count) {
+    while (count > 0 && !words[count - 1])
+        count--;
+    return count;
 }
 
 static void rewind_to_current(cohort_matcher *self, size_t n_frames) {
@@ -590,12 +657,17 @@ static void rewind_to_current(cohort_matcher *self, size_t n_frames) {
 
 cohort_status cohort_matcher_mask(cohort_matcher *self, uint32_t *out_words) {
     size_t n_frames = self->n_frames;
-    memset(out_words, 0,
-           cohort_vocabulary_mask_words(self->vocabulary) * sizeof *out_words);
+    size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
+    memset(out_words, 0, n_words * sizeof *out_words);
+    self->n_spent = 0;
     for (size_t i = 0; i < self->n_current && !self->has_failed; i++) {
         const configuration one = self->configurations[i];
-        mask_one(self, &one, n_frames, out_words);
+        if (self->n_spent > self->credit && has_any(out_words, n_words))
+            self->n_current = i; /* the others are not read further */
+        else
+            mask_one(self, &one, n_frames, out_words);
     }
+    keep_paid(self);
     rewind_to_current(self, n_frames);
     if (self->has_failed) return COHORT_FAIL(COHORT_E_NOMEM, "a mask of tokens");
     return COHORT_OK;
@@ -709,6 +781,8 @@ cohort_status cohort_matcher_create(cohort_grammar *grammar,
     grammar->vocabulary = vocabulary;
     self->grammar = cohort_grammar_acquire(grammar);
     self->vocabulary = vocabulary;
+    self->credit = MOST_CREDIT * n_nodes(vocabulary);
+    self->most_visited = MOST_OF_WALK * n_nodes(vocabulary);
     self->levels = calloc((size_t)vocabulary->longest + 2, sizeof *self->levels);
     self->scratch =
         calloc(cohort_vocabulary_mask_words(vocabulary) + 1, sizeof *self->scratch);
@@ -736,5 +810,6 @@ void cohort_matcher_destroy(cohort_matcher *matcher) {
     free(matcher->moved);
     free(matcher->scratch);
     free(matcher->ends);
+    free(matcher->paid);
     free(matcher);
 }
