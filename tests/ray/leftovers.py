@@ -134,12 +134,8 @@ class Traced(support.Probe):
         return found or sorted(self.watch.ask() - self.watch.ray)
 
     def check_nothing_left(self, until: float, may_leave: Iterable[str] = ()) -> None:
-        """At that time at the latest: a look that began before it, and took long, does not tell."""
-        began = time.monotonic()
-        while (found := self.left(may_leave)) and began < until:
-            time.sleep(0.02)
-            began = time.monotonic()
-        assert not found, found
+        """At that time at the latest."""
+        support.await_none(lambda: self.left(may_leave), until)
 
     def end(self, seconds: float) -> None:
         """It has failed: nothing is left so much later, though its driver lives, and the callback is

@@ -44,5 +44,5 @@ def check_apart(first: Probe, second: Probe, pids_of: Callable[[Probe], list[int
     ours = [name for name in actors() if name.startswith("cohort_Worker_")]
     assert len(ours) == len(set(ours)) == 4
     os.kill(pids[0][0], signal.SIGKILL)  # what one loses the other keeps
-    assert support.await_gone(pids[0][:1], 5 * support.PATIENCE) == []
+    support.check_gone(pids[0][:1], 5 * support.PATIENCE)
     assert second.ask("rpc echo 100 10")["replies"] == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import pathlib
 import random
@@ -127,7 +128,7 @@ def test_broken_link_of_a_living_worker(watch: Watch) -> None:
             assert "lives, but its control link broke while idle" in said["error"], said
             probe.end(LEFT_S)
     print(f"milliseconds from the end of a link to the callback: {spent_ms}")
-    assert min(spent_ms) < 150 * support.PATIENCE
+    support.check_in_time("best of three", min(spent_ms) / 1e3, 0.15 * support.PATIENCE)
 
 
 def test_stopped_worker_is_hung(watch: Watch) -> None:
@@ -138,7 +139,7 @@ def test_stopped_worker_is_hung(watch: Watch) -> None:
         os.kill(probe.pids[1], signal.SIGSTOP)
         said = callback(probe)
         assert said["rank"] == 1 and "hung" in said["error"] and "heartbeat" in said["error"]
-        assert said["at_ns"] - stopped_ns < 2e9 * support.PATIENCE
+        support.check_in_time("callback", (said["at_ns"] - stopped_ns) / 1e9, 2 * support.PATIENCE)
         probe.end(LEFT_S)
 
 
@@ -158,7 +159,9 @@ def test_shutdown_keeps_its_time(watch: Watch) -> None:
         os.kill(probe.sidecar(), signal.SIGSTOP)
         from_s = time.monotonic()
         assert "error" not in probe.ask("shutdown")
-        assert 1.2 < time.monotonic() - from_s < 4 * support.PATIENCE
+        spent_s = time.monotonic() - from_s
+        assert spent_s > 1.2
+        support.check_in_time("shutdown", spent_s, 4 * support.PATIENCE)
         assert probe.ask("destroy") == {"did": "destroy"}
         probe.check_nothing_left(time.monotonic() + LEFT_S)
 
@@ -193,7 +196,7 @@ def test_driver_that_dies_while_it_starts(clean: Cluster) -> None:
         process.kill()
         process.wait()
         # An import may be under way.
-        assert support.await_gone(below, LEFT_S + 3 * support.PATIENCE) == []
+        support.check_gone(below, LEFT_S + 3 * support.PATIENCE)
     with Probe(address=clean.address):
         pass  # sweeps what the dead could not
 
@@ -244,7 +247,7 @@ def test_start_that_is_interrupted(clean: Cluster, number: signal.Signals) -> No
         process.send_signal(number)
         assert process.wait(support.END_S) == 128 + number
         assert process.stderr and b"told to stop while Ray was" in process.stderr.read()
-        assert support.await_gone(below, LEFT_S) == []
+        support.check_gone(below, LEFT_S)
         assert pending_groups() == []
 
 
@@ -254,7 +257,7 @@ def test_start_that_is_interrupted_twice(clean: Cluster) -> None:
         for each in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
             process.send_signal(each)
         assert process.wait(support.END_S) in (-signal.SIGTERM, -signal.SIGINT)
-        assert support.await_gone(below, LEFT_S + 3 * support.PATIENCE) == []
+        support.check_gone(below, LEFT_S + 3 * support.PATIENCE)
         assert pending_groups() == []
 
 
@@ -319,7 +322,7 @@ def kill_one(watch: Watch, draw: random.Random, victim: str, node: Cluster | Non
             return
         said = probe.next()
         assert "error" in said, (victim, said)
-        assert time.monotonic() < killed_s + LEFT_S, victim
+        support.check_in_time(victim, time.monotonic() - killed_s, LEFT_S)
         from_s = time.monotonic() if victim == "raylet" else killed_s
         probe.end(from_s + LEFT_S - time.monotonic())
 
@@ -332,7 +335,8 @@ def test_random_kills(watch: Watch) -> None:
             with own_node() as (node, own):
                 kill_one(own, draw, "raylet", node)
         else:
-            kill_one(watch, draw, draw.choice(["worker", "worker", "sidecar", "driver"]))
+            victim = draw.choice(["worker", "worker", "sidecar", "driver"])
+            support.in_time(functools.partial(kill_one, watch, draw, victim))
     with watch.probe() as last:
         last.rest()
         last.check_nothing_left(time.monotonic() + LEFT_S)  # the dead drivers' counters neither

@@ -64,10 +64,10 @@ def test_bundle_in_use_is_named(clean: Cluster, group: PlacementGroup) -> None:
 
     holder = Holder.remote()
     assert ray.get(holder.is_here.remote())
-    with Probe(address=clean.address, group=group.id.hex(), connect_ms=5000) as probe:
-        error = probe.start["error"]
-        assert "1 of 2 actors" in error and "rank 1 (bundle 1 on 127.0.0.2)" in error, error
-        assert "rank 0" not in error
+    error = support.error_in_time("1 of 2 actors", "connect_ms", address=clean.address,
+                                  group=group.id.hex())
+    assert "1 of 2 actors" in error and "rank 1 (bundle 1 on 127.0.0.2)" in error, error
+    assert "rank 0" not in error
     ray.kill(holder)
 
 
@@ -97,11 +97,11 @@ def test_rank_that_does_not_connect_is_named(clean: Cluster, tmp_path: pathlib.P
     subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], check=True, text=True,
                    input=NEVER_A_RANK % own.cohort_ray_actor_build_id().decode())
     env = support.environment(COHORT_LIBRARY=str(library))
-    with Probe(address=clean.address, env=env, connect_ms=8000) as probe:
-        error = probe.start["error"]
-        assert "2 of 2 ranks have not connected" in error, error
-        assert "rank 0 (bundle 0 on 127.0.0.2), rank 1 (bundle 1 on 127.0.0.2)" in error
-        assert "do they reach 127.0.0.2?" in error
+    error = support.error_in_time("2 of 2 ranks have not connected", "connect_ms",
+                                  address=clean.address, env=env)
+    assert "2 of 2 ranks have not connected" in error, error
+    assert "rank 0 (bundle 0 on 127.0.0.2), rank 1 (bundle 1 on 127.0.0.2)" in error
+    assert "do they reach 127.0.0.2?" in error
 
 
 def test_several_clusters_are_one_error_that_says_so(clean: Cluster) -> None:

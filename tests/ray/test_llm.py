@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,12 +20,12 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from support import (
-    COHORT, MODEL, PATIENCE, ROOT, Cluster, await_gone, counted, environ_of, environment, is_alive,
+    COHORT, END_S, MODEL, PATIENCE, ROOT, Cluster, await_gone, check_gone, counted, environ_of,
+    environment,
 )
 
 from cohort_ray import LLM, CohortError
 
-LEFT_S = 2.0 * PATIENCE
 PROMPT = [1, 5, 9, 200, 17, 3]
 GREEDY: dict[str, Any] = {"max_tokens": 8, "temperature": 0, "ignore_eos": True}
 SKIP: dict[str, Any] = {"skip_tokenizer_init": True, "disable_uvicorn_access_log": True}
@@ -42,7 +41,7 @@ def without_ray() -> Iterator[list[int]]:
 def swept(clean: Cluster) -> Iterator[Cluster]:
     """Ray ends a dead actor's children with SIGKILL: the next start sweeps their counters."""
     yield clean
-    await_gone(counted(), LEFT_S)
+    await_gone(counted(), END_S)
     generate_alone()
 
 
@@ -143,10 +142,7 @@ def test_llm_of_an_actor_is_in_its_group(
     assert nobody_has_room(group)
     pids = ray.get(replica.pids.remote())
     ray.kill(replica)
-    until = time.monotonic() + 10
-    while any(map(is_alive, pids)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(is_alive, pids)), "the command goes with its actor"
+    check_gone(pids, 10 * PATIENCE)  # the command goes with its actor
     remove_placement_group(group)
 
 
@@ -198,10 +194,7 @@ def test_llm_goes_when_its_program_is_killed(swept: Cluster) -> None:
         assert process.stdout
         pid = process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-    until = time.monotonic() + 10
-    while is_alive(int(pid)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not is_alive(int(pid))
+    check_gone([int(pid)], 10 * PATIENCE)
 
 
 def test_ray_data_example(swept: Cluster) -> None:
