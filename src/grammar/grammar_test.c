@@ -484,6 +484,39 @@ static void no_branch_of_many_is_lost(void **state) {
     free(schema);
 }
 
+/* MANY objects whose one property is each time one of MANY others: together they are more
+ * readings than a matcher holds, behind the second brace. */
+static void what_fits_one_of_too_many_readings_is_taken(void **state) {
+    (void)state;
+    enum { MANY = 40 };
+    char *schema;
+    size_t size;
+    FILE *out = open_memstream(&schema, &size);
+    assert_non_null(out);
+    for (int i = 0; i < MANY; i++) {
+        fputs(i ? "," : "{\"anyOf\":[", out);
+        fputs("{\"properties\":{\"a\":{\"anyOf\":[", out);
+        for (int j = 0; j < MANY; j++)
+            fprintf(out, "%s{\"properties\":{\"k%d_%d\":{}}}", j ? "," : "", i, j);
+        fputs("]}}}", out);
+    }
+    fputs("]}", out);
+    fclose(out);
+    cohort_grammar *grammar = compile(SCHEMA, schema);
+    for (int i = 0; i < MANY; i++) {
+        char text[64];
+        int length =
+            snprintf(text, sizeof text, "{\"a\":{\"k%d_%d\":1}}", i, MANY - 1 - i);
+        cohort_matcher *matcher = match(grammar);
+        if (!cohort_matcher_accept_bytes(matcher, text, (size_t)length) ||
+            !cohort_matcher_is_finished(matcher))
+            fail_msg("%s is refused", text);
+        cohort_matcher_destroy(matcher);
+    }
+    cohort_grammar_release(grammar);
+    free(schema);
+}
+
 /* ---- what is refused --------------------------------------------------------------- */
 
 static void what_is_not_supported_is_named(void **state) {
@@ -752,6 +785,7 @@ int main(void) {
         cmocka_unit_test(schemas_of_objects),
         cmocka_unit_test(schemas_that_combine),
         cmocka_unit_test(no_branch_of_many_is_lost),
+        cmocka_unit_test(what_fits_one_of_too_many_readings_is_taken),
         cmocka_unit_test(what_is_not_supported_is_named),
         cmocka_unit_test(mask_is_what_is_accepted),
         cmocka_unit_test(walks_never_get_stuck_and_parse),
