@@ -27,7 +27,7 @@ typedef struct cohort_server_options {
     const char *uds;
     const char *ssl_certfile, *ssl_keyfile;
     int64_t max_body_bytes;
-    int64_t max_held_bytes; /* of bodies and unsent answers together; 0: of 64 bodies */
+    int64_t max_held_bytes; /* of requests and unsent answers; 0: of 64 bodies */
     int32_t max_connections;
     int32_t max_waiting; /* requests beyond max_num_seqs; 0: any number */
     double idle_timeout_s, request_timeout_s;
