@@ -560,6 +560,12 @@ static int complain_value(const row *at, const char *where, const char *text) {
     return CLI_USAGE;
 }
 
+/* COHORT_PORT=tcp://... in every pod beside a Kubernetes Service that is called cohort.
+ */
+static bool is_service_link(const row *at, const char *text) {
+    return !strcmp(at->name, "port") && !strncmp(text, "tcp://", 6);
+}
+
 /* Defaults, those of other commands' rows for a field first, then the environment. */
 static int set_standard(cli_options *options, int commands) {
     memset(options, 0, sizeof *options);
@@ -572,7 +578,7 @@ static int set_standard(cli_options *options, int commands) {
         char variable[80];
         variable_of(at, variable, sizeof variable);
         const char *text = getenv(variable);
-        if (!text || !(at->commands & commands)) continue;
+        if (!text || !(at->commands & commands) || is_service_link(at, text)) continue;
         if (is_list(at)) *(cli_list *)field_of(options, at) = (cli_list){0};
         if (!set_value(options, at, text)) return complain_value(at, variable, text);
         options->is_set[i] = true;

@@ -371,6 +371,8 @@ class Others(Home):
         self.assertIn("COHORT_TENSOR_PARALLEL_SIZE", config)
         self.assertIn("COHORT_MAX_NUM_SEQS=7\n",
                       run("config", env={"COHORT_MAX_NUM_SEQS": "7"}).stdout)
+        for told, taken in (("8123", "8123"), ("tcp://10.0.0.1:8000", "8000")):  # Kubernetes'
+            self.assertIn(f"COHORT_PORT={taken}\n", run("config", env={"COHORT_PORT": told}).stdout)
 
     def test_benches_write_what_they_print(self):
         out = self.home / "out.json"
