@@ -400,8 +400,8 @@ static void error_that_comes_in_pieces_is_waited_for(void **state) {
 
 static void worker_that_sends_no_frames_is_named(void **state) {
     (void)state;
-    start_with_must_fail("TEST_WORKER_RAVES", COHORT_E_PROTOCOL,
-                         "while hearing rank 0 (pid ");
+    start_with_must_fail("TEST_WORKER_RAVES", COHORT_E_PROTOCOL, "while hearing rank ");
+    assert_says(" (pid "); /* of either: both do so */
 }
 
 static void worker_that_hangs_up_is_known_to_live(void **state) {
