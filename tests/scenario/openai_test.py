@@ -15,14 +15,9 @@ import sys
 import typing
 import unittest
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2]
-if "COHORT_CLIENTS" not in os.environ:  # again, by the Python that has the clients
-    made = subprocess.run([SOURCE / "scripts/test_venv.sh", "clients"], stdout=subprocess.PIPE,
-                          text=True, check=False)
-    if made.returncode:
-        sys.exit(77)
-    os.environ["COHORT_CLIENTS"] = made.stdout.strip()
-    os.execv(made.stdout.strip(), [made.stdout.strip(), *sys.argv])
+from in_venv import SOURCE, go_on_in
+
+go_on_in("clients")
 
 import openai  # noqa: E402
 import pydantic  # noqa: E402

@@ -4,20 +4,11 @@
 browsers of vLLM's users, beside ours, and Prometheus' own parser of /metrics."""
 import itertools
 import json
-import os
-import pathlib
-import subprocess
-import sys
 import unittest
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2]
-if "COHORT_PEERS" not in os.environ:  # again, by the Python that has them
-    made = subprocess.run([SOURCE / "scripts/test_venv.sh", "peers"], stdout=subprocess.PIPE,
-                          text=True, check=False)
-    if made.returncode:
-        sys.exit(77)
-    os.environ["COHORT_PEERS"] = made.stdout.strip()
-    os.execv(made.stdout.strip(), [made.stdout.strip(), *sys.argv])
+from in_venv import go_on_in
+
+go_on_in("peers")
 
 from starlette.applications import Starlette  # noqa: E402
 from starlette.middleware.cors import CORSMiddleware  # noqa: E402

@@ -4,20 +4,13 @@
 must be a call is one and its arguments validate, and the answers have the skeletons that
 vLLM 0.32 gave (tests/golden/vllm_api/tools.json)."""
 import json
-import os
-import pathlib
 import subprocess
 import sys
 import unittest
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2]
-if "COHORT_SCHEMAS" not in os.environ:  # again, by the Python that has jsonschema
-    made = subprocess.run([SOURCE / "scripts/test_venv.sh", "schemas"], stdout=subprocess.PIPE,
-                          text=True, check=False)
-    if made.returncode:
-        sys.exit(77)
-    os.environ["COHORT_SCHEMAS"] = made.stdout.strip()
-    os.execv(made.stdout.strip(), [made.stdout.strip(), *sys.argv])
+from in_venv import SOURCE, go_on_in
+
+go_on_in("schemas")
 sys.path.append(str(SOURCE / "scripts"))
 
 from schema_cases import fault_of  # noqa: E402
