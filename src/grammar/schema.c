@@ -16,6 +16,8 @@
 enum { MAX_SCHEMA_BYTES = 256 << 10, MAX_ONE_OF = 128, MAX_LENGTH = 1 << 20 };
 
 static cohort_expr value_of(cohort_schema_compiler *self, const cJSON *schema);
+/* NULL: a format that we do not know. */
+static const char *format_pattern(const char *name);
 
 static cohort_expr literal(cohort_schema_compiler *self, const char *text) {
     return cohort_expr_literal(self->builder, text, strlen(text));
@@ -106,6 +108,9 @@ static cohort_expr listed(cohort_schema_compiler *self, const cJSON *schema, int
     cohort_expr expr = COHORT_EXPR_NEVER;
     cJSON_ArrayForEach(item, schema) {
         int of = cohort_schema_keyword(item->string);
+        if (!strcmp(item->string, "format") &&
+            !format_pattern(cJSON_GetStringValue(item)))
+            continue;
         if (of != COHORT_OF_ANY && of != COHORT_OF_NOTHING) {
             cohort_schema_refuse(
                 self, "'%.60s' beside 'enum' or 'const' is not supported", item->string);
@@ -158,9 +163,6 @@ static const char *format_pattern(const char *name) {
                   "(\\." LABEL "){0,2}\\.[A-Za-z]{2,8}$"},
         {"uri", "^https?://" LABEL "(\\." LABEL "){0,3}(/[A-Za-z0-9._~-]{0,32}){0,8}$"},
         {"uri-reference", "^(/[A-Za-z0-9._~-]{1,32}){0,8}$"},
-        /* Mere words: any string is of these. */
-        {"password", "^[^\\x00-\\x1f]*$"},
-        {"binary", "^[^\\x00-\\x1f]*$"},
     };
     for (size_t i = 0; name && i < sizeof formats / sizeof *formats; i++)
         if (!strcmp(formats[i].name, name)) return formats[i].pattern;
@@ -181,13 +183,11 @@ static cohort_expr string_of(cohort_schema_compiler *self, const cJSON *schema) 
     if (!size_of(self, schema, "minLength", 0, &least) ||
         !size_of(self, schema, "maxLength", COHORT_UNBOUNDED, &most))
         return COHORT_EXPR_NEVER;
+    /* One that we do not know is an annotation. */
+    const char *name = cJSON_GetStringValue(format);
+    if (!format_pattern(name)) format = NULL;
     if (!pattern && !format) return cohort_json_string(builder, least, most);
     if (most != COHORT_UNBOUNDED && most < least) return COHORT_EXPR_NEVER;
-    const char *name = cJSON_GetStringValue(format);
-    if (format && !format_pattern(name)) {
-        cohort_schema_refuse(self, "'format' '%.60s' is not supported", name ? name : "");
-        return COHORT_EXPR_NEVER;
-    }
     if (pattern && !cJSON_IsString(pattern)) {
         cohort_schema_refuse(self, "'pattern' must be a string");
         return COHORT_EXPR_NEVER;

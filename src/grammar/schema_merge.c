@@ -50,23 +50,27 @@ static const struct {
     {"exclusiveMinimum", COHORT_OF_NUMBER},
     {"exclusiveMaximum", COHORT_OF_NUMBER},
     {"multipleOf", COHORT_OF_NUMBER},
-    {"$schema", COHORT_OF_NOTHING},
-    {"$id", COHORT_OF_NOTHING},
-    {"$comment", COHORT_OF_NOTHING},
-    {"$defs", COHORT_OF_NOTHING},
-    {"definitions", COHORT_OF_NOTHING},
-    {"title", COHORT_OF_NOTHING},
-    {"description", COHORT_OF_NOTHING},
-    {"default", COHORT_OF_NOTHING},
-    {"example", COHORT_OF_NOTHING},
-    {"examples", COHORT_OF_NOTHING},
-    {"deprecated", COHORT_OF_NOTHING},
-    {"nullable", COHORT_OF_NOTHING}, /* OpenAPI's: to JSON Schema a null is not valid */
-    {"readOnly", COHORT_OF_NOTHING},
-    {"writeOnly", COHORT_OF_NOTHING},
-    {"discriminator", COHORT_OF_NOTHING},
-    {"strict", COHORT_OF_NOTHING},
-    {"name", COHORT_OF_NOTHING},
+};
+
+/* Constraints that we do not do.  All other names are annotations, also those that nobody
+ * knows (JSON Schema core, 6.5), and OpenAPI's nullable: to JSON Schema a null is not
+ * valid there. */
+static const char *const refused[] = {
+    "not",
+    "if",
+    "then",
+    "else",
+    "patternProperties",
+    "propertyNames",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "contains",
+    "minContains",
+    "maxContains",
+    "unevaluatedItems",
+    "$dynamicRef",
+    "$recursiveRef",
 };
 
 const cJSON *cohort_schema_refuse(cohort_schema_compiler *self, const char *format, ...) {
@@ -86,7 +90,9 @@ const cJSON *cohort_schema_get(const cJSON *schema, const char *key) {
 int cohort_schema_keyword(const char *key) {
     for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
         if (!strcmp(keywords[i].name, key)) return keywords[i].of;
-    return strncmp(key, "x-", 2) ? 0 : COHORT_OF_NOTHING;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (!strcmp(refused[i], key)) return 0;
+    return COHORT_OF_NOTHING;
 }
 
 int cohort_schema_keywords(const cJSON *schema, const char *except) {
@@ -174,6 +180,54 @@ static bool is_utf8(const char *text, size_t size) {
     return true;
 }
 
+struct named_item {
+    cJSON *item;
+    size_t index;
+};
+
+static int compare_names(const void *a, const void *b) {
+    const struct named_item *x = a, *y = b;
+    int order = strcmp(x->item->string, y->item->string);
+    return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+/* Of members with one name, leaves the last's value in the first's place. */
+static void keep_last(cJSON *object, const struct named_item *same, size_t count) {
+    for (size_t i = 1; i + 1 < count; i++)
+        cJSON_Delete(cJSON_DetachItemViaPointer(object, same[i].item));
+    if (count < 2) return;
+    cJSON *last = cJSON_DetachItemViaPointer(object, same[count - 1].item);
+    cJSON_ReplaceItemViaPointer(object, same[0].item, last);
+}
+
+/* A member that comes twice has its last value, as in Python. */
+static void drop_repeated(cohort_builder *builder, cJSON *json) {
+    cJSON *item;
+    size_t n = 0, begin = 0;
+    cJSON_ArrayForEach(item, json) {
+        drop_repeated(builder, item);
+        n++;
+    }
+    if (!cJSON_IsObject(json) || n < 2) return;
+    struct named_item *items = malloc(n * sizeof *items);
+    if (!items) {
+        COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu members", n);
+        return;
+    }
+    n = 0;
+    cJSON_ArrayForEach(item, json) {
+        items[n] = (struct named_item){item, n};
+        n++;
+    }
+    qsort(items, n, sizeof *items, compare_names);
+    for (size_t i = 1; i <= n; i++) {
+        if (i < n && !strcmp(items[i].item->string, items[begin].item->string)) continue;
+        keep_last(json, items + begin, i - begin);
+        begin = i;
+    }
+    free(items);
+}
+
 cJSON *cohort_schema_parse(cohort_builder *builder, const char *name, const char *text,
                            size_t size) {
     const char *end = NULL;
@@ -193,6 +247,7 @@ cJSON *cohort_schema_parse(cohort_builder *builder, const char *name, const char
              !(json = cJSON_ParseWithLengthOpts(copy, size + 1, &end, true)))
         COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID, "%s is not valid JSON", name);
     free(copy);
+    drop_repeated(builder, json);
     return json;
 }
 

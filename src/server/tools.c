@@ -108,11 +108,14 @@ char *cohort_tools_grammar(const cohort_api_request *api, cohort_tool_choice cho
         const cJSON *name = name_of(tool);
         if (only && strcmp(name->valuestring, only->valuestring) != 0) continue;
         const cJSON *function = cJSON_GetObjectItemCaseSensitive(tool, "function");
+        /* Without it only the form of the call is held, as vLLM does. */
+        bool is_strict =
+            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(function, "strict"));
         const cJSON *parameters =
             cJSON_GetObjectItemCaseSensitive(function, "parameters");
         cJSON *item = cJSON_CreateObject();
         cJSON_AddItemToObject(item, "name", cJSON_Duplicate(name, true));
-        if (parameters)
+        if (is_strict && parameters)
             cJSON_AddItemToObject(item, "parameters", cJSON_Duplicate(parameters, true));
         cJSON_AddItemToArray(tools, item);
         if (only) break;

@@ -88,7 +88,8 @@ class OpenAI(unittest.TestCase):
     def test_tools_are_called(self):
         schema = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}},
                   "required": ["city"], "additionalProperties": False}
-        tools = [{"type": "function", "function": {"name": "weather", "parameters": schema}}]
+        tools = [{"type": "function", "function": {"name": "weather", "parameters": schema,
+                                                    "strict": True}}]
         body = {"model": "tiny", "messages": [{"role": "user", "content": "Rome?"}],
                 "max_tokens": 300, "tools": tools, "parallel_tool_calls": False}
         for choice in ("required", {"type": "function", "function": {"name": "weather"}}):

@@ -100,7 +100,7 @@ class Line(unittest.TestCase):
 
     def test_what_is_compiled_stops_nobody(self):
         messages = [{"role": "user", "content": "a"}]
-        tool = {"type": "function", "function": {"name": "f", "parameters": HEAVY}}
+        tool = {"type": "function", "function": {"name": "f", "parameters": HEAVY, "strict": True}}
         chosen = {"type": "function", "function": {"name": "f"}}
         schema = {"type": "json_schema", "json_schema": {"name": "f", "schema": HEAVY}}
         with Server(*TRUSTING, "--enable-auto-tool-choice",

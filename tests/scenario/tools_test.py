@@ -25,7 +25,7 @@ PLACE = {"type": "object", "required": ["at"], "additionalProperties": False,
                                                         "maximum": 9},
                              "minItems": 2, "maxItems": 2}}}
 SCHEMAS = {"get_weather": WEATHER, "go": PLACE}
-TOOLS = [{"type": "function", "function": {"name": name, "parameters": schema}}
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": schema, "strict": True}}
          for name, schema in SCHEMAS.items()]
 MESSAGES = [{"role": "user", "content": "Rome?"}]
 KEPT = ("finish_reason", "type", "role", "object", "message", "param")
@@ -164,12 +164,22 @@ class Calls(Served):
             self.assertEqual(gathered(self.chat(stream=True, **body))[0], text)
 
     def test_parameters_that_no_grammar_holds_to_are_named(self):
-        tools = [{"type": "function", "function": {"name": "f", "parameters": {
-            "type": "object", "propertyNames": {"pattern": "^a"}, "dependentSchemas": {}}}}]
+        tools = [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
+            "type": "object", "dependentSchemas": {}}}}]
         status, _, text = self.server.ask("POST", CHATS, {
             "messages": MESSAGES, "tools": tools, "tool_choice": "required"})
         self.assertEqual(status, 400, text)
         self.assertEqual(json.loads(text)["error"]["param"], "tools")
+
+    def test_only_strict_holds_the_arguments(self):
+        free = {"type": "object", "not": {}, "$dynamicRef": "#x", "properties": {"a": {"type": "none"}}}
+        for choice in ("required", {"type": "function", "function": {"name": "f"}}):
+            for more in ({}, {"strict": False}, {"strict": None}):
+                tools = [{"type": "function", "function": {"name": "f", "parameters": free, **more}}]
+                calls = called(self.chat(tools=tools, tool_choice=choice, temperature=0))
+                for name, arguments in calls:
+                    self.assertEqual(name, "f")
+                    self.assertIsInstance(json.loads(arguments), dict)
 
 
 class Thoughts(Served):
