@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -200,10 +201,26 @@ static bool has_shards(const char *folder) {
     return whole;
 }
 
+/* Where no index says which files there are, one of them has to do. */
+static bool has_unlisted(const char *folder) {
+    bool found = false;
+    DIR *entries =
+        has_file(folder, "model.safetensors.index.json") ? NULL : opendir(folder);
+    for (const struct dirent *entry; entries && (entry = readdir(entries));) {
+        const char *end = strrchr(entry->d_name, '.');
+        found =
+            found || (end && !strcmp(end, ".safetensors") &&
+                      hub_is_file_name(entry->d_name) && has_file(folder, entry->d_name));
+    }
+    if (entries) closedir(entries);
+    return found;
+}
+
 static bool is_whole(const hub_search *self, const char *folder) {
     if (self->options->without_weights) return has_file(folder, "tokenizer.json");
     return has_file(folder, "config.json") &&
-           (has_file(folder, "model.safetensors") || has_shards(folder));
+           (has_file(folder, "model.safetensors") || has_shards(folder) ||
+            has_unlisted(folder));
 }
 
 /* The snapshot that the cache has of the revision; false where there is none, or not all

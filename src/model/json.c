@@ -13,21 +13,57 @@
 
 #include "base/fail.h"
 
+/* What Python's json writes for numbers that JSON has not, as a number that cJSON reads:
+ * beyond every bound, so that whoever looks at it refuses it; most are in fields that
+ * nobody reads. */
+static const char *python_number(const char *text, size_t left, size_t *out_length) {
+    static const char *const words[][2] = {{"NaN", "-1e999"}, {"Infinity", "1e999"}};
+    for (size_t i = 0; i < 2; i++) {
+        *out_length = strlen(words[i][0]);
+        if (left >= *out_length && !memcmp(text, words[i][0], *out_length))
+            return words[i][1];
+    }
+    return NULL;
+}
+
+/* Copies a text with those numbers replaced; out has room for twice as much. */
+static size_t copy_numbers(const char *text, size_t text_bytes, char *out) {
+    size_t n = 0, length = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < text_bytes; i++) {
+        bool may = !quoted && (text[i] == 'N' || text[i] == 'I');
+        const char *number =
+            may ? python_number(text + i, text_bytes - i, &length) : NULL;
+        if (number) {
+            memcpy(out + n, number, strlen(number));
+            n += strlen(number);
+            i += length - 1;
+            continue;
+        }
+        if (quoted && text[i] == '\\' && i + 1 < text_bytes)
+            out[n++] = text[i++];
+        else if (text[i] == '"')
+            quoted = !quoted;
+        out[n++] = text[i];
+    }
+    return n;
+}
+
 cohort_status cohort_json_parse(const char *text, size_t text_bytes, const char *name,
                                 cJSON **out_json) {
     *out_json = NULL;
     /* cJSON before 1.7.18 looks one byte past the length it was given: give it a NUL
      * there. */
-    char *copy = malloc(text_bytes + 1);
+    char *copy = malloc(2 * text_bytes + 1); /* a NaN becomes longer */
     if (!copy)
         return COHORT_FAIL(COHORT_E_NOMEM, "%s: %zu bytes of JSON", name, text_bytes);
-    memcpy(copy, text, text_bytes);
-    copy[text_bytes] = '\0';
+    size_t copy_bytes = copy_numbers(text, text_bytes, copy);
+    copy[copy_bytes] = '\0';
     const char *end = NULL;
-    cJSON *json = cJSON_ParseWithLengthOpts(copy, text_bytes, &end, false);
+    cJSON *json = cJSON_ParseWithLengthOpts(copy, copy_bytes, &end, false);
     size_t offset = end ? (size_t)(end - copy) : 0;
     bool rest = false;
-    for (size_t i = offset; json && i < text_bytes; i++)
+    for (size_t i = offset; json && i < copy_bytes; i++)
         rest = rest || !strchr(" \t\r\n", copy[i]) || !copy[i];
     free(copy);
     if (json && !rest && cJSON_IsObject(json)) {
@@ -37,6 +73,7 @@ cohort_status cohort_json_parse(const char *text, size_t text_bytes, const char 
     bool object = json && !rest;
     cJSON_Delete(json);
     if (object) return COHORT_FAIL(COHORT_E_INVALID, "%s: not a JSON object", name);
+    if (offset > text_bytes) offset = text_bytes;
     return COHORT_FAIL(COHORT_E_INVALID, "%s: not JSON at byte %zu of %zu", name, offset,
                        text_bytes);
 }
@@ -79,7 +116,10 @@ cohort_status cohort_json_read(const char *dir, const char *file, size_t limit_b
     int length = snprintf(path, sizeof path, "%s/%s", dir, file);
     if (length < 0 || (size_t)length >= sizeof path)
         return COHORT_FAIL(COHORT_E_INVALID, "model directory: its path is too long");
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a FIFO without a writer is refused, not waited for. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENXIO)
+        return COHORT_FAIL(COHORT_E_INVALID, "%s: not a regular file", path);
     if (fd < 0 && errno == ENOENT) return COHORT_OK;
     if (fd < 0) return COHORT_FAIL_SYS(errno, "%s", path);
     cohort_status status = read_all(fd, path, limit_bytes, out_text, out_bytes);

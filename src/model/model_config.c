@@ -25,16 +25,19 @@ enum {
     MAX_POSITIONS = 1 << 24,
 };
 
-static const struct {
-    const char *name;
+/* alias: another spelling in vLLM's registry, or NULL.  positions: the config class's own
+ * max_position_embeddings. */
+static const struct architecture {
+    const char *name, *alias, *model_type;
     cohort_architecture architecture;
+    int32_t positions;
 } architectures[] = {
-    {"LlamaForCausalLM", COHORT_ARCH_LLAMA},
-    {"MistralForCausalLM", COHORT_ARCH_MISTRAL},
-    {"Qwen2ForCausalLM", COHORT_ARCH_QWEN2},
-    {"Qwen3ForCausalLM", COHORT_ARCH_QWEN3},
-    {"Qwen3MoeForCausalLM", COHORT_ARCH_QWEN3_MOE},
-    {"OPTForCausalLM", COHORT_ARCH_OPT},
+    {"LlamaForCausalLM", "LLaMAForCausalLM", "llama", COHORT_ARCH_LLAMA, 2048},
+    {"MistralForCausalLM", NULL, "mistral", COHORT_ARCH_MISTRAL, 131072},
+    {"Qwen2ForCausalLM", NULL, "qwen2", COHORT_ARCH_QWEN2, 32768},
+    {"Qwen3ForCausalLM", NULL, "qwen3", COHORT_ARCH_QWEN3, 32768},
+    {"Qwen3MoeForCausalLM", NULL, "qwen3_moe", COHORT_ARCH_QWEN3_MOE, 32768},
+    {"OPTForCausalLM", NULL, "opt", COHORT_ARCH_OPT, 2048},
 };
 
 static void set_layer_bit(uint64_t bits[4], int32_t layer) {
@@ -58,20 +61,39 @@ bool cohort_dtype_parse(const char *name, cohort_dtype *out_dtype) {
     return false;
 }
 
+static const struct architecture *find_architecture(const cJSON *item, bool by_type) {
+    const char *name = cJSON_IsString(item) ? item->valuestring : "";
+    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
+        const struct architecture *known = &architectures[i];
+        if (by_type ? !strcmp(name, known->model_type)
+                    : !strcmp(name, known->name) ||
+                          (known->alias && !strcmp(name, known->alias)))
+            return known;
+    }
+    return NULL;
+}
+
+/* The first that is known, as vLLM's registry takes them; where none is named, what
+ * model_type stands for. */
 static cohort_status read_architecture(const cohort_json_source *source,
-                                       cohort_model_config *out) {
+                                       cohort_model_config *out, int32_t *out_positions) {
     const cJSON *list = cohort_json_field(source, "architectures");
-    const cJSON *first = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, 0) : NULL;
+    const cJSON *type = cohort_json_field(source, "model_type");
+    const cJSON *first = cJSON_IsArray(list) ? list->child : list;
+    const struct architecture *known = NULL;
+    if (!first) known = find_architecture(first = type, true);
+    for (const cJSON *item = first; item && !known; item = item->next)
+        known = item == type ? NULL : find_architecture(item, false);
+    if (known) {
+        out->architecture = known->architecture;
+        *out_positions = known->positions;
+        snprintf(out->architecture_name, sizeof out->architecture_name, "%s",
+                 known->name);
+        return COHORT_OK;
+    }
     if (!cJSON_IsString(first))
         return COHORT_FAIL(COHORT_E_INVALID, "%s: architectures names no architecture",
                            source->name);
-    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
-        if (strcmp(first->valuestring, architectures[i].name) != 0) continue;
-        out->architecture = architectures[i].architecture;
-        snprintf(out->architecture_name, sizeof out->architecture_name, "%s",
-                 architectures[i].name);
-        return COHORT_OK;
-    }
     return COHORT_FAIL(COHORT_E_INVALID,
                        "%s: architecture %.60s is not supported (Llama, Mistral, Qwen2, "
                        "Qwen3, Qwen3Moe and OPT are)",
@@ -91,10 +113,20 @@ static cohort_status read_dtype(const cohort_json_source *source,
         source->name, name);
 }
 
+/* What Python takes for false says that nothing is quantized. */
+static bool is_empty(const cJSON *item) {
+    return !item || cJSON_IsFalse(item) ||
+           ((cJSON_IsObject(item) || cJSON_IsArray(item)) && !item->child) ||
+           (cJSON_IsNumber(item) && item->valuedouble == 0) ||
+           (cJSON_IsString(item) && !*item->valuestring);
+}
+
 /* What changes results wherever it is set, whatever the architecture. */
 static cohort_status refuse_unsupported(const cohort_json_source *source) {
     const cJSON *quantization = cohort_json_field(source, "quantization_config");
-    if (quantization) {
+    if (is_empty(quantization))
+        quantization = cohort_json_field(source, "compression_config");
+    if (!is_empty(quantization)) {
         const cJSON *method =
             cJSON_GetObjectItemCaseSensitive(quantization, "quant_method");
         return COHORT_FAIL(COHORT_E_INVALID,
@@ -177,6 +209,8 @@ static cohort_status read_rope_scaling(const cohort_json_source *rope, const cha
             "%s: rope type %.40s is not supported (default, linear, llama3 "
             "and yarn are)",
             rope->name, type);
+    out->is_stretched =
+        cohort_json_field(rope, "original_max_position_embeddings") != NULL;
     if (!cohort_json_field(rope, "factor"))
         return COHORT_FAIL(COHORT_E_INVALID, "%s: rope type %s needs a factor",
                            rope->name, type);
@@ -190,6 +224,22 @@ static cohort_status read_rope_scaling(const cohort_json_source *rope, const cha
     return COHORT_OK;
 }
 
+/* A text is taken for its number, as Python's float() takes it. */
+static cohort_status read_theta(const cohort_json_source *source, cohort_rope *rope) {
+    const cJSON *item = cohort_json_field(source, "rope_theta");
+    char *end = NULL;
+    double value = cJSON_IsString(item) ? strtod(item->valuestring, &end) : 0;
+    if (!end || end == item->valuestring || *end)
+        return cohort_json_real(source, "rope_theta", 1.001, 1e12, rope->theta,
+                                &rope->theta);
+    if (!(value >= 1.001 && value <= 1e12))
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "%s: rope_theta must be a number from 1.001 to 1e+12",
+                           source->name);
+    rope->theta = value;
+    return COHORT_OK;
+}
+
 /* transformers 5 has all of it in rope_parameters; 4 has rope_theta beside rope_scaling,
  * whose type may still be called "type". */
 static cohort_status read_rope(const cohort_json_source *source,
@@ -197,11 +247,12 @@ static cohort_status read_rope(const cohort_json_source *source,
     cohort_rope *rope = &out->rope;
     *rope =
         (cohort_rope){.type = COHORT_ROPE_DEFAULT,
+                      .theta = 10000,
                       .factor = 1,
                       .attention_factor = 1,
                       .truncate = true,
                       .original_max_position_embeddings = out->max_position_embeddings};
-    COHORT_TRY(cohort_json_real(source, "rope_theta", 1.001, 1e12, 10000, &rope->theta));
+    COHORT_TRY(read_theta(source, rope));
     const cJSON *item = cohort_json_field(source, "rope_parameters");
     if (!item) item = cohort_json_field(source, "rope_scaling");
     if (!item) return COHORT_OK;
@@ -210,8 +261,7 @@ static cohort_status read_rope(const cohort_json_source *source,
                            source->name);
     cohort_json_source inner = {item, source->name};
     COHORT_TRY(refuse_unsupported(&inner));
-    COHORT_TRY(
-        cohort_json_real(&inner, "rope_theta", 1.001, 1e12, rope->theta, &rope->theta));
+    COHORT_TRY(read_theta(&inner, rope));
     const char *type = NULL;
     COHORT_TRY(cohort_json_text(&inner, "rope_type", NULL, &type));
     if (!type) COHORT_TRY(cohort_json_text(&inner, "type", "default", &type));
@@ -403,6 +453,7 @@ cohort_status cohort_model_config_add_eos(cohort_model_config *config, const cha
 static cohort_status add_eos(const char *name, const cJSON *item,
                              cohort_model_config *out) {
     uint64_t id = 0;
+    if (cJSON_IsNumber(item) && item->valuedouble == -1) return COHORT_OK; /* none */
     if (!cohort_json_is_size(item, &id) || id >= MAX_VOCAB)
         return COHORT_FAIL(COHORT_E_INVALID, "%s: eos_token_id is no token's number",
                            name);
@@ -454,7 +505,8 @@ static const cohort_generation_defaults no_defaults = {.temperature = NAN,
 
 static cohort_status read_config(const cohort_json_source *source,
                                  cohort_model_config *out) {
-    COHORT_TRY(read_architecture(source, out));
+    int32_t positions = 0;
+    COHORT_TRY(read_architecture(source, out, &positions));
     COHORT_TRY(refuse_unsupported(source));
     COHORT_TRY(read_dtype(source, out));
     COHORT_TRY(cohort_json_int(source, "vocab_size", 1, MAX_VOCAB, COHORT_JSON_REQUIRED,
@@ -466,7 +518,7 @@ static cohort_status read_config(const cohort_json_source *source,
     COHORT_TRY(cohort_json_int(source, "num_attention_heads", 1, COHORT_MAX_HEADS,
                                COHORT_JSON_REQUIRED, &out->n_heads));
     COHORT_TRY(cohort_json_int(source, "max_position_embeddings", 1, MAX_POSITIONS,
-                               COHORT_JSON_REQUIRED, &out->max_position_embeddings));
+                               positions, &out->max_position_embeddings));
     COHORT_TRY(
         cohort_json_int(source, "bos_token_id", -1, MAX_VOCAB, -1, &out->bos_token_id));
     COHORT_TRY(read_eos(source, out));
@@ -569,12 +621,14 @@ cohort_status cohort_generation_defaults_choose(const char *where, const char *o
     return COHORT_OK;
 }
 
-/* vLLM's _get_and_verify_max_len: yarn stretches the length it was trained with, llama3's
- * max_position_embeddings is stretched already, linear multiplies what is there. */
+/* As vLLM 0.32 derives it: linear multiplies what is there, llama3's
+ * max_position_embeddings is stretched already, and so is yarn's where the file also says
+ * what it was before. */
 int32_t cohort_model_config_max_len(const cohort_model_config *config) {
     double length = config->max_position_embeddings;
-    if (config->rope.type == COHORT_ROPE_LINEAR) length *= config->rope.factor;
-    if (config->rope.type == COHORT_ROPE_YARN)
-        length = config->rope.original_max_position_embeddings * config->rope.factor;
+    bool is_yarn = config->rope.type == COHORT_ROPE_YARN;
+    if (config->rope.type == COHORT_ROPE_LINEAR ||
+        (is_yarn && !config->rope.is_stretched))
+        length *= config->rope.factor;
     return (int32_t)fmin(length, MAX_POSITIONS);
 }

@@ -2,8 +2,9 @@
 /* model/model_config.h - config.json and generation_config.json as plain values.
  *
  * Both spellings are read: transformers 4 (rope_theta, rope_scaling, torch_dtype) and 5
- * (rope_parameters, dtype).  What would change results and is not implemented is refused
- * by name.  Plain data; no ownership, no threads.
+ * (rope_parameters, dtype).  NaN and Infinity are taken for numbers, as Python does.
+ * What would change results and is not implemented is refused by name.  Plain data; no
+ * ownership, no threads.
  */
 #ifndef COHORT_MODEL_MODEL_CONFIG_H
 #define COHORT_MODEL_MODEL_CONFIG_H
@@ -39,7 +40,8 @@ typedef struct cohort_rope {
     double low_freq_factor, high_freq_factor; /* llama3 */
     double beta_fast, beta_slow;              /* yarn */
     double attention_factor;                  /* yarn; cos and sin are multiplied by it */
-    bool truncate; /* yarn: the ramp's ends are whole numbers */
+    bool truncate;     /* yarn: the ramp's ends are whole numbers */
+    bool is_stretched; /* yarn: max_position_embeddings counts the stretched positions */
     int32_t original_max_position_embeddings;
 } cohort_rope;
 

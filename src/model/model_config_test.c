@@ -75,6 +75,101 @@ static void yarn_derives_its_attention_factor(void **state) {
     assert_int_equal(cohort_model_config_max_len(&config), 2048);
 }
 
+/* What vLLM 0.32 says of the same files in /v1/models. */
+static void yarn_of_positions_that_are_stretched_is_not_stretched_again(void **state) {
+    (void)state;
+    assert_int_equal(parse("LlamaForCausalLM",
+                           "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, "
+                           "\"original_max_position_embeddings\": 2048}"),
+                     COHORT_OK);
+    assert_int_equal(cohort_model_config_max_len(&config), 2048);
+    assert_int_equal(parse("LlamaForCausalLM",
+                           "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}"),
+                     COHORT_OK);
+    assert_int_equal(cohort_model_config_max_len(&config), 8192);
+}
+
+#define SIZES                                                               \
+    "\"vocab_size\": 1024, \"hidden_size\": 64, \"num_hidden_layers\": 6, " \
+    "\"num_attention_heads\": 4, \"intermediate_size\": 96"
+
+static cohort_status parse_text(const char *text) {
+    return cohort_model_config_parse(text, strlen(text), NULL, 0, "config.json", &config,
+                                     &defaults);
+}
+
+static void architecture_is_the_first_that_is_known(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *name;
+    } cases[] = {
+        {"\"architectures\": [\"Foo\", \"Qwen2ForCausalLM\", \"LlamaForCausalLM\"]",
+         "Qwen2ForCausalLM"},
+        {"\"architectures\": [\"LLaMAForCausalLM\"]", "LlamaForCausalLM"},
+        {"\"model_type\": \"llama\"", "LlamaForCausalLM"},
+        {"\"architectures\": null, \"model_type\": \"qwen3\"", "Qwen3ForCausalLM"},
+        {"\"architectures\": [], \"model_type\": \"mistral\"", "MistralForCausalLM"},
+    };
+    char text[512];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "{%s, " SIZES "}", cases[i].text);
+        if (parse_text(text) < 0) fail_msg("%s", cohort_last_error()->message);
+        assert_string_equal(config.architecture_name, cases[i].name);
+    }
+    assert_int_equal(parse_text("{\"architectures\": [\"Foo\"], \"model_type\": "
+                                "\"llama\", " SIZES "}"),
+                     COHORT_E_INVALID);
+    assert_non_null(strstr(cohort_last_error()->message, "Foo is not supported"));
+    assert_int_equal(parse_text("{\"model_type\": \"gpt2\", " SIZES "}"),
+                     COHORT_E_INVALID);
+    assert_non_null(strstr(cohort_last_error()->message, "gpt2 is not supported"));
+    assert_int_equal(parse_text("{" SIZES "}"), COHORT_E_INVALID);
+}
+
+static void missing_positions_are_those_of_the_class(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int32_t positions;
+    } cases[] = {{"LlamaForCausalLM", 2048},
+                 {"MistralForCausalLM", 131072},
+                 {"Qwen2ForCausalLM", 32768},
+                 {"Qwen3ForCausalLM", 32768}};
+    char text[512];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "{\"architectures\": [\"%s\"], " SIZES "}",
+                 cases[i].name);
+        assert_int_equal(parse_text(text), COHORT_OK);
+        assert_int_equal(config.max_position_embeddings, cases[i].positions);
+    }
+}
+
+/* All taken by vLLM 0.32's ModelConfig. */
+static void what_python_takes_is_taken(void **state) {
+    (void)state;
+    static const char *const more[] = {
+        "\"unused\": NaN, \"b\": [Infinity, -Infinity], \"c\": \"a \\\" NaN\"",
+        "\"quantization_config\": {}",
+        "\"quantization_config\": null",
+        "\"eos_token_id\": -1",
+        "\"eos_token_id\": [2, -1]",
+    };
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        if (parse("LlamaForCausalLM", more[i]) < 0)
+            fail_msg("%s: %s", more[i], cohort_last_error()->message);
+    assert_int_equal(config.n_eos, 1);
+    assert_int_equal(parse("LlamaForCausalLM", "\"rope_theta\": \"20000\""), COHORT_OK);
+    assert_true(config.rope.theta == 20000);
+    assert_refused("LlamaForCausalLM", "\"rope_theta\": \"many\"", "rope_theta");
+    assert_refused("LlamaForCausalLM", "\"rope_theta\": \"0\"", "rope_theta");
+    assert_refused("LlamaForCausalLM", "\"rms_norm_eps\": NaN", "rms_norm_eps");
+    assert_refused("LlamaForCausalLM", "\"hidden_size\": Infinity", "hidden_size");
+    assert_refused("LlamaForCausalLM", "\"bos_token_id\": [0]", "bos_token_id");
+    assert_refused("LlamaForCausalLM",
+                   "\"compression_config\": {\"quant_method\": \"compressed-tensors\"}",
+                   "compressed-tensors");
+}
+
 static void what_would_change_results_is_refused_by_name(void **state) {
     (void)state;
     assert_refused("MixtralForCausalLM", "", "MixtralForCausalLM");
@@ -212,6 +307,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_spellings_of_rope_and_dtype_are_read),
         cmocka_unit_test(yarn_derives_its_attention_factor),
+        cmocka_unit_test(yarn_of_positions_that_are_stretched_is_not_stretched_again),
+        cmocka_unit_test(architecture_is_the_first_that_is_known),
+        cmocka_unit_test(missing_positions_are_those_of_the_class),
+        cmocka_unit_test(what_python_takes_is_taken),
         cmocka_unit_test(what_would_change_results_is_refused_by_name),
         cmocka_unit_test(numbers_are_bounded),
         cmocka_unit_test(biases_follow_the_architecture),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/safetensors.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -62,7 +63,8 @@ static cohort_status parse_type(const cJSON *item, const char *file, cohort_tens
         snprintf(out->type, sizeof out->type, "%s", types[i].name);
         *out_bits = types[i].bits;
         out->readable = true;
-        if (strcmp(name, "F32") == 0)
+        out->element_bytes = types[i].bits / 8;
+        if (strcmp(name, "F32") == 0 || strcmp(name, "F64") == 0)
             out->dtype = COHORT_F32;
         else if (strcmp(name, "BF16") == 0)
             out->dtype = COHORT_BF16;
@@ -238,8 +240,11 @@ static cohort_status map_file(const char *dir, struct checkpoint_file *file) {
     int length = snprintf(path, sizeof path, "%s/%s", dir, file->name);
     if (length < 0 || (size_t)length >= sizeof path)
         return COHORT_FAIL(COHORT_E_INVALID, "%s: its path is too long", file->name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return COHORT_FAIL_SYS(errno, "opening %s", path);
+    /* O_NONBLOCK: a FIFO without a writer is refused, not waited for. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno != ENXIO) return COHORT_FAIL_SYS(errno, "opening %s", path);
+    if (fd < 0) /* a socket, or a device that is not there */
+        return COHORT_FAIL(COHORT_E_INVALID, "%s is no safetensors file", path);
     struct stat info;
     cohort_status status = COHORT_OK;
     if (fstat(fd, &info) < 0)
@@ -273,6 +278,25 @@ static cohort_status append(cohort_tensor_list *all, cohort_tensor_list *list) {
     return COHORT_OK;
 }
 
+static int by_name_and_file(const void *left, const void *right) {
+    const cohort_tensor *a = left, *b = right;
+    int order = strcmp(a->name, b->name);
+    return order ? order : (a->file > b->file) - (a->file < b->file);
+}
+
+/* Of a tensor that several files have the last is taken, as in vLLM, which copies one
+ * after the other. */
+static void drop_earlier(cohort_tensor_list *list) {
+    size_t n = 0;
+    qsort(list->tensors, list->n_tensors, sizeof *list->tensors, by_name_and_file);
+    for (size_t i = 0; i < list->n_tensors; i++) {
+        if (n && strcmp(list->tensors[n - 1].name, list->tensors[i].name) == 0)
+            free(list->tensors[--n].name);
+        list->tensors[n++] = list->tensors[i];
+    }
+    list->n_tensors = n;
+}
+
 static cohort_status open_files(cohort_safetensors *checkpoint, const char *dir) {
     for (int32_t i = 0; i < checkpoint->n_files; i++) {
         struct checkpoint_file *file = &checkpoint->files[i];
@@ -285,7 +309,8 @@ static cohort_status open_files(cohort_safetensors *checkpoint, const char *dir)
         cohort_tensor_list_deinit(&list);
         COHORT_TRY(status);
     }
-    return check_names(&checkpoint->list, "model.safetensors.index.json");
+    drop_earlier(&checkpoint->list);
+    return COHORT_OK;
 }
 
 static int by_file_name(const void *left, const void *right) {
@@ -293,20 +318,28 @@ static int by_file_name(const void *left, const void *right) {
     return strcmp(a->name, b->name);
 }
 
-static int32_t find_file(const cohort_safetensors *checkpoint, const char *name) {
-    for (int32_t i = 0; i < checkpoint->n_files; i++)
-        if (strcmp(checkpoint->files[i].name, name) == 0) return i;
-    return -1;
+static cohort_status add_file(cohort_safetensors *checkpoint, const char *dir,
+                              const char *name) {
+    if (checkpoint->n_files == MAX_FILES)
+        return COHORT_FAIL(COHORT_E_INVALID, "%s: more than %d files", dir, MAX_FILES);
+    struct checkpoint_file *file = &checkpoint->files[checkpoint->n_files++];
+    snprintf(file->name, sizeof file->name, "%s", name);
+    return COHORT_OK;
 }
 
-/* The files an index names, each once, in the order of their names. */
-static cohort_status collect_files(const cJSON *map, const char *index,
+static bool has_file(const cohort_safetensors *checkpoint, const char *name) {
+    for (int32_t i = 0; i < checkpoint->n_files; i++)
+        if (strcmp(checkpoint->files[i].name, name) == 0) return true;
+    return false;
+}
+
+/* The files an index names, each once.  Which tensors it says they hold is not looked at,
+ * as in vLLM: converters leave names there that they dropped. */
+static cohort_status collect_files(const cJSON *map, const char *index, const char *dir,
                                    cohort_safetensors *checkpoint) {
     if (!cJSON_IsObject(map) || !map->child)
         return COHORT_FAIL(COHORT_E_INVALID, "%s: weight_map is missing or empty", index);
-    checkpoint->files = calloc(MAX_FILES, sizeof *checkpoint->files);
-    if (!checkpoint->files) return COHORT_FAIL(COHORT_E_NOMEM, "table of files");
-    int32_t last = -1; /* neighbours mostly lie in one file */
+    const char *last = ""; /* neighbours mostly lie in one file */
     for (const cJSON *item = map->child; item; item = item->next) {
         const char *name = cJSON_IsString(item) ? item->valuestring : "";
         if (!*name || strchr(name, '/') || *name == '.' ||
@@ -314,82 +347,82 @@ static cohort_status collect_files(const cJSON *map, const char *index,
             return COHORT_FAIL(COHORT_E_INVALID,
                                "%s: '%.80s' of tensor %.80s is no file beside it", index,
                                name, item->string);
-        if (last >= 0 && strcmp(checkpoint->files[last].name, name) == 0) continue;
-        last = find_file(checkpoint, name);
-        if (last >= 0) continue;
-        if (checkpoint->n_files == MAX_FILES)
-            return COHORT_FAIL(COHORT_E_INVALID, "%s: more than %d files", index,
-                               MAX_FILES);
-        last = checkpoint->n_files++;
-        snprintf(checkpoint->files[last].name, sizeof checkpoint->files[last].name, "%s",
-                 name);
-    }
-    qsort(checkpoint->files, (size_t)checkpoint->n_files, sizeof *checkpoint->files,
-          by_file_name);
-    return COHORT_OK;
-}
-
-static cohort_status check_index(const cohort_safetensors *checkpoint, const cJSON *map,
-                                 const char *index) {
-    for (const cJSON *item = map->child; item; item = item->next) {
-        const cohort_tensor *tensor = cohort_safetensors_find(checkpoint, item->string);
-        if (!tensor ||
-            strcmp(checkpoint->files[tensor->file].name, item->valuestring) != 0)
-            return COHORT_FAIL(COHORT_E_INVALID,
-                               "%s: tensor %.80s is not in %s as it says", index,
-                               item->string, item->valuestring);
+        if (strcmp(name, last) != 0 && !has_file(checkpoint, name))
+            COHORT_TRY(add_file(checkpoint, dir, name));
+        last = name;
     }
     return COHORT_OK;
 }
 
-static cohort_status open_sharded(cohort_safetensors *checkpoint, const char *dir,
-                                  const char *text, size_t text_bytes) {
-    const char *index = "model.safetensors.index.json";
-    cJSON *json = NULL;
-    COHORT_TRY(cohort_json_parse(text, text_bytes, index, &json));
-    const cJSON *map = cJSON_GetObjectItemCaseSensitive(json, "weight_map");
-    cohort_status status = collect_files(map, index, checkpoint);
-    if (status >= 0) status = open_files(checkpoint, dir);
-    if (status >= 0) status = check_index(checkpoint, map, index);
-    cJSON_Delete(json);
+static bool is_weights_name(const char *name) {
+    const char *suffix = ".safetensors";
+    size_t n = strlen(name), m = strlen(suffix);
+    return *name != '.' && n > m && n < sizeof((struct checkpoint_file *)0)->name &&
+           strcmp(name + n - m, suffix) == 0;
+}
+
+/* Without an index: every *.safetensors of the folder. */
+static cohort_status list_files(cohort_safetensors *checkpoint, const char *dir) {
+    DIR *folder = opendir(dir);
+    if (!folder) return COHORT_FAIL_SYS(errno, "opening %s", dir);
+    cohort_status status = COHORT_OK;
+    for (const struct dirent *entry; status >= 0 && (entry = readdir(folder));)
+        if (is_weights_name(entry->d_name))
+            status = add_file(checkpoint, dir, entry->d_name);
+    closedir(folder);
+    if (status >= 0 && !checkpoint->n_files)
+        status = COHORT_FAIL(COHORT_E_INVALID,
+                             "%s has neither model.safetensors nor another *.safetensors "
+                             "file; other formats are not read",
+                             dir);
     return status;
 }
 
-static cohort_status open_single(cohort_safetensors *checkpoint, const char *dir) {
-    checkpoint->files = calloc(1, sizeof *checkpoint->files);
+/* model.safetensors beside an index of files that are not there: somebody joined them. */
+static bool is_left_over(const cohort_safetensors *checkpoint, const char *dir) {
+    char path[PATH_MAX];
+    for (int32_t i = -1; i < checkpoint->n_files; i++) {
+        const char *name = i < 0 ? "model.safetensors" : checkpoint->files[i].name;
+        int length = snprintf(path, sizeof path, "%s/%s", dir, name);
+        bool there =
+            length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0;
+        if (there != (i < 0)) return false;
+    }
+    return true;
+}
+
+static cohort_status choose_files(cohort_safetensors *checkpoint, const char *dir) {
+    const char *index = "model.safetensors.index.json";
+    char *text = NULL;
+    size_t size = 0;
+    cJSON *json = NULL;
+    COHORT_TRY(cohort_json_read(dir, index, INDEX_LIMIT_BYTES, &text, &size));
+    if (!text) return list_files(checkpoint, dir);
+    cohort_status status = cohort_json_parse(text, size, index, &json);
+    free(text);
+    if (status < 0) return status;
+    status = collect_files(cJSON_GetObjectItemCaseSensitive(json, "weight_map"), index,
+                           dir, checkpoint);
+    cJSON_Delete(json);
+    if (status < 0 || !is_left_over(checkpoint, dir)) return status;
+    checkpoint->n_files = 0;
+    return add_file(checkpoint, dir, "model.safetensors");
+}
+
+static cohort_status open_checkpoint(cohort_safetensors *checkpoint, const char *dir) {
+    checkpoint->files = calloc(MAX_FILES, sizeof *checkpoint->files);
     if (!checkpoint->files) return COHORT_FAIL(COHORT_E_NOMEM, "table of files");
-    checkpoint->n_files = 1;
-    snprintf(checkpoint->files->name, sizeof checkpoint->files->name,
-             "model.safetensors");
+    COHORT_TRY(choose_files(checkpoint, dir));
+    qsort(checkpoint->files, (size_t)checkpoint->n_files, sizeof *checkpoint->files,
+          by_file_name);
     return open_files(checkpoint, dir);
 }
 
 cohort_status cohort_safetensors_open(const char *model_dir, cohort_safetensors **out) {
     *out = NULL;
-    char path[PATH_MAX], *index = NULL;
-    size_t index_bytes = 0;
-    int length = snprintf(path, sizeof path, "%s/model.safetensors", model_dir);
-    if (length < 0 || (size_t)length >= sizeof path)
-        return COHORT_FAIL(COHORT_E_INVALID, "model directory: its path is too long");
-    bool single = access(path, F_OK) == 0; /* comes first, as in transformers */
-    if (!single) {
-        COHORT_TRY(cohort_json_read(model_dir, "model.safetensors.index.json",
-                                    INDEX_LIMIT_BYTES, &index, &index_bytes));
-        if (!index)
-            return COHORT_FAIL(COHORT_E_INVALID,
-                               "%s has neither model.safetensors nor "
-                               "model.safetensors.index.json; other formats are not read",
-                               model_dir);
-    }
     cohort_safetensors *checkpoint = calloc(1, sizeof *checkpoint);
-    cohort_status status = COHORT_OK;
-    if (!checkpoint)
-        status = COHORT_FAIL(COHORT_E_NOMEM, "opening %s", model_dir);
-    else if (single)
-        status = open_single(checkpoint, model_dir);
-    else
-        status = open_sharded(checkpoint, model_dir, index, index_bytes);
-    free(index);
+    if (!checkpoint) return COHORT_FAIL(COHORT_E_NOMEM, "opening %s", model_dir);
+    cohort_status status = open_checkpoint(checkpoint, model_dir);
     if (status < 0) {
         cohort_safetensors_close(checkpoint);
         return status;

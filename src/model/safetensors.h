@@ -26,10 +26,11 @@ enum { COHORT_TENSOR_DIMS = 8 };
 
 typedef struct cohort_tensor {
     char *name;
-    char type[12]; /* as the file spells it: "BF16" */
-    bool readable; /* dtype is valid: F32, BF16 or F16 */
-    cohort_dtype dtype;
-    int32_t file; /* number of its file, in the order of reading */
+    char type[12];          /* as the file spells it: "BF16" */
+    bool readable;          /* dtype is valid: F32, BF16, F16, or F64 */
+    cohort_dtype dtype;     /* of F64, which is converted when read: F32 */
+    uint32_t element_bytes; /* 0: parts of a byte */
+    int32_t file;           /* number of its file, in the order of reading */
     int32_t n_dims;
     int64_t shape[COHORT_TENSOR_DIMS];
     uint64_t begin, end; /* bytes within the file */
@@ -50,7 +51,8 @@ void cohort_tensor_list_deinit(cohort_tensor_list *list);
 
 typedef struct cohort_safetensors cohort_safetensors;
 
-/* model.safetensors, or the files that model.safetensors.index.json names. */
+/* As vLLM takes them: the files that model.safetensors.index.json names, without one
+ * every *.safetensors of the folder. */
 cohort_status cohort_safetensors_open(const char *model_dir, cohort_safetensors **out);
 int32_t cohort_safetensors_n_files(const cohort_safetensors *checkpoint);
 const char *cohort_safetensors_file_name(const cohort_safetensors *checkpoint,

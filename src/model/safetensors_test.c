@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -144,6 +145,14 @@ static void remove_file(const char *name) {
     unlink(path);
 }
 
+static const char *const names[] = {"model.safetensors",
+                                    "one.safetensors",
+                                    "two.safetensors",
+                                    "pytorch_model.safetensors",
+                                    "model-00001-of-00002.safetensors",
+                                    "model-00002-of-00002.safetensors",
+                                    "model.safetensors.index.json"};
+
 static int make_dir(void **state) {
     (void)state;
     return mkdtemp(dir) ? 0 : -1;
@@ -151,8 +160,6 @@ static int make_dir(void **state) {
 
 static int remove_dir(void **state) {
     (void)state;
-    const char *names[] = {"model.safetensors", "one.safetensors", "two.safetensors",
-                           "model.safetensors.index.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         remove_file(names[i]);
     return rmdir(dir);
@@ -173,10 +180,85 @@ static void write_index(const char *b_is_in) {
     write_file("model.safetensors.index.json", text, strlen(text));
 }
 
+/* Opens the directory; says how many files count. */
+static cohort_safetensors *open_dir(int32_t n_files) {
+    cohort_safetensors *checkpoint = NULL;
+    if (cohort_safetensors_open(dir, &checkpoint) < 0)
+        fail_msg("%s", cohort_last_error()->message);
+    assert_int_equal(cohort_safetensors_n_files(checkpoint), n_files);
+    return checkpoint;
+}
+
+static void assert_first_value(const cohort_safetensors *checkpoint, const char *name,
+                               float expected) {
+    const cohort_tensor *tensor = cohort_safetensors_find(checkpoint, name);
+    float value;
+    assert_non_null(tensor);
+    memcpy(&value, cohort_tensor_data(checkpoint, tensor), sizeof value);
+    assert_true(value == expected);
+}
+
+#define ONE "\"one\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 4]}"
+
+static void write_value(const char *file, float value) {
+    uint8_t bytes[256];
+    size_t n = compose("{" ONE "}", 4, bytes, sizeof bytes);
+    memcpy(bytes + n - 4, &value, sizeof value);
+    write_file(file, bytes, n);
+}
+
+/* Which files count is vLLM's rule. */
+static void without_an_index_all_files_of_the_folder_count(void **state) {
+    (void)state;
+    uint8_t bytes[256];
+    assert_not_opened("has neither model.safetensors nor");
+    size_t n = compose("{" A "}", 24, bytes, sizeof bytes);
+    write_file("pytorch_model.safetensors", bytes, n);
+    cohort_safetensors_close(open_dir(1));
+    write_value("model-00001-of-00002.safetensors", 1);
+    cohort_safetensors *checkpoint = open_dir(2);
+    assert_first_value(checkpoint, "one", 1);
+    assert_first_value(checkpoint, "a", 0);
+    cohort_safetensors_close(checkpoint);
+    write_value("model-00002-of-00002.safetensors", 2);
+    checkpoint = open_dir(3);
+    assert_first_value(checkpoint, "one", 2); /* the last of the two */
+    cohort_safetensors_close(checkpoint);
+
+    /* An index that names none that are there was left over when they were joined. */
+    write_value("model.safetensors", 3);
+    write_index("two.safetensors");
+    checkpoint = open_dir(1);
+    assert_first_value(checkpoint, "one", 3);
+    cohort_safetensors_close(checkpoint);
+    /* One that names some of them chooses, also beside model.safetensors. */
+    const char *text =
+        "{\"weight_map\": {\"one\": \"model-00001-of-00002.safetensors\"}}";
+    write_file("model.safetensors.index.json", text, strlen(text));
+    checkpoint = open_dir(1);
+    assert_first_value(checkpoint, "one", 1);
+    cohort_safetensors_close(checkpoint);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        remove_file(names[i]);
+}
+
+/* A test that hangs is a FIFO that is waited for. */
+static void what_is_no_regular_file_is_refused_at_once(void **state) {
+    (void)state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_not_opened("is no safetensors file");
+    unlink(path);
+    snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_not_opened("not a regular file");
+    unlink(path);
+}
+
 static void index_joins_the_files_it_names(void **state) {
     (void)state;
     uint8_t bytes[512];
-    assert_not_opened("has neither model.safetensors nor");
     size_t n = compose("{" A "}", 24, bytes, sizeof bytes);
     bytes[n - 1] = 0x3f; /* the last element: 0.5 */
     write_file("one.safetensors", bytes, n);
@@ -204,8 +286,10 @@ static void index_joins_the_files_it_names(void **state) {
     cohort_safetensors_release(checkpoint, a->file, a->begin, a->end);
     cohort_safetensors_close(checkpoint);
 
+    /* Only the names of its files count: converters leave tensors there that they
+     * dropped. */
     write_index("one.safetensors");
-    assert_not_opened("tensor b is not in one.safetensors");
+    cohort_safetensors_close(open_dir(1));
     write_index("../one.safetensors");
     assert_not_opened("no file beside it");
     write_index("two.safetensors");
@@ -222,6 +306,8 @@ int main(void) {
         cmocka_unit_test(ranges_must_tile_the_file),
         cmocka_unit_test(sizes_must_be_what_the_shape_needs),
         cmocka_unit_test(what_is_no_header_is_refused),
+        cmocka_unit_test(without_an_index_all_files_of_the_folder_count),
+        cmocka_unit_test(what_is_no_regular_file_is_refused_at_once),
         cmocka_unit_test(index_joins_the_files_it_names),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

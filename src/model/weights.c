@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -350,8 +351,8 @@ static cohort_status find_tensor(const struct loader *loader, struct part *part)
     const char *file = cohort_safetensors_file_name(loader->checkpoint, tensor->file);
     if (!tensor->readable)
         return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: tensor %s is %s; float32, bfloat16 and float16 are read",
-                           file, name, tensor->type);
+                           "%s: tensor %s is %s; F64, F32, BF16 and F16 are read", file,
+                           name, tensor->type);
     int32_t n_dims = part->n_columns ? 2 : 1;
     if (tensor->n_dims != n_dims || tensor->shape[0] != part->n_rows ||
         (n_dims == 2 && tensor->shape[1] != part->n_columns))
@@ -380,9 +381,9 @@ static cohort_status check_parts(struct loader *loader) {
     for (size_t i = 0; i < loader->n_parts; i++) {
         struct part *part = &loader->parts[i];
         if (loader->checkpoint) COHORT_TRY(find_tensor(loader, part));
-        loader->total_bytes +=
-            part_elements(part) *
-            cohort_dtype_bytes(part->tensor ? part->tensor->dtype : loader->model->dtype);
+        loader->total_bytes += part_elements(part) *
+                               (part->tensor ? part->tensor->element_bytes
+                                             : cohort_dtype_bytes(loader->model->dtype));
     }
     loader->n_files = 1;
     if (!loader->checkpoint) return COHORT_OK;
@@ -411,9 +412,17 @@ static float half_to_float(uint16_t half) {
     return sign ? -value : value;
 }
 
-static float element(const void *data, cohort_dtype dtype, size_t i) {
+static bool is_double(const cohort_tensor *tensor) { return tensor->element_bytes == 8; }
+
+static float element(const void *data, const cohort_tensor *tensor, size_t i) {
+    cohort_dtype dtype = tensor->dtype;
     uint16_t half;
     float value;
+    if (is_double(tensor)) {
+        double wide;
+        memcpy(&wide, (const char *)data + 8 * i, sizeof wide);
+        return (float)wide;
+    }
     if (dtype == COHORT_F32) {
         memcpy(&value, (const char *)data + 4 * i, sizeof value);
         return value;
@@ -421,6 +430,21 @@ static float element(const void *data, cohort_dtype dtype, size_t i) {
     memcpy(&half, (const char *)data + 2 * i, sizeof half);
     if (dtype == COHORT_F16) return half_to_float(half);
     uint32_t bits = (uint32_t)half << 16;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* What a parameter of this type would hold: vLLM copies into it, whatever the file's is.
+ */
+static float rounded(float value, cohort_dtype dtype) {
+    uint32_t bits, dropped = dtype == COHORT_BF16 ? 16 : 13;
+    if (dtype == COHORT_F32 || !isfinite(value)) return value;
+    if (dtype == COHORT_F16 && fabsf(value) < 0x1p-14F) /* subnormal there */
+        return nearbyintf(value * 0x1p24F) * 0x1p-24F;
+    if (dtype == COHORT_F16 && fabsf(value) >= 65520) return copysignf(INFINITY, value);
+    memcpy(&bits, &value, sizeof bits);
+    bits += (UINT32_C(1) << (dropped - 1)) - 1 + (bits >> dropped & 1);
+    bits &= ~((UINT32_C(1) << dropped) - 1);
     memcpy(&value, &bits, sizeof value);
     return value;
 }
@@ -433,14 +457,28 @@ static cohort_status report(struct loader *loader) {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* n elements as linear_set reads them: aligned, and F64 as F32. */
+static const char *straighten(struct loader *loader, const cohort_tensor *tensor,
+                              const char *data, size_t n) {
+    if (is_double(tensor)) {
+        float *floats = loader->slab;
+        for (size_t i = 0; i < n; i++)
+            floats[i] = element(data, tensor, i);
+        return loader->slab;
+    }
+    if (tensor->begin % tensor->element_bytes)
+        return memcpy(loader->slab, data, n * tensor->element_bytes);
+    return data;
+}
+
 static cohort_status load_part(struct loader *loader, const struct part *part) {
     const cohort_tensor *tensor = part->tensor;
     const char *data = cohort_tensor_data(loader->checkpoint, tensor);
-    size_t size = cohort_dtype_bytes(tensor->dtype);
+    size_t size = tensor->element_bytes;
     if (part->floats) {
         for (int32_t i = part->rows.begin; i < part->rows.end; i++)
             part->floats[part->to + i - part->rows.begin] =
-                element(data, tensor->dtype, (size_t)i);
+                rounded(element(data, tensor, (size_t)i), loader->model->dtype);
         loader->done_bytes += part_elements(part) * size;
         return COHORT_OK;
     }
@@ -448,11 +486,11 @@ static cohort_status load_part(struct loader *loader, const struct part *part) {
     int64_t slab = row_bytes < SLAB_BYTES ? SLAB_BYTES / row_bytes : 1;
     for (int64_t row = part->rows.begin; row < part->rows.end; row += slab) {
         int64_t n = least(slab, part->rows.end - row);
-        const char *rows = data + row * row_bytes;
-        if (tensor->begin % size)
-            rows = memcpy(loader->slab, rows, (size_t)(n * row_bytes));
+        const char *rows = straighten(loader, tensor, data + row * row_bytes,
+                                      (size_t)(n * part->n_columns));
+        size_t width = cohort_dtype_bytes(tensor->dtype);
         loader->model->ops->linear_set(part->linear, part->to + row - part->rows.begin, n,
-                                       rows + part->columns.begin * (int64_t)size,
+                                       rows + part->columns.begin * (int64_t)width,
                                        tensor->dtype, part->n_columns);
         uint64_t begin = tensor->begin + (uint64_t)(row * row_bytes);
         cohort_safetensors_release(loader->checkpoint, tensor->file, begin,
@@ -471,7 +509,7 @@ static void prefetch(const struct loader *loader, size_t i, size_t *ahead) {
     for (size_t k = i; k < loader->n_parts && bytes < AHEAD_BYTES; k++) {
         const struct part *part = &loader->parts[k];
         uint64_t row_bytes = (part->n_columns ? (uint64_t)part->n_columns : 1) *
-                             cohort_dtype_bytes(part->tensor->dtype);
+                             part->tensor->element_bytes;
         uint64_t begin = part->tensor->begin + (uint64_t)part->rows.begin * row_bytes;
         uint64_t end = part->tensor->begin + (uint64_t)part->rows.end * row_bytes;
         bytes += end - begin;
@@ -552,7 +590,7 @@ static cohort_status make_slab(struct loader *loader) {
     bool needed = !loader->checkpoint;
     for (size_t i = 0; i < loader->n_parts && !needed; i++) {
         const cohort_tensor *tensor = loader->parts[i].tensor;
-        needed = tensor->begin % cohort_dtype_bytes(tensor->dtype) != 0;
+        needed = is_double(tensor) || tensor->begin % tensor->element_bytes != 0;
     }
     if (needed) loader->slab = malloc(SLAB_BYTES);
     if (needed && !loader->slab)

@@ -57,6 +57,13 @@ class Home(unittest.TestCase):
         shutil.rmtree(self.home)
         self.assertEqual(left, [], "files were left behind")
 
+    def broken(self, change):
+        """A copy of the model that `change` has been at."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.home))
+        shutil.copytree(MODEL, folder, dirs_exist_ok=True)
+        change(folder)
+        return str(folder)
+
 
 class Refusals(Home):
     """Bad input: one line that names the thing, exit code 2, nothing on standard output."""
@@ -69,15 +76,8 @@ class Refusals(Home):
         for word in words:
             self.assertIn(word, said, args)
 
-    def broken(self, change):
-        """A copy of the model that `change` has been at; refused on a thread and on two
-        processes alike."""
-        folder = pathlib.Path(tempfile.mkdtemp(dir=self.home))
-        shutil.copytree(MODEL, folder, dirs_exist_ok=True)
-        change(folder)
-        return str(folder)
-
     def refused_model(self, words, change, *args):
+        """Refused on a thread and on two processes alike."""
         model = self.broken(change)
         for layout in (["-tp", "1"], ["-tp", "2"], ["-pp", "2"]):
             self.refused(words, "generate", model, "--prompt-token-ids", "5", *layout, *args)
@@ -210,6 +210,42 @@ class Answers(Home):
                 self.assertEqual(line["prompt_token_ids"], case["prompt"])
                 self.assertEqual((line["index"], line["n"], line["finish_reason"]),
                                  (0, 0, "length"))
+
+    def test_weights_in_other_files_and_types_are_the_same_weights(self):
+        """A name of its own, an index with more than the file has, norms and a matrix in
+        F64: vLLM's loader takes the file and copies into the parameter's type."""
+        def change(at):
+            path = at / "model.safetensors"
+            data = path.read_bytes()
+            size = struct.unpack("<Q", data[:8])[0]
+            fields, body = json.loads(data[8:8 + size]), data[8 + size:]
+            fields.pop("__metadata__", None)
+            out = b""
+            for name, field in fields.items():
+                begin, end = field["data_offsets"]
+                piece = body[begin:end]
+                if name == "model.norm.weight" or "layers.0." in name:
+                    values = struct.unpack(f"<{len(piece) // 4}f", piece)
+                    piece, field["dtype"] = struct.pack(f"<{len(values)}d", *values), "F64"
+                field["data_offsets"] = [len(out), len(out) + len(piece)]
+                out += piece
+            text = json.dumps(fields).encode()
+            (at / "pytorch_model.safetensors").write_bytes(
+                struct.pack("<Q", len(text)) + text + out)
+            path.unlink()
+
+        def index(at):
+            change(at)
+            (at / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {
+                "model.norm.weight": "pytorch_model.safetensors",
+                "rotary_emb.inv_freq": "pytorch_model.safetensors"}}))
+
+        words = ("--prompt", "a b", "--temperature", "0", "--max-tokens", "12", "--json",
+                 "--logprobs", "1", "--ignore-eos")
+        want = generate(MODEL, *words)
+        self.assertEqual(generate(self.broken(change), *words, "-tp", "2"),
+                         generate(MODEL, *words, "-tp", "2"))
+        self.assertEqual(generate(self.broken(index), *words), want)
 
     def test_seeds_give_the_same_text_on_every_layout(self):
         args = [MODEL, "--prompt", "a b", "--seed", "7", "--n", "3", "--max-tokens", "12",
