@@ -580,6 +580,7 @@ static const jinja_value *eval_filter(jinja_run *run, const jinja_node *node,
         value = eval(run, node->a);
     const jinja_args args = eval_arguments(run, node);
     run->arena->line = node->line;
+    if (!node->builtin) cohort_jinja_refuse_unknown(run->arena, node);
     return cohort_jinja_apply(run, node->builtin, value, &args);
 }
 
@@ -587,6 +588,7 @@ static const jinja_value *eval_test(jinja_run *run, const jinja_node *node) {
     const jinja_value *value = eval(run, node->a);
     const jinja_args args = eval_arguments(run, node);
     run->arena->line = node->line;
+    if (!node->builtin) cohort_jinja_refuse_unknown(run->arena, node);
     return cohort_jinja_apply(run, node->builtin, value, &args);
 }
 

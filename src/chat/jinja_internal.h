@@ -320,7 +320,7 @@ struct jinja_node {
     size_t n_names;
     bool is_recursive;                /* a loop that may be called */
     bool takes_varargs, takes_kwargs; /* a macro that asks for what is over */
-    const jinja_builtin *builtin;     /* of a filter or a test */
+    const jinja_builtin *builtin;     /* of a filter or a test; NULL: not known */
 };
 
 /* ---- lexer ------------------------------------------------------------------------- */
@@ -353,6 +353,8 @@ const jinja_token *cohort_jinja_lex(jinja_arena *arena, const char *source, size
  */
 
 const jinja_node *cohort_jinja_parse(jinja_arena *arena, const jinja_token *tokens);
+/* Of a filter or test without a builtin. */
+_Noreturn void cohort_jinja_refuse_unknown(jinja_arena *arena, const jinja_node *node);
 
 bool cohort_jinja_reads_parts(const jinja_node *body);
 

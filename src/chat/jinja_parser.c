@@ -8,11 +8,16 @@
  *
  * Jinja's own grammar, precedence by precedence.  Two things surprise: a filter and a
  * test bind closer than any operator but the sign before them, and `a is b c` takes c as
- * an argument of b, whatever stands there but `and`, `or` and `else`. */
+ * an argument of b, whatever stands there but `and`, `or` and `else`.
+ *
+ * A filter or a test that is not known is an error here, but within {% if %} and `a if b`
+ * one that is told when it runs: templates ask for what only other programs have in
+ * branches that are for those. */
 
 typedef struct parser {
     jinja_arena *arena;
     const jinja_token *at;
+    const jinja_node *unknown; /* a filter or test that is not known, outside branches */
 } parser;
 
 typedef struct node_list {
@@ -376,8 +381,7 @@ static const jinja_node *filter(parser *self, const jinja_node *of) {
     node->a = of;
     node->name = dotted_name(self);
     node->builtin = cohort_jinja_find_filter(node->name);
-    if (!node->builtin)
-        cohort_jinja_fail(self->arena, "the filter '%s' is not supported", node->name);
+    if (!node->builtin && !self->unknown) self->unknown = node;
     if (is_sign(self, "(")) arguments(self, node);
     return node;
 }
@@ -402,8 +406,7 @@ static const jinja_node *test(parser *self, const jinja_node *of) {
     node->a = of;
     node->name = dotted_name(self);
     node->builtin = cohort_jinja_find_test(node->name);
-    if (!node->builtin)
-        cohort_jinja_fail(self->arena, "the test '%s' is not supported", node->name);
+    if (!node->builtin && !self->unknown) self->unknown = node;
     if (is_sign(self, "(")) {
         arguments(self, node);
     } else if (is_word(self, "is")) {
@@ -555,12 +558,14 @@ static const jinja_node *disjunction(parser *self) {
 /* "a if b else c" */
 static const jinja_node *choice(parser *self, bool with_condition) {
     cohort_jinja_enter(self->arena);
+    const jinja_node *unknown = self->unknown;
     const jinja_node *node = disjunction(self);
     while (with_condition && take_word(self, "if")) {
         jinja_node *chosen = make(self, NODE_CHOICE);
         chosen->b = node;
         chosen->a = disjunction(self);
         if (take_word(self, "else")) chosen->c = choice(self, true);
+        self->unknown = unknown;
         node = chosen;
     }
     cohort_jinja_leave(self->arena);
@@ -599,6 +604,7 @@ static const jinja_node *body_until(parser *self, const char *end) {
 static const jinja_node *if_statement(parser *self) {
     static const char *const ends[] = {"elif", "else", "endif", NULL};
     jinja_node *node = make(self, NODE_IF);
+    const jinja_node *unknown = self->unknown;
     cohort_jinja_enter(self->arena);
     node->a = tuple(self, true);
     end_block(self);
@@ -609,6 +615,7 @@ static const jinja_node *if_statement(parser *self) {
         node->c = body_until(self, "endif");
     else
         need_word(self, "endif");
+    self->unknown = unknown;
     cohort_jinja_leave(self->arena);
     return node;
 }
@@ -800,10 +807,19 @@ static void check_depth(jinja_arena *arena, const jinja_node *node) {
     cohort_jinja_leave(arena);
 }
 
+_Noreturn void cohort_jinja_refuse_unknown(jinja_arena *arena, const jinja_node *node) {
+    cohort_jinja_fail(arena, "the %s '%s' is not supported",
+                      node->kind == NODE_TEST ? "test" : "filter", node->name);
+}
+
 const jinja_node *cohort_jinja_parse(jinja_arena *arena, const jinja_token *tokens) {
     static const char *const no_ends[] = {NULL};
     parser self = {.arena = arena, .at = tokens};
     const jinja_node *whole = body(&self, no_ends);
+    if (self.unknown) {
+        arena->line = self.unknown->line;
+        cohort_jinja_refuse_unknown(arena, self.unknown);
+    }
     check_depth(arena, whole);
     return whole;
 }
