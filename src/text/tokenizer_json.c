@@ -6,6 +6,7 @@
 #include <utf8proc.h>
 
 #include "base/fail.h"
+#include "base/log.h"
 #include "text/text_internal.h"
 
 /* Design notes.
@@ -653,8 +654,10 @@ cohort_status cohort_tokenizer_read(cohort_tokenizer *tokenizer, const cJSON *ro
                                     const char *name) {
     const cJSON *added = cJSON_GetObjectItemCaseSensitive(root, "added_tokens");
     const cJSON *decoder = cJSON_GetObjectItemCaseSensitive(root, "decoder");
+    /* Of batches in training: whoever serves asks for neither. */
     if (given(root, "truncation") || given(root, "padding"))
-        return refuse(name, "tokenizer with", "truncation or padding");
+        cohort_log(COHORT_LOG_WARNING, "text", COHORT_RANK_LOCAL,
+                   "event=tokenizer_truncation_ignored file=%s", name);
     COHORT_TRY(each(tokenizer, cJSON_GetObjectItemCaseSensitive(root, "normalizer"),
                     "normalizers", name, read_normalizer));
     COHORT_TRY(each(tokenizer, cJSON_GetObjectItemCaseSensitive(root, "pre_tokenizer"),

@@ -234,6 +234,22 @@ static void sentencepiece_falls_back_to_bytes(void **state) {
     cohort_tokenizer_close(tokenizer);
 }
 
+static void truncation_and_padding_are_taken_and_ignored(void **state) {
+    (void)state;
+    char json[4096];
+    snprintf(
+        json, sizeof json,
+        "{\"truncation\":{\"direction\":\"Right\",\"max_length\":2,\"strategy\":"
+        "\"LongestFirst\",\"stride\":0},\"padding\":{\"strategy\":{\"Fixed\":12},"
+        "\"direction\":\"Right\",\"pad_id\":0,\"pad_type_id\":0,\"pad_token\":\"<s>\""
+        "},%s",
+        sentencepiece + 1);
+    cohort_tokenizer *tokenizer = parse(json);
+    assert_non_null(tokenizer);
+    expect_ids(tokenizer, "ab ab ab", (int32_t[]){1, 8, 8, 8}, 4);
+    cohort_tokenizer_close(tokenizer);
+}
+
 static void what_is_not_supported_is_refused_by_name(void **state) {
     (void)state;
     static const struct {
@@ -275,6 +291,7 @@ int main(void) {
         cmocka_unit_test(increments_of_text_add_up),
         cmocka_unit_test(long_text_is_encoded_in_reasonable_time),
         cmocka_unit_test(sentencepiece_falls_back_to_bytes),
+        cmocka_unit_test(truncation_and_padding_are_taken_and_ignored),
         cmocka_unit_test(what_is_not_supported_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
