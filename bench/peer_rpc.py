@@ -7,7 +7,7 @@ start of each and a thousand or more calls; the median of the rounds' ratios is 
 with the least and the greatest.
 
 usage: peer_rpc.py COHORT VENV_WITH_VLLM RPC_PY MODEL_DIR [ROUNDS]
-RPC_PY is the measuring script for vLLM (../shared/peers/rpc.py); environment variables
+RPC_PY is the measuring script for vLLM (bench/vllm_rpc/rpc.py); environment variables
 that vLLM needs are passed through.
 """
 import json

@@ -9,7 +9,6 @@
 set -euo pipefail
 build=$1
 shift
-shapes=${COHORT_SHAPES:-../shared/shapes}
 peers=${COHORT_PEERS:-build/peers}
 
 bench() {
@@ -24,7 +23,7 @@ bench() {
     echo "== load_bench SmolLM2-135M"
     "$build/bench/load_bench" "$model"
     echo "== layout_bench qwen3-0.6b"
-    "$build/bench/layout_bench" "$shapes/qwen3-0.6b"
+    "$build/bench/layout_bench" bench/shapes/qwen3-0.6b
 }
 
 serve() {

@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COVERAGE = ROOT / "tests/ray/coverage.txt"
-# Of ../shared/reference/vllm-executors.md: section 5, and the bugs of section 3 that Ray's executor had.
+# The tests of vLLM's Ray executor, and the bugs that it had (docs/requirements.md).
 CASES = """
     test_dist_init_store_owns_port test_colocated_dist_init_stores_hold_distinct_ports
     test_ray_v2_executor test_ray_v2_executor_pg test_ray_v2_executor_failure_callback

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Fails where a bug of vLLM's executors that we must not have (R1 to R43) has no test
+"""Fails where a bug of vLLM's executors that we must not have (R1 to R43 of docs/requirements.md) has no test
 named after it, or where that test did not pass in the ctest run of the given build folder.
 
 usage: check_requirements.py BUILD_DIR

@@ -23,7 +23,7 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("COHORT_BUILD_DIR", ROOT / "build/release"))
-MODEL = ROOT.parent / "shared/golden/llama-float32"
+MODEL = ROOT / "tests/golden/llama-float32"
 COHORT = BUILD / "cohort"
 PROBE = BUILD / "ray_probe"
 RAY = pathlib.Path(sys.executable).parent / "ray"

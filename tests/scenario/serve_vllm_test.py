@@ -12,7 +12,7 @@ import unittest
 
 from served import CAPTURES, CHAT_TEMPLATE, DEADLINE_S, MODEL, SOURCE, Server
 
-SCRIPT = SOURCE.parent / "shared/peers/capture.py"
+SCRIPT = SOURCE / "tests/support/capture.py"
 
 MAPS = ("top_logprobs", "prompt_logprobs")  # objects whose keys are tokens
 # How these end is decided by what the model says.
@@ -134,7 +134,6 @@ class Captures(unittest.TestCase):
             self.assertEqual((",".join(methods).upper(), words), summaries[path], path)
 
 
-@unittest.skipUnless(SCRIPT.exists(), "no shared/peers/capture.py beside this tree")
 class Script(Captures):
     """The program that recorded vLLM, run against us; what it writes is compared file by file.
     The model has random weights and a vocabulary as large as that of the recorded one."""

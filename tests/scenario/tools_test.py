@@ -239,7 +239,7 @@ class Flags(unittest.TestCase):
         for flags, text in ((("--tool-call-parser", "mistral"), "hermes"),
                             (("--reasoning-parser", "o1"), "qwen3"),
                             (("--enable-auto-tool-choice",), "requires --tool-call-parser")):
-            done = subprocess.run([COHORT, "serve", MODEL, *flags], capture_output=True, text=True,
+            done = subprocess.run([COHORT, "serve", MODEL, "--port", "0", *flags], capture_output=True, text=True,
                                   timeout=60, check=False)
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(text, done.stderr)
