@@ -9,12 +9,12 @@
  *
  * What every JSON text is made of.  Strings, white space, objects and arrays are rules,
  * one for all places that use them: their masks, the dear ones, are computed once.
- * Numbers and words are written where they stand; they are over after a few bytes.
+ * Numbers and words are written where they stand.
  *
  * White space is at most a line break and an indent, only where writers put some: a model
  * that likes spaces cannot go on with them for ever. */
 
-enum { MAX_INDENT = 32, MAX_DIGITS = 15, MAX_EXPONENT_DIGITS = 2 };
+enum { MAX_INDENT = 32 };
 
 static cohort_expr word(cohort_builder *builder, const char *text) {
     return cohort_expr_literal(builder, text, strlen(text));
@@ -131,14 +131,15 @@ cohort_expr cohort_json_any_number(cohort_builder *builder) {
     cohort_expr whole = cohort_expr_either(
         builder, word(builder, "0"),
         cohort_expr_concat(builder, cohort_expr_range(builder, '1', '9'),
-                           cohort_expr_repeat(builder, digit, 0, MAX_DIGITS - 1)));
-    cohort_expr fraction = cohort_expr_concat(
-        builder, word(builder, "."), cohort_expr_repeat(builder, digit, 1, MAX_DIGITS));
+                           cohort_expr_repeat(builder, digit, 0, COHORT_UNBOUNDED)));
+    cohort_expr fraction =
+        cohort_expr_concat(builder, word(builder, "."),
+                           cohort_expr_repeat(builder, digit, 1, COHORT_UNBOUNDED));
     cohort_expr exponent = cohort_expr_concat(
         builder, set_of(builder, "eE"),
         cohort_expr_concat(builder,
                            cohort_expr_repeat(builder, set_of(builder, "+-"), 0, 1),
-                           cohort_expr_repeat(builder, digit, 1, MAX_EXPONENT_DIGITS)));
+                           cohort_expr_repeat(builder, digit, 1, COHORT_UNBOUNDED)));
     cohort_expr number = cohort_expr_concat(
         builder, whole,
         cohort_expr_concat(builder, cohort_expr_repeat(builder, fraction, 0, 1),

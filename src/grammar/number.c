@@ -9,18 +9,31 @@
 
 /* Design notes.
  *
- * Numbers within bounds, as decimals without an exponent.  Digits are written from the
- * left; while those so far are the bound's own, the next is held against the bound's next
- * (the number is "tight" there), and once they differ the bound is met for good.  So a
- * state is (digits so far, tight below, tight above), for each count of digits before the
- * point.  Below zero the bounds change places. */
+ * Numbers within bounds: plain decimals, and those that may have a fraction in normalised
+ * scientific form, too.  Digits are written from the left; while those so far are the
+ * bound's own, the next is held against the bound's next (the number is "tight" there),
+ * and once they differ the bound is met for good.  So a state is (digits so far, tight
+ * below, tight above), for the counts of digits before the point that a bound has; all
+ * others are free.  Below zero the bounds change places.
+ *
+ * A bound is a double.  From 2^53 on it stands for several whole numbers, so plain
+ * decimals end one double before it: never is one let through that is out. */
 
-enum { WHOLE_DIGITS = 18, FRACTION_DIGITS = 15, TEXT_BYTES = 64 };
+enum {
+    WHOLE_DIGITS = 310,
+    FRACTION_DIGITS = 15, /* that may be those of a bound */
+    LEAST_EXPONENT = -323,
+    MOST_EXPONENT = 308,
+    SIGNIFICANT_DIGITS = 17,
+    TEXT_BYTES = 352,
+};
 
 struct decimal {
-    char whole[WHOLE_DIGITS + 2];
+    char whole[TEXT_BYTES];
     char fraction[TEXT_BYTES];
     int n_whole, n_fraction;
+    char digits[SIGNIFICANT_DIGITS + 1]; /* without zeros at either end */
+    int n_digits, exponent;              /* of the first digit */
 };
 
 struct magnitude {
@@ -29,34 +42,38 @@ struct magnitude {
     bool is_integer;
 };
 
-/* Takes a double of at least 0 apart, into the fewest digits that mean it. */
-static bool to_decimal(double value, struct decimal *out) {
+/* The fewest digits that mean a double above 0. */
+static void to_digits(double value, struct decimal *out) {
     char text[TEXT_BYTES];
-    *out = (struct decimal){0};
-    if (!(value < 1e17)) return false;
-    for (int precision = 1; precision <= 17; precision++) {
+    for (int precision = 1; precision <= SIGNIFICANT_DIGITS; precision++) {
         snprintf(text, sizeof text, "%.*e", precision - 1, value);
         if (strtod(text, NULL) == value) break;
     }
-    char digits[TEXT_BYTES] = "";
-    int n = 0, exponent = atoi(strchr(text, 'e') + 1);
+    out->exponent = atoi(strchr(text, 'e') + 1);
     for (const char *at = text; *at != 'e'; at++)
-        if (*at != '.') digits[n++] = *at;
-    while (n > 1 && digits[n - 1] == '0')
-        n--;
-    if (value == 0) n = 0;
-    for (int i = 0; i <= exponent; i++)
-        out->whole[out->n_whole++] = i < n ? digits[i] : '0';
+        if (*at != '.') out->digits[out->n_digits++] = *at;
+    while (out->n_digits > 1 && out->digits[out->n_digits - 1] == '0')
+        out->n_digits--;
+}
+
+/* Takes a finite double of at least 0 apart. */
+static void to_decimal(double value, struct decimal *out) {
+    *out = (struct decimal){0};
+    if (value > 0) to_digits(value, out);
+    int n = out->n_digits, exponent = out->exponent;
     if (value == 0 || exponent < 0) {
-        out->n_whole = 0;
         out->whole[out->n_whole++] = '0';
+    } else if (value >= 0x1p53) { /* it is whole, and these are its own digits */
+        out->n_whole = snprintf(out->whole, sizeof out->whole, "%.0f", value);
+    } else {
+        for (int i = 0; i <= exponent; i++)
+            out->whole[out->n_whole++] = i < n ? out->digits[i] : '0';
     }
-    if (value > 0 && -exponent - 1 + n > FRACTION_DIGITS) return false;
-    for (int i = exponent + 1; i < 0 && value > 0; i++)
+    if (value == 0 || value >= 0x1p53) return;
+    for (int i = exponent + 1; i < 0; i++)
         out->fraction[out->n_fraction++] = '0';
     for (int i = exponent < 0 ? 0 : exponent + 1; i < n; i++)
-        out->fraction[out->n_fraction++] = digits[i];
-    return true;
+        out->fraction[out->n_fraction++] = out->digits[i];
 }
 
 static char digit_at(const struct decimal *decimal, int i) {
@@ -111,6 +128,12 @@ static void add_ends(cohort_builder *builder, cohort_nfa *nfa,
     }
 }
 
+static int larger(int a, int b) { return a > b ? a : b; }
+
+static cohort_expr digits_of(cohort_builder *builder, int32_t least, int32_t most) {
+    return cohort_expr_repeat(builder, cohort_expr_range(builder, '0', '9'), least, most);
+}
+
 static void add_fraction(cohort_builder *builder, cohort_nfa *nfa,
                          const struct magnitude *range, const struct frontier *whole,
                          uint32_t end) {
@@ -122,8 +145,15 @@ static void add_fraction(cohort_builder *builder, cohort_nfa *nfa,
         cohort_nfa_add(builder, nfa, point, whole->states[is_low][is_high],
                        state_in(builder, nfa, &at, is_low, is_high));
     }
-    for (int i = 0; i < FRACTION_DIGITS; i++) {
+    int n_digits =
+        larger(FRACTION_DIGITS, larger(range->low.n_fraction, range->high.n_fraction));
+    for (int i = 0; i < n_digits; i++) {
         struct frontier next = {0};
+        /* Met for good: any digits, and the end. */
+        if (at.is_used[false][false])
+            cohort_nfa_add(builder, nfa, digits_of(builder, 1, COHORT_UNBOUNDED),
+                           at.states[false][false], end);
+        at.is_used[false][false] = false;
         add_digits(builder, nfa, &at, &next, '0', digit_at(&range->low, i),
                    digit_at(&range->high, i));
         add_ends(builder, nfa, range, &next, i + 1, end);
@@ -131,7 +161,7 @@ static void add_fraction(cohort_builder *builder, cohort_nfa *nfa,
     }
 }
 
-/* Numbers of so many digits before the point. */
+/* Numbers of so many digits before the point, as a bound has. */
 static void add_length(cohort_builder *builder, cohort_nfa *nfa,
                        const struct magnitude *range, int length, uint32_t start,
                        uint32_t end) {
@@ -150,33 +180,218 @@ static void add_length(cohort_builder *builder, cohort_nfa *nfa,
     if (!range->is_integer) add_fraction(builder, nfa, range, &at, end);
 }
 
-static cohort_expr magnitude_expr(cohort_builder *builder, bool is_integer, double low,
-                                  bool above, double high, bool below) {
+/* Those that are longer than the lower bound and shorter than the upper one. */
+static cohort_expr free_lengths(cohort_builder *builder, const struct magnitude *range) {
+    int32_t least = range->low.n_whole + 1;
+    int32_t most = range->is_bounded ? range->high.n_whole - 1 : COHORT_UNBOUNDED;
+    if (range->is_bounded && most < least) return COHORT_EXPR_NEVER;
+    cohort_expr expr = cohort_expr_concat(
+        builder, cohort_expr_range(builder, '1', '9'),
+        digits_of(builder, least - 1, range->is_bounded ? most - 1 : most));
+    if (range->is_integer) return expr;
+    cohort_expr fraction =
+        cohort_expr_concat(builder, cohort_expr_range(builder, '.', '.'),
+                           digits_of(builder, 1, COHORT_UNBOUNDED));
+    return cohort_expr_concat(builder, expr, cohort_expr_repeat(builder, fraction, 0, 1));
+}
+
+static cohort_expr plain_expr(cohort_builder *builder, bool is_integer, double low,
+                              bool above, double high, bool below) {
     struct magnitude range = {.above = above,
                               .below = below,
                               .is_bounded = high < INFINITY,
                               .is_integer = is_integer};
-    if (low > high || (low == high && (above || below))) return COHORT_EXPR_NEVER;
-    if (!to_decimal(low, &range.low) ||
-        (range.is_bounded && !to_decimal(high, &range.high))) {
-        COHORT_BUILDER_FAIL(
-            builder, COHORT_E_INVALID,
-            "bounds of numbers must be below 1e17, with at most %d digits "
-            "behind the point",
-            FRACTION_DIGITS);
+    if (!(low < INFINITY) || low > high || (low == high && (above || below)))
         return COHORT_EXPR_NEVER;
-    }
+    to_decimal(low, &range.low);
+    if (range.is_bounded) to_decimal(high, &range.high);
     cohort_nfa nfa = {0};
     cohort_automaton automaton = {0};
     uint32_t start = cohort_nfa_state(builder, &nfa);
     uint32_t end = cohort_nfa_state(builder, &nfa);
-    int most = range.is_bounded ? range.high.n_whole : WHOLE_DIGITS - 3;
-    if (most < range.low.n_whole) most = range.low.n_whole;
-    for (int length = range.low.n_whole; length <= most; length++)
-        add_length(builder, &nfa, &range, length, start, end);
+    add_length(builder, &nfa, &range, range.low.n_whole, start, end);
+    cohort_nfa_add(builder, &nfa, free_lengths(builder, &range), start, end);
+    if (range.is_bounded && range.high.n_whole != range.low.n_whole)
+        add_length(builder, &nfa, &range, range.high.n_whole, start, end);
     cohort_automaton_make(builder, &nfa, start, end, &automaton);
     cohort_nfa_deinit(&nfa);
     return cohort_expr_automaton(builder, &automaton);
+}
+
+/* ---- scientific form --------------------------------------------------------------- */
+
+/* How the digits so far stand to a bound's. */
+enum { LESS, SAME, MORE, N_ORDERS };
+
+struct mantissas {
+    uint32_t states[N_ORDERS][N_ORDERS]; /* to the lower bound, to the upper one */
+    bool is_used[N_ORDERS][N_ORDERS];
+};
+
+static int order_after(int order, char digit, const struct decimal *bound, int i) {
+    char own = i < bound->n_digits ? bound->digits[i] : '0';
+    if (order != SAME || digit == own) return order;
+    return digit < own ? LESS : MORE;
+}
+
+/* An exponent from one to another, which may have zeros before it. */
+static cohort_expr exponent_expr(cohort_builder *builder, int least, int most) {
+    cohort_expr expr = COHORT_EXPR_NEVER;
+    if (least > most) return expr;
+    cohort_byte_set marks = {{0}};
+    marks.bits['E' / 64] |= UINT64_C(1) << 'E' % 64 | UINT64_C(1) << 'e' % 64;
+    cohort_expr zeros =
+        cohort_expr_repeat(builder, cohort_expr_range(builder, '0', '0'), 0, 2);
+    if (most >= 0) {
+        cohort_expr plus =
+            cohort_expr_repeat(builder, cohort_expr_range(builder, '+', '+'), 0, 1);
+        cohort_expr number =
+            plain_expr(builder, true, larger(least, 0), false, most, false);
+        expr =
+            cohort_expr_concat(builder, plus, cohort_expr_concat(builder, zeros, number));
+    }
+    if (least < 0) {
+        cohort_expr number =
+            plain_expr(builder, true, larger(-most, 1), false, -least, false);
+        cohort_expr minus = cohort_expr_range(builder, '-', '-');
+        expr = cohort_expr_either(
+            builder,
+            cohort_expr_concat(builder, minus,
+                               cohort_expr_concat(builder, zeros, number)),
+            expr);
+    }
+    return cohort_expr_concat(builder, cohort_expr_bytes(builder, &marks), expr);
+}
+
+/* After n digits the number may end in an exponent that keeps the bounds.  Digits that
+ * are the first of a bound's are less than the bound. */
+static void add_exponents(cohort_builder *builder, cohort_nfa *nfa,
+                          const struct magnitude *range, const struct mantissas *at,
+                          int n, cohort_expr known[N_ORDERS][N_ORDERS], uint32_t end) {
+    bool has_low = range->low.n_digits > 0;
+    for (int low = 0; low < N_ORDERS; low++)
+        for (int high = 0; high < N_ORDERS; high++) {
+            if (!at->is_used[low][high]) continue;
+            int to_low = low == SAME && n < range->low.n_digits ? LESS : low;
+            int to_high = high == SAME && n < range->high.n_digits ? LESS : high;
+            int least = LEAST_EXPONENT, most = MOST_EXPONENT;
+            if (has_low)
+                least = range->low.exponent +
+                        (to_low == LESS || (to_low == SAME && range->above));
+            if (range->is_bounded)
+                most = range->high.exponent -
+                       (to_high == MORE || (to_high == SAME && range->below));
+            cohort_expr *expr = &known[to_low][to_high];
+            if (!*expr)
+                *expr = exponent_expr(builder, larger(least, LEAST_EXPONENT), most);
+            cohort_nfa_add(builder, nfa, *expr, at->states[low][high], end);
+        }
+}
+
+static void add_mantissa_digit(cohort_builder *builder, cohort_nfa *nfa,
+                               const struct magnitude *range,
+                               const struct mantissas *from, struct mantissas *to,
+                               int i) {
+    for (int low = 0; low < N_ORDERS; low++)
+        for (int high = 0; high < N_ORDERS; high++)
+            for (char digit = i ? '0' : '1'; from->is_used[low][high] && digit <= '9';
+                 digit++) {
+                int x = order_after(low, digit, &range->low, i);
+                int y = order_after(high, digit, &range->high, i);
+                if (!to->is_used[x][y]) to->states[x][y] = cohort_nfa_state(builder, nfa);
+                to->is_used[x][y] = true;
+                cohort_nfa_add(builder, nfa,
+                               cohort_expr_range(builder, (uint8_t)digit, (uint8_t)digit),
+                               from->states[low][high], to->states[x][y]);
+            }
+}
+
+static void add_point(cohort_builder *builder, cohort_nfa *nfa,
+                      const struct mantissas *from, struct mantissas *to) {
+    cohort_expr point = cohort_expr_range(builder, '.', '.');
+    for (int low = 0; low < N_ORDERS; low++)
+        for (int high = 0; high < N_ORDERS; high++) {
+            if (!from->is_used[low][high]) continue;
+            to->is_used[low][high] = true;
+            to->states[low][high] = cohort_nfa_state(builder, nfa);
+            cohort_nfa_add(builder, nfa, point, from->states[low][high],
+                           to->states[low][high]);
+        }
+}
+
+/* d.ddde-ddd, the first digit not 0. */
+static cohort_expr scientific_expr(cohort_builder *builder, double low, bool above,
+                                   double high, bool below) {
+    struct magnitude range = {
+        .above = above, .below = below, .is_bounded = high < INFINITY};
+    if (!(low < INFINITY) || low > high || high == 0 || (low == high && (above || below)))
+        return COHORT_EXPR_NEVER;
+    to_decimal(low, &range.low);
+    if (range.is_bounded) to_decimal(high, &range.high);
+    cohort_nfa nfa = {0};
+    cohort_automaton automaton = {0};
+    cohort_expr known[N_ORDERS][N_ORDERS] = {{COHORT_EXPR_EMPTY}};
+    struct mantissas start = {0}, at = {0}, behind = {0};
+    start.states[SAME][SAME] = cohort_nfa_state(builder, &nfa);
+    start.is_used[SAME][SAME] = true;
+    uint32_t end = cohort_nfa_state(builder, &nfa);
+    add_mantissa_digit(builder, &nfa, &range, &start, &at, 0);
+    add_exponents(builder, &nfa, &range, &at, 1, known, end);
+    add_point(builder, &nfa, &at, &behind);
+    int n_digits = larger(1, larger(range.low.n_digits, range.high.n_digits));
+    for (int i = 1; i <= n_digits; i++) {
+        struct mantissas next = {0};
+        add_mantissa_digit(builder, &nfa, &range, &behind, &next, i);
+        if (i < n_digits) add_exponents(builder, &nfa, &range, &next, i + 1, known, end);
+        behind = next;
+    }
+    /* Behind both bounds' digits, the same states again and again; those that this makes
+     * are met behind the ones that lead to them. */
+    add_mantissa_digit(builder, &nfa, &range, &behind, &behind, n_digits + 1);
+    add_exponents(builder, &nfa, &range, &behind, n_digits + 1, known, end);
+    cohort_automaton_make(builder, &nfa, start.states[SAME][SAME], end, &automaton);
+    cohort_nfa_deinit(&nfa);
+    return cohort_expr_automaton(builder, &automaton);
+}
+
+/* ---- numbers ----------------------------------------------------------------------- */
+
+/* From 2^53 on, the bound may have been written as any number that this double is the
+ * nearest to.  2^63 and 2^64 come of the largest whole numbers of machines. */
+static void narrow(cohort_number_range *range) {
+    if (isfinite(range->most) && fabs(range->most) >= 0x1p53) {
+        if (range->most == 0x1p63 || range->most == 0x1p64)
+            range->below = true;
+        else
+            range->most = nextafter(range->most, -INFINITY);
+    }
+    if (isfinite(range->least) && fabs(range->least) >= 0x1p53 &&
+        (range->least != -0x1p63 || range->above))
+        range->least = nextafter(range->least, INFINITY);
+}
+
+/* By magnitude: those from 0 up, and those below it behind a minus. */
+static cohort_expr signed_expr(cohort_builder *builder, const cohort_number_range *range,
+                               bool is_integer, bool is_plain) {
+    cohort_expr expr = COHORT_EXPR_NEVER, negative;
+    if (range->most >= 0) {
+        double low = fmax(range->least, 0);
+        bool above = range->above && range->least >= 0;
+        expr = is_plain ? plain_expr(builder, is_integer, low, above, range->most,
+                                     range->below)
+                        : scientific_expr(builder, low, above, range->most, range->below);
+    }
+    if (range->least >= 0) return expr;
+    bool reaches_zero = range->most >= 0; /* which has no sign */
+    double low = reaches_zero ? (is_integer ? 1 : 0) : -range->most;
+    bool above = reaches_zero ? !is_integer : range->below;
+    negative =
+        is_plain
+            ? plain_expr(builder, is_integer, low, above, -range->least, range->above)
+            : scientific_expr(builder, low, above, -range->least, range->above);
+    cohort_expr minus = cohort_expr_range(builder, '-', '-');
+    return cohort_expr_either(builder, cohort_expr_concat(builder, minus, negative),
+                              expr);
 }
 
 cohort_expr cohort_json_number(cohort_builder *builder, bool is_integer,
@@ -184,23 +399,19 @@ cohort_expr cohort_json_number(cohort_builder *builder, bool is_integer,
     cohort_number_range range = *given;
     if (!is_integer && range.least == -INFINITY && range.most == INFINITY)
         return cohort_json_any_number(builder);
+    narrow(&range);
     if (is_integer) {
-        /* To closed bounds that are whole. */
+        /* To closed bounds that are whole, where there are doubles between them. */
+        bool above = range.above, below = range.below;
         double low = ceil(range.least), high = floor(range.most);
-        if (range.above && low == range.least) low += 1;
-        if (range.below && high == range.most) high -= 1;
-        range = (cohort_number_range){.least = low, .most = high};
+        if (above && low == range.least && fabs(low) < 0x1p53) low += 1;
+        if (below && high == range.most && fabs(high) < 0x1p53) high -= 1;
+        range = (cohort_number_range){.least = low,
+                                      .most = high,
+                                      .above = above && fabs(low) > 0x1p53,
+                                      .below = below && fabs(high) > 0x1p53};
     }
-    cohort_expr expr = COHORT_EXPR_NEVER;
-    if (range.most >= 0)
-        expr = magnitude_expr(builder, is_integer, fmax(range.least, 0),
-                              range.above && range.least >= 0, range.most, range.below);
-    if (range.least >= 0) return expr;
-    cohort_expr minus = cohort_expr_range(builder, '-', '-');
-    bool reaches_zero = range.most >= 0; /* which has no sign */
-    cohort_expr negative = magnitude_expr(
-        builder, is_integer, reaches_zero ? (is_integer ? 1 : 0) : -range.most,
-        reaches_zero ? !is_integer : range.below, -range.least, range.above);
-    return cohort_expr_either(builder, cohort_expr_concat(builder, minus, negative),
-                              expr);
+    cohort_expr expr = signed_expr(builder, &range, is_integer, true);
+    if (is_integer) return expr;
+    return cohort_expr_either(builder, signed_expr(builder, given, false, false), expr);
 }
