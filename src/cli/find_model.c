@@ -7,6 +7,7 @@
 #include "cli/options.h"
 #include "cohort/clock.h"
 #include "hub/hub.h"
+#include "model/model_config.h"
 
 typedef struct display {
     bool (*is_cancelled)(void *unused);
@@ -55,6 +56,14 @@ static void note(void *user_data, const char *text) {
     fprintf(stderr, "cohort: %s\n", text);
 }
 
+static cohort_status check_config(void *user_data, const char *text, size_t size) {
+    cohort_model_config config;
+    cohort_generation_defaults defaults;
+    (void)user_data;
+    return cohort_model_config_parse(text, size, NULL, 0, "config.json", &config,
+                                     &defaults);
+}
+
 static int find_model(cli_options *options) {
     struct stat found;
     const char *model = options->model;
@@ -75,6 +84,7 @@ static int find_model(cli_options *options) {
     display self = {.is_cancelled = options->is_cancelled};
     const cohort_hub_options hub = {.revision = options->revision,
                                     .cache = options->download_dir,
+                                    .check_config = check_config,
                                     .on_progress = show,
                                     .on_note = note,
                                     .is_cancelled = is_cancelled,

@@ -182,6 +182,10 @@ static cohort_status perform(transfer *self) {
         return COHORT_FAIL(COHORT_E_IO, "%.150s",
                            self->error[0] ? self->error : curl->easy_strerror(code));
     if (status >= 200 && status <= 299) return COHORT_OK;
+    /* What is here reaches beyond what the hub has: anew, another time. */
+    if (status == 416 && self->fd >= 0 && self->done_bytes)
+        return start_over(self) ? COHORT_FAIL(COHORT_E_IO, "the hub answers 416")
+                                : self->failure;
     if (status == 401 || status == 403)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "the hub answers %ld: set HF_TOKEN to a token that may read "

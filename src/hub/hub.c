@@ -293,6 +293,62 @@ static cohort_status link_files(const hub_search *self, const char *folder, int 
     return COHORT_OK;
 }
 
+static cohort_status fetch_one(hub_search *self, const hub_file *file) {
+    COHORT_TRY_WHILE(hub_fetch(self, file), "fetching %s of %s", file->name, self->name);
+    return COHORT_OK;
+}
+
+static cohort_status read_blob(const hub_search *self, const hub_file *file,
+                               char **out_text, size_t *out_size) {
+    enum { MOST_BYTES = 4 << 20 };
+    char path[COHORT_HUB_PATH_BYTES + 256];
+    snprintf(path, sizeof path, "%s/blobs/%s", self->folder, file->digest);
+    size_t size = (size_t)file->size_bytes;
+    if (file->size_bytes > MOST_BYTES)
+        return COHORT_FAIL(COHORT_E_INVALID, "%s of %s is too large", file->name,
+                           self->name);
+    FILE *from = fopen(path, "re");
+    if (!from) return COHORT_FAIL_SYS(errno, "opening %s", path);
+    char *text = malloc(size + 1);
+    *out_size = text ? fread(text, 1, size, from) : 0;
+    fclose(from);
+    *out_text = text;
+    return text ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "%zu bytes", size);
+}
+
+/* Gigabytes of weights are not fetched where config.json, or the list of files, says that
+ * they will not do. */
+static cohort_status check_first(hub_search *self) {
+    const char *other = NULL;
+    bool has_weights = false;
+    const cohort_hub_options *options = self->options;
+    if (options->without_weights) return COHORT_OK;
+    for (size_t i = 0; i < self->n_files; i++) {
+        const char *end = strrchr(self->files[i].name, '.');
+        if (!end) continue;
+        if (!strcmp(end, ".safetensors")) has_weights = true;
+        if (!strcmp(end, ".gguf") || !strcmp(end, ".bin") || !strcmp(end, ".pt") ||
+            !strcmp(end, ".pth"))
+            other = self->files[i].name;
+    }
+    for (size_t i = 0; i < self->n_files && options->check_config; i++) {
+        char *text = NULL;
+        size_t size = 0;
+        if (strcmp(self->files[i].name, "config.json") != 0) continue;
+        COHORT_TRY(fetch_one(self, &self->files[i]));
+        COHORT_TRY(read_blob(self, &self->files[i], &text, &size));
+        cohort_status status = options->check_config(options->user_data, text, size);
+        free(text);
+        COHORT_TRY_WHILE(status, "looking at %s", self->name);
+    }
+    if (has_weights) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_INVALID,
+                       "%s has no safetensors weights%s%.100s%s; other formats are not "
+                       "read",
+                       self->name, other ? " (but " : "", other ? other : "",
+                       other ? ")" : "");
+}
+
 static cohort_status bring(hub_search *self, char *out_dir, size_t size) {
     char path[COHORT_HUB_PATH_BYTES + 256];
     COHORT_TRY(snapshot_of(self, out_dir, size));
@@ -302,12 +358,10 @@ static cohort_status bring(hub_search *self, char *out_dir, size_t size) {
     snprintf(path, sizeof path, "%s/.locks/%s", self->cache,
              strrchr(self->folder, '/') + 1);
     COHORT_TRY(make_folders(path));
-    for (size_t i = 0; i < self->n_files; i++) {
-        const hub_file *file = &self->files[i];
-        if (!is_wanted(file->name, self->options->without_weights)) continue;
-        COHORT_TRY_WHILE(hub_fetch(self, file), "fetching %s of %s", file->name,
-                         self->name);
-    }
+    COHORT_TRY(check_first(self));
+    for (size_t i = 0; i < self->n_files; i++)
+        if (is_wanted(self->files[i].name, self->options->without_weights))
+            COHORT_TRY(fetch_one(self, &self->files[i]));
     for (int turn = 0; turn < TURNS; turn++)
         COHORT_TRY(link_files(self, out_dir, turn));
     if (!is_whole(self, out_dir))

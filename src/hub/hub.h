@@ -44,6 +44,8 @@ typedef struct cohort_hub_options {
     const char *token;    /* NULL: HF_TOKEN, or HF_HOME/token */
     bool offline;         /* also by HF_HUB_OFFLINE */
     bool without_weights; /* the tokenizer and configs will do */
+    /* What config.json says, before any weight is fetched: an error ends the search. */
+    cohort_status (*check_config)(void *user_data, const char *text, size_t size);
     void (*on_progress)(void *user_data, const cohort_hub_progress *progress);
     void (*on_note)(void *user_data, const char *text); /* for people; NULL: nobody */
     bool (*is_cancelled)(void *user_data);

@@ -63,6 +63,8 @@ class Hub:
         self.slow = LARGE
         self.portal = None         # what answers everything, with 200, in the hub's place
         self.has_ranges = True
+        self.listed = {}           # other contents than FILES; None: no such file
+        self.end = None            # ranges from here on are answered with 416
         self.commit = COMMIT
         self.log = []              # (port, path, range, authorization)
         self.stalled, self.done = threading.Event(), threading.Event()
@@ -106,8 +108,9 @@ class Hub:
             return entry
         others = [{"rfilename": "README.md", "size": 1, "blobId": "0" * 40},
                   {"rfilename": "onnx/model.onnx", "size": 1, "blobId": "0" * 40}]
+        listed = {name: data for name, data in {**FILES, **self.listed}.items() if data}
         return {"id": NAME, "sha": self.commit,
-                "siblings": others + [sibling(*item) for item in sorted(FILES.items())]}
+                "siblings": others + [sibling(*item) for item in sorted(listed.items())]}
 
     def describe(self, request):
         """HEAD of a file, as huggingface_hub asks for it."""
@@ -162,6 +165,11 @@ class Hub:
         start = 0
         if name and self.has_ranges and request.headers["Range"]:
             start = int(request.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            if self.end is not None and start >= self.end:
+                request.send_response(416)
+                request.send_header("Content-Length", "0")
+                request.end_headers()
+                return
             status = 206
         request.send_response(status)
         if status == 206:
@@ -332,6 +340,35 @@ class ByName(unittest.TestCase):
         self.hub.done.set()
         self.hub.stall_after, self.hub.has_ranges = None, False
         self.expect()
+
+    def test_a_rest_that_the_hub_has_not_is_fetched_anew(self):
+        self.hub.stall_after = len(FILES[LARGE]) // 2
+        with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
+            process.send_signal(signal.SIGTERM)
+        self.hub.done.set()
+        self.hub.stall_after, self.hub.end = None, 1
+        self.expect()
+        ranges = [range_ for port, _, range_, _ in self.hub.log if port == self.hub.far_port]
+        self.assertIsNotNone(ranges[-2])
+        self.assertIsNone(ranges[-1])
+
+    def test_what_cannot_run_is_refused_before_weights_are_fetched(self):
+        config = json.loads(FILES["config.json"])
+
+        def offer(listed):
+            self.hub.listed = listed
+            self.hub.files.update({name: data for name, data in listed.items() if data})
+
+        for change, word in (({"architectures": ["MambaForCausalLM"]}, "MambaForCausalLM"),
+                             ({"quantization_config": {"quant_method": "awq"}}, "awq"),
+                             ({"rope_scaling": {"rope_type": "longrope"}}, "longrope")):
+            offer({"config.json": json.dumps({**config, **change}).encode()})
+            self.refuse(word)
+        offer({"config.json": FILES["config.json"], LARGE: None, "tiny.gguf": b"GGUF"})
+        self.refuse("no safetensors weights (but tiny.gguf)")
+        self.assertEqual([path for _, path, _, _ in self.hub.log if LARGE in path], [])
 
     def test_wrong_bytes_are_found_and_thrown_away(self):
         right = FILES[LARGE]
