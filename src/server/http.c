@@ -119,6 +119,7 @@ static void open_peer(cohort_http *http, struct MHD_Connection *connection,
     if (!peer || !info) return;
     peer->fd = info->connect_fd;
     name_peer(peer);
+    cohort_http_add_intake(http, peer); /* or nothing of it is served */
     if (!http->uds) expect_signs_of_life(http, peer->fd);
     peer->deadline_ns = next_deadline(http);
     pthread_mutex_lock(&http->lock);
@@ -138,6 +139,7 @@ static void close_peer(cohort_http *http, http_peer *peer) {
     if (peer->next) peer->next->previous = peer->previous;
     if (http->peers == peer) http->peers = peer->next;
     pthread_mutex_unlock(&http->lock);
+    cohort_http_drop_intake(http, peer);
     free(peer);
 }
 
@@ -216,6 +218,7 @@ static bool take_events(cohort_http *http) {
 static void *serve(void *user_data) {
     cohort_http *http = user_data;
     int64_t swept_ns = cohort_clock_ns();
+    cohort_http_read_here(http);
     do {
         cohort_exchange_resume(http);
         MHD_run(http->daemon);
@@ -255,11 +258,16 @@ static enum MHD_Result begin_request(cohort_http *http, struct MHD_Connection *c
     const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
                                                      MHD_HTTP_HEADER_CONTENT_LENGTH);
     http_peer *peer = info ? info->socket_context : NULL;
+    bool is_checked = peer && peer->n_begun++ < peer->framing.n_heads;
+    bool is_faulty = !strcmp(method, COHORT_FRAMING_MARK);
     cohort_exchange *exchange =
-        peer ? cohort_exchange_create(http, connection, method, path) : NULL;
+        is_checked ? cohort_exchange_create(http, connection, is_faulty ? "?" : method,
+                                            is_faulty ? "?" : path)
+                   : NULL;
     *out_exchange = exchange;
     if (!exchange) return MHD_NO;
     exchange->peer = peer;
+    exchange->is_faulty = is_faulty;
     exchange->is_plain = !http->certificate && !strcmp(version, MHD_HTTP_VERSION_1_1);
     exchange->is_too_large =
         length && strtoull(length, NULL, 10) > http->options.max_body_bytes;
@@ -306,6 +314,16 @@ static enum MHD_Result go_on(cohort_exchange *exchange) {
     return has_begun ? cohort_exchange_queue(exchange) : MHD_YES;
 }
 
+/* As uvicorn says it, and why. */
+static void reply_fault(cohort_exchange *exchange) {
+    const cohort_framing *framing = &exchange->peer->framing;
+    cohort_body body = {0};
+    cohort_body_printf(&body, "Invalid HTTP request received: %s.", framing->fault);
+    cohort_exchange_add_header(exchange, MHD_HTTP_HEADER_CONNECTION, "close");
+    cohort_exchange_reply(exchange, framing->status, "text/plain; charset=utf-8", &body);
+    cohort_exchange_release(exchange);
+}
+
 static enum MHD_Result dispatch(cohort_exchange *exchange) {
     cohort_http *http = exchange->http;
     pthread_mutex_lock(&http->lock);
@@ -314,7 +332,13 @@ static enum MHD_Result dispatch(cohort_exchange *exchange) {
     exchange->owners = 2;
     exchange->peer->deadline_ns = COHORT_NEVER;
     pthread_mutex_unlock(&http->lock);
-    http->options.on_request(http->options.user_data, exchange);
+    exchange->is_faulty |=
+        MHD_lookup_connection_value(exchange->connection, MHD_FOOTER_KIND,
+                                    COHORT_FRAMING_MARK) != NULL;
+    if (exchange->is_faulty)
+        reply_fault(exchange);
+    else
+        http->options.on_request(http->options.user_data, exchange);
     return go_on(exchange);
 }
 
@@ -558,6 +582,7 @@ void cohort_http_close(cohort_http *http) {
     if (http->epoll_fd >= 0) close(http->epoll_fd);
     if (http->wake_fd >= 0) close(http->wake_fd);
     if (http->uds) unlink(http->uds);
+    free(http->intakes);
     free(http->uds);
     free(http->certificate);
     free(http->key);

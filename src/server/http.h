@@ -5,7 +5,8 @@
  *
  * An exchange is one request and its answer.  Whoever holds it may answer from any
  * thread, at once or much later; meanwhile the socket is watched, and a client that goes
- * away is told to the holder.
+ * away is told to the holder.  A request whose framing is not strict (framing.h) never
+ * becomes one: it is answered here, with 400 or 431, and its connection ends.
  *
  * Ownership: an exchange has two owners, the connection and the holder, each of which
  *            lets go once: the holder by cohort_exchange_release.

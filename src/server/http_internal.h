@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/http_internal.h - what http.c, exchange.c and listen.c share; private to them.
+/* server/http_internal.h - what http.c, exchange.c, intake.c and listen.c share;
+ * private to them.
  */
 #ifndef COHORT_SERVER_HTTP_INTERNAL_H
 #define COHORT_SERVER_HTTP_INTERNAL_H
@@ -8,17 +9,22 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "server/framing.h"
 #include "server/http.h"
 
 /* A connection, from accept to close. */
 typedef struct http_peer {
     uint64_t serial;
     int fd;
-    bool is_watched;     /* is in the epoll set */
-    uint32_t armed;      /* the events of which it will be told, once */
-    char name[64];       /* who it is, for logs */
-    int64_t deadline_ns; /* of a whole request, or of a client that does not read;
-                          * COHORT_NEVER: one is being answered */
+    bool is_watched;        /* is in the epoll set */
+    uint32_t armed;         /* the events of which it will be told, once */
+    char name[64];          /* who it is, for logs */
+    int64_t deadline_ns;    /* of a whole request, or of a client that does not read;
+                             * COHORT_NEVER: one is being answered */
+    cohort_framing framing; /* the HTTP thread's, as the next three */
+    cohort_body framed;     /* what it let through, and the library has not read: */
+    size_t n_given;         /* all but these */
+    uint64_t n_begun;       /* requests; of framing.n_heads */
     cohort_exchange *exchange;
     struct http_peer *previous, *next;
 } http_peer;
@@ -34,6 +40,8 @@ struct cohort_http {
     pthread_mutex_t lock; /* of everything below, and of every exchange's answer */
     pthread_t thread;
     bool has_thread, is_closing;
+    http_peer **intakes; /* by descriptor; the HTTP thread's */
+    size_t n_intakes;
     atomic_bool is_stopping; /* the thread's end is asked for; then it is woken */
     int epoll_fd, wake_fd;
     uint64_t next_serial;
@@ -61,6 +69,7 @@ struct cohort_exchange {
     size_t request_bytes; /* also those over the limit, which are not kept */
     bool is_too_large, is_refused, is_dispatched;
     bool is_unwanted; /* its body is not kept, whatever it is */
+    bool is_faulty;   /* it is where the connection's framing went wrong */
     bool is_plain;    /* its answer is chunked, and not encrypted */
     int64_t begin_ns;
 
@@ -88,6 +97,11 @@ struct cohort_exchange {
 /* listen.c: a socket that is bound; uds: its path where it is one. */
 cohort_status cohort_http_bind_socket(cohort_http *http);
 void cohort_http_reuse(int fd, bool on);
+
+/* intake.c: what this thread reads of connections that were added is strictly framed. */
+void cohort_http_read_here(cohort_http *http);
+bool cohort_http_add_intake(cohort_http *http, http_peer *peer);
+void cohort_http_drop_intake(cohort_http *http, http_peer *peer);
 
 /* exchange.c: under the lock, after request or answer grew or shrank.  False: all hold
  * more than they may together. */
