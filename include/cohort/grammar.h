@@ -31,6 +31,9 @@ typedef enum cohort_grammar_kind {
      * </tool_call>.  text: {"tools": [{"name": ..., "parameters": a schema or null},
      * ...], "parallel": may there be more than one?} */
     COHORT_GRAMMAR_TOOL_CALLS,
+    /* Rules, from root on, as GBNF and xgrammar write them: name ::= "text" | [a-z]+ (a |
+     * b){2,3} .  Direct left recursion is rewritten, other is refused. */
+    COHORT_GRAMMAR_EBNF,
 } cohort_grammar_kind;
 
 enum { COHORT_GRAMMAR_MAX_TEXT_BYTES = 1 << 20 };

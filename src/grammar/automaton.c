@@ -154,6 +154,46 @@ cohort_expr cohort_expr_automaton(cohort_builder *builder, cohort_automaton *aut
                                                  .a = (uint32_t)builder->n_automata++});
 }
 
+static size_t at_most_parts(size_t size) {
+    return size < COHORT_GRAMMAR_MAX_PARTS ? size : COHORT_GRAMMAR_MAX_PARTS;
+}
+
+/* Over second parts it is a loop, as lists are long. */
+size_t cohort_expr_measure(const cohort_builder *builder, cohort_expr expr,
+                           bool *out_is_nullable) {
+    const struct expr_node *node = &builder->exprs[expr];
+    bool is_nullable = true, part = false, any = false;
+    size_t size = 1;
+    for (; node->kind == CONCAT; node = &builder->exprs[node->b]) {
+        size = at_most_parts(size + cohort_expr_measure(builder, node->a, &part));
+        is_nullable = is_nullable && part;
+    }
+    for (; node->kind == EITHER; node = &builder->exprs[node->b]) {
+        size = at_most_parts(size + cohort_expr_measure(builder, node->a, &part));
+        any = any || part;
+    }
+    part = false;
+    switch (node->kind) {
+    case EMPTY: part = true; break;
+    case CONCAT:
+        size += cohort_expr_measure(builder, (cohort_expr)(node - builder->exprs), &part);
+        break;
+    case REPEAT: {
+        int32_t times = node->most > node->least ? node->most : node->least;
+        size += cohort_expr_measure(builder, node->a, &part) * ((size_t)times + 2);
+        part = part || !node->least;
+        break;
+    }
+    case AUTOMATON:
+        size += builder->automata[node->a].n_states;
+        part = builder->automata[node->a].accepts[0];
+        break;
+    default: break;
+    }
+    *out_is_nullable = is_nullable && (any || part);
+    return at_most_parts(size);
+}
+
 /* ---- nfa --------------------------------------------------------------------------- */
 
 static void refuse_size(cohort_builder *builder) {

@@ -93,6 +93,9 @@ cohort_expr cohort_expr_either(cohort_builder *builder, cohort_expr a, cohort_ex
 cohort_expr cohort_expr_repeat(cohort_builder *builder, cohort_expr a, int32_t least,
                                int32_t most);
 cohort_expr cohort_expr_call(cohort_builder *builder, uint32_t rule);
+/* The parts that an nfa gets of it, and whether it matches the empty text. */
+size_t cohort_expr_measure(const cohort_builder *builder, cohort_expr expr,
+                           bool *out_is_nullable);
 /* Takes the automaton over, also where the builder fails. */
 cohort_expr cohort_expr_automaton(cohort_builder *builder, cohort_automaton *automaton);
 /* product.c: what matches a, and also b (or, not b).  Neither may call. */
@@ -205,6 +208,11 @@ cJSON *cohort_schema_parse(cohort_builder *builder, const char *name, const char
                            size_t size);
 /* Makes a rule: 0 where it is the first. */
 uint32_t cohort_schema_compile(cohort_builder *builder, const char *text, size_t size);
+
+/* ---- ebnf.c ------------------------------------------------------------------------ */
+
+/* GBNF: name ::= ...; begins at the rule root.  Makes a rule: 0 where it is the first. */
+uint32_t cohort_ebnf_compile(cohort_builder *builder, const char *text, size_t size);
 
 /* ---- tool_calls.c ------------------------------------------------------------------ */
 

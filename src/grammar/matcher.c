@@ -138,13 +138,27 @@ static int32_t push(cohort_matcher *self, size_t first_frame, const frame *one) 
     return (int32_t)self->n_frames++;
 }
 
+/* Is there nothing to do in a state but to go back? */
+static bool only_ends(const cohort_automaton *automaton, int32_t state) {
+    const int32_t *row = automaton->next + (size_t)state * automaton->n_classes;
+    if (!automaton->accepts[state] ||
+        automaton->first_call[state] != automaton->first_call[state + 1])
+        return false;
+    for (uint32_t c = 0; c < automaton->n_classes; c++)
+        if (row[c] >= 0) return false;
+    return true;
+}
+
 static void call_rule(cohort_matcher *self, size_t begin, size_t first_frame,
                       const configuration *from, const cohort_rule_call *call) {
     const cohort_rule *callee = &self->grammar->rules[call->rule];
     const cohort_rule *caller = &self->grammar->rules[from->rule];
-    int32_t depth = depth_of(self, from->frame) + 1;
+    /* A list that ends in the rest of itself is as deep as its items. */
+    bool is_last = callee->loop_state < 0 && only_ends(&caller->automaton, call->next);
+    int32_t depth = depth_of(self, from->frame) + !is_last;
     if (depth + callee->heights[0] > COHORT_GRAMMAR_MAX_DEPTH ||
-        depth - 1 + caller->heights[call->next] > COHORT_GRAMMAR_MAX_DEPTH)
+        depth_of(self, from->frame) + caller->heights[call->next] >
+            COHORT_GRAMMAR_MAX_DEPTH)
         return;
     const frame back = {from->rule, call->next, from->frame, depth};
     configuration start = {.rule = call->rule, .least = 0, .most = COHORT_UNBOUNDED};
@@ -152,7 +166,7 @@ static void call_rule(cohort_matcher *self, size_t begin, size_t first_frame,
         start.least = callee->least ? callee->least + 1 : 0;
         start.most = callee->most == COHORT_UNBOUNDED ? callee->most : callee->most + 1;
     }
-    start.frame = push(self, first_frame, &back);
+    start.frame = is_last ? from->frame : push(self, first_frame, &back);
     if (!self->has_failed) add(self, begin, &start);
 }
 
