@@ -134,6 +134,7 @@ static uint32_t parse_piece(cohort_syntax *self) {
     /* One behind the other, as in ("a"?)*; each is a level of nesting. */
     for (int i = 0; self->builder->status >= 0; i++) {
         int32_t least = 0, most = COHORT_UNBOUNDED;
+        skip(self);
         size_t at = self->at;
         if (cohort_syntax_take(self, "+"))
             least = 1;

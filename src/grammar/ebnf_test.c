@@ -85,6 +85,7 @@ static void parts_match_what_they_say(void **state) {
         {"root ::= (\"a\"?)* \"b\"", {"b", "aab"}, {"a", ""}},
         {"root ::= my-rule.2_x\nmy-rule.2_x ::= \"a\"", {"a"}, {""}},
         {"root::=\"a\"b\r\nb::=\"c\"\r\n", {"ac"}, {"a"}},
+        {"root ::= \"a\" * b {2}\nb ::= [x-z] ?", {"", "aaxz"}, {"axyz"}},
         {"root ::= | \"a\"", {"", "a"}, {"aa"}},
         {"root ::= \"\"", {""}, {"a"}},
     };

@@ -382,11 +382,32 @@ static bool set_grammar_json(reader *self, cohort_grammar_kind kind, const cJSON
     return self->out->grammar_text || out_of_memory(self);
 }
 
+/* vLLM's rule: what has no ::= outside of comments is Lark's notation. */
+static bool is_lark(const char *text) {
+    for (; *text; text++) {
+        if (*text == '#' || !strncmp(text, "//", 2)) text += strcspn(text, "\n");
+        if (!strncmp(text, "::=", 3)) return false;
+        if (!*text) break;
+    }
+    return true;
+}
+
+static bool read_grammar(reader *self, const cJSON *item) {
+    const char *text = cJSON_GetStringValue(item);
+    if (!text || !*text)
+        return cohort_api_refuse(self->error, 400, "structured_outputs",
+                                 "structured_outputs.grammar must be a string that is "
+                                 "not empty");
+    if (!is_lark(text)) return set_grammar(self, COHORT_GRAMMAR_EBNF, text);
+    return cohort_api_refuse(self->error, 400, "structured_outputs",
+                             "structured_outputs.grammar in Lark's notation is not "
+                             "supported; write rules as name ::= ...");
+}
+
 /* One constraint of structured_outputs; what a client leaves null is not asked for. */
 static bool read_constraint(reader *self, const cJSON *item) {
-    static const char *const undone[] = {"grammar", "structural_tag",
-                                         "whitespace_pattern", "disable_any_whitespace",
-                                         "_backend"};
+    static const char *const undone[] = {"structural_tag", "whitespace_pattern",
+                                         "disable_any_whitespace", "_backend"};
     const char *name = item->string;
     if (!strcmp(name, "json"))
         return set_grammar_json(self, COHORT_GRAMMAR_JSON_SCHEMA, item);
@@ -400,6 +421,7 @@ static bool read_constraint(reader *self, const cJSON *item) {
         return cohort_api_refuse(self->error, 400, "structured_outputs",
                                  "structured_outputs.regex must be a string");
     }
+    if (!strcmp(name, "grammar")) return read_grammar(self, item);
     for (size_t i = 0; i < sizeof undone / sizeof *undone; i++)
         if (!strcmp(name, undone[i]) && !cJSON_IsFalse(item))
             return cohort_api_refuse(self->error, 400, "structured_outputs",
