@@ -42,20 +42,6 @@ static void replace_all(cohort_text *out, const cohort_text *in, const char *pat
     cohort_text_append(out, in->bytes + from, in->size - from);
 }
 
-static cohort_status normalize_part(cohort_text *out, const char *bytes, size_t in_size,
-                                    int flags) {
-    utf8proc_uint8_t *result = NULL;
-    if (!in_size) return COHORT_OK;
-    utf8proc_ssize_t size =
-        utf8proc_map((const utf8proc_uint8_t *)bytes, (utf8proc_ssize_t)in_size, &result,
-                     (utf8proc_option_t)flags);
-    if (size < 0)
-        return COHORT_FAIL(COHORT_E_INVALID, "normalizing: %s", utf8proc_errmsg(size));
-    cohort_text_append(out, (const char *)result, (size_t)size);
-    free(result);
-    return COHORT_OK;
-}
-
 /* Normalizes what lies between characters that are left alone. */
 static cohort_status normalize_utf8(cohort_text *out, const cohort_text *in, int flags) {
     size_t done = 0;
@@ -66,11 +52,11 @@ static cohort_status normalize_utf8(cohort_text *out, const cohort_text *in, int
                                   (utf8proc_ssize_t)(in->size - i), &code);
         if (length <= 0) length = 1;
         if (code < 0x7fd || !cohort_unicode_inert((uint32_t)code)) continue;
-        COHORT_TRY(normalize_part(out, in->bytes + done, i - done, flags));
+        COHORT_TRY(cohort_normalize_unicode(out, in->bytes + done, i - done, flags));
         cohort_text_append(out, in->bytes + i, (size_t)length);
         done = i + (size_t)length;
     }
-    return normalize_part(out, in->bytes + done, in->size - done, flags);
+    return cohort_normalize_unicode(out, in->bytes + done, in->size - done, flags);
 }
 
 cohort_status cohort_normalize(const cohort_text_steps *steps, cohort_text *text) {

@@ -177,6 +177,13 @@ void cohort_decoding_free(cohort_decoding *decoding);
 const cohort_token *cohort_visible_token(const cohort_tokenizer *tokenizer, int32_t id,
                                          bool skip_special);
 
+/* normalize.c: appends bytes in the normal form that utf8proc's flags name; linear. */
+cohort_status cohort_normalize_unicode(cohort_text *out, const char *bytes, size_t size,
+                                       int flags);
+/* Runs of combining marks into canonical order; returns how many code points it moved.
+ * scratch: n more. */
+size_t cohort_order_marks(int32_t *codes, size_t n, int32_t *scratch);
+
 /* split.c: runs the normalizers on one segment. */
 cohort_status cohort_normalize(const cohort_text_steps *steps, cohort_text *text);
 /* Cuts text into words; may rewrite it.  at_start: the segment begins the input. */
