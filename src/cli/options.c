@@ -233,7 +233,7 @@ static const row rows[] = {
      "names that requests may use (default: the directory)"},
     {"api-key", NULL, LIST, CLI_SERVE, AT(api_keys), NULL, 0, 0,
      "requests of /v1, /tokenize, /detokenize and /cohort/status must bring one of "
-     "these"},
+     "these (default: VLLM_API_KEY, if it is set)"},
     {"max-logprobs", NULL, COUNT, CLI_SERVE | CLI_BATCH, AT(max_logprobs), "20", 0,
      COHORT_MAX_LOGPROBS, "that a request may ask for"},
     {"max-held-bytes", NULL, BYTES, CLI_SERVE, AT(max_held_bytes), "4GiB", 1 << 20,
@@ -757,7 +757,9 @@ int cli_options_parse(cli_options *options, int commands, const char *command, i
 void cli_options_print_value(FILE *out, const cli_options *options, size_t i) {
     const row *at = &rows[i];
     const void *field = (const char *)options + at->offset;
-    if (at->kind == TEXT)
+    if (!strcmp(at->name, "api-key")) /* who looks at a list need not see it */
+        fprintf(out, "%s", options->is_set[i] ? "***" : "");
+    else if (at->kind == TEXT)
         fprintf(out, "%s",
                 *(const char *const *)field ? *(const char *const *)field : "");
     else if (at->kind == FLAG)

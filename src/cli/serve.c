@@ -185,6 +185,20 @@ static int serve(cli_options *options, cohort_server *server) {
     return CLI_FAILED;
 }
 
+/* Of ours, or vLLM's one; an empty one would guard nothing. */
+static int choose_keys(cli_options *options) {
+    cli_list *keys = &options->api_keys;
+    const char *theirs = getenv("VLLM_API_KEY");
+    for (int i = 0; i < keys->n; i++)
+        if (!*keys->items[i]) {
+            fprintf(stderr, "cohort serve: an --api-key (COHORT_API_KEY) is empty; give "
+                            "one, or leave it out to let everybody in\n");
+            return CLI_USAGE;
+        }
+    if (keys->n == 0 && theirs && *theirs) keys->items[keys->n++] = theirs;
+    return CLI_OK;
+}
+
 int cli_serve(int argc, char **argv) {
     cli_options options;
     int result = cli_options_parse(&options, CLI_ENGINE | CLI_SERVE, "serve", argc, argv);
@@ -196,7 +210,8 @@ int cli_serve(int argc, char **argv) {
                 options.http_log_level);
         return CLI_USAGE;
     }
-    result = cli_catch_signals(&options);
+    result = choose_keys(&options);
+    if (result == CLI_OK) result = cli_catch_signals(&options);
     if (result == CLI_OK && options.stop_with_stdin) result = watch_stdin();
     cohort_server *server;
     cohort_server_options server_at = cli_server_options(&options);

@@ -40,7 +40,8 @@ static const cli_vllm_option options[] = {
     FLAG("headless", NULL, "false", one_server),
     FLAG("grpc", NULL, "false", "it is HTTP that is served"),
     FLAG("fail-on-environ-validation", NULL, ANY,
-         "of vLLM's variables only VLLM_RAY_BUNDLE_INDICES is read"),
+         "of vLLM's variables VLLM_API_KEY and "
+         "VLLM_RAY_BUNDLE_INDICES are read"),
     FLAG("disable-log-requests", NULL, "true", "use --enable-log-requests"),
     /* Frontend */
     FLAG("enable-server-load-tracking", NULL, ANY, "/load always counts"),
