@@ -7,10 +7,12 @@
  * drawn: so a line of a batch is answered by what answers the same request under
  * `cohort serve`, and a crash leaves nothing behind.  All lines are read before a model
  * is loaded; answers are written in the order of the lines, into a file that takes its
- * name once it is whole.  A rank that dies ends the batch: requests that it leaves
+ * name once it is whole; where there is something else than a file (a device, a pipe, a
+ * link), straight into that.  A rank that dies ends the batch: requests that it leaves
  * without an answer are no answers, and go to a file of their own, to be asked again. */
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -41,7 +43,8 @@ typedef struct batch {
     cohort_client *client;
     char key[33];
     FILE *out;
-    char part[PATH_BYTES];
+    int write_err;         /* of the first answer that could not be written */
+    char part[PATH_BYTES]; /* what takes the output's name in the end; "": nothing */
     bool has_failed, keeps_part; /* the engine; what there is of the output */
 } batch;
 
@@ -154,11 +157,12 @@ static void write_ready(batch *self) {
     for (; self->n_written < self->n_lines && self->lines[self->n_written].answer;
          self->n_written++) {
         batch_line *line = &self->lines[self->n_written];
-        fprintf(self->out, "%s\n", line->answer);
+        if (fprintf(self->out, "%s\n", line->answer) < 0 && !self->write_err)
+            self->write_err = errno;
         free(line->answer);
         line->answer = NULL;
     }
-    fflush(self->out);
+    if (fflush(self->out) && !self->write_err) self->write_err = errno;
 }
 
 static void take_answer(void *user_data, const cohort_client_result *result) {
@@ -217,7 +221,7 @@ static int send_line(batch *self, batch_line *line) {
 
 static int answer_all(batch *self) {
     bool shows = isatty(STDERR_FILENO);
-    while (self->n_written < self->n_lines && !cli_signals_first() &&
+    while (self->n_written < self->n_lines && !cli_signals_first() && !self->write_err &&
            !(self->has_failed && !self->n_active)) {
         for (; self->n_sent < self->n_lines && self->n_active < MAX_ACTIVE &&
                !self->has_failed;
@@ -237,6 +241,17 @@ static int answer_all(batch *self) {
                 "of the output say why\n",
                 self->n_refused, self->n_lines);
     return cli_signals_first() ? 128 + cli_signals_first() : CLI_OK;
+}
+
+/* A file of our own in the place of an older one; a link there is not followed, and what
+ * is no file is left alone. */
+static FILE *open_new(const char *path) {
+    struct stat found;
+    if (lstat(path, &found) == 0 && S_ISREG(found.st_mode)) unlink(path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+    if (fd >= 0 && !file) close(fd);
+    return file;
 }
 
 /* Behind a failure: the answers that wait for earlier ones, and elsewhere, if there is a
@@ -269,7 +284,7 @@ static int tell_failure(batch *self) {
     cohort_error failure;
     cohort_server_failure(self->server, &failure);
     snprintf(path, sizeof path, "%s.rest", self->options->batch_output);
-    FILE *rest = self->out == stdout ? NULL : fopen(path, "we");
+    FILE *rest = self->part[0] ? open_new(path) : NULL;
     int err = rest ? 0 : errno;
     size_t n_lost = part_lines(self, rest, &first);
     if (rest && fclose(rest)) err = errno;
@@ -283,7 +298,7 @@ static int tell_failure(batch *self) {
                 "; they are in %s, which --input-file takes, and the answers that there "
                 "are in %s",
                 path, self->part);
-    else if (self->out != stdout)
+    else if (self->part[0])
         fprintf(stderr,
                 "; the answers that there are in %s, and %s cannot be written: %s",
                 self->part, path, strerror(err));
@@ -332,11 +347,20 @@ static int open_output(batch *self) {
         self->out = stdout;
         return CLI_OK;
     }
-    int n = snprintf(self->part, sizeof self->part, "%s.part", path);
-    if (n > 0 && (size_t)n < sizeof self->part) self->out = fopen(self->part, "we");
+    struct stat found;
+    const char *where = path;
+    if (lstat(path, &found) == 0 && !S_ISREG(found.st_mode)) {
+        self->out = fopen(path, "we");
+    } else {
+        int n = snprintf(self->part, sizeof self->part, "%s.part", path);
+        where = self->part;
+        errno = ENAMETOOLONG;
+        if (n > 0 && (size_t)n < sizeof self->part) self->out = open_new(where);
+    }
     if (self->out) return CLI_OK;
-    fprintf(stderr, "cohort run-batch: cannot write --output-file %s: %s\n", path,
+    fprintf(stderr, "cohort run-batch: cannot write --output-file %s: %s\n", where,
             strerror(errno));
+    self->part[0] = '\0';
     return CLI_USAGE;
 }
 
@@ -375,14 +399,16 @@ static void drop_rest(const batch *self) {
 
 static int close_output(batch *self, int result) {
     if (!self->out) return result;
-    bool is_file = self->out != stdout;
-    bool fine = !ferror(self->out);
-    if ((is_file ? fclose(self->out) : fflush(self->out)) != 0) fine = false;
+    bool is_file = self->part[0];
+    bool fine = !self->write_err && !ferror(self->out);
+    if ((self->out != stdout ? fclose(self->out) : fflush(self->out)) != 0) fine = false;
     if (result == CLI_OK && fine && is_file)
         fine = rename(self->part, self->options->batch_output) == 0;
     if (result == CLI_OK && fine && is_file) drop_rest(self);
     if (result == CLI_OK && !fine) {
-        fprintf(stderr, "cohort run-batch: writing --output-file: %s\n", strerror(errno));
+        fprintf(stderr, "cohort run-batch: writing --output-file %s: %s\n",
+                self->options->batch_output,
+                strerror(self->write_err ? self->write_err : errno));
         result = CLI_FAILED;
     }
     if (is_file && result != CLI_OK && !self->keeps_part) remove(self->part);
@@ -406,7 +432,8 @@ int cli_run_batch(int argc, char **argv) {
     if (result == CLI_OK) result = open_output(&self);
     if (result == CLI_OK) result = start(&self);
     if (result == CLI_OK) result = answer_all(&self);
-    if (result == CLI_OK && self.n_written < self.n_lines) result = tell_failure(&self);
+    if (result == CLI_OK && self.n_written < self.n_lines && !self.write_err)
+        result = tell_failure(&self);
     result = close_output(&self, result);
     cohort_client_destroy(self.client);
     cohort_server_destroy(self.server);

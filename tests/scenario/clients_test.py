@@ -290,6 +290,46 @@ class Batch(unittest.TestCase):
                          generate([{"messages": talk} | more for talk in talks],
                                   "--chat-template", CHAT_TEMPLATE))
 
+    def test_what_is_no_file_is_written_into_and_stays(self):
+        self.input.write_text(self.line("n0", {"prompt": "a", "max_tokens": 2}))
+        kept = self.home / "kept.jsonl"
+        kept.write_text("something longer than the answer\n" * 100)
+        self.output.symlink_to(kept)
+        done = run(*self.words())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(self.output.is_symlink())
+        self.assertEqual(json.loads(kept.read_text())["custom_id"], "n0")
+        self.output.unlink()
+        os.mkfifo(self.output)
+        with subprocess.Popen(["cat", str(self.output)], stdout=subprocess.PIPE) as reader:
+            done = run(*self.words())
+            self.assertEqual(json.loads(reader.stdout.read())["custom_id"], "n0")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(self.output.is_fifo())
+        self.output.unlink()
+        self.output = pathlib.Path("/dev/full")
+        done = run(*self.words())
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--output-file /dev/full: No space left on device", done.stderr)
+        self.assertEqual(sorted(path.name for path in self.home.iterdir() if path.is_file()),
+                         ["in.jsonl", "kept.jsonl"])
+
+    def test_no_link_is_followed_for_a_part_of_the_output(self):
+        self.input.write_text(self.line("n0", {"prompt": "a", "max_tokens": 2}))
+        kept = self.home / "kept"
+        kept.write_text("kept")
+        part = self.home / "out.jsonl.part"
+        part.symlink_to(kept)
+        done = run(*self.words())
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(f"{part}: File exists", done.stderr)
+        self.assertEqual(kept.read_text(), "kept")
+        part.unlink()
+        part.write_text("of a run that was killed")
+        self.assertEqual(run(*self.words()).returncode, 0)
+        self.assertEqual(json.loads(self.output.read_text())["custom_id"], "n0")
+        self.assertFalse(part.exists())
+
     def test_refused_requests_do_not_stop_the_others(self):
         self.input.write_text("\n".join((
             self.line("bad", {"model": "tiny", "prompt": "a", "max_tokens": -1}),
