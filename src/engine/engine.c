@@ -434,6 +434,7 @@ void cohort_engine_destroy(cohort_engine *engine) {
     cohort_scheduler_destroy(engine->scheduler);
     free_sequences(engine->first);
     free_sequences(engine->ended);
+    free(engine->by_id.heads);
     cohort_engine_grammars_destroy(engine);
     cohort_tokenizer_close(engine->tokenizer);
     cohort_step_output_view_deinit(&engine->view);

@@ -24,7 +24,9 @@ enum { COHORT_MAX_IN_FLIGHT = 64, COHORT_MAX_KEPT_GRAMMARS = 32 };
 /* What the sequences of one request share. */
 typedef struct engine_request {
     cohort_request_id id;
-    int32_t n_left; /* sequences not yet freed */
+    struct engine_sequence *first;       /* whose end is still to be reported; or NULL */
+    struct engine_request *next_in_head; /* of engine_requests */
+    int32_t n_left;                      /* sequences not yet freed */
     int32_t n_prompt_tokens;
     int32_t *prompt;
     int32_t max_tokens;
@@ -72,9 +74,23 @@ typedef struct engine_sequence {
     char before[COHORT_MAX_GRAMMAR_AFTER_BYTES];
     size_t before_bytes;
     bool is_cancelled;
+    struct engine_sequence *next_cancelled;
     int64_t submitted_ns, scheduled_ns;
     struct engine_sequence *previous, *next; /* in order of submission */
 } engine_sequence;
+
+/* requests.c: requests by their id, of which some sequence's end is to be reported. */
+typedef struct engine_requests {
+    engine_request **heads;
+    size_t n, n_heads; /* a power of two */
+    uint64_t n_looks;  /* requests and sequences looked at, for tests */
+} engine_requests;
+
+cohort_status cohort_engine_requests_reserve(engine_requests *requests);
+void cohort_engine_requests_add(engine_requests *requests, engine_request *request);
+void cohort_engine_requests_remove(engine_requests *requests, engine_request *request);
+/* NULL: none. */
+engine_request *cohort_engine_requests_find(engine_requests *requests, uint64_t id);
 
 /* constrain.c: grammars by their text, and what they need of the tokenizer. */
 typedef struct engine_grammars {
@@ -113,7 +129,8 @@ struct cohort_engine {
 
     engine_sequence *first, *last; /* whose end is still to be reported */
     engine_sequence *ended;        /* reported; freed when no step holds them */
-    bool has_cancelled;            /* some ended by cancel since the last step */
+    engine_sequence *cancelled;    /* since the last step; the last one first */
+    engine_requests by_id;
     engine_grammars *grammars;
 
     cohort_future *futures[COHORT_MAX_IN_FLIGHT]; /* a ring, oldest first */

@@ -698,6 +698,39 @@ static void cancelled_requests_abort_and_leave_others_alone(void **state) {
     cohort_engine_destroy(engine);
 }
 
+/* Looks at requests and sequences that it takes to cancel n requests, every other first.
+ */
+static uint64_t looks_for(uint64_t n) {
+    cohort_engine *engine = start_small();
+    cohort_request request = greedy(engine, N_PROMPT, 40);
+    request.n = 4;
+    cohort_request_id id;
+    for (uint64_t i = 0; i < n; i++)
+        assert_int_equal(cohort_engine_submit(engine, &request, &id), COHORT_OK);
+    for (uint64_t i = 1; i <= n; i += 2)
+        cohort_engine_cancel(engine, (cohort_request_id){i});
+    cohort_engine_cancel_many(engine, (cohort_request_id){1}, (size_t)-1);
+    cohort_engine_outputs outputs;
+    assert_int_equal(cohort_engine_step(engine, COHORT_NEVER, &outputs), COHORT_OK);
+    assert_int_equal(outputs.n_completions, 4 * n);
+    for (size_t i = 0; i < 4 * n; i++) {
+        assert_int_equal(outputs.completions[i].request_id.value, i / 4 + 1);
+        assert_int_equal(outputs.completions[i].index, i % 4);
+        assert_int_equal(outputs.completions[i].finish_reason, COHORT_FINISH_ABORT);
+    }
+    assert_false(cohort_engine_has_unfinished(engine));
+    uint64_t looks = engine->by_id.n_looks;
+    cohort_engine_destroy(engine);
+    return looks;
+}
+
+static void a_cancel_costs_its_own_sequences(void **state) {
+    (void)state;
+    uint64_t some = looks_for(500), twice = looks_for(1000);
+    assert_true(some > 0 && twice <= 2 * some + 1000);
+    assert_true(twice <= 1000 * 4 * 4);
+}
+
 /* Waiting, in the middle of a prompt, decoding, preempted, with steps under way. */
 static void cancels_at_any_time_leave_the_others_alone(void **state) {
     (void)state;
@@ -993,6 +1026,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(steps_are_under_way_for_every_stage),
         cmocka_unit_test(the_smaller_priority_comes_first),
         cmocka_unit_test(cancelled_requests_abort_and_leave_others_alone),
+        cmocka_unit_test(a_cancel_costs_its_own_sequences),
         cmocka_unit_test(cancels_at_any_time_leave_the_others_alone),
         cmocka_unit_test(a_deadline_that_passes_loses_nothing),
         cmocka_unit_test(requests_that_cannot_be_are_refused),

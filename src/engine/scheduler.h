@@ -86,6 +86,8 @@ typedef struct cohort_scheduler_request {
     int32_t n_preemptions;
     bool is_queued, is_running, is_finished;
     struct cohort_scheduler_request *previous, *next;
+    struct cohort_scheduler_request *lower, *higher; /* a tree over the same order */
+    uint64_t weight;
 } cohort_scheduler_request;
 
 typedef struct cohort_schedule_entry {
@@ -134,6 +136,8 @@ uint64_t cohort_scheduler_n_preemptions(const cohort_scheduler *scheduler);
 /* Tokens of requests that looked into the cache, and those that they found there. */
 void cohort_scheduler_cache_use(const cohort_scheduler *scheduler, uint64_t *out_queries,
                                 uint64_t *out_hits);
+/* Comparisons that the order cost. */
+uint64_t cohort_scheduler_n_looks(const cohort_scheduler *scheduler);
 /* For tests and metrics. */
 const cohort_blocks *cohort_scheduler_blocks(const cohort_scheduler *scheduler);
 const int32_t *cohort_scheduler_block_table(const cohort_scheduler *scheduler,

@@ -136,6 +136,12 @@ static cohort_status reserve_completions(cohort_engine *engine, size_t count) {
 
 /* The sequence's end was reported: from the list of the living to that of the ended. */
 static void end_sequence(cohort_engine *engine, engine_sequence *sequence) {
+    engine_request *request = sequence->request;
+    if (request->first == sequence) { /* those of one request lie beside each other */
+        bool has_more = sequence->next && sequence->next->request == request;
+        request->first = has_more ? sequence->next : NULL;
+        if (!has_more) cohort_engine_requests_remove(&engine->by_id, request);
+    }
     *(sequence->next ? &sequence->next->previous : &engine->last) = sequence->previous;
     *(sequence->previous ? &sequence->previous->next : &engine->first) = sequence->next;
     sequence->previous = NULL;
@@ -328,19 +334,28 @@ static cohort_status take_step(cohort_engine *engine, cohort_future *future) {
 
 /* ---- the step ---------------------------------------------------------------------- */
 
+static int in_order(const void *left, const void *right) {
+    const cohort_completion *a = left, *b = right;
+    uint64_t a_id = a->request_id.value, b_id = b->request_id.value;
+    return a_id != b_id ? (a_id > b_id) - (a_id < b_id)
+                        : (a->index > b->index) - (a->index < b->index);
+}
+
 static cohort_status report_cancelled(cohort_engine *engine) {
     size_t count = 0;
-    for (engine_sequence *sequence = engine->first; sequence; sequence = sequence->next)
-        count += sequence->is_cancelled;
+    for (const engine_sequence *sequence = engine->cancelled; sequence;
+         sequence = sequence->next_cancelled)
+        count++;
     COHORT_TRY(reserve_completions(engine, count));
-    engine_sequence *next;
-    for (engine_sequence *sequence = engine->first; sequence; sequence = next) {
-        next = sequence->next;
-        if (!sequence->is_cancelled) continue;
+    for (engine_sequence *next, *sequence = engine->cancelled; sequence;
+         sequence = next) {
+        next = sequence->next_cancelled;
+        engine->by_id.n_looks++;
         add_completion(engine, sequence)->finish_reason = COHORT_FINISH_ABORT;
         end_sequence(engine, sequence);
     }
-    engine->has_cancelled = false;
+    engine->cancelled = NULL;
+    qsort(engine->completions, count, sizeof *engine->completions, in_order);
     return COHORT_OK;
 }
 
@@ -364,7 +379,7 @@ static void charge(int64_t *sum_ns, int64_t *from_ns) {
 static cohort_status turn(cohort_engine *engine, int64_t *now_ns, int64_t deadline_ns,
                           bool *out_is_late) {
     engine->reported_ns = *now_ns;
-    if (engine->has_cancelled) {
+    if (engine->cancelled) {
         COHORT_TRY(report_cancelled(engine));
         return send_steps(engine);
     }

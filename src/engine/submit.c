@@ -456,12 +456,15 @@ cohort_status cohort_engine_submit(cohort_engine *engine, const cohort_request *
     copy->id.value = engine->last_id + 1;
     if (!request->has_seed)
         copy->sampling.seed = cohort_random_u64(engine->options.seed, copy->id.value);
+    if (status >= 0) status = cohort_engine_requests_reserve(&engine->by_id);
     if (status >= 0) status = make_sequences(engine, copy, request->n, &sequence);
     if (status < 0) {
         free_request(copy);
         return status;
     }
     engine->last_id = copy->id.value;
+    copy->first = sequence;
+    cohort_engine_requests_add(&engine->by_id, copy);
     while (sequence) {
         engine_sequence *next = sequence->next;
         queue(engine, sequence);
@@ -475,13 +478,22 @@ void cohort_engine_cancel(cohort_engine *engine, cohort_request_id id) {
     cohort_engine_cancel_many(engine, id, 1);
 }
 
+static void cancel(cohort_engine *engine, const engine_request *request) {
+    for (engine_sequence *sequence = request->first;
+         sequence && sequence->request == request; sequence = sequence->next) {
+        engine->by_id.n_looks++;
+        if (sequence->is_cancelled) continue;
+        sequence->is_cancelled = true;
+        sequence->next_cancelled = engine->cancelled;
+        engine->cancelled = sequence;
+        cohort_scheduler_finish(engine->scheduler, &sequence->scheduled);
+    }
+}
+
 void cohort_engine_cancel_many(cohort_engine *engine, cohort_request_id first,
                                size_t count) {
-    for (engine_sequence *sequence = engine->first; sequence; sequence = sequence->next) {
-        uint64_t id = sequence->request->id.value;
-        if (id >= first.value + count) return; /* they are in order */
-        if (id < first.value || sequence->is_cancelled) continue;
-        sequence->is_cancelled = engine->has_cancelled = true;
-        cohort_scheduler_finish(engine->scheduler, &sequence->scheduled);
+    for (uint64_t id = first.value; count-- > 0 && id <= engine->last_id; id++) {
+        const engine_request *request = cohort_engine_requests_find(&engine->by_id, id);
+        if (request) cancel(engine, request);
     }
 }

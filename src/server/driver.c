@@ -16,9 +16,12 @@
  *
  * Engine ids count up, and a job's requests are submitted together: a job is found by
  * its range of ids, and active jobs are kept in that order.  Outputs come in the order of
- * submission too, so one walk over both lists serves a step. */
+ * submission too, so one walk over both lists serves a step.
+ *
+ * Many that come or leave together do so in portions, with a step of the others between
+ * two of them: hundreds of jobs of thousands of sequences would stop all streams. */
 
-enum { STEP_MS = 100 };
+enum { STEP_MS = 100, PORTION_SEQUENCES = 8192 };
 
 struct cohort_driver {
     cohort_driver_options options;
@@ -77,19 +80,28 @@ static void submit(cohort_driver *driver, cohort_job *job) {
         }
         if (i == 0) job->first_id = id.value;
         job->n_left += job->requests[i].n;
+        job->n_asked += job->requests[i].n;
     }
     job->is_active = true;
     append(&driver->active_first, &driver->active_last, job);
     job->on_accepted(job);
 }
 
-static void cancel_marked(cohort_driver *driver) {
+/* Returns whether some are left for the next turn. */
+static bool cancel_marked(cohort_driver *driver) {
+    int64_t n_sequences = 0;
     for (cohort_job *job = driver->active_first; job; job = job->next) {
         pthread_mutex_lock(&driver->lock);
         bool is_cancelled = job->is_cancelled;
         pthread_mutex_unlock(&driver->lock);
-        if (is_cancelled) abandon(driver, job, job->n_requests);
+        for (; is_cancelled && job->n_abandoned < job->n_requests; job->n_abandoned++) {
+            if (n_sequences >= PORTION_SEQUENCES) return true;
+            uint64_t id = job->first_id + job->n_abandoned;
+            cohort_engine_cancel(driver->options.engine, (cohort_request_id){id});
+            n_sequences += job->n_asked / (int64_t)job->n_requests + 1;
+        }
     }
+    return false;
 }
 
 static void dispatch(cohort_driver *driver, const cohort_engine_outputs *outputs) {
@@ -201,6 +213,50 @@ static void step(cohort_driver *driver) {
     flush(driver);
 }
 
+/* Those beyond a portion go back to the front of the line. */
+static void put_back(cohort_driver *driver, cohort_job *first) {
+    cohort_job *last = first;
+    while (last->next)
+        last = last->next;
+    pthread_mutex_lock(&driver->lock);
+    last->next = driver->posted_first;
+    *(driver->posted_first ? &driver->posted_first->previous : &driver->posted_last) =
+        last;
+    first->previous = NULL;
+    driver->posted_first = first;
+    driver->has_cancelled = true; /* perhaps one of them */
+    pthread_mutex_unlock(&driver->lock);
+}
+
+static void take_posted(cohort_driver *driver, cohort_job *posted,
+                        const cohort_error *reason) {
+    int64_t n_sequences = 0;
+    while (posted) {
+        cohort_job *next = posted->next;
+        if (!reason && n_sequences >= PORTION_SEQUENCES) {
+            put_back(driver, posted);
+            return;
+        }
+        for (size_t i = 0; i < posted->n_requests; i++)
+            n_sequences += posted->requests[i].n;
+        if (reason)
+            end_job(driver, posted, reason);
+        else
+            submit(driver, posted);
+        posted = next;
+    }
+}
+
+/* What was cancelled is reported in a turn of its own, which computes nothing. */
+static void cancel(cohort_driver *driver) {
+    if (cancel_marked(driver)) {
+        pthread_mutex_lock(&driver->lock);
+        driver->has_cancelled = true;
+        pthread_mutex_unlock(&driver->lock);
+    }
+    step(driver);
+}
+
 static void *run(void *user_data) {
     cohort_driver *driver = user_data;
     const cohort_error stopped = {.code = COHORT_E_CLOSED,
@@ -215,21 +271,14 @@ static void *run(void *user_data) {
         bool took = now.posted != NULL;
         /* First: who hears of the failure and looks finds nothing that runs. */
         if (now.fails) observe_failure(driver);
-        while (now.posted) {
-            cohort_job *next = now.posted->next;
-            if (reason)
-                end_job(driver, now.posted, reason);
-            else
-                submit(driver, now.posted);
-            now.posted = next;
-        }
+        take_posted(driver, now.posted, reason);
         driver->is_busy = !reason;
         if (reason) fail_all(driver, reason);
         if (took || reason) flush(driver);
         if (now.stops) return NULL;
         if (reason) continue;
-        if (now.cancels) cancel_marked(driver);
-        step(driver);
+        if (now.cancels) cancel(driver);
+        if (driver->is_busy) step(driver);
     }
 }
 

@@ -34,8 +34,10 @@ struct cohort_job {
 
     /* The driver's own; zero before post. */
     cohort_job *previous, *next;
-    int32_t n_left;    /* completions without an end */
-    uint64_t first_id; /* engine requests have ids first_id and up, in order */
+    int32_t n_left;     /* completions without an end */
+    int64_t n_asked;    /* completions, when it was submitted */
+    size_t n_abandoned; /* of requests, the first ones */
+    uint64_t first_id;  /* engine requests have ids first_id and up, in order */
     bool is_cancelled, is_active;
 };
 
