@@ -29,6 +29,8 @@ def random_string(random):
             schema["maxLength"] = random.randrange(9, 14)
     elif kind == 1:
         schema["format"] = random.choice(FORMATS)
+        if schema["format"] not in ("date", "uuid", "ipv4", "ipv6"):  # the others may go on for ever
+            schema["maxLength"] = random.randrange(25, 60)
     else:
         low = random.randrange(4)
         schema["minLength"] = low
@@ -128,15 +130,22 @@ def whole_schema(random):
 
 
 # RFC 3339: what jsonschema checks these by is in other packages.
-DURATION = re.compile(r"P(?=.)((\d+D|\d+M(\d+D)?|\d+Y(\d+M(\d+D)?)?)?(T(?=.)(\d+H(\d+M(\d+S)?)?|\d+M(\d+S)?|\d+S))?|\d+W)")
+DURATION = re.compile(r"P(?=.)((\d+D|\d+M(\d+D)?|\d+Y(\d+M(\d+D)?)?)?(T(?=.)(\d+H(\d+M(SS)?)?|\d+M(SS)?|SS))?|\d+W)".replace("SS", r"\d+(\.\d+)?S"))
 TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)")
+
+DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]" + TIME.pattern)
+URI = re.compile(r"[A-Za-z][A-Za-z\d+.-]*:(//([^@/?#\[\]]*@)?(\[[^]]+\]|[^/?#:\[\]@]*)(:\d*)?(?=[/?#]|$)|(?!//))"
+                 r"([\w.~!$&'()*+,;=:@/-]|%[\dA-Fa-f]{2})*(\?([\w.~!$&'()*+,;=:@/?-]|%[\dA-Fa-f]{2})*)?"
+                 r"(#([\w.~!$&'()*+,;=:@/?-]|%[\dA-Fa-f]{2})*)?", re.ASCII)
+HOSTNAME = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z\d-]{1,63}(?<!-)(\.(?!-)[A-Za-z\d-]{1,63}(?<!-))*")
 
 
 def fault_of(schema, text):
     """What is wrong with a text; None: it is valid JSON of the schema."""
     from jsonschema import Draft202012Validator, FormatChecker
     formats = FormatChecker(("date", "email", "ipv4", "ipv6", "uuid"))
-    for name, pattern in (("duration", DURATION), ("time", TIME)):
+    for name, pattern in (("duration", DURATION), ("time", TIME), ("uri", URI), ("hostname", HOSTNAME),
+                          ("date-time", DATE_TIME)):
         formats.checks(name)(lambda value, of=pattern: not isinstance(value, str) or bool(of.fullmatch(value)))
     try:
         value = json.loads(text)

@@ -16,6 +16,8 @@ struct pairs {
     uint32_t *numbers; /* by a * (n_b + 1) + b: number + 1 */
 };
 
+static void merge_states(cohort_builder *builder, cohort_automaton *automaton);
+
 static void expr_automaton(cohort_builder *builder, cohort_expr expr,
                            cohort_automaton *out) {
     cohort_nfa nfa = {0};
@@ -24,6 +26,7 @@ static void expr_automaton(cohort_builder *builder, cohort_expr expr,
     cohort_nfa_add(builder, &nfa, expr, start, end);
     cohort_automaton_make(builder, &nfa, start, end, out);
     cohort_nfa_deinit(&nfa);
+    merge_states(builder, out);
 }
 
 /* One that was made on the way: its cells are free again. */
@@ -31,6 +34,99 @@ static void drop(cohort_builder *builder, cohort_automaton *automaton) {
     builder->n_cells -= (size_t)automaton->n_states * automaton->n_classes;
     cohort_automaton_deinit(automaton);
 }
+
+/* ---- fewer states ------------------------------------------------------------------ */
+
+/* States are told apart by more and more bytes of what follows (Moore); those that never
+ * are become one.  Alternatives that end alike leave many, and the other automaton would
+ * multiply them. */
+enum { MOST_MERGED_STATES = 1000, MOST_ROUNDS = 200 };
+
+struct merging {
+    const cohort_automaton *automaton;
+    uint32_t *blocks, *order, *next; /* by state; states in order; blocks to come */
+};
+
+static uint32_t block_behind(const struct merging *self, uint32_t state, uint32_t class) {
+    int32_t to =
+        self->automaton->next[(size_t)state * self->automaton->n_classes + class];
+    return to < 0 ? UINT32_MAX : self->blocks[to];
+}
+
+static int compare_states(const void *a, const void *b, void *context) {
+    const struct merging *self = context;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    if (self->blocks[x] != self->blocks[y])
+        return self->blocks[x] < self->blocks[y] ? -1 : 1;
+    for (uint32_t c = 0; c < self->automaton->n_classes; c++) {
+        uint32_t left = block_behind(self, x, c), right = block_behind(self, y, c);
+        if (left != right) return left < right ? -1 : 1;
+    }
+    return 0;
+}
+
+/* How many blocks there are once one more byte is looked at. */
+static uint32_t split_blocks(cohort_builder *builder, struct merging *self) {
+    uint32_t n = self->automaton->n_states, n_blocks = 0;
+    cohort_builder_work(builder, (size_t)n * self->automaton->n_classes / 4);
+    qsort_r(self->order, n, sizeof *self->order, compare_states, self);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i && compare_states(&self->order[i - 1], &self->order[i], self) != 0)
+            n_blocks++;
+        self->next[self->order[i]] = n_blocks;
+    }
+    uint32_t *swap = self->blocks;
+    self->blocks = self->next;
+    self->next = swap;
+    return n_blocks + 1;
+}
+
+/* One state a block, its first's; 0 stays where a text begins. */
+static void keep_firsts(cohort_builder *builder, const struct merging *self,
+                        cohort_automaton *automaton) {
+    uint32_t n = automaton->n_states, n_kept = 0, width = automaton->n_classes;
+    uint32_t *numbers = self->next, *firsts = self->order; /* by block */
+    for (uint32_t i = 0; i < n; i++)
+        numbers[i] = UINT32_MAX;
+    for (uint32_t state = 0; state < n; state++)
+        if (numbers[self->blocks[state]] == UINT32_MAX) {
+            firsts[n_kept] = state;
+            numbers[self->blocks[state]] = n_kept++;
+        }
+    for (uint32_t i = 0; i < n_kept; i++) {
+        const int32_t *row = automaton->next + (size_t)firsts[i] * width;
+        automaton->accepts[i] = automaton->accepts[firsts[i]];
+        for (uint32_t c = 0; c < width; c++)
+            automaton->next[(size_t)i * width + c] =
+                row[c] < 0 ? -1 : (int32_t)numbers[self->blocks[row[c]]];
+    }
+    builder->n_cells -= (size_t)(n - n_kept) * width;
+    automaton->n_states = n_kept;
+}
+
+static void merge_states(cohort_builder *builder, cohort_automaton *automaton) {
+    uint32_t n = automaton->n_states, n_blocks = 1, n_before = 0;
+    if (builder->status < 0 || n > MOST_MERGED_STATES) return;
+    uint32_t *memory = malloc((size_t)n * 3 * sizeof *memory);
+    if (!memory) {
+        COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%u states", n);
+        return;
+    }
+    struct merging self = {automaton, memory, memory + n, memory + (size_t)n * 2};
+    for (uint32_t i = 0; i < n; i++) {
+        self.blocks[i] = automaton->accepts[i];
+        self.order[i] = i;
+    }
+    for (int i = 0; i < MOST_ROUNDS && n_blocks > n_before && builder->status >= 0; i++) {
+        n_before = n_blocks;
+        n_blocks = split_blocks(builder, &self);
+    }
+    if (n_blocks == n_before && builder->status >= 0)
+        keep_firsts(builder, &self, automaton);
+    free(memory);
+}
+
+/* ---- pairs ------------------------------------------------------------------------- */
 
 static int32_t number_of(cohort_builder *builder, struct pairs *pairs, size_t width,
                          uint32_t a, uint32_t b) {
@@ -104,11 +200,11 @@ static void make_product(cohort_builder *builder, const cohort_automaton *a,
     make_classes(a, b, out, first_bytes);
     number_of(builder, pairs, (size_t)b->n_states + 1, 0, 0);
     for (size_t i = 0; i < pairs->count && builder->status >= 0; i++) {
-        if (i >= COHORT_GRAMMAR_MAX_STATES / 10) {
+        if (i >= COHORT_GRAMMAR_MAX_STATES / 2) {
             COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID,
                                 "the grammar is too complex: a pattern and the bounds "
                                 "beside it need more than %d states",
-                                COHORT_GRAMMAR_MAX_STATES / 10);
+                                COHORT_GRAMMAR_MAX_STATES / 2);
             return;
         }
         if (!grow(builder, out, &capacity)) return;

@@ -16,8 +16,6 @@
 enum { MAX_SCHEMA_BYTES = 256 << 10, MAX_ONE_OF = 128, MAX_LENGTH = 1 << 20 };
 
 static cohort_expr value_of(cohort_schema_compiler *self, const cJSON *schema);
-/* NULL: a format that we do not know. */
-static const char *format_pattern(const char *name);
 
 static cohort_expr literal(cohort_schema_compiler *self, const char *text) {
     return cohort_expr_literal(self->builder, text, strlen(text));
@@ -109,7 +107,7 @@ static cohort_expr listed(cohort_schema_compiler *self, const cJSON *schema, int
     cJSON_ArrayForEach(item, schema) {
         int of = cohort_schema_keyword(item->string);
         if (!strcmp(item->string, "format") &&
-            !format_pattern(cJSON_GetStringValue(item)))
+            !cohort_schema_knows_format(cJSON_GetStringValue(item)))
             continue;
         if (of != COHORT_OF_ANY && of != COHORT_OF_NOTHING) {
             cohort_schema_refuse(
@@ -131,77 +129,61 @@ static cohort_expr listed(cohort_schema_compiler *self, const cJSON *schema, int
 
 /* ---- strings and numbers ----------------------------------------------------------- */
 
-#define DATE                                                                       \
-    "[12][0-9]{3}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|" \
-    "[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
-#define TIME                                                                       \
-    "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[" \
-    "0-3]):[0-5][0-9])"
-#define OCTET "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-#define GROUP "[0-9a-f]{1,4}"
-#define DAYS  "[0-9]{1,4}D"
-#define CLOCK                                                                     \
-    "T([0-9]{1,4}H([0-9]{1,4}M([0-9]{1,4}S)?)?|[0-9]{1,4}M([0-9]{1,4}S)?|[0-9]{1" \
-    ",4}S)"
-#define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,20}[A-Za-z0-9])?"
-
-static const char *format_pattern(const char *name) {
-    static const struct {
-        const char *name, *pattern;
-    } formats[] = {
-        {"date", "^" DATE "$"},
-        {"time", "^" TIME "$"},
-        {"date-time", "^" DATE "T" TIME "$"},
-        {"uuid", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"},
-        {"duration", "^P(((" DAYS "|[0-9]{1,4}M(" DAYS ")?|[0-9]{1,4}Y([0-9]{1,4}M(" DAYS
-                     ")?)?)(" CLOCK ")?)|" CLOCK "|[0-9]{1,4}W)$"},
-        {"ipv6", "^(" GROUP ":){7}" GROUP "$"},
-        {"json-pointer", "^(/[A-Za-z0-9._-]{0,32}){0,8}$"},
-        {"ipv4", "^(" OCTET "\\.){3}" OCTET "$"},
-        {"hostname", "^" LABEL "(\\." LABEL "){0,3}$"},
-        {"email", "^[A-Za-z0-9_+-]{1,32}(\\.[A-Za-z0-9_+-]{1,16}){0,2}@" LABEL
-                  "(\\." LABEL "){0,2}\\.[A-Za-z]{2,8}$"},
-        {"uri", "^https?://" LABEL "(\\." LABEL "){0,3}(/[A-Za-z0-9._~-]{0,32}){0,8}$"},
-        {"uri-reference", "^(/[A-Za-z0-9._~-]{1,32}){0,8}$"},
-    };
-    for (size_t i = 0; name && i < sizeof formats / sizeof *formats; i++)
-        if (!strcmp(formats[i].name, name)) return formats[i].pattern;
-    return NULL;
-}
-
 static cohort_expr pattern_of(cohort_schema_compiler *self, const char *pattern) {
     const cohort_regex_options options = {
         .in_json = true, .is_search = true, .name = "schema: pattern"};
     return cohort_regex_parse(self->builder, pattern, strlen(pattern), &options);
 }
 
+/* Of a schema that has one of them, or both. */
+static cohort_expr content_of(cohort_schema_compiler *self, const char *pattern,
+                              const char *format, int32_t least, int32_t most) {
+    cohort_builder *builder = self->builder;
+    cohort_expr content = COHORT_EXPR_NEVER, unit;
+    bool is_bounded = least > 0 || most != COHORT_UNBOUNDED;
+    if (format) content = cohort_schema_format(builder, format, pattern || is_bounded);
+    if (pattern && format)
+        content = cohort_expr_both(builder, pattern_of(self, pattern), content);
+    else if (pattern)
+        content = pattern_of(self, pattern);
+    if (!is_bounded) return content;
+    /* Of a few formats only a character may be more than a byte. */
+    bool is_bytes =
+        format && !pattern && !strstr(format, "pointer") && strcmp(format, "iri") != 0;
+    unit =
+        is_bytes ? cohort_expr_range(builder, ' ', '~') : cohort_json_character(builder);
+    if (format) most = cohort_schema_format_most(format, most);
+    return cohort_expr_bounded(builder, content, unit, least, most);
+}
+
 static cohort_expr string_of(cohort_schema_compiler *self, const cJSON *schema) {
     const cJSON *pattern = cohort_schema_get(schema, "pattern");
-    const cJSON *format = cohort_schema_get(schema, "format");
+    const char *format = cJSON_GetStringValue(cohort_schema_get(schema, "format"));
     cohort_builder *builder = self->builder;
     int32_t least, most;
     if (!size_of(self, schema, "minLength", 0, &least) ||
         !size_of(self, schema, "maxLength", COHORT_UNBOUNDED, &most))
         return COHORT_EXPR_NEVER;
     /* One that we do not know is an annotation. */
-    const char *name = cJSON_GetStringValue(format);
-    if (!format_pattern(name)) format = NULL;
+    if (!cohort_schema_knows_format(format)) format = NULL;
     if (!pattern && !format) return cohort_json_string(builder, least, most);
     if (most != COHORT_UNBOUNDED && most < least) return COHORT_EXPR_NEVER;
     if (pattern && !cJSON_IsString(pattern)) {
         cohort_schema_refuse(self, "'pattern' must be a string");
         return COHORT_EXPR_NEVER;
     }
+    for (size_t i = 0; i < self->n_formats && !pattern; i++) {
+        const struct known_format *known = &self->formats[i];
+        if (!strcmp(known->name, format) && known->least == least && known->most == most)
+            return cohort_expr_call(builder, known->rule);
+    }
     cohort_expr content =
-        pattern_of(self, pattern ? pattern->valuestring : format_pattern(name));
-    if (pattern && format)
-        content =
-            cohort_expr_both(builder, content, pattern_of(self, format_pattern(name)));
-    if (least > 0 || most != COHORT_UNBOUNDED)
-        content = cohort_expr_bounded(builder, content, cohort_json_character(builder),
-                                      least, most);
+        content_of(self, cJSON_GetStringValue(pattern), format, least, most);
     uint32_t rule = cohort_rule_reserve(builder);
     cohort_rule_make_expr(builder, rule, quoted(self, content));
+    if (!pattern && self->n_formats < COHORT_MAX_KNOWN_FORMATS)
+        self->formats[self->n_formats++] =
+            (struct known_format){format, least, most, rule};
     return cohort_expr_call(builder, rule);
 }
 

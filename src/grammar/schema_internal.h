@@ -27,6 +27,8 @@ enum {
     COHORT_TYPES_ALL = 127,
 };
 
+enum { COHORT_MAX_KNOWN_FORMATS = 32 };
+
 typedef struct cohort_schema_compiler {
     cohort_builder *builder;
     const cJSON *root;
@@ -37,6 +39,12 @@ typedef struct cohort_schema_compiler {
         uint32_t rule;
     } * references;
     size_t n_references, references_capacity;
+    struct known_format {
+        const char *name;
+        int32_t least, most;
+        uint32_t rule;
+    } formats[COHORT_MAX_KNOWN_FORMATS]; /* without a pattern: many members have one */
+    size_t n_formats;
     int depth;
 } cohort_schema_compiler;
 
@@ -72,5 +80,16 @@ const cJSON *cohort_schema_seal(cohort_schema_compiler *self, const cJSON *flat)
 /* No value that we write for one of the flat schemas is valid for another. */
 bool cohort_schema_are_disjoint(cohort_schema_compiler *self,
                                 const cJSON *const *branches, size_t count);
+
+/* ---- formats.c --------------------------------------------------------------------- */
+
+bool cohort_schema_knows_format(const char *name);
+/* The content of a string; is_beside: bounds of its length, or a pattern, stand beside.
+ */
+cohort_expr cohort_schema_format(cohort_builder *builder, const char *name,
+                                 bool is_beside);
+
+/* The upper bound of its length, or what can be counted. */
+int32_t cohort_schema_format_most(const char *name, int32_t most);
 
 #endif /* COHORT_GRAMMAR_SCHEMA_INTERNAL_H */
