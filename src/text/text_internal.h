@@ -135,6 +135,7 @@ struct cohort_tokenizer {
     cohort_merge_map merges;
     char *arena; /* the tokens' bytes */
     bool byte_level, byte_fallback, fuse_unk, ignore_merges;
+    bool split_special; /* special tokens in a text are text */
     int32_t unk_id;
     int32_t byte_ids[256];     /* "<0xNN>", or of the single byte; -1 */
     cohort_added_token *added; /* raw, then normalized; by first byte; longest first */
@@ -153,6 +154,12 @@ struct cohort_tokenizer {
 /* tokenizer_json.c fills, tokenizer.c frees. */
 cohort_status cohort_tokenizer_read(cohort_tokenizer *tokenizer, const cJSON *root,
                                     const char *name);
+
+/* tokenizer_config.c: makes of tokenizer.json what tokenizer_config.json and config.json
+ * (each may be NULL) make of it. */
+cohort_status cohort_tokenizer_configure(cJSON *root, const cJSON *config,
+                                         const cJSON *model_config,
+                                         bool *out_split_special);
 
 int32_t cohort_token_lookup(const cohort_tokenizer *tokenizer, const char *bytes,
                             size_t size);

@@ -2,9 +2,12 @@
 #include "text/tokenizer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <utf8proc.h>
 
 #include "base/fail.h"
@@ -43,39 +46,64 @@ void cohort_tokenizer_close(cohort_tokenizer *tokenizer) {
     free(tokenizer);
 }
 
-cohort_status cohort_tokenizer_parse(const char *json, size_t size_bytes,
-                                     const char *name, cohort_tokenizer **out_tokenizer) {
-    if (!cohort_utf8_is_valid(json, size_bytes)) /* as cJSON would let through */
+/* NULL where it is no JSON. */
+static cJSON *parse_json(const char *json, size_t size) {
+    /* cJSON before 1.7.18 looks one byte past the length it was given. */
+    char *copy = malloc(size + 1);
+    if (!copy) return NULL;
+    memcpy(copy, json, size);
+    copy[size] = '\0';
+    cJSON *root = cJSON_ParseWithLength(copy, size);
+    free(copy);
+    return root;
+}
+
+/* The configs may be NULL. */
+static cohort_status parse(const char *json, size_t size, const char *name,
+                           const cJSON *const configs[2], cohort_tokenizer **out) {
+    if (!cohort_utf8_is_valid(json, size)) /* as cJSON would let through */
         return COHORT_FAIL(COHORT_E_INVALID, "%s is not UTF-8", name);
     cohort_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (!tokenizer) return COHORT_FAIL(COHORT_E_NOMEM, "a tokenizer");
-    /* cJSON before 1.7.18 looks one byte past the length it was given. */
-    char *copy = malloc(size_bytes + 1);
-    if (copy) {
-        memcpy(copy, json, size_bytes);
-        copy[size_bytes] = '\0';
-    }
-    cJSON *root = copy ? cJSON_ParseWithLength(copy, size_bytes) : NULL;
-    free(copy);
+    cJSON *root = parse_json(json, size);
     cohort_status status =
         cJSON_IsObject(root)
-            ? cohort_tokenizer_read(tokenizer, root, name)
+            ? COHORT_OK
             : COHORT_FAIL(COHORT_E_INVALID, "%s is not a JSON object", name);
+    if (status >= 0 && (configs[0] || configs[1]))
+        status = cohort_tokenizer_configure(root, configs[0], configs[1],
+                                            &tokenizer->split_special);
+    if (status >= 0) status = cohort_tokenizer_read(tokenizer, root, name);
     cJSON_Delete(root);
     if (status < 0) {
         cohort_tokenizer_close(tokenizer);
         return status;
     }
-    *out_tokenizer = tokenizer;
+    *out = tokenizer;
     return COHORT_OK;
 }
 
+cohort_status cohort_tokenizer_parse(const char *json, size_t size_bytes,
+                                     const char *name, cohort_tokenizer **out_tokenizer) {
+    return parse(json, size_bytes, name, (const cJSON *[2]){NULL, NULL}, out_tokenizer);
+}
+
 static cohort_status read_file(const char *path, char **out_bytes, size_t *out_size) {
-    FILE *file = fopen(path, "rbe");
-    if (!file)
+    /* O_NONBLOCK: a FIFO without a writer is refused, not waited for. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat info;
+    FILE *file = NULL;
+    if (fd >= 0 && fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))
+        errno = EINVAL;
+    else if (fd >= 0)
+        file = fdopen(fd, "rb");
+    if (!file) {
+        int err = errno;
+        if (fd >= 0) close(fd);
         return COHORT_FAIL(COHORT_E_INVALID,
                            "cannot open %s: %s (--skip-tokenizer-init does without)",
-                           path, strerror(errno));
+                           path, err == EINVAL ? "no regular file" : strerror(err));
+    }
     cohort_text text = {0};
     char block[1 << 16];
     for (size_t n;
@@ -92,13 +120,30 @@ static cohort_status read_file(const char *path, char **out_bytes, size_t *out_s
     return COHORT_OK;
 }
 
+/* NULL where there is none, or none that can be read: others complain of that. */
+static cJSON *read_config(const char *model_dir, const char *name) {
+    char path[4096], *text = NULL;
+    size_t size = 0;
+    snprintf(path, sizeof path, "%s/%s", model_dir, name);
+    if (access(path, F_OK) < 0 || read_file(path, &text, &size) < 0) return NULL;
+    cJSON *json = text ? parse_json(text, size) : NULL;
+    free(text);
+    return json;
+}
+
 cohort_status cohort_tokenizer_open(const char *model_dir,
                                     cohort_tokenizer **out_tokenizer) {
     char path[4096], *json = NULL;
     size_t size = 0;
     snprintf(path, sizeof path, "%s/tokenizer.json", model_dir);
     COHORT_TRY(read_file(path, &json, &size));
-    cohort_status status = cohort_tokenizer_parse(json, size, path, out_tokenizer);
+    cJSON *configs[2] = {read_config(model_dir, "tokenizer_config.json"),
+                         read_config(model_dir, "config.json")};
+    cohort_status status =
+        parse(json ? json : "", size, path, (const cJSON *[2]){configs[0], configs[1]},
+              out_tokenizer);
+    cJSON_Delete(configs[0]);
+    cJSON_Delete(configs[1]);
     free(json);
     return status;
 }

@@ -21,6 +21,8 @@
 
 typedef struct cohort_tokenizer cohort_tokenizer;
 
+/* tokenizer.json as transformers 5 reads it: with what tokenizer_config.json and
+ * config.json, where there are such, say of the class and of added tokens. */
 cohort_status cohort_tokenizer_open(const char *model_dir,
                                     cohort_tokenizer **out_tokenizer);
 /* The same from memory; name is used in messages. */

@@ -559,6 +559,10 @@ static cohort_status read_added_token(cohort_tokenizer *tokenizer, const cJSON *
     cohort_status status = token->normalized
                                ? cohort_normalize(&tokenizer->normalizers, &pattern)
                                : COHORT_OK;
+    if (tokenizer->split_special && token->special && pattern.bytes) {
+        pattern.size = 0; /* is never looked for */
+        pattern.bytes[0] = '\0';
+    }
     token->pattern = pattern.bytes;
     token->size = pattern.size;
     COHORT_TRY(status);
