@@ -19,6 +19,7 @@ static const char MARK[] = "COHORT_CONTINUES_HERE ";
 struct cohort_chat {
     cohort_jinja *template_;      /* NULL: the model has none */
     cohort_jinja *tools_template; /* where tools are given; NULL: the same */
+    bool names_developer, tools_name_developer; /* they know that role */
     cohort_content_format format;
     cJSON *tokens; /* bos_token and the like, as the template sees them */
 };
@@ -69,6 +70,11 @@ static cJSON *special_tokens(const cJSON *config) {
     return tokens;
 }
 
+/* Does a template know the role? */
+static bool names_developer(const char *source) {
+    return source && (strstr(source, "\"developer\"") || strstr(source, "'developer'"));
+}
+
 static cohort_status compile(const char *source, cohort_jinja **out_template) {
     if (!source) return COHORT_OK;
     COHORT_TRY_WHILE(cohort_jinja_compile(source, strlen(source), out_template),
@@ -95,6 +101,10 @@ cohort_status cohort_chat_open(const char *model_dir, const char *template_,
     const char *given = is_inline ? template_ : file;
     chat->format = format;
     chat->tokens = special_tokens(config);
+    if (!given)
+        chat->tools_name_developer = names_developer(template_in(config, "tool_use"));
+    chat->names_developer =
+        names_developer(given ? given : template_in(config, "default"));
     cohort_status status =
         compile(given ? given : template_in(config, "default"), &chat->template_);
     if (status >= 0 && !given)
@@ -124,11 +134,9 @@ void cohort_chat_close(cohort_chat *chat) {
 /* The text of a part, under the name of its kind.  NULL, without an error: nothing to
  * say; with one: no text. */
 static const char *part_text(const cJSON *part, cohort_status *out_status) {
-    static const char *const kinds[][2] = {{"text", "text"},
-                                           {"input_text", "text"},
-                                           {"output_text", "text"},
-                                           {"refusal", "refusal"},
-                                           {"thinking", "thinking"}};
+    static const char *const kinds[][2] = {
+        {"text", "text"},       {"input_text", "text"},   {"output_text", "text"},
+        {"refusal", "refusal"}, {"thinking", "thinking"}, {"tool_reference", "name"}};
     const char *type = cJSON_GetStringValue(cJSON_GetObjectItem(part, "type"));
     if (cJSON_IsString(part)) return part->valuestring;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -151,18 +159,28 @@ static void add_part(cJSON *parts, const char *text) {
     cJSON_AddItemToArray(parts, part);
 }
 
+/* What some clients write first into their system text, another each time: it would keep
+ * requests from sharing what is cached of the rest. */
+static const char *skip_billing(const char *text) {
+    static const char header[] = "x-anthropic-billing-header";
+    if (strncmp(text, header, sizeof header - 1) != 0) return text;
+    const char *line = strchr(text, '\n');
+    return line ? line + 1 : text + strlen(text);
+}
+
 /* A list of the texts that content has. */
-static cohort_status read_parts(const cJSON *content, cJSON *parts) {
+static cohort_status read_parts(const cJSON *content, cJSON *parts, bool is_system) {
     const cJSON *part;
     cohort_status status = COHORT_OK;
     if (cJSON_IsString(content))
-        add_part(parts, content->valuestring);
+        add_part(parts,
+                 is_system ? skip_billing(content->valuestring) : content->valuestring);
     else if (content && !cJSON_IsNull(content) && !cJSON_IsArray(content))
         return COHORT_FAIL(COHORT_E_INVALID,
                            "a message's content is a text or a list of parts");
     if (cJSON_IsArray(content)) cJSON_ArrayForEach(part, content) {
             const char *text = part_text(part, &status);
-            if (text) add_part(parts, text);
+            if (text) add_part(parts, is_system ? skip_billing(text) : text);
         }
     return status;
 }
@@ -187,7 +205,7 @@ static cohort_status join_parts(const cJSON *parts, cJSON *message) {
 static cohort_status copy_content(const cJSON *content, cJSON *message, bool in_parts) {
     const char *role = cJSON_GetObjectItem(message, "role")->valuestring;
     cJSON *parts = cJSON_CreateArray();
-    cohort_status status = read_parts(content, parts);
+    cohort_status status = read_parts(content, parts, !strcmp(role, "system"));
     if (status >= 0 && in_parts && strcmp(role, "tool") != 0) {
         cJSON_AddItemToObject(message, "content", parts);
         return status;
@@ -209,19 +227,54 @@ static cJSON *arguments_of(const cJSON *given) {
     return cJSON_CreateObject();
 }
 
-static cJSON *copy_tool_calls(const cJSON *calls) {
-    cJSON *copy = cJSON_Duplicate(calls, true), *call;
-    cJSON_ArrayForEach(call, copy) {
-        cJSON *function = cJSON_GetObjectItem(call, "function");
-        const cJSON *given = cJSON_GetObjectItemCaseSensitive(function, "arguments");
-        if (!cJSON_IsObject(function)) continue;
-        cJSON *arguments = arguments_of(given);
-        if (given)
-            cJSON_ReplaceItemInObjectCaseSensitive(function, "arguments", arguments);
-        else
-            cJSON_AddItemToObject(function, "arguments", arguments);
-    }
+/* A member of from, where it is there, or value instead; NULL: neither. */
+static void move_on(cJSON *to, const char *name, const cJSON *from, cJSON *value) {
+    const cJSON *given = cJSON_GetObjectItemCaseSensitive(from, name);
+    if (!value && given) value = cJSON_Duplicate(given, true);
+    if (value) cJSON_AddItemToObject(to, name, value);
+}
+
+static void move_rest(cJSON *to, const cJSON *from) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item,
+                       from) if (!cJSON_GetObjectItemCaseSensitive(to, item->string))
+        move_on(to, item->string, from, NULL);
+}
+
+/* Members in the order of the API's types, which is the one that vLLM's templates see:
+ * where a template writes a call as it is, another order would be another prompt. */
+static cJSON *copy_tool_call(const cJSON *call) {
+    const cJSON *function = cJSON_GetObjectItemCaseSensitive(call, "function");
+    if (!cJSON_IsObject(function)) return cJSON_Duplicate(call, true);
+    cJSON *copy = cJSON_CreateObject(), *inner = cJSON_CreateObject();
+    move_on(inner, "arguments", function,
+            arguments_of(cJSON_GetObjectItemCaseSensitive(function, "arguments")));
+    move_on(inner, "name", function, NULL);
+    move_rest(inner, function);
+    move_on(copy, "id", call, NULL);
+    cJSON_AddItemToObject(copy, "function", inner);
+    move_on(copy, "type", call, NULL);
+    move_rest(copy, call);
     return copy;
+}
+
+static cJSON *copy_tool_calls(const cJSON *calls) {
+    const cJSON *call;
+    cJSON *copy = cJSON_CreateArray();
+    cJSON_ArrayForEach(call, calls) cJSON_AddItemToArray(copy, copy_tool_call(call));
+    return copy;
+}
+
+/* What an assistant thought, under both its names; the newer counts. */
+static void copy_reasoning(const cJSON *from, cJSON *message) {
+    static const char *const names[] = {"reasoning", "reasoning_content"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const cJSON *given = cJSON_GetObjectItemCaseSensitive(from, names[i]);
+        if (!cJSON_IsString(given)) continue;
+        cJSON_AddStringToObject(message, "reasoning", given->valuestring);
+        cJSON_AddStringToObject(message, "reasoning_content", given->valuestring);
+        return;
+    }
 }
 
 static cohort_status copy_message(const cJSON *from, cJSON *message, bool in_parts) {
@@ -230,21 +283,66 @@ static cohort_status copy_message(const cJSON *from, cJSON *message, bool in_par
         return COHORT_FAIL(COHORT_E_INVALID, "a message has no role");
     cJSON_AddStringToObject(message, "role", role->valuestring);
     COHORT_TRY(copy_content(cJSON_GetObjectItem(from, "content"), message, in_parts));
+    bool is_assistant = !strcmp(role->valuestring, "assistant");
     const cJSON *item;
     cJSON_ArrayForEach(item, from) {
-        if (!strcmp(item->string, "tool_calls") && cJSON_GetArraySize(item))
+        if (!strcmp(item->string, "tool_calls") && cJSON_GetArraySize(item) &&
+            is_assistant)
             cJSON_AddItemToObject(message, "tool_calls", copy_tool_calls(item));
         else if (!strcmp(item->string, "name") || !strcmp(item->string, "tool_call_id") ||
                  !strcmp(item->string, "task") ||
                  (!strcmp(item->string, "tools") &&
                   !strcmp(role->valuestring, "developer")))
             cJSON_AddItemToObject(message, item->string, cJSON_Duplicate(item, true));
-        else if (!strncmp(item->string, "reasoning", 9) && cJSON_IsString(item) &&
-                 !cJSON_HasObjectItem(message, "reasoning_content")) {
-            cJSON_AddStringToObject(message, "reasoning", item->valuestring);
-            cJSON_AddStringToObject(message, "reasoning_content", item->valuestring);
-        }
     }
+    if (is_assistant) copy_reasoning(from, message);
+    return COHORT_OK;
+}
+
+/* ---- developers -------------------------------------------------------------------- */
+
+static bool has_role(const cJSON *message, const char *role) {
+    return !strcmp(cJSON_GetObjectItem(message, "role")->valuestring, role);
+}
+
+/* Appends the texts of a message of ours. */
+static void put_content(FILE *out, const cJSON *message) {
+    const cJSON *content = cJSON_GetObjectItem(message, "content"), *part;
+    if (cJSON_IsString(content)) fputs(content->valuestring, out);
+    if (cJSON_IsArray(content))
+        cJSON_ArrayForEach(part, content)
+            fprintf(out, "%s%s", part == content->child ? "" : "\n",
+                    cJSON_GetObjectItem(part, "text")->valuestring);
+}
+
+/* For templates that do not know developers: what those say and what the system says
+ * becomes one system message at the front, as in vLLM (renderers/hf.py). */
+static cohort_status fold_developers(cJSON *list, bool in_parts) {
+    cJSON *item, *next, *system;
+    char *joined = NULL;
+    size_t size = 0;
+    bool is_first = true, has_any = false;
+    cJSON_ArrayForEach(item, list) has_any = has_any || has_role(item, "developer");
+    if (!has_any) return COHORT_OK;
+    FILE *out = open_memstream(&joined, &size);
+    if (!out) return COHORT_FAIL(COHORT_E_NOMEM, "a message");
+    for (item = list->child; item; item = next) {
+        next = item->next;
+        if (!has_role(item, "developer") && !has_role(item, "system")) continue;
+        if (!is_first) fputs("\n\n", out);
+        put_content(out, item);
+        is_first = false;
+        cJSON_Delete(cJSON_DetachItemViaPointer(list, item));
+    }
+    fclose(out);
+    system = cJSON_CreateObject();
+    cJSON_AddStringToObject(system, "role", "system");
+    if (in_parts)
+        add_part(cJSON_AddArrayToObject(system, "content"), joined);
+    else
+        cJSON_AddStringToObject(system, "content", joined);
+    cJSON_InsertItemInArray(list, 0, system);
+    free(joined);
     return COHORT_OK;
 }
 
@@ -347,7 +445,8 @@ static void put_variables(const cohort_chat *chat, const cohort_conversation *fr
 }
 
 static cohort_status render(const cohort_chat *chat, const cohort_jinja *template_,
-                            const cohort_conversation *conversation, char **out_text,
+                            const cohort_conversation *conversation,
+                            bool knows_developers, char **out_text,
                             size_t *out_size_bytes) {
     bool in_parts =
         chat->format == COHORT_CONTENT_PARTS ||
@@ -356,6 +455,7 @@ static cohort_status render(const cohort_chat *chat, const cohort_jinja *templat
     bool continues = conversation->continue_final_message;
     put_variables(chat, conversation, messages, variables);
     cohort_status status = copy_messages(conversation->messages, messages, in_parts);
+    if (status >= 0 && !knows_developers) status = fold_developers(messages, in_parts);
     if (status >= 0 && continues) status = add_mark(messages);
     if (status >= 0)
         status = cohort_jinja_render(template_, variables, time(NULL), out_text,
@@ -368,14 +468,16 @@ static cohort_status render(const cohort_chat *chat, const cohort_jinja *templat
 cohort_status cohort_chat_render(const cohort_chat *chat,
                                  const cohort_conversation *conversation, char **out_text,
                                  size_t *out_size_bytes) {
-    const cohort_jinja *template_ = conversation->tools && chat->tools_template
-                                        ? chat->tools_template
-                                        : chat->template_;
+    bool for_tools = conversation->tools && chat->tools_template;
+    const cohort_jinja *template_ = for_tools ? chat->tools_template : chat->template_;
+    bool knows_developers =
+        for_tools ? chat->tools_name_developer : chat->names_developer;
     cohort_jinja *own = NULL;
     *out_text = NULL;
     if (conversation->template_) {
         COHORT_TRY(compile(conversation->template_, &own));
         template_ = own;
+        knows_developers = names_developer(conversation->template_);
     }
     if (!template_)
         return COHORT_FAIL(
@@ -383,7 +485,7 @@ cohort_status cohort_chat_render(const cohort_chat *chat,
             "As of transformers v4.44, default chat template is no longer allowed, so "
             "you must provide a chat template if the tokenizer does not define one.");
     cohort_status status =
-        render(chat, template_, conversation, out_text, out_size_bytes);
+        render(chat, template_, conversation, knows_developers, out_text, out_size_bytes);
     cohort_jinja_destroy(own);
     if (status < 0) {
         free(*out_text);

@@ -228,7 +228,10 @@ static void write_choice(cohort_generation *generation, cohort_choice *choice,
     cohort_body said = {0};
     cohort_body_add(&said, generation->echo.bytes, generation->echo.size);
     cohort_body_add(&said, message->content.bytes, message->content.size);
-    bool is_null = generation->is_parsed && !said.size &&
+    /* Beside calls or thoughts there may be none; nothing at all is an empty text. */
+    bool is_null = !said.size &&
+                   (message->calls.size ||
+                    (generation->is_parsed && generation->server->reasoning)) &&
                    generation->params.tool_choice < COHORT_TOOLS_REQUIRED;
     cohort_body_printf(out, "{\"index\":%d,\"message\":{\"role\":", choice->index);
     cohort_body_json(out, role->bytes, role->size);

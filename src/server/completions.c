@@ -53,7 +53,7 @@ static bool refuse_empty(cohort_api_error *error) {
 
 static bool read_prompts(cohort_generation *generation, cohort_api_error *error) {
     const cohort_api_request *api = &generation->api;
-    if (api->suffix.is_set && *api->suffix.text)
+    if (api->suffix.is_set)
         return cohort_api_refuse(
             error, 400, "suffix",
             "suffix is only supported for models with FIM completion rendering");

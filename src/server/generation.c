@@ -173,25 +173,16 @@ bool cohort_generation_set_prompts(cohort_generation *generation, size_t n_promp
 static bool refuse_length(const cohort_generation *generation, size_t n_ids,
                           cohort_api_error *error) {
     int32_t limit = generation->server->info.max_model_len;
-    int32_t wanted = generation->params.request.max_tokens;
     char count[24];
     /* Counting stops one past the limit, as it does in vLLM. */
     size_t shown = n_ids > (size_t)limit ? (size_t)limit + 1 : n_ids;
     snprintf(count, sizeof count, "%zu", shown);
-    if (n_ids >= (size_t)limit)
-        return cohort_api_refuse_value(
-            error, "input_tokens", count,
-            "This model's maximum context length is %d tokens. However, your prompt "
-            "contains at least %s input tokens, which exceeds this limit even without "
-            "any output tokens. Please reduce the length of the input prompt.",
-            limit, count);
     return cohort_api_refuse_value(
         error, "input_tokens", count,
-        "This model's maximum context length is %d tokens. However, you requested %d "
-        "output tokens and your prompt contains at least %s input tokens, for a total of "
-        "at least %d tokens. Please reduce the length of the input prompt or the number "
-        "of requested output tokens.",
-        limit, wanted, count, (int32_t)shown + wanted);
+        "This model's maximum context length is %d tokens. However, your prompt contains "
+        "at least %s input tokens, which exceeds this limit even without any output "
+        "tokens. Please reduce the length of the input prompt.",
+        limit, count);
 }
 
 bool cohort_generation_tokenize(cohort_generation *generation, cohort_prompt *prompt,
@@ -259,9 +250,17 @@ bool cohort_generation_check_prompt(cohort_generation *generation, cohort_prompt
                                      prompt->ids[i]);
     if (prompt->n_ids == 0)
         return cohort_api_refuse(error, 400, NULL, "The decoder prompt cannot be empty");
-    if (prompt->n_ids >= limit ||
-        prompt->n_ids + (size_t)generation->params.request.max_tokens > limit)
-        return refuse_length(generation, prompt->n_ids, error);
+    if (prompt->n_ids >= limit) return refuse_length(generation, prompt->n_ids, error);
+    if (generation->api.routed_experts_prompt_start.whole > (int64_t)prompt->n_ids) {
+        char text[24];
+        snprintf(text, sizeof text, "%lld",
+                 (long long)generation->api.routed_experts_prompt_start.whole);
+        return cohort_api_refuse_value(
+            error, "routed_experts_prompt_start", text,
+            "routed_experts_prompt_start must be between 0 and the prompt length (%zu), "
+            "inclusive.",
+            prompt->n_ids);
+    }
     generation->n_prompt_tokens += (int64_t)prompt->n_ids;
     return true;
 }
@@ -433,8 +432,10 @@ static usage measure_usage(const cohort_generation *generation,
     return sum;
 }
 
-/* "usage":{...}; what is not told is null in a whole answer, left out of a stream's. */
-static void write_usage(const usage *sum, bool is_whole, cohort_body *out) {
+/* "usage":{...}; what is not told is null in a whole answer, left out of a stream's; but
+ * for thoughts, of which every chunk of a chat has a word. */
+static void write_usage(const usage *sum, bool is_whole, bool tells_details,
+                        cohort_body *out) {
     cohort_body_printf(out,
                        "\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld,"
                        "\"completion_tokens\":%lld",
@@ -452,7 +453,7 @@ static void write_usage(const usage *sum, bool is_whole, cohort_body *out) {
         cohort_body_printf(out,
                            ",\"completion_tokens_details\":{\"reasoning_tokens\":%lld}",
                            (long long)sum->n_reasoning);
-    else if (is_whole)
+    else if (tells_details)
         cohort_body_puts(out, ",\"completion_tokens_details\":null");
     cohort_body_puts(out, "}");
 }
@@ -478,7 +479,7 @@ static void write_answer(cohort_generation *generation, cohort_body *out) {
     }
     cohort_body_printf(out, "],\"service_tier\":null,\"system_fingerprint\":\"%s\",",
                        generation->server->fingerprint);
-    write_usage(&sum, true, out);
+    write_usage(&sum, true, true, out);
     if (kind->write_more) kind->write_more(generation, out);
     cohort_body_puts(out, ",\"kv_transfer_params\":null,\"ec_transfer_params\":null,"
                           "\"metrics\":null}");
@@ -488,7 +489,7 @@ static void write_usage_chunk(cohort_generation *generation) {
     cohort_body *out = cohort_generation_open_chunk(generation);
     cohort_body_puts(out, "],");
     const usage sum = measure_usage(generation, NULL);
-    write_usage(&sum, false, out);
+    write_usage(&sum, false, false, out);
     cohort_body_printf(out, ",\"system_fingerprint\":\"%s\"}\n\n",
                        generation->server->fingerprint);
 }
@@ -639,7 +640,7 @@ void cohort_generation_close_chunk(cohort_generation *generation,
     if (generation->params.continuous_usage) {
         const usage sum = measure_usage(generation, choice);
         cohort_body_puts(out, ",");
-        write_usage(&sum, false, out);
+        write_usage(&sum, false, generation->kind->is_chat, out);
     }
     /* The fingerprint is on the last chunk that a choice has; where a chunk with the
      * usage follows, on that one. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/params.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +15,12 @@ typedef struct reader {
     bool is_chat;
 } reader;
 
-/* Colder is greedy: vLLM's _SAMPLING_EPS. */
-#define GREEDY_TEMPERATURE 1e-5
+/* What is colder, but not 0, is as warm as this: vLLM's _MAX_TEMP. */
+#define LEAST_TEMPERATURE 0.01
+
+/* The engine's bounds of repetition_penalty. */
+#define LEAST_REPETITION 1.000001e-6 /* as a float not below 1e-6 */
+#define MOST_REPETITION  1e6
 
 enum { DEFAULT_MAX_TOKENS = 16 };
 
@@ -110,6 +115,27 @@ static bool read_bad_words(reader *self) {
     return true;
 }
 
+/* As Python's int() takes it: blanks around, single underscores between digits. */
+static bool read_python_int(const char *text, int64_t *out) {
+    char digits[32];
+    size_t n = 0;
+    while (isspace((unsigned char)*text))
+        text++;
+    if (*text == '-' || *text == '+') digits[n++] = *text++;
+    for (bool may_join = false;
+         isdigit((unsigned char)*text) ||
+         (may_join && *text == '_' && isdigit((unsigned char)text[1]));
+         text++) {
+        may_join = *text != '_';
+        if (may_join && n < sizeof digits - 1) digits[n++] = *text;
+    }
+    digits[n] = '\0';
+    while (isspace((unsigned char)*text))
+        text++;
+    *out = strtoll(digits, NULL, 10);
+    return !*text && n && isdigit((unsigned char)digits[n - 1]);
+}
+
 static bool read_bias(reader *self) {
     const cJSON *json = self->api->logit_bias.json, *item;
     cohort_sampling_params *sampling = &self->out->request.sampling;
@@ -118,14 +144,14 @@ static bool read_bias(reader *self) {
         calloc((size_t)cJSON_GetArraySize(json) + 1, sizeof(*sampling->bias));
     if (!self->out->bias) return out_of_memory(self);
     cJSON_ArrayForEach(item, json) {
-        char *end;
-        long id = strtol(item->string, &end, 10);
-        if (end == item->string || *end)
+        int64_t id;
+        if (!read_python_int(item->string, &id))
             return cohort_api_refuse(self->error, 400, "logit_bias",
                                      "logit_bias: '%.40s' is no token id", item->string);
         if (id < 0 || id >= self->limits->vocab_size)
             return cohort_api_refuse(self->error, 400, "logit_bias",
-                                     "logit_bias: token id %ld is out of vocabulary", id);
+                                     "logit_bias: token id %lld is out of vocabulary",
+                                     (long long)id);
         const char *text = cJSON_GetStringValue(item);
         double bias = text ? strtod(text, NULL) : item->valuedouble;
         /* OpenAI's range; vLLM clamps to it. */
@@ -154,8 +180,10 @@ static bool read_temperature(reader *self) {
     if (given->real > 2)
         return cohort_api_refuse_value(self->error, "temperature", text,
                                        "temperature must be in [0, 2], got %s.", text);
-    self->out->request.sampling.temperature =
-        given->real < GREEDY_TEMPERATURE ? 0 : (float)given->real;
+    self->out->request.sampling.temperature = given->real == 0 ? 0
+                                              : given->real < LEAST_TEMPERATURE
+                                                  ? (float)LEAST_TEMPERATURE
+                                                  : (float)given->real;
     return true;
 }
 
@@ -193,12 +221,14 @@ static bool read_ranges(reader *self) {
     }
     if (api->repetition_penalty.is_set) {
         double value = api->repetition_penalty.real;
-        if (!(value > 0 && value <= 1e6))
+        if (!(value > 0 && isfinite(value)))
             return cohort_api_refuse(
                 self->error, 400, NULL,
                 "repetition_penalty must be greater than zero, got %s.",
                 cohort_api_float(value, text, sizeof text));
-        sampling->repetition_penalty = (float)value;
+        sampling->repetition_penalty = (float)(value < LEAST_REPETITION ? LEAST_REPETITION
+                                               : value > MOST_REPETITION ? MOST_REPETITION
+                                                                         : value);
     }
     if (api->top_k.is_set) {
         int64_t k = api->top_k.whole;
@@ -292,8 +322,19 @@ static bool check_logprobs(reader *self, const char *param, const char *what,
     return true;
 }
 
+/* Of all whole numbers only these may not come in a string: vLLM compares them first. */
+static bool is_whole(reader *self, const char *name, const cohort_value *given) {
+    const char *text = given->is_set ? cJSON_GetStringValue(given->json) : NULL;
+    return !text || cohort_api_refuse_value(self->error, name, text,
+                                            "`%s` must be an integer.", name);
+}
+
 static bool read_logprobs(reader *self) {
     const cohort_api_request *api = self->api;
+    if (!is_whole(self, "prompt_logprobs", &api->prompt_logprobs) ||
+        !is_whole(self, "top_logprobs", &api->top_logprobs) ||
+        (!self->is_chat && !is_whole(self, "logprobs", &api->logprobs)))
+        return false;
     cohort_sampling_params *sampling = &self->out->request.sampling;
     sampling->n_logprobs = sampling->n_prompt_logprobs = -1;
     if (self->is_chat) {
@@ -326,6 +367,11 @@ static bool read_logprobs(reader *self) {
         sampling->n_prompt_logprobs = (int32_t)api->prompt_logprobs.whole;
     } else if (self->out->echoes && !self->is_chat) {
         sampling->n_prompt_logprobs = sampling->n_logprobs;
+    } else if (self->out->echoes && !self->out->is_stream) {
+        /* As in vLLM, with or without logprobs. */
+        if (!check_logprobs(self, "top_logprobs", "prompt", api->top_logprobs.whole))
+            return false;
+        sampling->n_prompt_logprobs = (int32_t)api->top_logprobs.whole;
     }
     return true;
 }
@@ -509,13 +555,13 @@ static bool read_stream(reader *self) {
     out->echoes = api->echo.whole;
     out->include_usage = out->is_stream && self->limits->force_include_usage;
     if (!api->stream_options.is_set) return true;
+    if (!out->is_stream && !api->stream_options.json->child) return true;
     if (!out->is_stream)
         return cohort_api_refuse_value(
             self->error, "stream_options", NULL,
             "Stream options can only be defined when `stream=True`.");
-    /* Whoever gives options without it wants the usage: it is true by default. */
-    if (api->include_usage.whole && !api->include_usage.is_null)
-        out->include_usage = true;
+    /* True by default, says the schema; but vLLM sends none unless it is asked to. */
+    if (api->include_usage.is_set && api->include_usage.whole) out->include_usage = true;
     out->continuous_usage = out->include_usage && api->continuous_usage_stats.whole;
     return true;
 }
@@ -525,9 +571,11 @@ static void read_flags(reader *self) {
     cohort_request *request = &self->out->request;
     request->ignore_eos = api->ignore_eos.whole;
     request->cache_salt = api->cache_salt.is_set ? api->cache_salt.text : NULL;
-    request->priority = api->priority.whole < INT32_MIN   ? INT32_MIN
-                        : api->priority.whole > INT32_MAX ? INT32_MAX
-                                                          : (int32_t)api->priority.whole;
+    /* Without --scheduling-policy priority all are alike, as in vLLM. */
+    request->priority = !self->limits->priority_scheduling ? 0
+                        : api->priority.whole < INT32_MIN  ? INT32_MIN
+                        : api->priority.whole > INT32_MAX  ? INT32_MAX
+                                                           : (int32_t)api->priority.whole;
     request->include_stop_str_in_output = api->include_stop_str_in_output.whole;
     request->skip_special_tokens = api->skip_special_tokens.whole;
     if (!api->seed.is_set) return;
@@ -535,15 +583,12 @@ static void read_flags(reader *self) {
     request->sampling.seed = (uint64_t)api->seed.whole;
 }
 
-/* What would be answered wrongly is refused by name. */
-static bool refuse_undone(reader *self) {
-    const cohort_api_request *api = self->api;
-    if (api->priority.whole && !self->limits->priority_scheduling)
-        return cohort_api_refuse(
-            self->error, 400, "priority",
-            "Got priority %lld but Priority scheduling is not enabled.",
-            (long long)api->priority.whole);
-    return true;
+static bool read_salt(reader *self) {
+    const cohort_value *given = &self->api->cache_salt;
+    if (!given->is_set || *given->text) return true;
+    return cohort_api_refuse_value(
+        self->error, "cache_salt", NULL,
+        "Parameter 'cache_salt' must be a non-empty string if provided.");
 }
 
 bool cohort_params_read(cohort_params *out, const cohort_api_request *api, bool is_chat,
@@ -552,7 +597,7 @@ bool cohort_params_read(cohort_params *out, const cohort_api_request *api, bool 
     *out = (cohort_params){.request = *defaults};
     reader self = {out, api, limits, error, is_chat};
     read_flags(&self);
-    return refuse_undone(&self) && read_stream(&self) && read_logprobs(&self) &&
+    return read_salt(&self) && read_stream(&self) && read_logprobs(&self) &&
            read_temperature(&self) && read_ranges(&self) && read_counts(&self) &&
            read_stop(&self) && read_id_lists(&self) && read_logprob_ids(&self) &&
            read_bias(&self) && read_bad_words(&self) && read_structured(&self) &&

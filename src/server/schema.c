@@ -16,7 +16,8 @@ typedef enum field_kind {
     NUMBER,
     TRUTH,
     TEXT,
-    LIST,
+    LITERAL, /* one of the words that type has in quotes */
+    LIST,    /* of objects */
     OBJECT,
     WORDS,       /* a list of strings */
     IDS,         /* a list of whole numbers */
@@ -31,7 +32,15 @@ typedef enum field_kind {
     STRUCT, /* an object with a name of its own in the schema */
 } field_kind;
 
-enum { NULLABLE = 1, REQUIRED = 2, REFUSED = 4, LEAST_IS_MINUS_1 = 8 };
+enum {
+    NULLABLE = 1,
+    REQUIRED = 2,
+    REFUSED = 4,
+    LEAST_IS_MINUS_1 = 8,
+    LEAST_IS_0 = 16,
+    LEAST_IS_1 = 32,
+    CLAMPED = 64, /* what no 64 bits hold is as much as they do */
+};
 
 typedef struct field {
     const char *name;
@@ -39,7 +48,7 @@ typedef struct field {
     int flags;
     const char *standard; /* default, as JSON; NULL: unset */
     size_t offset;
-    const char *type; /* of a STRUCT */
+    const char *type; /* of a STRUCT or LITERAL */
 } field;
 
 #define TO(member) offsetof(cohort_api_request, member)
@@ -47,6 +56,8 @@ typedef struct field {
     { #n, k, f, s, TO(n), NULL }
 #define IDLE(n, k, f, s) \
     { n, k, f, s, TO(other), NULL }
+#define LITERAL_OF(n, f, t) \
+    { #n, LITERAL, f, NULL, TO(n), t }
 #define STRUCT_OF(n, f, t) \
     { #n, STRUCT, f, NULL, TO(n), t }
 #define IDLE_OF(n, f, t) \
@@ -72,7 +83,7 @@ static const field completion_fields[] = {
     ROW(top_p, NUMBER, NULLABLE, NULL),
     IDLE("user", TEXT, NULLABLE, NULL),
     IDLE("use_beam_search", TRUTH, REFUSED, "false"),
-    ROW(top_k, INTEGER, NULLABLE, NULL),
+    ROW(top_k, INTEGER, NULLABLE | CLAMPED, NULL),
     ROW(min_p, NUMBER, NULLABLE, NULL),
     ROW(repetition_penalty, NUMBER, NULLABLE, NULL),
     IDLE("watermarking", TRUTH, NULLABLE | REFUSED, NULL),
@@ -84,7 +95,7 @@ static const field completion_fields[] = {
     ROW(skip_special_tokens, TRUTH, 0, "true"),
     IDLE("spaces_between_special_tokens", TRUTH, 0, "true"),
     ROW(truncate_prompt_tokens, INTEGER, NULLABLE | LEAST_IS_MINUS_1, NULL),
-    ROW(truncation_side, TEXT, NULLABLE, NULL),
+    LITERAL_OF(truncation_side, NULLABLE, "'left' or 'right'"),
     ROW(allowed_token_ids, IDS, NULLABLE, NULL),
     ROW(prompt_logprobs, INTEGER, NULLABLE, NULL),
     ROW(logprob_token_ids, IDS, NULLABLE, NULL),
@@ -98,9 +109,9 @@ static const field completion_fields[] = {
     IDLE("session_id", TEXT, NULLABLE, NULL),
     ROW(return_tokens_as_token_ids, TRUTH, NULLABLE, NULL),
     ROW(return_token_ids, TRUTH, NULLABLE, NULL),
-    IDLE("routed_experts_prompt_start", INTEGER, 0, "0"),
+    ROW(routed_experts_prompt_start, INTEGER, LEAST_IS_0, "0"),
     IDLE("return_token_offsets", TRUTH, NULLABLE | REFUSED, "false"),
-    IDLE("mm_payload", TEXT, 0, "\"tensors\""),
+    {"mm_payload", LITERAL, 0, "\"tensors\"", TO(other), "'tensors' or 'none'"},
     IDLE("return_mm_kwargs", TRUTH, NULLABLE, NULL),
     ROW(cache_salt, TEXT, NULLABLE, NULL),
     IDLE("kv_transfer_params", OBJECT, NULLABLE, NULL),
@@ -108,7 +119,7 @@ static const field completion_fields[] = {
     IDLE("vllm_xargs", OBJECT, NULLABLE, NULL),
     IDLE_OF("repetition_detection", NULLABLE | REFUSED, "RepetitionDetectionParams"),
     IDLE("thinking_token_budget", INTEGER, NULLABLE | REFUSED, NULL),
-    IDLE("stream_interval", INTEGER, NULLABLE, NULL),
+    ROW(stream_interval, INTEGER, NULLABLE | LEAST_IS_1, NULL),
 };
 
 static const field chat_fields[] = {
@@ -131,13 +142,14 @@ static const field chat_fields[] = {
     ROW(top_p, NUMBER, NULLABLE, NULL),
     ROW(tools, TOOLS, NULLABLE, NULL),
     ROW(tool_choice, CHOICE, NULLABLE, "\"none\""),
-    ROW(reasoning_effort, TEXT, NULLABLE, NULL),
+    LITERAL_OF(reasoning_effort, NULLABLE,
+               "'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'"),
     IDLE("thinking_token_budget", INTEGER, NULLABLE | REFUSED, NULL),
     ROW(include_reasoning, TRUTH, 0, "true"),
     ROW(parallel_tool_calls, TRUTH, NULLABLE, "true"),
     IDLE("user", TEXT, NULLABLE, NULL),
     IDLE("use_beam_search", TRUTH, REFUSED, "false"),
-    ROW(top_k, INTEGER, NULLABLE, NULL),
+    ROW(top_k, INTEGER, NULLABLE | CLAMPED, NULL),
     ROW(min_p, NUMBER, NULLABLE, NULL),
     ROW(repetition_penalty, NUMBER, NULLABLE, NULL),
     IDLE("watermarking", TRUTH, NULLABLE | REFUSED, NULL),
@@ -149,7 +161,7 @@ static const field chat_fields[] = {
     ROW(skip_special_tokens, TRUTH, 0, "true"),
     IDLE("spaces_between_special_tokens", TRUTH, 0, "true"),
     ROW(truncate_prompt_tokens, INTEGER, NULLABLE | LEAST_IS_MINUS_1, NULL),
-    ROW(truncation_side, TEXT, NULLABLE, NULL),
+    LITERAL_OF(truncation_side, NULLABLE, "'left' or 'right'"),
     ROW(prompt_logprobs, INTEGER, NULLABLE, NULL),
     ROW(logprob_token_ids, IDS, NULLABLE, NULL),
     ROW(allowed_token_ids, IDS, NULLABLE, NULL),
@@ -169,17 +181,17 @@ static const field chat_fields[] = {
     IDLE("session_id", TEXT, NULLABLE, NULL),
     ROW(return_tokens_as_token_ids, TRUTH, NULLABLE, NULL),
     ROW(return_token_ids, TRUTH, NULLABLE, NULL),
-    IDLE("routed_experts_prompt_start", INTEGER, 0, "0"),
+    ROW(routed_experts_prompt_start, INTEGER, LEAST_IS_0, "0"),
     IDLE("return_token_offsets", TRUTH, NULLABLE | REFUSED, "false"),
     ROW(return_prompt_text, TRUTH, NULLABLE, NULL),
-    IDLE("mm_payload", TEXT, 0, "\"tensors\""),
+    {"mm_payload", LITERAL, 0, "\"tensors\"", TO(other), "'tensors' or 'none'"},
     IDLE("return_mm_kwargs", TRUTH, NULLABLE, NULL),
     ROW(cache_salt, TEXT, NULLABLE, NULL),
     IDLE("kv_transfer_params", OBJECT, NULLABLE, NULL),
     IDLE("ec_transfer_params", OBJECT, NULLABLE, NULL),
     IDLE("vllm_xargs", OBJECT, NULLABLE, NULL),
     IDLE_OF("repetition_detection", NULLABLE | REFUSED, "RepetitionDetectionParams"),
-    IDLE("stream_interval", INTEGER, NULLABLE, NULL),
+    ROW(stream_interval, INTEGER, NULLABLE | LEAST_IS_1, NULL),
 };
 
 static const field stream_option_fields[] = {
@@ -263,6 +275,15 @@ static bool read_number(reader *self, const cJSON *value, double *out) {
                  value);
 }
 
+/* The digits that keep_numbers kept, where a double has not all of them. */
+static bool read_digits(const cJSON *value, int64_t *out) {
+    char *end;
+    if (!cJSON_IsNumber(value) || !value->valuestring) return false;
+    errno = 0;
+    *out = strtoll(value->valuestring, &end, 10);
+    return !*end && !errno;
+}
+
 static bool read_integer(reader *self, const cJSON *value, int64_t *out) {
     const char *text = cJSON_GetStringValue(value);
     double number;
@@ -279,6 +300,7 @@ static bool read_integer(reader *self, const cJSON *value, int64_t *out) {
     }
     if (!cJSON_IsNumber(value) && !cJSON_IsBool(value))
         return fault(self, "int_type", "Input should be a valid integer", value);
+    if (read_digits(value, out)) return true;
     number = cJSON_IsNumber(value) ? value->valuedouble : cJSON_IsTrue(value);
     if (number != floor(number))
         return fault(
@@ -429,32 +451,6 @@ static bool read_bias(reader *self, const cJSON *value) {
     return true;
 }
 
-static bool check_part(reader *self, const cJSON *part) {
-    return cJSON_IsString(part) || check_object(self, part);
-}
-
-static bool check_message(reader *self, const cJSON *message) {
-    if (!check_object(self, message)) return false;
-    const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content");
-    const cJSON *role = cJSON_GetObjectItemCaseSensitive(message, "role");
-    size_t length = strlen(self->location);
-    bool fine = true;
-    if (!cJSON_IsString(role)) {
-        snprintf(self->location + length, sizeof self->location - length, ".role");
-        fine = role ? fault(self, "string_type", "Input should be a valid string", role)
-                    : fault(self, "missing", "Field required", message);
-    } else if (cJSON_IsArray(content)) {
-        snprintf(self->location + length, sizeof self->location - length, ".content");
-        fine = each(self, content, check_part);
-    } else if (content && !cJSON_IsString(content) && !cJSON_IsNull(content)) {
-        snprintf(self->location + length, sizeof self->location - length, ".content");
-        fault(self, "string_type", "Input should be a valid string", content);
-        fine = fault(self, "iterable_type", "Input should be iterable", content);
-    }
-    self->location[length] = '\0';
-    return fine;
-}
-
 /* A member that must be there, whose place is added to the location. */
 static const cJSON *member(reader *self, const cJSON *object, const char *name) {
     size_t length = strlen(self->location);
@@ -462,6 +458,106 @@ static const cJSON *member(reader *self, const cJSON *object, const char *name) 
     snprintf(self->location + length, sizeof self->location - length, ".%s", name);
     if (!value) fault(self, "missing", "Field required", object);
     return value;
+}
+
+/* A member that is a text where it is there. */
+static bool check_member_text(reader *self, const cJSON *object, const char *name,
+                              bool or_null) {
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, name);
+    const char *text;
+    size_t length = strlen(self->location);
+    if (!value || (or_null && cJSON_IsNull(value))) return true;
+    snprintf(self->location + length, sizeof self->location - length, ".%s", name);
+    bool fine = read_text(self, value, &text);
+    self->location[length] = '\0';
+    return fine;
+}
+
+/* ... and where it has to be. */
+static bool need_member_text(reader *self, const cJSON *object, const char *name) {
+    size_t length = strlen(self->location);
+    const cJSON *value = member(self, object, name);
+    self->location[length] = '\0';
+    return value && check_member_text(self, object, name, false);
+}
+
+/* Of a role that OpenAI's API knows: its types are checked to the last text. */
+static bool check_known_part(reader *self, const cJSON *part) {
+    if (!check_object(self, part) || !need_member_text(self, part, "type")) return false;
+    const char *type = cJSON_GetObjectItemCaseSensitive(part, "type")->valuestring;
+    if (!strcmp(type, "text")) return need_member_text(self, part, "text");
+    if (strcmp(type, "input_text") != 0 && strcmp(type, "output_text") != 0) return true;
+    return fault(self, "literal_error", "Input should be 'text'", part);
+}
+
+/* Any other role's parts may be texts, and say less. */
+static bool check_part(reader *self, const cJSON *part) {
+    return cJSON_IsString(part) ||
+           (check_object(self, part) && need_member_text(self, part, "type"));
+}
+
+static bool check_call(reader *self, const cJSON *call) {
+    if (!check_object(self, call) || !need_member_text(self, call, "id") ||
+        !need_member_text(self, call, "type"))
+        return false;
+    if (strcmp(cJSON_GetObjectItemCaseSensitive(call, "type")->valuestring, "function"))
+        return fault(self, "literal_error", "Input should be 'function'", call);
+    size_t length = strlen(self->location);
+    const cJSON *function = member(self, call, "function");
+    bool fine = function && check_object(self, function) &&
+                need_member_text(self, function, "name") &&
+                need_member_text(self, function, "arguments");
+    self->location[length] = '\0';
+    return fine;
+}
+
+/* Runs check on a member that is there. */
+static bool check_member(reader *self, const cJSON *object, const char *name,
+                         bool (*check)(reader *self, const cJSON *item)) {
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, name);
+    size_t length = strlen(self->location);
+    if (!value) return true;
+    snprintf(self->location + length, sizeof self->location - length, ".%s", name);
+    bool fine = check_list(self, value) && each(self, value, check);
+    self->location[length] = '\0';
+    return fine;
+}
+
+static bool check_content(reader *self, const cJSON *message, const char *role) {
+    static const char *const known[] = {"developer", "system", "user", "assistant",
+                                        "tool"};
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content");
+    size_t length = strlen(self->location);
+    bool is_known = false;
+    for (size_t i = 0; i < COUNT(known); i++)
+        is_known = is_known || !strcmp(role, known[i]);
+    if (cJSON_IsArray(content))
+        return check_member(self, message, "content",
+                            is_known ? check_known_part : check_part);
+    if (!content || cJSON_IsString(content)) return true;
+    if (cJSON_IsNull(content) && !strcmp(role, "assistant")) return true;
+    snprintf(self->location + length, sizeof self->location - length, ".content");
+    fault(self, "string_type", "Input should be a valid string", content);
+    fault(self, "iterable_type", "Input should be iterable", content);
+    self->location[length] = '\0';
+    return false;
+}
+
+static bool check_message(reader *self, const cJSON *message) {
+    if (!check_object(self, message) || !need_member_text(self, message, "role"))
+        return false;
+    const char *role = cJSON_GetObjectItemCaseSensitive(message, "role")->valuestring;
+    if (!check_content(self, message, role) ||
+        !check_member_text(self, message, "name", false) ||
+        !check_member_text(self, message, "tool_call_id", true))
+        return false;
+    /* null passes beside a text. */
+    const cJSON *calls = cJSON_GetObjectItemCaseSensitive(message, "tool_calls");
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content");
+    if (strcmp(role, "assistant") != 0 ||
+        (cJSON_IsNull(calls) && cJSON_IsString(content)))
+        return true;
+    return check_member(self, message, "tool_calls", check_call);
 }
 
 static bool check_tool(reader *self, const cJSON *tool) {
@@ -477,22 +573,52 @@ static bool check_tool(reader *self, const cJSON *tool) {
 
 /* ---- reading ----------------------------------------------------------------------- */
 
+static bool read_whole(reader *self, const field *at, const cJSON *value,
+                       cohort_value *out) {
+    char message[64], context[24];
+    int least = at->flags & LEAST_IS_1 ? 1 : at->flags & LEAST_IS_0 ? 0 : -1;
+    bool has_least = at->flags & (LEAST_IS_MINUS_1 | LEAST_IS_0 | LEAST_IS_1);
+    double number = cJSON_IsNumber(value) ? value->valuedouble : 0;
+    if (at->flags & CLAMPED && isfinite(number) && fabs(number) >= 0x1p63)
+        out->whole = number < 0 ? INT64_MIN : INT64_MAX;
+    else if (!read_integer(self, value, &out->whole))
+        return false;
+    out->real = (double)out->whole;
+    if (!has_least || out->whole >= least) return true;
+    snprintf(message, sizeof message, "Input should be greater than or equal to %d",
+             least);
+    snprintf(context, sizeof context, "'ge': %d", least);
+    cohort_api_fault(self->error, "greater_than_equal", self->location, message, value,
+                     context);
+    return false;
+}
+
+static bool read_literal(reader *self, const field *at, const cJSON *value,
+                         cohort_value *out) {
+    char quoted[32], message[120], context[120];
+    const char *text = cJSON_GetStringValue(value);
+    snprintf(quoted, sizeof quoted, "'%.20s'", text ? text : "");
+    if (text && strlen(text) <= 20 && strstr(at->type, quoted)) {
+        out->text = text;
+        return true;
+    }
+    snprintf(message, sizeof message, "Input should be %s", at->type);
+    snprintf(context, sizeof context, "'expected': \"%s\"", at->type);
+    cohort_api_fault(self->error, "literal_error", self->location, message, value,
+                     context);
+    return false;
+}
+
 static bool read_field(reader *self, const field *at, const cJSON *value,
                        cohort_value *out) {
     out->json = value;
     switch (at->kind) {
-    case INTEGER:
-        if (!read_integer(self, value, &out->whole)) return false;
-        out->real = (double)out->whole;
-        if (!(at->flags & LEAST_IS_MINUS_1) || out->whole >= -1) return true;
-        cohort_api_fault(self->error, "greater_than_equal", self->location,
-                         "Input should be greater than or equal to -1", value,
-                         "'ge': -1");
-        return false;
+    case INTEGER: return read_whole(self, at, value, out);
+    case LITERAL: return read_literal(self, at, value, out);
     case NUMBER: return read_number(self, value, &out->real);
     case TRUTH: return read_truth(self, value, &out->whole);
     case TEXT: return read_text(self, value, &out->text);
-    case LIST: return check_list(self, value);
+    case LIST: return check_list(self, value) && each(self, value, check_object);
     case WORDS: return check_words(self, value);
     case IDS: return check_list(self, value) && each(self, value, check_whole);
     case PROMPT: return read_prompt(self, value);
@@ -515,10 +641,16 @@ static void set_standard(const field *at, cohort_value *out) {
     out->real = strtod(at->standard, NULL);
 }
 
-/* Refused only where it asks for something: false and [] are what happens anyway. */
+/* Refused only where it asks for something: false, [] and the like are what happens
+ * anyway. */
 static bool asks_for_nothing(const field *at, const cohort_value *value) {
     if (at->kind == TRUTH) return !value->whole;
-    return cJSON_IsArray(value->json) && !value->json->child;
+    if (cJSON_IsArray(value->json)) return !value->json->child;
+    if (!strcmp(at->name, "thinking_token_budget")) return value->whole == -1;
+    /* repetition_detection looks for patterns of up to so many tokens. */
+    const cJSON *most = cJSON_GetObjectItemCaseSensitive(value->json, "max_pattern_size");
+    return !strcmp(at->name, "repetition_detection") && cJSON_IsObject(value->json) &&
+           (!most || most->valuedouble == 0);
 }
 
 /* parent: "body", or of a field's own fields "body.NAME". */
@@ -596,8 +728,7 @@ bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
     if (schema == COHORT_SCHEMA_TOKENIZE && cJSON_HasObjectItem(out->json, "messages") &&
         !cJSON_HasObjectItem(out->json, "prompt"))
         schema = COHORT_SCHEMA_TOKENIZE_CHAT; /* one route takes either */
-    if (schema == COHORT_SCHEMA_CHAT || schema == COHORT_SCHEMA_TOKENIZE_CHAT)
-        cohort_chat_keep_numbers(out->json, text, size);
+    cohort_chat_keep_numbers(out->json, text, size);
     reader self = {.error = error};
     const struct schema *of = &schemas[schema];
     read_rows(&self, "body", of->fields, of->n_fields, out->json, out);
@@ -646,7 +777,8 @@ static const char *kind_schema(const field *at) {
     case INTEGER: return "{\"type\":\"integer\"}";
     case NUMBER: return "{\"type\":\"number\"}";
     case TRUTH: return "{\"type\":\"boolean\"}";
-    case TEXT: return STRING;
+    case TEXT:
+    case LITERAL: return STRING;
     case LIST:
     case TOOLS:
     case MESSAGES: return ARRAY_OF("{\"type\":\"object\"}");

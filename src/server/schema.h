@@ -49,6 +49,7 @@ typedef struct cohort_api_request {
     cohort_value parallel_tool_calls, include_reasoning, reasoning_effort;
     cohort_value add_generation_prompt, continue_final_message, documents;
     cohort_value chat_template, chat_template_kwargs;
+    cohort_value stream_interval, routed_experts_prompt_start;
     cohort_value other; /* accepted, without effect */
 } cohort_api_request;
 

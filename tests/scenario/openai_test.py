@@ -258,7 +258,7 @@ class OpenAI(unittest.TestCase):
             "model": "tiny", "prompt": "a b c", "max_tokens": 9}, {
             "best_of": 1, "echo": True, "frequency_penalty": 0.5, "logit_bias": {"65": 1},
             "logprobs": 2, "n": 2, "presence_penalty": 0.5, "seed": 3, "stop": ["~~", "@@"],
-            "stream": True, "stream_options": {"include_usage": True}, "suffix": "",
+            "stream": True, "stream_options": {"include_usage": True}, "suffix": None,
             "temperature": 0.5, "top_p": 0.9, "user": "me"})
 
     def test_every_parameter_of_chats_is_taken(self):

@@ -60,7 +60,7 @@ class Chats(unittest.TestCase):
 
     def test_a_chat_is_tokenized_as_it_is_answered(self):
         function = {"type": "function", "function": {"name": "f", "parameters": {}}}
-        talk = [{"role": "user", "content": [{"type": "text", "text": "a b"}, "c"]},
+        talk = [{"role": "user", "content": [{"type": "text", "text": one} for one in ("a b", "c")]},
                 {"role": "assistant", "content": "a bc "}]
         template = (SOURCE / "tests/golden/qwen3-tokenizer/tokenizer_config.json").read_text()
         template = json.loads(template)["chat_template"]
@@ -98,7 +98,7 @@ class Chats(unittest.TestCase):
 
     def test_an_answer_that_goes_on_may_begin_with_what_was_said(self):
         said = {"messages": [{"role": "user", "content": "a"},
-                             {"role": "assistant", "content": ["a b ", {"type": "text", "text": "c"}]}],
+                             {"role": "assistant", "content": [{"type": "text", "text": one} for one in ("a b ", "c")]}],
                 "max_tokens": 5, "temperature": 0, "add_generation_prompt": False,
                 "continue_final_message": True}
 

@@ -107,7 +107,7 @@ class Limits(unittest.TestCase):
                 self.assertLess(len(clients), 20)
             self.assertEqual((answer.status, b"--max-held-bytes" in answer.read()), (503, True))
             self.assertGreater(len(clients), 3)
-            small, _, _ = server.ask("POST", COMPLETIONS, {"prompt": "a", "priority": 1})
+            small, _, _ = server.ask("POST", COMPLETIONS, {"prompt": "a", "top_p": 7})
             self.assertEqual(small, 400)  # what is small may always come
             stack.close()
             server.wait_load(0)
@@ -166,7 +166,7 @@ class Limits(unittest.TestCase):
                 "num_requests_running", "num_requests_waiting", "request_success_total"))
         text, few = "x" * 3000000, {"prompt": "a", "max_tokens": 9}
         chat = {"messages": [{"role": "user", "content": "a", "unknown": text}],
-                "documents": [text], "chat_template_kwargs": {"a": text}, "tool_choice": "none",
+                "documents": [{"text": text}], "chat_template_kwargs": {"a": text}, "tool_choice": "none",
                 "tools": [{"type": "function", "function": {"name": text}}], "max_tokens": 9}
         bodies = [few | {"unknown": text * 3}, few | {"prompt": [5] * 2000, "n": 1000}, chat,
                   few | {"prompt": "a b " * 500000, "truncate_prompt_tokens": 9}]

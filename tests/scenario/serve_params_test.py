@@ -95,7 +95,7 @@ class Parameters(unittest.TestCase):
     def test_what_is_not_there_is_refused_by_name(self):
         for field, value in (("structured_outputs", {"grammar": "a"}), ("logprob_token_ids", [1]),
                              ("thinking_token_budget", 3),
-                             ("response_format", {"type": "yaml"}), ("priority", 1),
+                             ("response_format", {"type": "yaml"}), ("cache_salt", ""), ("suffix", ""),
                              ("allowed_token_ids", []), ("allowed_token_ids", [1 << 30]),
                              ("stop_token_ids", list(range(121))),
                              ("logit_bias", {str(i): 1 for i in range(301)}),
@@ -125,10 +125,11 @@ class Parameters(unittest.TestCase):
             self.assertEqual(status, 200, text)
             return ["usage" in chunk for chunk in events(text)]
         self.assertEqual(usages(None), [False] * 3)
-        self.assertEqual(usages({}), [False] * 3 + [True])  # it is true by default
+        self.assertEqual(usages({}), [False] * 3)  # whatever the schema's default says
         self.assertEqual(usages({"include_usage": None}), [False] * 3)
         self.assertEqual(usages({"include_usage": "yes"}), [False] * 3 + [True])
-        self.assertEqual(usages({"continuous_usage_stats": 1}), [True] * 4)
+        self.assertEqual(usages({"continuous_usage_stats": 1}), [False] * 3)
+        self.assertEqual(usages({"include_usage": True, "continuous_usage_stats": 1}), [True] * 4)
         self.assertEqual(usages({"include_usage": 0, "continuous_usage_stats": True}), [False] * 3)
         error = self.error_of(COMPLETIONS, asked | {"stream_options": {"include_usage": "?"}})
         self.assertEqual(error["param"], "body.stream_options.include_usage")
@@ -136,7 +137,7 @@ class Parameters(unittest.TestCase):
 
     def test_continuous_usage_is_that_of_the_choice(self):
         body = {"prompt": [[5, 6, 7], [8, 9]], "n": 2, "max_tokens": 4, "temperature": 1, "stream": True,
-                "ignore_eos": True, "stream_options": {"continuous_usage_stats": True}}
+                "ignore_eos": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
         chunks = events(self.server.ask("POST", COMPLETIONS, body)[2])
         counts = [0] * 4
         for chunk in chunks[:-1]:

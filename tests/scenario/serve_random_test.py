@@ -101,7 +101,7 @@ def random_messages(random):
         text = random_text(random)
         messages.append({
             "role": random.choice(["system", "user", "assistant", "tool", "user"]),
-            "content": random.choice([text] * 9 + [[{"type": "text", "text": text}, "b"]] * 3 +
+            "content": random.choice([text] * 9 + [[{"type": "text", "text": text}, {"type": "text", "text": "b"}]] * 3 +
                                      [None, [{"type": "image_url"}]])})
         if random.randrange(8) == 0:
             messages[-1]["tool_calls"] = [{"id": "a", "type": "function", "function": {

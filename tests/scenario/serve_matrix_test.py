@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Thousands of requests that `vllm serve` 0.32 was sent: status, content type and skeleton of each answer
+are as recorded, but for those named in EXCEPT with why.
+
+`serve_matrix_test.py --reduce FOLDER` makes tests/golden/vllm_api/matrix anew from whole recordings.
+"""
+import base64
+import concurrent.futures
+import contextlib
+import http.client
+import itertools
+import json
+import lzma
+import os
+import pathlib
+import re
+import sys
+import threading
+import unittest
+
+from served import CAPTURES, DEADLINE_S, Server
+
+RECORDED = CAPTURES / "matrix"
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "cohort"
+MODEL = pathlib.Path(os.environ.get("COHORT_MODEL_CACHE", CACHE)) / "smollm2-135m-instruct"
+FLAGS = ("--served-model-name", "smollm2", "--dtype", "bfloat16", "--max-model-len", "256", "--max-num-seqs",
+         "16", "--trust-request-chat-template", "--kv-cache-memory-bytes", "256MiB")
+FORCED = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+MAPS = ("top_logprobs", "prompt_logprobs")  # objects whose keys are tokens
+CLIENTS = 24
+NAMES = ("matrix", "messages", "special", "forced")
+
+# (pattern of the name, why): what stays different.
+EXCEPT = (
+    (r"[CH] (use_beam_search|watermarking|return_token_offsets)=.*", "not built, and said so, where vLLM 0.32 has it"),
+    (r"[CH] structured_outputs=.*", "vLLM answers 500 to what is no object"),
+    (r"[CH] stream_interval=1\d{10,}", "vLLM answers 500 to more than 64 bits"),
+    (r"[CH] \w+=Infinity", "JSON has no Infinity; vLLM takes it in fields that it does not know"),
+    (r"(H|TC) (media_io|mm_processor)_kwargs=.*", "for models with eyes or ears, not looked at"),
+    (r"C stop=\[\"x{40,}.*|C stop_token_ids=\[0, 1, 2.*|C bad_words=\[\"x{40,}.*", "bounds of ours"),
+    (r"C stop=\[\"\\ud800\"\].*", "half a surrogate is no text; vLLM answers 500"),
+    (r"C logit_bias=\{\"\\u0661\".*", "an Arabic digit"),
+    (r"C logprobs=(-1|21) \{'echo': True, 'stream': True\}", "vLLM begins a stream and breaks it off"),
+    (r"M .* nul|T prompt=.*u0000.*", "NUL in a text is refused"),
+    (r"M tc args_ws", "half a surrogate within arguments in a string: vLLM's tokenizer fails"),
+    (r"M tc args_(nan|bigint|ctrl)", "numbers and control characters that Python's json takes or leaves"),
+    (r"M asst reasoning num", "thoughts that are no text are left out"),
+    (r"CTK \{\"(tools|tokenize|conversation)\".*", "names of parameters of vLLM's own functions"),
+    (r"TV params_(str|list)", "parameters that are no object are left to the template"),
+    (r"TCH \{\"type\": \"custom\".*", "a named function is taken whatever type it says"),
+    (r"F .* si|S .*'stream_interval': 4\}", "tokens are sent as they come"),
+    (r"F \w+ lp", "tokens that are parts of a character have bytes"),
+    (r"F nan st=False", "NaN is no JSON: the call stays text"),
+    (r"SO .*|RF .*", "constraints of structured outputs: tests/scenario/structured_test.py"),
+)
+
+
+def skeleton(value, name=""):
+    """Keys in order and kinds of values; how many items there are does not count, nor do tokens."""
+    if isinstance(value, dict) and name in MAPS:
+        return {"<token>": skeleton(next(iter(value.values()), None))}
+    if isinstance(value, dict):
+        return {key: skeleton(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        kinds = []
+        for item in value:
+            kind = skeleton(item, name)
+            kinds += [kind] if kind not in kinds else []
+        return kinds
+    return "number" if type(value) in (int, float) else type(value).__name__
+
+
+def outline(kind, text):
+    """Of a whole answer; of a stream, its events in order, where those alike stand for one."""
+    if kind.startswith("text/event-stream"):
+        events = [part[6:] for part in text.split("\n\n") if part.startswith("data: ")]
+        shapes = [event if event == "[DONE]" else skeleton(json.loads(event)) for event in events]
+        return [shape for shape, _ in itertools.groupby(shapes)]
+    with contextlib.suppress(ValueError):
+        value = json.loads(text)
+        if isinstance(value, dict) and "error" in value:  # which field is to blame is as much words as the message is
+            value["error"]["param"] = None
+        return skeleton(value)
+    return "text" if text else ""
+
+
+def prompt_of(text):
+    """What the template made of the messages, where the request asked to see it."""
+    with contextlib.suppress(ValueError):
+        value = json.loads(text)
+        return value.get("prompt_text") if isinstance(value, dict) else None
+
+
+def reduced(row):
+    answer = row["answer"]
+    kind = answer["headers"].get("content-type", "")
+    return {"name": row["name"], "request": row["request"], "status": answer["status"], "kind": kind,
+            "outline": outline(kind, answer.get("body", "")), "prompt": prompt_of(answer.get("body", ""))}
+
+
+def reduce(folder):
+    for path in (pathlib.Path(folder, f"{name}.jsonl") for name in NAMES):
+        rows = [reduced(json.loads(line)) for line in path.read_text().splitlines()]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (RECORDED / f"{path.name}.xz").write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+
+
+def recorded(name):
+    return list(map(json.loads, lzma.open(RECORDED / f"{name}.jsonl.xz", "rt")))
+
+
+class Replay:
+    """Asks a server for all rows, from several threads, each with a connection of its own."""
+
+    def __init__(self, server):
+        self.server, self.local = server, threading.local()
+
+    def send(self, request):
+        if not getattr(self.local, "connection", None):
+            self.local.connection = self.server.connect()
+        body = request.get("body")
+        if "body_base64" in request:
+            body = base64.b64decode(request["body_base64"])
+        body = body.encode() if isinstance(body, str) else body
+        self.local.connection.request(request["method"], request["path"], body, request["headers"])
+        response = self.local.connection.getresponse()
+        text = response.read().decode(errors="replace")
+        if response.will_close:
+            self.local.connection = None
+        return response.status, response.headers.get("Content-Type", ""), text
+
+    def ask(self, request):
+        try:
+            return self.send(request)
+        except (http.client.HTTPException, OSError):  # a kept connection may have been ended
+            self.local.connection = None
+            return self.send(request)
+
+    def differences(self, rows):
+        """(row, what ours says) of all that are not as recorded."""
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            for row, (status, kind, text) in zip(rows, pool.map(lambda row: self.ask(row["request"]), rows)):
+                ours = {"status": status, "kind": kind, "outline": outline(kind, text), "prompt": prompt_of(text)}
+                if ours != {key: row[key] for key in ours}:
+                    yield row, ours | {"text": text}
+
+
+def excepted(name):
+    return any(re.fullmatch(pattern, name, re.S) for pattern, _ in EXCEPT)
+
+
+@unittest.skipUnless(MODEL.exists(), "no real model: scripts/fetch_model.sh gets it")
+class Matrix(unittest.TestCase):
+    def compare(self, server, rows):
+        for row, ours in Replay(server).differences(rows):
+            if excepted(row["name"]):
+                continue
+            with self.subTest(row["name"]):
+                keys = ("status", "kind", "prompt", "outline")
+                self.assertEqual([ours[key] for key in keys], [row[key] for key in keys],
+                                 (row["request"].get("body", "")[:1000], ours["text"][:1000]))
+
+    def test_answers_have_the_recorded_status_and_skeleton(self):
+        rows = [row for name in NAMES for row in recorded(name)]
+        self.assertGreater(len(rows), 3700)
+        tools = [bool(re.match(r"(TV|TCH|F|S|SO|RF) ", row["name"])) for row in rows]
+        with Server(*FLAGS, model=MODEL) as server:
+            self.compare(server, [row for row, forced in zip(rows, tools) if not forced])
+            self.assertEqual(server.stop(), 0)
+        with Server(*FLAGS, *FORCED, model=MODEL) as server:
+            self.compare(server, [row for row, forced in zip(rows, tools) if forced])
+            self.assertEqual(server.stop(), 0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--reduce"]:
+        reduce(sys.argv[2])
+    else:
+        unittest.main()
