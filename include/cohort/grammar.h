@@ -34,6 +34,10 @@ typedef enum cohort_grammar_kind {
     /* Rules, from root on, as GBNF and xgrammar write them: name ::= "text" | [a-z]+ (a |
      * b){2,3} .  Direct left recursion is rewritten, other is refused. */
     COHORT_GRAMMAR_EBNF,
+    /* Rules and terminals as Lark and llguidance write them, from start on: rule:
+     * TERMINAL "text"i /regex/ (a | b)~2..3.  Terminals may overlap: every reading is
+     * taken. */
+    COHORT_GRAMMAR_LARK,
 } cohort_grammar_kind;
 
 enum { COHORT_GRAMMAR_MAX_TEXT_BYTES = 1 << 20 };

@@ -197,7 +197,8 @@ uint32_t cohort_ebnf_compile(cohort_builder *builder, const char *text, size_t s
     uint32_t root = builder->status < 0 ? 0 : cohort_syntax_find(&self, "root");
     if (root == COHORT_SYNTAX_NONE)
         cohort_syntax_refuse(&self, size, "there is no rule 'root' to begin at");
-    if (builder->status >= 0) made = cohort_syntax_compile(&self, root);
+    if (builder->status >= 0)
+        made = cohort_syntax_compile(&self, cohort_syntax_name(&self, root));
     cohort_syntax_deinit(&self);
     return made;
 }

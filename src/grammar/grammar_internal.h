@@ -193,8 +193,9 @@ cohort_expr cohort_expr_codes(cohort_builder *builder, cohort_code_set *set,
 /* ---- regex.c ----------------------------------------------------------------------- */
 
 typedef struct cohort_regex_options {
-    bool in_json;     /* it is about the content of a JSON string */
-    bool is_search;   /* a match anywhere will do */
+    bool in_json;   /* it is about the content of a JSON string */
+    bool is_search; /* a match anywhere will do */
+    bool ignores_case, dot_is_all;
     const char *name; /* in messages */
 } cohort_regex_options;
 
@@ -213,6 +214,11 @@ uint32_t cohort_schema_compile(cohort_builder *builder, const char *text, size_t
 
 /* GBNF: name ::= ...; begins at the rule root.  Makes a rule: 0 where it is the first. */
 uint32_t cohort_ebnf_compile(cohort_builder *builder, const char *text, size_t size);
+
+/* ---- lark.c ------------------------------------------------------------------------ */
+
+/* Lark's notation; begins at the rule start, or the first.  Makes a rule, as above. */
+uint32_t cohort_lark_compile(cohort_builder *builder, const char *text, size_t size);
 
 /* ---- tool_calls.c ------------------------------------------------------------------ */
 

@@ -64,6 +64,22 @@ static cohort_expr codes(parser *self, cohort_code_set *set) {
     return expr;
 }
 
+/* Beside each letter its other case, by the simple mappings. */
+static void add_cases(parser *self, cohort_code_set *set) {
+    size_t count = set->count;
+    if (!self->options->ignores_case) return;
+    for (size_t i = 0; i < count && self->builder->status >= 0; i++) {
+        uint32_t last = set->items[i].last < 0x1ffff ? set->items[i].last : 0x1ffff;
+        for (uint32_t code = set->items[i].first; code <= last; code++) {
+            uint32_t lower = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
+            uint32_t upper = (uint32_t)utf8proc_toupper((utf8proc_int32_t)code);
+            if (lower != code) cohort_code_set_add(self->builder, set, lower, lower);
+            if (upper != code) cohort_code_set_add(self->builder, set, upper, upper);
+        }
+        cohort_builder_work(self->builder, last / 16 + 1);
+    }
+}
+
 static cohort_expr any_text(parser *self) {
     cohort_code_set all = {0};
     cohort_code_set_add(self->builder, &all, 0, 0x10ffff);
@@ -293,6 +309,7 @@ static cohort_expr parse_class(parser *self) {
         cohort_code_set_add(self->builder, &set, first, last);
     }
     if (!take(self, "]") && self->builder->status >= 0) refuse(self, "a [ without its ]");
+    add_cases(self, &set);
     if (invert) cohort_code_set_invert(self->builder, &set);
     return codes(self, &set);
 }
@@ -328,6 +345,10 @@ static cohort_expr parse_atom(parser *self) {
     if (take(self, "(")) return parse_group(self);
     if (take(self, "[")) return parse_class(self);
     if (take(self, ".")) {
+        if (self->options->dot_is_all) {
+            cohort_code_set_add(self->builder, &set, 0, 0x10ffff);
+            return codes(self, &set);
+        }
         cohort_code_set_add(self->builder, &set, '\n', '\n');
         cohort_code_set_add(self->builder, &set, '\r', '\r');
         cohort_code_set_add(self->builder, &set, 0x2028, 0x2029);
@@ -344,6 +365,7 @@ static cohort_expr parse_atom(parser *self) {
         code = take_code(self);
     }
     cohort_code_set_add(self->builder, &set, code, code);
+    add_cases(self, &set);
     return codes(self, &set);
 }
 

@@ -449,12 +449,11 @@ static void forget_marks(cohort_syntax *self) {
     self->depth = 0;
 }
 
-uint32_t cohort_syntax_compile(cohort_syntax *self, uint32_t root) {
+uint32_t cohort_syntax_compile(cohort_syntax *self, uint32_t start) {
     cohort_builder *builder = self->builder;
     const char *name;
     size_t parts;
     uint32_t made = cohort_rule_reserve(builder);
-    uint32_t start = cohort_syntax_name(self, root);
     if (builder->status < 0) return made;
     self->order = malloc(self->n_rules * sizeof *self->order);
     if (!self->order) COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "a grammar");
@@ -467,6 +466,7 @@ uint32_t cohort_syntax_compile(cohort_syntax *self, uint32_t root) {
     forget_marks(self);
     if (builder->status >= 0) order_rules(self, start);
     if (builder->status >= 0) find_empty(self);
+    if (builder->status >= 0) may_be_empty(self, start);
     forget_marks(self);
     if (builder->status >= 0) check_start(self, start);
     forget_marks(self);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* grammar/syntax_internal.h - grammars of named rules, on their way from a text (ebnf.c)
+/* grammar/syntax_internal.h - grammars of named rules, on their way from a text (ebnf.c,
+ * lark.c)
  * to the rules of a builder.
  *
  * A parser makes nodes and defines rules by them, in any order; compile checks that all
@@ -70,8 +71,8 @@ uint32_t cohort_syntax_find(const cohort_syntax *self, const char *name);
 /* body: a group of kind EITHER, of SEQUENCEs. */
 void cohort_syntax_define(cohort_syntax *self, uint32_t rule, uint32_t body, size_t at);
 
-/* Makes a rule of the builder: 0 where it is the first. */
-uint32_t cohort_syntax_compile(cohort_syntax *self, uint32_t root);
+/* Makes a rule of the builder from a node: 0 where it is the first. */
+uint32_t cohort_syntax_compile(cohort_syntax *self, uint32_t start);
 
 /* ---- reading ----------------------------------------------------------------------- */
 

@@ -444,10 +444,8 @@ static bool read_grammar(reader *self, const cJSON *item) {
         return cohort_api_refuse(self->error, 400, "structured_outputs",
                                  "structured_outputs.grammar must be a string that is "
                                  "not empty");
-    if (!is_lark(text)) return set_grammar(self, COHORT_GRAMMAR_EBNF, text);
-    return cohort_api_refuse(self->error, 400, "structured_outputs",
-                             "structured_outputs.grammar in Lark's notation is not "
-                             "supported; write rules as name ::= ...");
+    return set_grammar(self, is_lark(text) ? COHORT_GRAMMAR_LARK : COHORT_GRAMMAR_EBNF,
+                       text);
 }
 
 /* One constraint of structured_outputs; what a client leaves null is not asked for. */

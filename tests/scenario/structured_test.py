@@ -127,6 +127,11 @@ class Structured(unittest.TestCase):
             else:
                 self.assertRegex(choice["text"], r"\A[a-z+ ()]*\Z")
         self.assertGreater(whole, 3)
+        text = self.complete(structured_outputs={"grammar": """
+            start: "select"i NAME ("," NAME)~0..2 // no ::= but in a comment
+            NAME: /[a-z]{1,3}/
+            %ignore " " """}, logit_bias={str(self.token(" ")): -9})
+        self.assertRegex(text, r"\A *(?i:select) *[a-z]{1,3} *(, *[a-z]{1,3} *){0,2}\Z")
         text = self.complete(structured_outputs={"grammar": 'root ::= "é"{3} x\nx ::= [^\\x00-\\x7f]'})
         self.assertEqual((text[:3], len(text)), ("é" * 3, 4))
 
@@ -173,6 +178,7 @@ class Structured(unittest.TestCase):
                 ({"structured_outputs": {"choice": []}}, "at least one"),
                 ({"structured_outputs": {"grammar": "root ::= 'a'"}}, "line 1, column 10"),
                 ({"structured_outputs": {"grammar": 'root ::= "a"\n  | b'}}, "line 2, column 5: rule 'b'"),
+                ({"structured_outputs": {"grammar": "start: a // ::="}}, "line 1, column 8: rule 'a'"),
                 ({"structured_outputs": {"grammar": ""}}, "not empty"),
                 ({"structured_outputs": {"grammar": ["a"]}}, "must be a string"),
                 ({"structured_outputs": {}}, "none are specified"),
