@@ -410,8 +410,8 @@ static cohort_status cut_at_mark(char *text, size_t *size) {
 
 /* ---- rendering --------------------------------------------------------------------- */
 
+/* Of a name that is there twice a template sees the last: nothing is looked for here. */
 static void put(cJSON *variables, const char *name, cJSON *value) {
-    cJSON_DeleteItemFromObjectCaseSensitive(variables, name);
     cJSON_AddItemToObject(variables, name, value);
 }
 

@@ -431,8 +431,29 @@ static void deep_values_are_bounded(void **state) {
     }
 }
 
+/* Steps of rendering are bounded: of so many members none can look at all others. */
+static void many_members_cost_their_number(void **state) {
+    (void)state;
+    enum { N = 100000 };
+    cJSON *extra = cJSON_CreateObject(), *inner = cJSON_CreateObject();
+    char name[16];
+    for (int i = 0; i < 2 * N; i++) {
+        snprintf(name, sizeof name, "k%d", i % N);
+        cJSON_AddNumberToObject(extra, name, i);
+        cJSON_AddNumberToObject(inner, name, i);
+    }
+    cJSON_AddItemToObject(extra, "d", inner);
+    expect("{{ k0 }} {{ k99999 }} {{ d.k7 }} {{ d['k8'] }} {{ d|length }} "
+           "{{ 'k9' in d }} {{ nine is defined }} {{ d == d }} {{ messages[0].role }}",
+           COHORT_CONTENT_AUTO, "[{\"role\":\"user\",\"content\":\"x\"}]",
+           (cohort_conversation){.extra = extra},
+           "100000 199999 100007 100008 100000 True False True user");
+    cJSON_Delete(extra);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_members_cost_their_number),
         cmocka_unit_test(a_template_that_goes_over_content_wants_parts),
         cmocka_unit_test(content_reaches_a_template_as_it_looks_at_it),
         cmocka_unit_test(the_last_message_is_continued_where_its_text_ends),

@@ -153,13 +153,16 @@ void cohort_jinja_destroy(cohort_jinja *template_) {
 static void render(jinja_arena *arena, const cohort_jinja *template_,
                    const cJSON *variables, jinja_text *out) {
     jinja_scope globals = {0};
-    jinja_scope scope = {.parent = &globals};
+    jinja_scope given = {.parent = &globals}, scope = {.parent = &given};
     jinja_run run = {.arena = arena, .scope = &globals, .out = out};
     cohort_jinja_add_globals(&run);
     const cJSON *item;
+    jinja_value *dict = cohort_jinja_dict(arena, JINJA_DICT);
     if (cJSON_IsObject(variables))
         cJSON_ArrayForEach(item, variables)
-            cohort_jinja_set(&run, item->string, cohort_jinja_from_json(arena, item));
+            cohort_jinja_put(arena, dict, cohort_jinja_word(arena, item->string),
+                             cohort_jinja_from_json(arena, item));
+    given.given = dict;
     run.scope = &scope;
     cohort_jinja_append(out, "", 0);
     cohort_jinja_execute(&run, template_->body);

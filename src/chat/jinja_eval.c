@@ -45,13 +45,17 @@ static jinja_scope *open_scope(jinja_run *run, jinja_scope *parent) {
 
 static const jinja_value *look_up(const jinja_run *run, const char *name) {
     int64_t n = 0;
-    for (const jinja_scope *scope = run->scope; scope; scope = scope->parent, n++)
+    for (const jinja_scope *scope = run->scope; scope; scope = scope->parent, n++) {
         for (const struct jinja_variable *variable = scope->first; variable;
              variable = variable->next, n++)
             if (!strcmp(variable->name, name)) {
                 cohort_jinja_step(run->arena, n / 16);
                 return variable->value;
             }
+        const jinja_value *value =
+            scope->given ? cohort_jinja_member(scope->given, name) : NULL;
+        if (value) return value;
+    }
     cohort_jinja_step(run->arena, n / 16);
     return cohort_jinja_undefined(run->arena, name, NULL);
 }
@@ -89,7 +93,6 @@ const jinja_value *cohort_jinja_attribute(jinja_run *run, const jinja_value *of,
         if (!strcmp(name, "list")) return of->list.items[1];
     }
     if (of->kind == JINJA_DICT || of->kind == JINJA_NAMESPACE) {
-        cohort_jinja_step(run->arena, (int64_t)(of->dict.n / 16));
         value = cohort_jinja_member(of, name);
     }
     return value ? value

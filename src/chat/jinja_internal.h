@@ -125,6 +125,10 @@ struct jinja_value {
         struct {
             jinja_pair *pairs;
             size_t n, capacity;
+            /* Of a large one: places of pairs by the hash of their key, from 1; 0: none.
+             * A power of two of them, twice as many as there are pairs, or more. */
+            uint32_t *places;
+            size_t n_places;
         } dict; /* and namespace, which alone changes */
         struct {
             const jinja_builtin *builtin;
@@ -365,6 +369,7 @@ struct jinja_scope {
         const jinja_value *value;
         struct jinja_variable *next;
     } * first;
+    const jinja_value *given; /* a dict of further ones; NULL: none */
 };
 
 struct jinja_run {

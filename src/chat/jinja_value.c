@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,13 +91,78 @@ jinja_value *cohort_jinja_dict(jinja_arena *arena, jinja_kind kind) {
     return make(arena, kind);
 }
 
+/* Members come from strangers: a hash without a secret would let them choose keys that
+ * collide.  Keys other than strings come from templates, are few, and share one. */
+static unsigned char secret[crypto_shorthash_KEYBYTES];
+
+static void draw_secret(void) { randombytes_buf(secret, sizeof secret); }
+
+static uint64_t hash_of(const char *bytes, size_t size) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    unsigned char hash[crypto_shorthash_BYTES];
+    uint64_t value;
+    pthread_once(&once, draw_secret);
+    crypto_shorthash(hash, (const unsigned char *)bytes, size, secret);
+    memcpy(&value, hash, sizeof value);
+    return value;
+}
+
+static uint64_t hash_of_key(const jinja_value *key) {
+    return key->kind == JINJA_STRING ? hash_of(key->string.bytes, key->string.size) : 0;
+}
+
+static void note_place(jinja_value *dict, size_t i) {
+    size_t mask = dict->dict.n_places - 1;
+    size_t at = hash_of_key(dict->dict.pairs[i].key) & mask;
+    while (dict->dict.places[at])
+        at = (at + 1) & mask;
+    dict->dict.places[at] = (uint32_t)(i + 1);
+}
+
+/* After a pair was added. */
+static void extend_places(jinja_arena *arena, jinja_value *dict) {
+    enum { FEWEST_PAIRS = 16 }; /* below, a walk is as fast */
+    size_t n = dict->dict.n;
+    if (n < FEWEST_PAIRS || n >= UINT32_MAX) return;
+    if (dict->dict.n_places >= 2 * n) {
+        note_place(dict, n - 1);
+        return;
+    }
+    size_t n_places = dict->dict.n_places ? dict->dict.n_places : 2 * FEWEST_PAIRS;
+    while (n_places < 2 * n)
+        n_places *= 2;
+    n_places *= 2;
+    dict->dict.places = cohort_jinja_alloc(arena, n_places * sizeof(uint32_t));
+    dict->dict.n_places = n_places;
+    for (size_t i = 0; i < n; i++)
+        note_place(dict, i);
+}
+
+/* NULL: it has no such key. */
+static jinja_pair *find_pair(jinja_arena *arena, const jinja_value *dict,
+                             const jinja_value *key) {
+    if (!dict->dict.n_places) {
+        for (size_t i = 0; i < dict->dict.n; i++)
+            if (cohort_jinja_equal(arena, dict->dict.pairs[i].key, key))
+                return &dict->dict.pairs[i];
+        return NULL;
+    }
+    size_t mask = dict->dict.n_places - 1;
+    for (size_t at = hash_of_key(key) & mask; dict->dict.places[at];
+         at = (at + 1) & mask) {
+        jinja_pair *pair = &dict->dict.pairs[dict->dict.places[at] - 1];
+        if (cohort_jinja_equal(arena, pair->key, key)) return pair;
+    }
+    return NULL;
+}
+
 void cohort_jinja_put(jinja_arena *arena, jinja_value *dict, const jinja_value *key,
                       const jinja_value *value) {
-    for (size_t i = 0; i < dict->dict.n; i++)
-        if (cohort_jinja_equal(arena, dict->dict.pairs[i].key, key)) {
-            dict->dict.pairs[i].value = value;
-            return;
-        }
+    jinja_pair *old = find_pair(arena, dict, key);
+    if (old) {
+        old->value = value;
+        return;
+    }
     if (dict->dict.n == dict->dict.capacity) {
         size_t capacity = dict->dict.capacity * 2 + 4;
         jinja_pair *grown = cohort_jinja_alloc(arena, capacity * sizeof *grown);
@@ -104,23 +171,36 @@ void cohort_jinja_put(jinja_arena *arena, jinja_value *dict, const jinja_value *
         dict->dict.capacity = capacity;
     }
     dict->dict.pairs[dict->dict.n++] = (jinja_pair){key, value};
+    extend_places(arena, dict);
 }
 
 const jinja_value *cohort_jinja_get(jinja_arena *arena, const jinja_value *dict,
                                     const jinja_value *key) {
-    for (size_t i = 0; i < dict->dict.n; i++)
-        if (cohort_jinja_equal(arena, dict->dict.pairs[i].key, key))
-            return dict->dict.pairs[i].value;
-    return NULL;
+    const jinja_pair *pair = find_pair(arena, dict, key);
+    return pair ? pair->value : NULL;
+}
+
+static const jinja_value *value_if_named(const jinja_pair *pair, const char *name,
+                                         size_t size) {
+    return pair->key->kind == JINJA_STRING && pair->key->string.size == size &&
+                   !memcmp(pair->key->string.bytes, name, size)
+               ? pair->value
+               : NULL;
 }
 
 const jinja_value *cohort_jinja_member(const jinja_value *dict, const char *name) {
-    for (size_t i = 0; i < dict->dict.n; i++) {
-        const jinja_value *key = dict->dict.pairs[i].key;
-        if (key->kind == JINJA_STRING && !strcmp(key->string.bytes, name))
-            return dict->dict.pairs[i].value;
+    const jinja_value *value = NULL;
+    size_t size = strlen(name);
+    if (!dict->dict.n_places) {
+        for (size_t i = 0; i < dict->dict.n && !value; i++)
+            value = value_if_named(&dict->dict.pairs[i], name, size);
+        return value;
     }
-    return NULL;
+    size_t mask = dict->dict.n_places - 1;
+    for (size_t at = hash_of(name, size) & mask; dict->dict.places[at] && !value;
+         at = (at + 1) & mask)
+        value = value_if_named(&dict->dict.pairs[dict->dict.places[at] - 1], name, size);
+    return value;
 }
 
 /* As it was written, where somebody kept that; else JSON has one kind of number, and what

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "server/json_members.h"
 #include "server/server_internal.h"
 
 /* The text that the messages of a request become, by the template. */
@@ -91,10 +92,11 @@ static cJSON *merge_extra(const cohort_server *server, const cohort_api_request 
     cJSON_ArrayForEach(item, api->chat_template_kwargs.json) {
         const char *text = cJSON_GetStringValue(item);
         if (cJSON_IsNull(item) || (text && !strcmp(text, "auto"))) continue;
-        cJSON_DeleteItemFromObjectCaseSensitive(merged, item->string);
         cJSON_AddItemToObject(merged, item->string, cJSON_Duplicate(item, true));
     }
-    return merged;
+    if (cohort_json_unite_members(merged, NULL)) return merged;
+    cJSON_Delete(merged);
+    return NULL;
 }
 
 bool cohort_render_messages(const cohort_server *server, const cohort_api_request *api,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "chat/chat.h"
+#include "server/json_members.h"
 #include "server/json_scan.h"
 
 typedef enum field_kind {
@@ -729,6 +730,8 @@ bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
         !cJSON_HasObjectItem(out->json, "prompt"))
         schema = COHORT_SCHEMA_TOKENIZE_CHAT; /* one route takes either */
     cohort_chat_keep_numbers(out->json, text, size);
+    if (!cohort_json_unite_members(out->json, NULL))
+        return cohort_api_refuse(error, 503, NULL, "memory is short; try again later");
     reader self = {.error = error};
     const struct schema *of = &schemas[schema];
     read_rows(&self, "body", of->fields, of->n_fields, out->json, out);
