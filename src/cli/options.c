@@ -254,6 +254,9 @@ static const row rows[] = {
      "the same"},
     {"stop-with-stdin", NULL, FLAG, CLI_SERVE, AT(stop_with_stdin), NULL, 0, 0,
      "stop, as after SIGTERM, when standard input ends: who started it is gone"},
+    {"keep-alive-on-engine-death", NULL, FLAG, CLI_SERVE, AT(outlive_engine), NULL, 0, 0,
+     "when a rank dies, go on to answer 503 in place of ending (default: "
+     "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH)"},
     {"log-stats-interval", NULL, SECONDS, CLI_SERVE, AT(stats_interval_s), "10", 0, 1e6,
      "between throughput lines, while there is something to tell; 0: none"},
     {"disable-uvicorn-access-log", NULL, FLAG, CLI_SERVE, AT(no_access_log), NULL, 0, 0,

@@ -123,6 +123,7 @@ typedef struct cli_options {
         max_waiting;
     double idle_timeout_s, request_timeout_s, drain_timeout_s, stats_interval_s;
     bool request_id_headers, tokens_as_ids, no_access_log, stop_with_stdin;
+    bool outlive_engine;
     bool trust_request_template;
     /* By row of the table: given on the command line or in the environment. */
     bool is_set[CLI_MAX_OPTIONS];

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -19,7 +21,10 @@
 /* Design notes.
  *
  * The main thread starts everything and then sleeps until a signal: the first drains, the
- * second ends at once.  While it starts the first ends that, in order. */
+ * second ends at once.  While it starts the first ends that, in order.
+ *
+ * An engine that has failed never works again: whoever started us starts another, once
+ * all who waited have been told.  So that ends us, too, unless we are to stay. */
 
 enum { SLICE_MS = 50 };
 
@@ -70,7 +75,7 @@ static void print_line(void *user_data, const char *line) {
 
 /* systemd's protocol: a datagram to the socket that it names; nothing where it does not.
  */
-static void notify_supervisor(const char *state) {
+static void notify_supervisor(const char *state, int flags) {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     const char *path = getenv("NOTIFY_SOCKET");
     size_t length = path ? strlen(path) : 0;
@@ -80,8 +85,52 @@ static void notify_supervisor(const char *state) {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return;
     socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
-    sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to, size);
+    sendto(fd, state, strlen(state), MSG_NOSIGNAL | flags, (struct sockaddr *)&to, size);
     close(fd);
+}
+
+/* systemd asks for a sign of life every so often; we give two.  -1: nobody asks. */
+static int watchdog_ms(void) {
+    const char *asked = getenv("WATCHDOG_USEC"), *of = getenv("WATCHDOG_PID");
+    long long us = asked ? strtoll(asked, NULL, 10) : 0;
+    if (us <= 0 || (of && strtoll(of, NULL, 10) != getpid())) return -1;
+    long long ms = us / 2000;
+    return ms < 1 ? 1 : ms > 3600000 ? 3600000 : (int)ms;
+}
+
+static int failure_fd = -1; /* readable once the engine has failed */
+
+static void note_failure(void *unused) {
+    const uint64_t one = 1;
+    ssize_t ignored = write(failure_fd, &one, sizeof one);
+    (void)ignored;
+    (void)unused;
+}
+
+static bool outlives_engine(const cli_options *options) {
+    const char *theirs = getenv("VLLM_KEEP_ALIVE_ON_ENGINE_DEATH");
+    if (cli_options_given(options, &options->outlive_engine))
+        return options->outlive_engine;
+    return theirs && (strtol(theirs, NULL, 10) != 0 || !strcasecmp(theirs, "true"));
+}
+
+/* For a signal, or the engine's end where we do not outlive it. */
+static void await_end(bool outlives) {
+    enum { SIGNALS, FAILURE };
+    struct pollfd wait[] = {{.fd = cli_signals_fd(), .events = POLLIN},
+                            {.fd = failure_fd, .events = POLLIN}};
+    const int every_ms = watchdog_ms();
+    while (!cli_signals_take()) {
+        int n = poll(wait, 2, wait[FAILURE].fd < 0 ? -1 : every_ms);
+        if (n > 0 && wait[FAILURE].revents) {
+            wait[FAILURE].fd = -1; /* once; and no sign of life any more */
+            wait[FAILURE].revents = 0;
+            if (!outlives) return;
+        } else if (n == 0) {
+            notify_supervisor("WATCHDOG=1", MSG_DONTWAIT); /* it has some unread */
+            ;
+        }
+    }
 }
 
 static void copy_list(const char **to, const cli_list *from) {
@@ -121,6 +170,7 @@ cohort_server_options cli_server_options(const cli_options *options) {
     server.enable_request_id_headers = options->request_id_headers;
     server.return_tokens_as_token_ids = options->tokens_as_ids;
     server.print = print_line;
+    server.on_failure = note_failure;
     server.chat_template = options->chat_template;
     cli_content_format(options, &server.content_format);
     server.trust_request_chat_template = options->trust_request_template;
@@ -147,9 +197,13 @@ cohort_server_options cli_server_options(const cli_options *options) {
 
 /* Until everything has ended, the time is up or another signal came. */
 static void drain(cohort_server *server, double timeout_s) {
+    cohort_error failure;
     int64_t end_ns = cohort_clock_ns() + (int64_t)(timeout_s * 1e9);
-    print_line(NULL, "Shutting down: running requests may finish, new ones get 503");
-    notify_supervisor("STOPPING=1");
+    print_line(NULL,
+               cohort_server_failure(server, &failure) < 0
+                   ? "Shutting down: the engine has failed"
+                   : "Shutting down: running requests may finish, new ones get 503");
+    notify_supervisor("STOPPING=1", 0);
     cohort_server_drain(server);
     for (;;) {
         int64_t now_ns = cohort_clock_ns();
@@ -177,8 +231,8 @@ static int serve(cli_options *options, cohort_server *server) {
     }
     cli_signals_count_all();
     if (cohort_server_open(server, engine) < 0) return cli_fail("serving");
-    notify_supervisor("READY=1");
-    cli_signals_await();
+    notify_supervisor("READY=1", 0);
+    await_end(outlives_engine(options));
     drain(server, options->drain_timeout_s);
     if (cohort_server_failure(server, &failure) >= 0) return CLI_OK;
     fprintf(stderr, "cohort: serving: %s\n", failure.message);
@@ -219,6 +273,11 @@ int cli_serve(int argc, char **argv) {
         result = cli_content_format(&options, &server_at.content_format);
     if (result == CLI_OK && !options.model) result = cli_find_model(&options); /* says */
     if (result != CLI_OK) return result;
+    failure_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (failure_fd < 0) {
+        fprintf(stderr, "cohort serve: eventfd: %s\n", strerror(errno));
+        return CLI_FAILED;
+    }
     if (cohort_server_bind(&server_at, &server) < 0) return cli_fail("serving");
     result = cli_find_model(&options); /* may be a download of hours: after the port */
     if (result == CLI_OK) result = serve(&options, server);

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -74,10 +73,4 @@ int cli_signals_fd(void) { return count_fd; }
 bool cli_signals_take(void) {
     uint64_t count;
     return read(count_fd, &count, sizeof count) == sizeof count;
-}
-
-void cli_signals_await(void) {
-    struct pollfd wait = {.fd = count_fd, .events = POLLIN};
-    while (!cli_signals_take())
-        poll(&wait, 1, -1);
 }

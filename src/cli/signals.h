@@ -25,6 +25,5 @@ bool cli_signals_seen(void *unused);
 /* Readable while there is a signal that nobody took. */
 int cli_signals_fd(void);
 bool cli_signals_take(void);
-void cli_signals_await(void);
 
 #endif /* COHORT_CLI_SIGNALS_H */

@@ -257,8 +257,16 @@ static void cancel(cohort_driver *driver) {
     step(driver);
 }
 
+/* After all jobs were told, the first time. */
+static void tell_failure(cohort_driver *driver, bool *is_told) {
+    if (!*is_told && driver->options.failed)
+        driver->options.failed(driver->options.user_data);
+    *is_told = true;
+}
+
 static void *run(void *user_data) {
     cohort_driver *driver = user_data;
+    bool is_failure_told = false;
     const cohort_error stopped = {.code = COHORT_E_CLOSED,
                                   .rank = COHORT_RANK_LOCAL,
                                   .message = "the server is shutting down"};
@@ -275,6 +283,7 @@ static void *run(void *user_data) {
         driver->is_busy = !reason;
         if (reason) fail_all(driver, reason);
         if (took || reason) flush(driver);
+        if (now.fails) tell_failure(driver, &is_failure_told);
         if (now.stops) return NULL;
         if (reason) continue;
         if (now.cancels) cancel(driver);

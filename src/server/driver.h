@@ -49,11 +49,16 @@ typedef void (*cohort_driver_observer)(void *user_data, const cohort_engine_stat
 /* Called on the driver's thread when all jobs were told what there was to tell. */
 typedef void (*cohort_driver_flush)(void *user_data);
 
+/* Called on the driver's thread, once, when the engine has failed and all jobs were told.
+ */
+typedef void (*cohort_driver_failed)(void *user_data);
+
 typedef struct cohort_driver_options {
     cohort_engine *engine;
     int32_t max_jobs; /* waiting and running; 0: no limit */
     cohort_driver_observer observer;
-    cohort_driver_flush flush; /* or NULL, as observer */
+    cohort_driver_flush flush;   /* or NULL, as observer */
+    cohort_driver_failed failed; /* or NULL */
     void *user_data;
 } cohort_driver_options;
 

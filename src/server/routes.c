@@ -92,11 +92,17 @@ bool cohort_check_model(const cohort_server *server, const cohort_api_request *a
 
 /* ---- small routes ------------------------------------------------------------------ */
 
-/* False: it can answer nothing, error says why. */
-static bool is_healthy(const cohort_server *server, cohort_api_error *error) {
+/* False: it never will answer anything again, error says why. */
+static bool is_alive(const cohort_server *server, cohort_api_error *error) {
     cohort_error failure;
     if (cohort_driver_failure(server->driver, &failure) < 0)
         return cohort_api_refuse(error, 503, NULL, "%s", failure.message);
+    return true;
+}
+
+/* False: it can answer nothing, error says why. */
+static bool is_healthy(const cohort_server *server, cohort_api_error *error) {
+    if (!is_alive(server, error)) return false;
     if (cohort_driver_is_draining(server->driver))
         return cohort_api_refuse(error, 503, NULL, "the server is shutting down");
     return true;
@@ -149,7 +155,12 @@ static void write_model(const cohort_server *server, const char *name, cohort_bo
 }
 
 static void serve_models(cohort_server *server, cohort_exchange *exchange) {
+    cohort_api_error error = {0};
     cohort_body body = {0};
+    if (!is_alive(server, &error)) {
+        cohort_reply_error(exchange, &error);
+        return;
+    }
     cohort_body_puts(&body, "{\"object\":\"list\",\"data\":[");
     for (size_t i = 0; server->options.served_names[i]; i++) {
         if (i) cohort_body_puts(&body, ",");

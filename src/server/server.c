@@ -185,6 +185,11 @@ static void on_flush(void *user_data) {
     cohort_http_flush(server->http);
 }
 
+static void on_failure(void *user_data) {
+    const cohort_server *server = user_data;
+    if (server->options.on_failure) server->options.on_failure(server->options.user_data);
+}
+
 cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
     server->engine = engine;
     cohort_engine_describe(engine, &server->info);
@@ -196,6 +201,7 @@ cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
         .max_jobs = waiting ? server->info.max_num_seqs + waiting : 0,
         .observer = on_step,
         .flush = on_flush,
+        .failed = on_failure,
         .user_data = server};
     COHORT_TRY(cohort_metrics_create(server->options.served_names[0], &server->info,
                                      &server->metrics));

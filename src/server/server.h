@@ -8,8 +8,9 @@
  *
  * Ownership: open takes the engine.  Strings of the options live as long as the server.
  * Threads:   bind, open and destroy from one; drain and the questions from any.
- * Errors:    a failed rank answers every open request with its error and turns /health
- *            to 503; the server goes on to say so.
+ * Errors:    a failed rank answers every open request with its error, turns /health
+ *            and /v1/models to 503, and is told by on_failure; the server goes on to say
+ *            so until it is destroyed.
  */
 #ifndef COHORT_SERVER_SERVER_H
 #define COHORT_SERVER_SERVER_H
@@ -61,6 +62,9 @@ typedef struct cohort_server_options {
     bool allow_credentials;
     /* A line for people: start-up, throughput.  NULL: none. */
     void (*print)(void *user_data, const char *line);
+    /* The engine has failed, and every open request was told: on a thread of the
+     * server's, which must not wait for it.  NULL: nobody is told. */
+    void (*on_failure)(void *user_data);
     void *user_data;
 } cohort_server_options;
 

@@ -306,7 +306,8 @@ class OpenAI(unittest.TestCase):
             self.server.wait_load(0)
 
     def test_errors_of_servers_that_fail_or_end(self):
-        with Server("--served-model-name", "tiny", "-tp", "2") as server:
+        with Server("--served-model-name", "tiny", "-tp", "2",
+                    "--keep-alive-on-engine-death") as server:
             client = openai.OpenAI(**self.options | {
                 "base_url": f"http://127.0.0.1:{server.port}/v1"})
             stream = client.completions.create(model="tiny", stream=True, prompt="a b", n=1000,

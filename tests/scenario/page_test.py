@@ -287,7 +287,7 @@ class Page(unittest.TestCase):
         self.assertIsNone(self.browser.value("window.hit"))
 
     def test_refusals_and_a_dead_worker_are_told(self):
-        server = self.serve("-tp", "2")
+        server = self.serve("-tp", "2", "--keep-alive-on-engine-death")
         self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
         self.say("a", tokens=10 ** 6)
         self.browser.wait("document.querySelector('.said.error')?.textContent"

@@ -6,12 +6,14 @@ import json
 import os
 import pathlib
 import signal
+import socket
+import tempfile
 import threading
 import time
 import unittest
 
-from served import (CHATS, CHAT_TEMPLATE, COMPLETIONS, DEADLINE_S, ENDLESS, SANITIZED, Server,
-                    events)
+from served import (CHATS, CHAT_TEMPLATE, COMPLETIONS, DEADLINE_S, ENDLESS, SANITIZED, STAYS,
+                    Server, events)
 
 # Some milliseconds at the best of times, of which a busy machine has one in three.
 AT_ONCE_S = 20 if SANITIZED else 2
@@ -68,7 +70,8 @@ class Endings(unittest.TestCase):
         for ranks, victim in ((("-tp", "2"), 1), (("-pp", "2"), 0),
                               (("-tp", "2", "-pp", "2"), 3)):
             with self.subTest(ranks), Server(
-                    *ranks, "--max-num-seqs", "32", "--chat-template", CHAT_TEMPLATE) as server:
+                    *ranks, STAYS, "--max-num-seqs", "32", "--chat-template",
+                    CHAT_TEMPLATE) as server:
                 workers = server.workers()
                 running = [Request(server, path, body) for path, body in RUNNING]
                 with server.frozen():  # so that all of them are in one batch
@@ -119,6 +122,7 @@ class Endings(unittest.TestCase):
 
     def check_refusals(self, server, rank):
         for method, path, body in (("GET", "/health", None), ("GET", "/ping", None),
+                                   ("GET", "/v1/models", None),
                                    ("POST", COMPLETIONS, {"prompt": "a"}),
                                    ("POST", CHATS, {"messages": MESSAGES, "stream": True})):
             status, _, text = server.ask(method, path, body)
@@ -126,13 +130,69 @@ class Endings(unittest.TestCase):
             self.assertIn(rank, text.decode())
 
     def test_a_worker_killed_while_idle_is_noticed(self):
-        with Server("-tp", "2") as server:
+        with Server("-tp", "2", VLLM_KEEP_ALIVE_ON_ENGINE_DEATH="1") as server:
             server.complete(prompt="a", max_tokens=2)
             os.kill(server.workers()[0], signal.SIGKILL)
             end = time.monotonic() + DEADLINE_S
             while server.ask("GET", "/health")[0] != 503:
                 self.assertLess(time.monotonic(), end)
             self.assertEqual(server.stop(), 1)
+
+    def test_a_dead_engine_ends_the_server(self):
+        """Once who waits was told; also where nobody asks for anything."""
+        with Server("-tp", "2", "--max-num-seqs", "32") as server:
+            running = [Request(server, COMPLETIONS, LONG | {"prompt": "a b"} | more)
+                       for more in ({"stream": True}, {})]
+            for request in running:
+                request.start()
+            for request in running:
+                request.wait_begun()
+            server.wait_load(len(running))
+            os.kill(server.workers()[1], signal.SIGKILL)
+            for request in running:
+                self.check_ended(request, "rank 1", True)
+            self.check_failed(server)
+        with Server("-tp", "2", VLLM_KEEP_ALIVE_ON_ENGINE_DEATH="0") as server:
+            os.kill(server.workers()[1], signal.SIGKILL)
+            self.check_failed(server)
+        with Server("-tp", "2", "--no-keep-alive-on-engine-death",
+                    VLLM_KEEP_ALIVE_ON_ENGINE_DEATH="1") as server:
+            os.kill(server.workers()[1], signal.SIGKILL)
+            self.check_failed(server)
+
+    def check_failed(self, server):
+        workers = server.workers()
+        self.assertEqual(server.wait(), 1)
+        self.assertRegex(server.text().decode(), r"\ncohort: serving: [^\n]*rank 1[^\n]*\n")
+        for pid in workers:
+            self.assertRaises(ProcessLookupError, os.kill, pid, 0)
+
+    def test_a_supervisor_hears_signs_of_life_while_the_engine_lives(self):
+        with tempfile.TemporaryDirectory() as home, socket.socket(
+                socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+            supervisor.bind(f"{home}/notify")
+            supervisor.settimeout(DEADLINE_S)
+            asks = {"NOTIFY_SOCKET": f"{home}/notify", "WATCHDOG_USEC": "20000"}
+            with Server("-tp", "2", STAYS, **asks) as server:
+                self.assertEqual(supervisor.recv(100), b"READY=1")
+                for _ in range(5):
+                    self.assertEqual(supervisor.recv(100), b"WATCHDOG=1")
+                os.kill(server.workers()[0], signal.SIGKILL)
+                while server.ask("GET", "/health")[0] != 503:
+                    pass
+                supervisor.settimeout(0.5)
+                with self.assertRaises(TimeoutError):  # what was on the way, and no more
+                    for _ in range(100):
+                        supervisor.recv(100)
+                supervisor.settimeout(DEADLINE_S)
+                self.assertEqual(server.stop(), 1)
+                self.assertEqual(supervisor.recv(100), b"STOPPING=1")
+            asks["WATCHDOG_PID"] = "1"  # another's
+            with Server("-tp", "2", **asks) as server:
+                self.assertEqual(supervisor.recv(100), b"READY=1")
+                os.kill(server.workers()[0], signal.SIGKILL)
+                self.assertEqual(supervisor.recv(100), b"STOPPING=1")
+                self.assertEqual(server.wait(), 1)
 
     def test_sigterm_lets_running_requests_finish(self):
         body = {"prompt": "a b", "max_tokens": 30, "n": 40, "stream": True, "ignore_eos": True}
