@@ -186,6 +186,14 @@ typedef struct cohort_rank_info {
     const char *devices;
 } cohort_rank_info;
 
+/* What it has done so far; times are of cohort_clock_ns(), 0: none yet. */
+typedef struct cohort_rank_work {
+    uint64_t steps, tokens, errors;
+    int32_t waits_for; /* a rank, or -1 */
+    int64_t phase_ns;  /* when its phase or call changed */
+    int64_t heartbeat_ns;
+} cohort_rank_work;
+
 typedef struct cohort_executor_phases {
     int64_t place_ns; /* durations */
     int64_t configure_ns;
@@ -200,9 +208,11 @@ COHORT_API int32_t cohort_executor_output_rank(const cohort_executor *executor);
 COHORT_API int32_t cohort_executor_max_in_flight(const cohort_executor *executor);
 COHORT_API void cohort_executor_describe_rank(const cohort_executor *executor,
                                               int32_t rank, cohort_rank_info *out_info);
+COHORT_API void cohort_executor_describe_work(const cohort_executor *executor,
+                                              int32_t rank, cohort_rank_work *out_work);
 COHORT_API void cohort_executor_get_phases(const cohort_executor *executor,
                                            cohort_executor_phases *out_phases);
-/* The file that `cohort stat` reads. */
+/* The file that `cohort stat` reads; NULL where none could be made. */
 COHORT_API const char *cohort_executor_counters_path(const cohort_executor *executor);
 
 #ifdef __cplusplus

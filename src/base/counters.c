@@ -16,12 +16,22 @@
 
 #include "base/build_id.h"
 #include "base/fail.h"
+#include "base/log.h"
+#include "base/memory.h"
 
 /* Design notes.
  *
  * A file appears under its final name complete: it is written as PID-START.new and
  * linked.  So a reader, and a sweeper in another process, never meets half a header.
  * A crash between the two leaves a .new file, whose name says by itself who made it.
+ *
+ * A file's owner lives as long as it holds a lock on the file: a pid says nothing to
+ * somebody in another pid namespace who has the same folder.  The lock is on a
+ * descriptor of its own, because workers inherit the other one and their mappings keep
+ * it.  Where the file system has no locks the pid and its start decide.
+ *
+ * Nothing but statistics needs a file: where no folder can be had there is memory
+ * without a name, and a warning.
  *
  * Two starts may sweep at once: unlink of a file that is gone is no error.  A sweeper
  * could only remove a live file if the name changed owner between its look and its
@@ -40,6 +50,7 @@ struct cohort_counters {
     size_t size_bytes;
     int32_t n_rows;
     int fd;
+    int life_fd; /* the owner's lock is on it; a reader asks by it */
     bool is_owner;
     char path[PATH_BYTES];
 };
@@ -78,38 +89,57 @@ static bool is_process(int32_t pid, uint64_t start) {
     return pid > 0 && start && process_start(pid) == start;
 }
 
-bool cohort_counters_is_alive(const cohort_counters_header *header) {
-    return is_process(header->driver_pid, header->driver_start);
+/* 1: somebody holds it, 0: nobody, -1: cannot be known. */
+static int is_locked(int fd) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fd < 0 || fcntl(fd, F_OFD_GETLK, &lock)) return -1;
+    return lock.l_type != F_UNLCK;
 }
 
-static cohort_status make_folder(const char *path) {
-    if (mkdir(path, 0700) && errno != EEXIST)
-        return COHORT_FAIL_SYS(errno, "creating the folder %s", path);
+bool cohort_counters_is_alive(const cohort_counters *counters) {
+    const cohort_counters_header *header =
+        (const cohort_counters_header *)counters->bytes;
+    if (counters->is_owner) return true;
+    int locked = header->has_lock ? is_locked(counters->life_fd) : -1;
+    return locked >= 0 ? locked : is_process(header->driver_pid, header->driver_start);
+}
+
+/* NULL, or why it cannot be.  What goes on without a folder leaves no error behind. */
+static const char *make_folder(const char *path) {
     struct stat found;
-    if (lstat(path, &found)) return COHORT_FAIL_SYS(errno, "stat of %s", path);
+    if (mkdir(path, 0700) && errno != EEXIST) return strerrordesc_np(errno);
+    if (lstat(path, &found)) return strerrordesc_np(errno);
     /* In a temporary directory somebody else may have been here first. */
     if (!S_ISDIR(found.st_mode) || found.st_uid != geteuid() || (found.st_mode & 0022))
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s is not a folder that this user alone can write", path);
-    return COHORT_OK;
+        return "it is not a folder that this user alone can write";
+    return NULL;
+}
+
+enum { N_FOLDERS = 5 };
+
+/* The folders that may have our files, best first; false where there is no such one. */
+static bool name_folder(int index, char *out_path, size_t size) {
+    const char *const parents[N_FOLDERS] = {getenv("XDG_RUNTIME_DIR"), getenv("TMPDIR"),
+                                            "/tmp", "/var/tmp", "/dev/shm"};
+    const char *parent = parents[index];
+    if (!parent || parent[0] != '/' || access(parent, W_OK | X_OK)) return false;
+    for (int i = 0; i < index; i++)
+        if (parents[i] && !strcmp(parents[i], parent)) return false;
+    int length = index == 0 ? snprintf(out_path, size, "%s/cohort", parent)
+                            : snprintf(out_path, size, "%s/cohort-%u", parent, geteuid());
+    return length >= 0 && (size_t)length < size;
+}
+
+static bool find_folder(char *out_path, size_t size) {
+    for (int i = 0; i < N_FOLDERS; i++)
+        if (name_folder(i, out_path, size) && !make_folder(out_path)) return true;
+    return false;
 }
 
 cohort_status cohort_counters_folder(char *out_path, size_t size) {
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    int length = 0;
-    if (runtime && runtime[0] == '/' && !access(runtime, W_OK | X_OK)) {
-        length = snprintf(out_path, size, "%s/cohort", runtime);
-    } else {
-        const char *temporary = getenv("TMPDIR");
-        if (!temporary || temporary[0] != '/') temporary = "/tmp";
-        length = snprintf(out_path, size, "%s/cohort-%u", temporary, geteuid());
-    }
-    if (length < 0 || (size_t)length >= size)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "the path of the counters folder is longer "
-                           "than %zu characters",
-                           size - 1);
-    return make_folder(out_path);
+    if (find_folder(out_path, size)) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_IO, "no temporary folder can be written; set "
+                                    "XDG_RUNTIME_DIR or TMPDIR to one");
 }
 
 static bool has_suffix(const char *name, const char *suffix) {
@@ -118,12 +148,11 @@ static bool has_suffix(const char *name, const char *suffix) {
     return length > end && !strcmp(name + length - end, suffix);
 }
 
-cohort_status cohort_counters_list(void (*each)(void *user_data, const char *path),
-                                   void *user_data) {
-    char folder[PATH_BYTES];
-    COHORT_TRY(cohort_counters_folder(folder, sizeof folder));
+static void list_folder(const char *folder,
+                        void (*each)(void *user_data, const char *path),
+                        void *user_data) {
     DIR *directory = opendir(folder);
-    if (!directory) return COHORT_FAIL_SYS(errno, "reading the folder %s", folder);
+    if (!directory) return;
     struct dirent *entry;
     while ((entry = readdir(directory))) {
         char path[PATH_BYTES + 256];
@@ -132,16 +161,28 @@ cohort_status cohort_counters_list(void (*each)(void *user_data, const char *pat
         each(user_data, path);
     }
     closedir(directory);
-    return COHORT_OK;
+}
+
+void cohort_counters_list(void (*each)(void *user_data, const char *path),
+                          void *user_data) {
+    char folder[PATH_BYTES];
+    if (find_folder(folder, sizeof folder)) list_folder(folder, each, user_data);
 }
 
 static void sweep_one(void *user_data, const char *path) {
     int32_t *n_swept = user_data;
     cohort_counters *counters = NULL;
     if (cohort_counters_open(path, &counters) < 0) return;
-    bool is_alive = cohort_counters_is_alive(cohort_counters_header_of(counters));
+    bool is_alive = cohort_counters_is_alive(counters);
     cohort_counters_close(counters);
     if (!is_alive && !unlink(path)) ++*n_swept;
+}
+
+static bool is_held(int folder_fd, const char *name) {
+    int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int locked = is_locked(fd);
+    if (fd >= 0) close(fd);
+    return locked > 0;
 }
 
 /* PID-START.new of a process that is gone. */
@@ -155,7 +196,7 @@ static int32_t sweep_unfinished(const char *folder) {
         unsigned long long start = 0;
         if (!has_suffix(entry->d_name, ".new") ||
             sscanf(entry->d_name, "%d-%llu-", &pid, &start) != 2 ||
-            is_process(pid, start))
+            is_process(pid, start) || is_held(dirfd(directory), entry->d_name))
             continue;
         if (!unlinkat(dirfd(directory), entry->d_name, 0)) n_swept++;
     }
@@ -163,13 +204,15 @@ static int32_t sweep_unfinished(const char *folder) {
     return n_swept;
 }
 
+static int32_t sweep_folder(const char *folder) {
+    int32_t n_swept = 0;
+    list_folder(folder, sweep_one, &n_swept);
+    return n_swept + sweep_unfinished(folder);
+}
+
 int32_t cohort_counters_sweep(void) {
     char folder[PATH_BYTES];
-    int32_t n_swept = 0;
-    if (cohort_counters_folder(folder, sizeof folder) < 0 ||
-        cohort_counters_list(sweep_one, &n_swept) < 0)
-        return 0;
-    return n_swept + sweep_unfinished(folder);
+    return find_folder(folder, sizeof folder) ? sweep_folder(folder) : 0;
 }
 
 /* "." and ".." and hidden names are out too: a name starts with a letter or digit. */
@@ -195,6 +238,7 @@ static cohort_status map_file(int fd, size_t size_bytes, bool is_writable,
     counters->size_bytes = size_bytes;
     counters->n_rows = (int32_t)(size_bytes / COHORT_COUNTERS_ROW_BYTES) - 1;
     counters->fd = -1;
+    counters->life_fd = -1;
     *out_counters = counters;
     return COHORT_OK;
 }
@@ -205,6 +249,7 @@ static void fill_header(cohort_counters *counters, const cohort_counters_options
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     header->version = COHORT_COUNTERS_VERSION;
+    header->has_lock = counters->life_fd >= 0;
     header->n_rows = (uint32_t)options->n_rows;
     header->tp = options->tp;
     header->pp = options->pp;
@@ -222,7 +267,28 @@ static void fill_header(cohort_counters *counters, const cohort_counters_options
     header->magic = MAGIC;
 }
 
-/* Creates FOLDER/PID-START-CHANCE.new of the right size, mapped. */
+/* On a descriptor of its own; -1 where the file system has no locks. */
+static int lock_file(const char *path) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || !fcntl(fd, F_OFD_SETLK, &lock)) return fd;
+    close(fd);
+    return -1;
+}
+
+static cohort_status reserve_and_map(int fd, int32_t n_rows,
+                                     cohort_counters **out_counters) {
+    size_t size_bytes = (size_t)(n_rows + 1) * COHORT_COUNTERS_ROW_BYTES;
+    cohort_status status = cohort_memory_reserve(fd, size_bytes);
+    if (status >= 0) status = map_file(fd, size_bytes, true, out_counters);
+    if (status < 0)
+        close(fd);
+    else
+        (*out_counters)->fd = fd;
+    return status;
+}
+
+/* Creates FOLDER/PID-START-CHANCE.new of the right size, mapped and locked. */
 static cohort_status create_unfinished(const char *folder, int32_t n_rows, char *out_path,
                                        cohort_counters **out_counters) {
     uint32_t chance = 0;
@@ -232,43 +298,21 @@ static cohort_status create_unfinished(const char *folder, int32_t n_rows, char 
              (unsigned long long)process_start(getpid()), chance);
     int fd = open(out_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) return COHORT_FAIL_SYS(errno, "creating %s", out_path);
-    size_t size_bytes = (size_t)(n_rows + 1) * COHORT_COUNTERS_ROW_BYTES;
-    /* Reserved at once: a full disk is an error here, not a SIGBUS later. */
-    int err = posix_fallocate(fd, 0, (off_t)size_bytes);
-    cohort_status status =
-        err ? COHORT_FAIL_SYS(err, "reserving %zu bytes in %s", size_bytes, out_path)
-            : map_file(fd, size_bytes, true, out_counters);
+    int life_fd = lock_file(out_path);
+    cohort_status status = reserve_and_map(fd, n_rows, out_counters);
     if (status < 0) {
-        close(fd);
+        if (life_fd >= 0) close(life_fd);
         unlink(out_path);
-        return status;
+        return cohort_fail_while(status, "making %s", out_path);
     }
-    (*out_counters)->fd = fd;
+    (*out_counters)->life_fd = life_fd;
     return COHORT_OK;
 }
 
-cohort_status cohort_counters_create(const cohort_counters_options *options,
-                                     cohort_counters **out_counters) {
-    char folder[PATH_BYTES - 64];
-    char drawn[COHORT_INSTANCE_CHARS + 1];
+/* COHORT_E_INVALID where a running instance has the name. */
+static cohort_status create_in(const char *folder, const cohort_counters_options *options,
+                               const char *instance, cohort_counters **out_counters) {
     char unfinished[PATH_BYTES + 64];
-    if (options->n_rows < 1 || options->n_rows > COHORT_COUNTERS_MAX_ROWS)
-        return COHORT_FAIL(COHORT_E_INVALID, "counters of %d ranks", options->n_rows);
-    const char *instance = options->instance;
-    if (!instance) {
-        uint32_t chance = 0;
-        if (getrandom(&chance, sizeof chance, 0) != sizeof chance)
-            return COHORT_FAIL_SYS(errno, "getrandom");
-        snprintf(drawn, sizeof drawn, "%d-%08x", (int)getpid(), chance);
-        instance = drawn;
-    }
-    if (!is_instance_name(instance))
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "instance name '%.60s': use up to %d letters, digits, '-', "
-                           "'_' and '.', a letter or digit first",
-                           instance, COHORT_INSTANCE_CHARS);
-    COHORT_TRY(cohort_counters_folder(folder, sizeof folder));
-    cohort_counters_sweep();
     COHORT_TRY(create_unfinished(folder, options->n_rows, unfinished, out_counters));
     cohort_counters *counters = *out_counters;
     fill_header(counters, options, instance);
@@ -289,6 +333,63 @@ cohort_status cohort_counters_create(const cohort_counters_options *options,
     cohort_counters_close(counters);
     *out_counters = NULL;
     return status;
+}
+
+/* For this process and its workers alone. */
+static cohort_status create_unnamed(const cohort_counters_options *options,
+                                    const char *instance,
+                                    cohort_counters **out_counters) {
+    int fd = -1;
+    size_t size_bytes = (size_t)(options->n_rows + 1) * COHORT_COUNTERS_ROW_BYTES;
+    COHORT_TRY(cohort_memory_create("cohort-counters", size_bytes, &fd));
+    cohort_status status = map_file(fd, size_bytes, true, out_counters);
+    if (status < 0) {
+        close(fd);
+        return status;
+    }
+    (*out_counters)->fd = fd;
+    fill_header(*out_counters, options, instance);
+    return COHORT_OK;
+}
+
+static cohort_status create_anywhere(const cohort_counters_options *options,
+                                     const char *instance,
+                                     cohort_counters **out_counters) {
+    for (int i = 0; i < N_FOLDERS; i++) {
+        char folder[PATH_BYTES - 64];
+        if (!name_folder(i, folder, sizeof folder) || make_folder(folder)) continue;
+        sweep_folder(folder);
+        cohort_status status = create_in(folder, options, instance, out_counters);
+        if (status >= 0 || status == COHORT_E_INVALID) return status;
+        cohort_log(COHORT_LOG_WARNING, "counters", COHORT_RANK_LOCAL,
+                   "event=no_counters_file folder=%s why=\"%s\"", folder,
+                   cohort_last_error()->message); /* `cohort stat` looks here alone */
+    }
+    cohort_log(COHORT_LOG_WARNING, "counters", COHORT_RANK_LOCAL,
+               "event=no_counters what=\"no temporary folder can be written: `cohort "
+               "stat` will not show this run; set XDG_RUNTIME_DIR or TMPDIR to one\"");
+    return create_unnamed(options, instance, out_counters);
+}
+
+cohort_status cohort_counters_create(const cohort_counters_options *options,
+                                     cohort_counters **out_counters) {
+    char drawn[COHORT_INSTANCE_CHARS + 1];
+    if (options->n_rows < 1 || options->n_rows > COHORT_COUNTERS_MAX_ROWS)
+        return COHORT_FAIL(COHORT_E_INVALID, "counters of %d ranks", options->n_rows);
+    const char *instance = options->instance;
+    if (!instance) {
+        uint32_t chance = 0;
+        if (getrandom(&chance, sizeof chance, 0) != sizeof chance)
+            return COHORT_FAIL_SYS(errno, "getrandom");
+        snprintf(drawn, sizeof drawn, "%d-%08x", (int)getpid(), chance);
+        instance = drawn;
+    }
+    if (!is_instance_name(instance))
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "instance name '%.60s': use up to %d letters, digits, '-', "
+                           "'_' and '.', a letter or digit first",
+                           instance, COHORT_INSTANCE_CHARS);
+    return create_anywhere(options, instance, out_counters);
 }
 
 static cohort_status map_checked(int fd, bool is_writable,
@@ -317,11 +418,14 @@ cohort_status cohort_counters_map(int fd, cohort_counters **out_counters) {
 }
 
 cohort_status cohort_counters_open(const char *path, cohort_counters **out_counters) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return COHORT_FAIL_SYS(errno, "opening %.160s", path);
     cohort_status status = map_checked(fd, false, out_counters);
-    close(fd);
-    if (status < 0) return cohort_fail_while(status, "reading %.160s", path);
+    if (status < 0) {
+        close(fd);
+        return cohort_fail_while(status, "reading %.160s", path);
+    }
+    (*out_counters)->life_fd = fd;
     memcpy((*out_counters)->path, path, strnlen(path, PATH_BYTES - 1));
     return COHORT_OK;
 }
@@ -336,6 +440,7 @@ void cohort_counters_close(cohort_counters *counters) {
     if (!counters) return;
     cohort_counters_unlink(counters);
     if (counters->fd >= 0) close(counters->fd);
+    if (counters->life_fd >= 0) close(counters->life_fd);
     munmap(counters->bytes, counters->size_bytes);
     free(counters);
 }
@@ -343,7 +448,7 @@ void cohort_counters_close(cohort_counters *counters) {
 int cohort_counters_fd(const cohort_counters *counters) { return counters->fd; }
 
 const char *cohort_counters_path(const cohort_counters *counters) {
-    return counters->path;
+    return counters->path[0] ? counters->path : NULL;
 }
 
 cohort_counters_header *cohort_counters_header_of(cohort_counters *counters) {

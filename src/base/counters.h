@@ -6,9 +6,10 @@
  *
  *   | header: who runs, since when | row 0 | row 1 | ... |       512 bytes each
  *
- * $XDG_RUNTIME_DIR/cohort/INSTANCE.stat, or cohort-UID/INSTANCE.stat in the temporary
- * directory; both folders are 0700.  An orderly end removes it; what a crash left is
- * swept by the next create, which knows it by a pid and start time that are gone.
+ * $XDG_RUNTIME_DIR/cohort/INSTANCE.stat, or cohort-UID/INSTANCE.stat in TMPDIR, /tmp,
+ * /var/tmp or /dev/shm: the first that can be written; the folders are 0700.  Without any
+ * there is no file, and a warning in the log.  An orderly end removes it; what a crash
+ * left is swept by the next create, which knows it by a lock that is gone.
  *
  * Ownership: close unmaps; the creator's close removes the file too.
  * Threads:   every word is atomic; a row has one writing process, its text excepted.
@@ -87,7 +88,7 @@ typedef struct cohort_counters_header {
     uint32_t n_rows;
     int32_t tp, pp;
     int32_t driver_pid;
-    uint32_t reserved0;
+    uint32_t has_lock;     /* the driver lives as long as the file is locked */
     uint64_t driver_start; /* clock ticks after boot, tells a reused pid */
     int64_t started_unix_ns;
     _Atomic uint64_t epoch;
@@ -124,8 +125,8 @@ void cohort_counters_close(cohort_counters *counters);
 /* Removes the creator's file; the mapping stays. */
 void cohort_counters_unlink(cohort_counters *counters);
 
-int cohort_counters_fd(const cohort_counters *counters); /* the creator's */
-const char *cohort_counters_path(const cohort_counters *counters);
+int cohort_counters_fd(const cohort_counters *counters);           /* the creator's */
+const char *cohort_counters_path(const cohort_counters *counters); /* NULL: no file */
 cohort_counters_header *cohort_counters_header_of(cohort_counters *counters);
 /* NULL where there is no such row. */
 cohort_counters_row *cohort_counters_row_of(cohort_counters *counters, int32_t rank);
@@ -145,14 +146,14 @@ void cohort_counters_row_address(const cohort_counters_row *row,
 void cohort_counters_row_error(cohort_counters_row *row, const char *text);
 const char *cohort_rank_phase_name(uint32_t phase);
 
-/* Is the driver that wrote this header still running? */
-bool cohort_counters_is_alive(const cohort_counters_header *header);
+/* Is the driver that made it still running? */
+bool cohort_counters_is_alive(const cohort_counters *counters);
 /* Removes the files of dead drivers; the number removed. */
 int32_t cohort_counters_sweep(void);
-/* The folder of this user's files; created where it is missing. */
+/* The first folder that can have this user's files; created where it is missing. */
 cohort_status cohort_counters_folder(char *out_path, size_t size);
 /* Calls back with the path of every file there, in no order. */
-cohort_status cohort_counters_list(void (*each)(void *user_data, const char *path),
-                                   void *user_data);
+void cohort_counters_list(void (*each)(void *user_data, const char *path),
+                          void *user_data);
 
 #endif /* COHORT_BASE_COUNTERS_H */

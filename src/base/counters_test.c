@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/counters.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -11,11 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/log.h"
+#include "forbid.h"
 #include "leftovers.h"
 
 static char home[] = "/tmp/cohort-counters-test-XXXXXX";
@@ -49,7 +53,7 @@ static void reader_sees_what_the_writer_counts(void **state) {
     assert_null(cohort_counters_row_of(reader, 2));
     assert_null(cohort_counters_row_of(reader, -1));
     assert_string_equal(cohort_counters_header_of(reader)->instance, "one");
-    assert_true(cohort_counters_is_alive(cohort_counters_header_of(reader)));
+    assert_true(cohort_counters_is_alive(reader));
     cohort_counters_close(worker);
     assert_int_equal(count_counters(), 1);
     cohort_counters_close(writer);
@@ -83,8 +87,11 @@ static void folder_and_file_are_the_users_alone(void **state) {
     assert_int_equal(stat(cohort_counters_path(counters), &found), 0);
     assert_int_equal(found.st_mode & 0777, 0600);
     cohort_counters_close(counters);
+    /* What others can write is passed over, and no reason not to start. */
+    char other[512];
     assert_int_equal(chmod(folder, 0777), 0);
-    assert_int_equal(cohort_counters_folder(folder, sizeof folder), COHORT_E_INVALID);
+    assert_int_equal(cohort_counters_folder(other, sizeof other), COHORT_OK);
+    assert_string_not_equal(other, folder);
     assert_int_equal(chmod(folder, 0700), 0);
 }
 
@@ -146,7 +153,7 @@ static void r35_files_of_a_killed_driver_are_swept(void **state) {
     snprintf(path, sizeof path, "%s/crashed.stat", folder);
     cohort_counters *reader = NULL;
     assert_int_equal(cohort_counters_open(path, &reader), COHORT_OK);
-    assert_false(cohort_counters_is_alive(cohort_counters_header_of(reader)));
+    assert_false(cohort_counters_is_alive(reader));
     cohort_counters_close(reader);
     snprintf(path, sizeof path, "%s/%d-1-00000000.new", folder, (int)pid);
     int fd = open(path, O_CREAT | O_WRONLY, 0600);
@@ -157,6 +164,95 @@ static void r35_files_of_a_killed_driver_are_swept(void **state) {
     assert_int_equal(access(path, F_OK), -1);
     close(ready[0]);
     close(ready[1]);
+}
+
+static char said[2048];
+
+static void keep_line(void *user_data, cohort_log_level level, const char *line) {
+    (void)user_data;
+    (void)level;
+    strncat(said, line, sizeof said - strlen(said) - 1);
+}
+
+/* No folder that is named can be written, and what stands in a folder's place is a file:
+ * the next one is taken, and what is written is the same. */
+static void a_folder_that_cannot_be_made_is_passed_over(void **state) {
+    (void)state;
+    char blocked[128], wanted[128];
+    snprintf(blocked, sizeof blocked, "%s/blocked", home);
+    snprintf(wanted, sizeof wanted, "%s/blocked/cohort-%u/", home, geteuid());
+    assert_int_equal(mkdir(blocked, 0700), 0);
+    setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
+    setenv("TMPDIR", blocked, 1);
+    cohort_counters *counters = create("one");
+    assert_int_equal(strncmp(cohort_counters_path(counters), wanted, strlen(wanted)), 0);
+    cohort_counters_close(counters);
+    wanted[strlen(wanted) - 1] = '\0';
+    assert_int_equal(rmdir(wanted), 0);
+    int fd = open(wanted, O_CREAT | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    counters = create("one");
+    assert_null(strstr(cohort_counters_path(counters), home));
+    cohort_counters_close(counters);
+    unlink(wanted);
+    rmdir(blocked);
+    unsetenv("TMPDIR");
+    setenv("XDG_RUNTIME_DIR", home, 1);
+}
+
+/* A root that is read-only: no file can be made anywhere.  Folders may have been. */
+static void without_a_file_there_are_counters_and_a_warning(void **state) {
+    (void)state;
+    int status;
+    pid_t pid = fork();
+    if (!pid) {
+        static const int calls[] = {SYS_link, SYS_linkat};
+        cohort_counters_options options = {
+            .instance = "none", .backend = "mp", .tp = 1, .pp = 1, .n_rows = 1};
+        cohort_counters *counters = NULL, *worker = NULL;
+        if (!forbid_calls(calls, 2, EROFS)) _exit(0); /* no seccomp here */
+        cohort_log_set_sink(keep_line, COHORT_LOG_WARNING, NULL);
+        if (cohort_counters_create(&options, &counters) < 0) _exit(1);
+        if (cohort_counters_path(counters)) _exit(2);
+        if (!strstr(said, "XDG_RUNTIME_DIR or TMPDIR")) _exit(3);
+        if (cohort_counters_map(dup(cohort_counters_fd(counters)), &worker) < 0) _exit(4);
+        atomic_store(&cohort_counters_row_of(worker, 0)->steps, 5);
+        if (atomic_load(&cohort_counters_row_of(counters, 0)->steps) != 5) _exit(5);
+        if (!cohort_counters_is_alive(counters)) _exit(6);
+        cohort_counters_close(worker);
+        cohort_counters_close(counters);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+/* What somebody in another pid namespace sees: a pid that says nothing. */
+static void a_file_lives_as_long_as_its_lock(void **state) {
+    (void)state;
+    cohort_counters *writer = create("far");
+    cohort_counters *reader = NULL;
+    cohort_counters_header_of(writer)->driver_pid = 1 << 22; /* more than there may be */
+    assert_int_equal(cohort_counters_sweep(), 0);
+    assert_int_equal(cohort_counters_open(cohort_counters_path(writer), &reader),
+                     COHORT_OK);
+    assert_true(cohort_counters_is_alive(reader));
+    /* And a pid that says too much: of a process that is not its driver. */
+    cohort_counters_header_of(writer)->driver_pid = (int32_t)getpid();
+    cohort_counters *worker = NULL;
+    assert_int_equal(cohort_counters_map(dup(cohort_counters_fd(writer)), &worker),
+                     COHORT_OK);
+    char path[512], kept[520];
+    snprintf(path, sizeof path, "%s", cohort_counters_path(writer));
+    snprintf(kept, sizeof kept, "%s.kept", path);
+    assert_int_equal(link(path, kept), 0);
+    cohort_counters_close(writer);
+    assert_int_equal(rename(kept, path), 0);
+    assert_false(cohort_counters_is_alive(reader)); /* a worker's mapping is no life */
+    assert_int_equal(cohort_counters_sweep(), 1);
+    cohort_counters_close(worker);
+    cohort_counters_close(reader);
 }
 
 static void foreign_files_are_refused(void **state) {
@@ -197,6 +293,9 @@ int main(void) {
         cmocka_unit_test(running_instance_keeps_its_name),
         cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(r35_files_of_a_killed_driver_are_swept),
+        cmocka_unit_test(a_folder_that_cannot_be_made_is_passed_over),
+        cmocka_unit_test(without_a_file_there_are_counters_and_a_warning),
+        cmocka_unit_test(a_file_lives_as_long_as_its_lock),
         cmocka_unit_test(foreign_files_are_refused),
     };
     return cmocka_run_group_tests(tests, enter_home, leave_home);

@@ -2,7 +2,6 @@
 #include "collective/outbox.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/memory.h"
 
 /* Design notes.
  *
@@ -40,8 +40,6 @@ typedef struct mapping {
 static pthread_mutex_t mappings_mutex = PTHREAD_MUTEX_INITIALIZER;
 static mapping *mappings;
 
-enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW };
-
 static size_t outbox_bytes(int32_t world_size) {
     return sizeof(cohort_outbox) +
            sizeof(cohort_pipe) * COHORT_CHANNELS * (size_t)world_size;
@@ -69,9 +67,7 @@ static cohort_status map_new(int fd, const struct stat *file, mapping **out_mapp
 static cohort_status map(int fd, int32_t world_size, cohort_outbox **out_outbox) {
     struct stat file;
     if (fstat(fd, &file)) return COHORT_FAIL_SYS(errno, "fstat of an outbox");
-    int seals = fcntl(fd, F_GET_SEALS);
-    if (file.st_size != (off_t)outbox_bytes(world_size) || seals < 0 ||
-        (seals & SEALS) != SEALS)
+    if (!cohort_memory_is_sealed(fd, outbox_bytes(world_size)))
         return COHORT_FAIL(COHORT_E_PROTOCOL,
                            "a file of %lld bytes is no outbox of a world of %d",
                            (long long)file.st_size, world_size);
@@ -91,12 +87,10 @@ static cohort_status map(int fd, int32_t world_size, cohort_outbox **out_outbox)
 cohort_status cohort_outbox_create(int32_t rank, int32_t world_size, int *out_fd,
                                    cohort_outbox **out_outbox) {
     size_t bytes = outbox_bytes(world_size);
-    int fd = memfd_create("cohort-outbox", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) return COHORT_FAIL_SYS(errno, "memfd_create");
-    cohort_status status = COHORT_OK;
-    if (ftruncate(fd, (off_t)bytes) || fcntl(fd, F_ADD_SEALS, SEALS))
-        status = COHORT_FAIL_SYS(errno, "an outbox of %zu bytes", bytes);
-    if (status >= 0) status = map(fd, world_size, out_outbox);
+    int fd = -1;
+    cohort_status status = cohort_memory_create("cohort-outbox", bytes, &fd);
+    if (status < 0) return cohort_fail_while(status, "making an outbox");
+    status = map(fd, world_size, out_outbox);
     if (status < 0) {
         close(fd);
         return status;

@@ -22,7 +22,7 @@
 
 typedef struct cohort_child {
     pid_t pid;
-    int pidfd, control_fd; /* the receiver's */
+    int pidfd, control_fd; /* the receiver's; pidfd is readable once it has ended */
 } cohort_child;
 
 /* words and variables end with NULL; a program without a slash is looked up in PATH.

@@ -477,6 +477,18 @@ void cohort_executor_get_phases(const cohort_executor *executor,
     *out_phases = executor->phases;
 }
 
+void cohort_executor_describe_work(const cohort_executor *executor, int32_t rank,
+                                   cohort_rank_work *out_work) {
+    const cohort_counters_row *row = executor->ranks[rank].row;
+    *out_work = (cohort_rank_work){
+        .steps = atomic_load_explicit(&row->steps, memory_order_relaxed),
+        .tokens = atomic_load_explicit(&row->tokens, memory_order_relaxed),
+        .errors = atomic_load_explicit(&row->errors, memory_order_relaxed),
+        .waits_for = atomic_load_explicit(&row->waits_for, memory_order_relaxed),
+        .phase_ns = atomic_load_explicit(&row->phase_ns, memory_order_relaxed),
+        .heartbeat_ns = atomic_load_explicit(&row->heartbeat_ns, memory_order_relaxed)};
+}
+
 const char *cohort_executor_counters_path(const cohort_executor *executor) {
     return cohort_counters_path(executor->counters);
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fail.h"
@@ -267,7 +268,11 @@ void cohort_sidecar_end(cohort_sidecar *sidecar, int64_t deadline_ns) {
         await_end(sidecar, deadline_ns);
     }
     if (sidecar->pidfd >= 0) {
-        syscall(SYS_pidfd_send_signal, sidecar->pidfd, SIGKILL, NULL, 0);
+        /* Without pidfds by the pid, which is its own until we reap it. */
+        if (syscall(SYS_pidfd_send_signal, sidecar->pidfd, SIGKILL, NULL, 0) &&
+            errno != ESRCH &&
+            !waitid(P_PID, (id_t)sidecar->pid, &ignored, WEXITED | WNOHANG | WNOWAIT))
+            kill(sidecar->pid, SIGKILL);
         cohort_child_reap(sidecar->pid, sidecar->pidfd, &ignored);
         sidecar->pidfd = -1;
     }

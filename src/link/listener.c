@@ -230,7 +230,9 @@ cohort_status cohort_listener_accept(cohort_listener *listener, int64_t deadline
             fds[i + 2] = (struct pollfd){.fd = listener->guests[i].fd, .events = POLLIN};
         int ready = poll(fds, MAX_GUESTS + 2, cohort_poll_timeout_ms(wake_ns));
         if (ready < 0 && errno != EINTR)
-            return COHORT_FAIL_SYS(errno, "poll of a listener");
+            /* poll() takes no more than there may be open, and says that oddly. */
+            return COHORT_FAIL_SYS(errno == EINVAL ? EMFILE : errno,
+                                   "poll of a listener");
         for (int i = 0; ready > 0 && i < MAX_GUESTS; i++)
             if (fds[i + 2].revents &&
                 hear_guest(listener, &listener->guests[i], out_hello, out_link))

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/memory.h"
 #include "queue/shm.h"
 
 /* Design notes.
@@ -33,30 +32,14 @@ struct cohort_shm {
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static cohort_shm *table;
 
-enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
-
 static cohort_status make_memory(size_t size_bytes, int *out_fd) {
-    int fd = memfd_create("cohort-queue", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) return COHORT_FAIL_SYS(errno, "memfd_create");
-    cohort_status status = COHORT_OK;
-    if (ftruncate(fd, (off_t)size_bytes))
-        status = COHORT_FAIL_SYS(errno, "sizing a ring of %zu bytes", size_bytes);
-    /* Now, not by a fault in the middle of a step. */
-    else if (fallocate(fd, 0, 0, (off_t)size_bytes))
-        status =
-            errno == ENOSPC || errno == ENOMEM
-                ? COHORT_FAIL(COHORT_E_NOMEM,
-                              "no memory for a ring of %zu bytes; lower chunk_bytes "
-                              "or chunk_count",
-                              size_bytes)
-                : COHORT_FAIL_SYS(errno, "reserving a ring of %zu bytes", size_bytes);
-    else if (fcntl(fd, F_ADD_SEALS, SEALS))
-        status = COHORT_FAIL_SYS(errno, "sealing a ring");
-    if (status < 0)
-        close(fd);
-    else
-        *out_fd = fd;
-    return status;
+    cohort_status status = cohort_memory_create("cohort-queue", size_bytes, out_fd);
+    if (status == COHORT_E_NOMEM)
+        return COHORT_FAIL(COHORT_E_NOMEM,
+                           "no memory for a ring of %zu bytes; lower chunk_bytes "
+                           "or chunk_count",
+                           size_bytes);
+    return status < 0 ? cohort_fail_while(status, "making a ring") : COHORT_OK;
 }
 
 /* Takes the descriptor over.  The caller holds the lock. */
@@ -96,10 +79,7 @@ cohort_status cohort_shm_create(uint64_t id, size_t size_bytes, cohort_shm **out
 }
 
 static cohort_status check_memory(int fd, size_t size_bytes) {
-    struct stat about;
-    int seals = fcntl(fd, F_GET_SEALS);
-    if (fstat(fd, &about) || seals < 0 || (seals & SEALS) != SEALS ||
-        about.st_size != (off_t)size_bytes)
+    if (!cohort_memory_is_sealed(fd, size_bytes))
         return COHORT_FAIL(COHORT_E_PROTOCOL,
                            "the peer's descriptor is no sealed memory of %zu bytes",
                            size_bytes);

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/counters.h"
 #include "cohort/clock.h"
 
 extern const unsigned char cohort_page_html[];
@@ -41,11 +40,12 @@ static double ms_since(int64_t then_ns) {
     return then_ns ? (double)(cohort_clock_ns() - then_ns) / 1e6 : -1;
 }
 
-static void put_rank(cohort_body *out, const cohort_executor *executor,
-                     cohort_counters *counters, const char *host, int32_t r) {
+static void put_rank(cohort_body *out, const cohort_executor *executor, const char *host,
+                     int32_t r) {
     cohort_rank_info info;
-    cohort_counters_row *row = counters ? cohort_counters_row_of(counters, r) : NULL;
+    cohort_rank_work work;
     cohort_executor_describe_rank(executor, r, &info);
+    cohort_executor_describe_work(executor, r, &work);
     cohort_body_printf(out, "%s{\"rank\":%d,\"tp_rank\":%d,\"pp_rank\":%d,\"pid\":%d",
                        r ? "," : "", r, info.tp_rank, info.pp_rank, info.pid);
     put_text(out, "host", *info.address ? info.address : host);
@@ -53,14 +53,14 @@ static void put_rank(cohort_body *out, const cohort_executor *executor,
     put_text(out, "transport", info.transport);
     put_text(out, "phase", info.phase);
     put_count(out, "call", (int64_t)info.call);
-    put_count(out, "steps", row ? (int64_t)row->steps : 0);
-    put_count(out, "tokens", row ? (int64_t)row->tokens : 0);
-    put_count(out, "errors", row ? (int64_t)row->errors : 0);
-    put_count(out, "waits_for", row ? row->waits_for : -1);
+    put_count(out, "steps", (int64_t)work.steps);
+    put_count(out, "tokens", (int64_t)work.tokens);
+    put_count(out, "errors", (int64_t)work.errors);
+    put_count(out, "waits_for", work.waits_for);
     cohort_body_puts(out, ",\"last_step_ms\":");
-    cohort_body_json_real(out, row ? ms_since(row->phase_ns) : -1);
+    cohort_body_json_real(out, ms_since(work.phase_ns));
     cohort_body_puts(out, ",\"heartbeat_ms\":");
-    cohort_body_json_real(out, row ? ms_since(row->heartbeat_ns) : -1);
+    cohort_body_json_real(out, ms_since(work.heartbeat_ns));
     cohort_body_puts(out, "}");
 }
 
@@ -87,13 +87,10 @@ static void put_engine(cohort_body *out, const cohort_server *server) {
 void cohort_serve_status(cohort_server *server, cohort_exchange *exchange) {
     cohort_body body = {0}, *out = &body;
     cohort_error failure;
-    cohort_counters *counters = NULL;
     char host[256] = "";
     cohort_executor *executor = cohort_engine_executor(server->engine);
     bool has_failed = cohort_driver_failure(server->driver, &failure) < 0;
     bool is_draining = cohort_driver_is_draining(server->driver);
-    const char *path = cohort_executor_counters_path(executor);
-    if (path && cohort_counters_open(path, &counters) < 0) counters = NULL;
     gethostname(host, sizeof host - 1);
     cohort_body_puts(out, "{\"model\":");
     cohort_body_json_or_null(out, server->options.served_names[0]);
@@ -119,8 +116,7 @@ void cohort_serve_status(cohort_server *server, cohort_exchange *exchange) {
     put_count(out, "pp", n / tp);
     cohort_body_puts(out, ",\"ranks\":[");
     for (int32_t r = 0; r < n; r++)
-        put_rank(out, executor, counters, host, r);
+        put_rank(out, executor, host, r);
     cohort_body_puts(out, "]}");
-    cohort_counters_close(counters);
     cohort_reply_json(exchange, 200, &body);
 }

@@ -107,6 +107,23 @@ static cohort_status config_seed(const cohort_worker_info *info, uint64_t *out_s
     return COHORT_OK;
 }
 
+static cohort_status place_threads(const cohort_worker_info *info,
+                                   cohort_cpu_list *out_cpus) {
+    const char *bind = cohort_worker_config(info, "cpu_threads_bind");
+    cohort_cpu_list available;
+    cohort_threads_available(&available);
+    COHORT_TRY(cohort_threads_place(bind, &available, info->local_rank,
+                                    info->local_world_size, out_cpus));
+    bool is_wish = !bind || !*bind || !strcmp(bind, "auto");
+    if (!is_wish || out_cpus->cpus[0] < 0 || cohort_threads_can_bind()) return COHORT_OK;
+    cohort_log(COHORT_LOG_WARNING, "worker", info->rank,
+               "event=threads_not_bound what=\"sched_setaffinity is not allowed here; "
+               "the kernel places the threads\"");
+    for (int32_t i = 0; i < out_cpus->n; i++)
+        out_cpus->cpus[i] = -1;
+    return COHORT_OK;
+}
+
 static cohort_status open_model(struct runner *runner, const cohort_worker_info *info) {
     const char *format = cohort_worker_config(info, "load_format");
     bool is_dummy = format && !strcmp(format, "dummy");
@@ -116,11 +133,8 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
                            "load_format %.40s is not supported (auto, safetensors and "
                            "dummy are)",
                            format);
-    cohort_cpu_list available, cpus;
-    cohort_threads_available(&available);
-    COHORT_TRY(cohort_threads_place(cohort_worker_config(info, "cpu_threads_bind"),
-                                    &available, info->local_rank, info->local_world_size,
-                                    &cpus));
+    cohort_cpu_list cpus;
+    COHORT_TRY(place_threads(info, &cpus));
     cohort_model_options options = {
         .model_dir = cohort_worker_config(info, "model"),
         .dummy_weights = is_dummy,

@@ -2,7 +2,6 @@
 #include "worker/threads.h"
 
 #include <sched.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -16,6 +15,12 @@ void cohort_threads_available(cohort_cpu_list *out_available) {
             if (CPU_ISSET((size_t)cpu, &set))
                 out_available->cpus[out_available->n++] = cpu;
     if (out_available->n == 0) out_available->cpus[out_available->n++] = -1;
+}
+
+bool cohort_threads_can_bind(void) {
+    cpu_set_t set;
+    return !sched_getaffinity(0, sizeof set, &set) &&
+           !sched_setaffinity(0, sizeof set, &set);
 }
 
 /* An even share each; where there are more ranks than CPUs, one thread that the kernel

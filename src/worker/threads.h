@@ -13,6 +13,7 @@
 #ifndef COHORT_WORKER_THREADS_H
 #define COHORT_WORKER_THREADS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cohort/status.h"
@@ -26,6 +27,9 @@ typedef struct cohort_cpu_list {
 
 /* The CPUs that this process may use. */
 void cohort_threads_available(cohort_cpu_list *out_available);
+
+/* May threads be bound?  A sandbox may forbid it. */
+bool cohort_threads_can_bind(void);
 
 /* bind: NULL is auto. */
 cohort_status cohort_threads_place(const char *bind, const cohort_cpu_list *available,

@@ -15,12 +15,19 @@ enum { EXIT_DRIVER_GONE = 70 };
  * kernel takes everything back (R32). */
 static void end_process(void) { _exit(EXIT_DRIVER_GONE); }
 
+/* Errors go to the driver, which tells them; what is only odd is told here. */
+static void show_warning(void *user_data, cohort_log_level level, const char *line) {
+    if (level == COHORT_LOG_WARNING) cohort_log_to_stderr(user_data, level, line);
+}
+
 static cohort_status run(int control_fd, const cohort_worker_ops *ops) {
     signal(SIGPIPE, SIG_IGN);
     const char *level_name = getenv("COHORT_LOGGING_LEVEL");
     cohort_log_level level;
     if (level_name && cohort_log_level_parse(level_name, &level))
         cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
+    else
+        cohort_log_set_sink(show_warning, COHORT_LOG_WARNING, NULL);
     const cohort_worker_options options = {.control_fd = control_fd,
                                            .ops = ops,
                                            .driver_gone = end_process,

@@ -29,7 +29,7 @@ static void count_file(void *user_data, const char *path) {
 
 int count_counters(void) {
     int n = 0;
-    assert_int_equal(cohort_counters_list(count_file, &n), COHORT_OK);
+    cohort_counters_list(count_file, &n);
     return n;
 }
 
