@@ -173,10 +173,12 @@ typedef enum cohort_finish_reason {
     COHORT_FINISH_ABORT,
     /* The output is a part of what its grammar demands, and no token may follow: the text
      * went on behind grammar_after in the same token, or the vocabulary lacks a byte. */
-    COHORT_FINISH_ERROR
+    COHORT_FINISH_ERROR,
+    /* No logit of its next token was a finite number. */
+    COHORT_FINISH_CORRUPTED
 } cohort_finish_reason;
 
-/* "stop", "length", "abort", "error"; NULL for none. */
+/* "stop", "length", "abort", "error" (of both kinds); NULL for none. */
 COHORT_API const char *cohort_finish_reason_name(cohort_finish_reason reason);
 
 /* What a step added to one completion. */
@@ -223,6 +225,7 @@ typedef struct cohort_engine_stats {
     int64_t n_free_blocks;        /* of cohort_engine_info.num_blocks */
     uint64_t n_steps, n_computed_tokens, n_preemptions; /* since the start */
     uint64_t n_cache_queries, n_cache_hits; /* tokens: asked of the prefix cache, found */
+    uint64_t n_corrupted; /* completions that ended with COHORT_FINISH_CORRUPTED */
     /* Where the time of the steps went, since the start: scheduling, encoding and
      * sending; waiting for the ranks; taking their results in; and in the caller between
      * two steps with something left to do.  What is not waiting is what the control plane

@@ -38,7 +38,8 @@ const char *cohort_finish_reason_name(cohort_finish_reason reason) {
     case COHORT_FINISH_STOP: return "stop";
     case COHORT_FINISH_LENGTH: return "length";
     case COHORT_FINISH_ABORT: return "abort";
-    case COHORT_FINISH_ERROR: return "error";
+    case COHORT_FINISH_ERROR:
+    case COHORT_FINISH_CORRUPTED: return "error";
     }
     return NULL;
 }

@@ -147,7 +147,7 @@ struct cohort_engine {
     size_t n_completions, completions_capacity;
     int32_t n_step_tokens; /* of the step reported last */
     int64_t reported_ns;   /* when what is reported came */
-    uint64_t n_steps, n_computed_tokens;
+    uint64_t n_steps, n_computed_tokens, n_corrupted;
     int64_t schedule_ns, wait_ns, output_ns, caller_ns; /* of cohort_engine_stats */
     int64_t returned_ns; /* by the last step, which left something to do; 0 */
 };

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/log.h"
 #include "cohort/clock.h"
 #include "engine/engine_internal.h"
 
@@ -285,6 +286,16 @@ static cohort_status end_stuck(cohort_engine *engine, engine_sequence *sequence)
     return COHORT_OK;
 }
 
+static void end_corrupted(cohort_engine *engine, engine_sequence *sequence) {
+    cohort_log(COHORT_LOG_WARNING, "engine", COHORT_RANK_LOCAL,
+               "event=logits_not_finite request=%llu index=%d position=%d",
+               (unsigned long long)sequence->request->id.value, sequence->index,
+               sequence->n_tokens);
+    engine->n_corrupted++;
+    add_completion(engine, sequence)->finish_reason = COHORT_FINISH_CORRUPTED;
+    end_sequence(engine, sequence);
+}
+
 static cohort_status take_result(cohort_engine *engine,
                                  const cohort_schedule_entry *entry,
                                  const cohort_step_result *result) {
@@ -304,6 +315,10 @@ static cohort_status take_result(cohort_engine *engine,
     }
     if (!entry->samples) return COHORT_OK;
     if (sequence->is_stuck) return end_stuck(engine, sequence);
+    if (result->token_id == COHORT_TOKEN_OF_NO_NUMBERS) {
+        end_corrupted(engine, sequence);
+        return COHORT_OK;
+    }
     return add_token(engine, sequence, result->token_id, logprobs);
 }
 
@@ -437,6 +452,7 @@ void cohort_engine_get_stats(const cohort_engine *engine,
         .n_free_blocks = cohort_scheduler_blocks(engine->scheduler)->n_free,
         .n_steps = engine->n_steps,
         .n_computed_tokens = engine->n_computed_tokens,
+        .n_corrupted = engine->n_corrupted,
         .n_preemptions = cohort_scheduler_n_preemptions(engine->scheduler),
         .schedule_ns = engine->schedule_ns,
         .wait_ns = engine->wait_ns,

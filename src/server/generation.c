@@ -358,6 +358,10 @@ static void on_output(cohort_job *job, size_t which,
         break_off(generation, COHORT_E_PROTOCOL,
                   "the output came to where no token could go on with what its "
                   "structured output or tool call demands");
+    if (completion->finish_reason == COHORT_FINISH_CORRUPTED)
+        break_off(generation, COHORT_E_DEVICE,
+                  "the model's logits for the next token of this request are not finite "
+                  "numbers; other requests go on");
     if (generation->broken) return;
     if (completion->index == 0) choice->prompt->n_cached = completion->n_cached_tokens;
     if (completion->n_prompt_logprobs ||

@@ -378,6 +378,8 @@ static void write_counters(const cohort_metrics *metrics, cohort_body *out) {
          "Multi-modal cache queries, in terms of number of queried items."},
         {"mm_cache_hits", 0,
          "Multi-modal cache hits, in terms of number of cached items."},
+        {"corrupted_requests", (double)stats->n_corrupted,
+         "Corrupted requests, in terms of total number of requests with NaNs in logits."},
         {"num_preemptions", (double)stats->n_preemptions,
          "Cumulative number of preemption from the engine."},
         {"prompt_tokens", (double)metrics->n_prompt_tokens,

@@ -52,6 +52,9 @@ typedef struct cohort_step {
     const cohort_step_entry *entries;
 } cohort_step;
 
+/* In the place of a token that was sampled: no logit was a finite number. */
+enum { COHORT_TOKEN_OF_NO_NUMBERS = -2 };
+
 typedef struct cohort_step_result {
     uint64_t request_id;
     uint32_t slot;

@@ -578,10 +578,7 @@ static cohort_status take_row(struct runner *runner, uint32_t index, int32_t tok
             ? NULL
             : add_position(runner, result, next, sampling->n_logprobs);
     result->token_id = sample_row(runner, slot, entry, next, logits, logprobs);
-    if (result->token_id < 0)
-        return COHORT_FAIL(COHORT_E_DEVICE,
-                           "the logits of request %llu at position %d are not numbers",
-                           (unsigned long long)slot->request_id, next);
+    if (result->token_id < 0) result->token_id = COHORT_TOKEN_OF_NO_NUMBERS;
     return COHORT_OK;
 }
 
@@ -622,7 +619,9 @@ static cohort_status reply_results(const struct runner *runner,
 static cohort_status keep_tokens(struct runner *runner, int64_t deadline_ns) {
     const cohort_step *step = &runner->view.step;
     for (uint32_t i = 0; runner->sampler && i < step->n_entries; i++)
-        runner->sampled[i] = runner->results[i].token_id;
+        /* Of one that ends here some token is computed that nobody reads. */
+        runner->sampled[i] =
+            runner->results[i].token_id < 0 ? 0 : runner->results[i].token_id;
     if (runner->info->tp > 1)
         COHORT_TRY(cohort_broadcast(runner->info->tp_group, 0, runner->sampled,
                                     step->n_entries * sizeof *runner->sampled,
