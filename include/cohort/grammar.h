@@ -38,6 +38,9 @@ typedef enum cohort_grammar_kind {
      * TERMINAL "text"i /regex/ (a | b)~2..3.  Terminals may overlap: every reading is
      * taken. */
     COHORT_GRAMMAR_LARK,
+    /* Text that is free up to a trigger, and then a tag.  text: xgrammar's JSON, as
+     * {"structures": [{"begin", "schema", "end"}], "triggers"} or {"format": ...} */
+    COHORT_GRAMMAR_STRUCTURAL_TAG,
 } cohort_grammar_kind;
 
 enum { COHORT_GRAMMAR_MAX_TEXT_BYTES = 1 << 20 };

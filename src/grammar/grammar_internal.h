@@ -220,6 +220,12 @@ uint32_t cohort_ebnf_compile(cohort_builder *builder, const char *text, size_t s
 /* Lark's notation; begins at the rule start, or the first.  Makes a rule, as above. */
 uint32_t cohort_lark_compile(cohort_builder *builder, const char *text, size_t size);
 
+/* ---- structural_tag.c -------------------------------------------------------------- */
+
+/* Makes rule 0. */
+void cohort_structural_tag_compile(cohort_builder *builder, const char *text,
+                                   size_t size);
+
 /* ---- tool_calls.c ------------------------------------------------------------------ */
 
 /* Makes rule 0. */

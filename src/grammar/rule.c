@@ -310,6 +310,9 @@ cohort_status cohort_grammar_compile(cohort_grammar_kind kind, const char *text,
         break;
     case COHORT_GRAMMAR_EBNF: cohort_ebnf_compile(&builder, text, text_bytes); break;
     case COHORT_GRAMMAR_LARK: cohort_lark_compile(&builder, text, text_bytes); break;
+    case COHORT_GRAMMAR_STRUCTURAL_TAG:
+        cohort_structural_tag_compile(&builder, text, text_bytes);
+        break;
     default:
         COHORT_BUILDER_FAIL(&builder, COHORT_E_INVALID, "no kind of grammar is %d",
                             (int)kind);

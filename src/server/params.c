@@ -450,8 +450,8 @@ static bool read_grammar(reader *self, const cJSON *item) {
 
 /* One constraint of structured_outputs; what a client leaves null is not asked for. */
 static bool read_constraint(reader *self, const cJSON *item) {
-    static const char *const undone[] = {"structural_tag", "whitespace_pattern",
-                                         "disable_any_whitespace", "_backend"};
+    static const char *const undone[] = {"whitespace_pattern", "disable_any_whitespace",
+                                         "_backend"};
     const char *name = item->string;
     if (!strcmp(name, "json"))
         return set_grammar_json(self, COHORT_GRAMMAR_JSON_SCHEMA, item);
@@ -466,6 +466,13 @@ static bool read_constraint(reader *self, const cJSON *item) {
                                  "structured_outputs.regex must be a string");
     }
     if (!strcmp(name, "grammar")) return read_grammar(self, item);
+    if (!strcmp(name, "structural_tag")) {
+        const char *text = cJSON_GetStringValue(item);
+        if (text) return set_grammar(self, COHORT_GRAMMAR_STRUCTURAL_TAG, text);
+        return cohort_api_refuse(self->error, 400, "structured_outputs",
+                                 "structured_outputs.structural_tag must be a string "
+                                 "of JSON");
+    }
     for (size_t i = 0; i < sizeof undone / sizeof *undone; i++)
         if (!strcmp(name, undone[i]) && !cJSON_IsFalse(item))
             return cohort_api_refuse(self->error, 400, "structured_outputs",
@@ -504,16 +511,19 @@ static bool read_format(reader *self) {
         cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(format, "type"));
     if (!api->response_format.is_set || (type && !strcmp(type, "text"))) return true;
     bool is_object = type && !strcmp(type, "json_object");
-    if (!is_object && !(type && !strcmp(type, "json_schema")))
+    bool is_tag = type && !strcmp(type, "structural_tag");
+    if (!is_object && !is_tag && !(type && !strcmp(type, "json_schema")))
         return cohort_api_refuse(self->error, 400, "response_format",
                                  "response_format of type '%.40s' is not supported; "
-                                 "'text', 'json_object' and 'json_schema' are",
+                                 "'text', 'json_object', 'json_schema' and "
+                                 "'structural_tag' are",
                                  type ? type : "");
     if (self->out->has_grammar)
         return cohort_api_refuse(self->error, 400, "response_format",
                                  "You can only use one kind of structured outputs "
                                  "constraint but multiple are specified");
     if (is_object) return set_grammar(self, COHORT_GRAMMAR_JSON_OBJECT, "");
+    if (is_tag) return set_grammar_json(self, COHORT_GRAMMAR_STRUCTURAL_TAG, format);
     const cJSON *given = cJSON_GetObjectItemCaseSensitive(format, "json_schema");
     if (!cJSON_IsObject(given))
         return cohort_api_refuse_value(

@@ -15,7 +15,7 @@ enum {
     STEPS = 24,
     MOST_BYTES = 2000,
     N_TOKENS = 29,
-    N_KINDS = COHORT_GRAMMAR_LARK + 1,
+    N_KINDS = COHORT_GRAMMAR_STRUCTURAL_TAG + 1,
 };
 
 /* Every byte below 0x80 but quotes and backslashes as itself, and a few longer words. */

@@ -135,6 +135,25 @@ class Structured(unittest.TestCase):
         text = self.complete(structured_outputs={"grammar": 'root ::= "é"{3} x\nx ::= [^\\x00-\\x7f]'})
         self.assertEqual((text[:3], len(text)), ("é" * 3, 4))
 
+    def test_structural_tags(self):
+        tags = {"type": "structural_tag", "triggers": ["<f"], "structures": [
+            {"begin": "<f>", "schema": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2},
+             "end": "</f>"}]}
+        first = {"type": "structural_tag", "format": {
+            "type": "triggered_tags", "triggers": ["<f"], "at_least_one": True, "stop_after_first": True,
+            "tags": [{"begin": "<f>", "end": "</f>", "content": {
+                "type": "json_schema", "json_schema": tags["structures"][0]["schema"]}}]}}
+        for body in ({"response_format": first}, {"structured_outputs": {"structural_tag": json.dumps(first)}}):
+            text = self.complete(**body)
+            self.assertLessEqual(len(json.loads(re.fullmatch(r"<f>(.*)</f>", text, re.DOTALL)[1])), 2)
+        for body in ({"response_format": tags}, {"structured_outputs": {"structural_tag": json.dumps(tags)}}):
+            # Free text to a model of chance, but for what it would rather say.
+            text = self.server.complete(prompt="a b", max_tokens=40, logit_bias={
+                str(self.token("<")): 30, str(self.token("f")): 29}, **body)["choices"][0]["text"]
+            self.assertIn("<", text)
+            for part in text.split("<f")[1:]:
+                self.assertRegex(part, r"\A(>|\Z)")
+
     def test_chats_whole_and_streamed(self):
         body = {"messages": MESSAGES, "max_tokens": 500, "response_format": {
             "type": "json_schema", "json_schema": {"name": "p", "strict": True, "schema": PERSON}}}
@@ -180,6 +199,9 @@ class Structured(unittest.TestCase):
                 ({"structured_outputs": {"grammar": 'root ::= "a"\n  | b'}}, "line 2, column 5: rule 'b'"),
                 ({"structured_outputs": {"grammar": "start: a // ::="}}, "line 1, column 8: rule 'a'"),
                 ({"structured_outputs": {"grammar": ""}}, "not empty"),
+                ({"structured_outputs": {"structural_tag": "{}"}}, "'triggers'"),
+                ({"structured_outputs": {"structural_tag": {}}}, "must be a string"),
+                ({"response_format": {"type": "structural_tag", "format": {"type": "x"}}}, "'x'"),
                 ({"structured_outputs": {"grammar": ["a"]}}, "must be a string"),
                 ({"structured_outputs": {}}, "none are specified"),
                 ({"structured_outputs": {"regex": "a", "json_object": True}}, "multiple"),
