@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "worker/groups.h"
+
 static char root[] = "/tmp/cohort-memory-test-XXXXXX";
 
 /* A file of the tree, with the folders above it. */
@@ -86,6 +88,35 @@ static void version_1_has_other_names(void **state) {
     assert_int_equal(available(), 150000);
 }
 
+static void a_quota_of_version_2_is_rounded_up(void **state) {
+    (void)state;
+    clear();
+    assert_int_equal(cohort_groups_cpus(root), INT32_MAX);
+    put("/proc/self/cgroup", "0::/pods/one\n");
+    put("/sys/fs/cgroup/pods/one/cpu.max", "max 100000\n");
+    assert_int_equal(cohort_groups_cpus(root), INT32_MAX);
+    put("/sys/fs/cgroup/pods/cpu.max", "350000 100000\n");
+    assert_int_equal(cohort_groups_cpus(root), 4);
+    put("/sys/fs/cgroup/pods/one/cpu.max", "30000 100000\n");
+    assert_int_equal(cohort_groups_cpus(root), 1);
+    put("/sys/fs/cgroup/pods/one/cpu.max", "200000 100000\n");
+    assert_int_equal(cohort_groups_cpus(root), 2);
+}
+
+static void a_quota_of_version_1_is_two_files(void **state) {
+    (void)state;
+    clear();
+    put("/proc/self/cgroup", "12:cpu,cpuacct:/a\n9:memory:/a\n4:cpuset:/c\n");
+    put("/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us", "-1\n");
+    put("/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us", "100000\n");
+    assert_int_equal(cohort_groups_cpus(root), INT32_MAX);
+    put("/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us", "250000\n");
+    assert_int_equal(cohort_groups_cpus(root), 3);
+    put("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "100000\n"); /* as a container sees it */
+    put("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "50000\n");
+    assert_int_equal(cohort_groups_cpus(root), 2);
+}
+
 static void this_host_has_some(void **state) {
     (void)state;
     assert_true(cohort_memory_available_bytes() > 0);
@@ -97,6 +128,8 @@ int main(void) {
         cmocka_unit_test(version_2_takes_the_tightest_of_a_path),
         cmocka_unit_test(container_sees_its_own_group_at_the_mount),
         cmocka_unit_test(version_1_has_other_names),
+        cmocka_unit_test(a_quota_of_version_2_is_rounded_up),
+        cmocka_unit_test(a_quota_of_version_1_is_two_files),
         cmocka_unit_test(this_host_has_some),
     };
     if (!mkdtemp(root)) return 1;

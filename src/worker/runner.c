@@ -13,6 +13,7 @@
 #include "model/model.h"
 #include "model/sample.h"
 #include "wire/step.h"
+#include "worker/groups.h"
 #include "worker/memory.h"
 #include "worker/threads.h"
 #include "worker/worker.h"
@@ -111,10 +112,12 @@ static cohort_status place_threads(const cohort_worker_info *info,
                                    cohort_cpu_list *out_cpus) {
     const char *bind = cohort_worker_config(info, "cpu_threads_bind");
     cohort_cpu_list available;
+    bool is_wish = !bind || !*bind || !strcmp(bind, "auto");
     cohort_threads_available(&available);
+    if (is_wish || !strcmp(bind, "nobind"))
+        cohort_threads_limit(&available, cohort_groups_cpus(""));
     COHORT_TRY(cohort_threads_place(bind, &available, info->local_rank,
                                     info->local_world_size, out_cpus));
-    bool is_wish = !bind || !*bind || !strcmp(bind, "auto");
     if (!is_wish || out_cpus->cpus[0] < 0 || cohort_threads_can_bind()) return COHORT_OK;
     cohort_log(COHORT_LOG_WARNING, "worker", info->rank,
                "event=threads_not_bound what=\"sched_setaffinity is not allowed here; "

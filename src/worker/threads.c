@@ -17,6 +17,13 @@ void cohort_threads_available(cohort_cpu_list *out_available) {
     if (out_available->n == 0) out_available->cpus[out_available->n++] = -1;
 }
 
+void cohort_threads_limit(cohort_cpu_list *available, int32_t n) {
+    if (n >= available->n) return;
+    available->n = n > 1 ? n : 1;
+    for (int32_t i = 0; i < available->n; i++)
+        available->cpus[i] = -1;
+}
+
 bool cohort_threads_can_bind(void) {
     cpu_set_t set;
     return !sched_getaffinity(0, sizeof set, &set) &&

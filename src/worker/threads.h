@@ -3,7 +3,8 @@
  *
  * The grammar is that of VLLM_CPU_OMP_THREADS_BIND:
  *
- *   auto       the CPUs of this process, shared out evenly among the ranks of the host
+ *   auto       the CPUs of this process, shared out evenly among the ranks of the host;
+ *              no more threads than a control group's quota lets run
  *   nobind     as many threads as with auto, wherever the kernel puts them
  *   0-3|4,6-7  CPUs of local rank 0 | of local rank 1 | ...
  *
@@ -24,6 +25,10 @@ typedef struct cohort_cpu_list {
     int32_t n;
     int32_t cpus[COHORT_MAX_CPUS]; /* -1: wherever */
 } cohort_cpu_list;
+
+/* No more of them than n, wherever the kernel puts them: a quota of CPU time names no
+ * CPUs, and others on this host have the same. */
+void cohort_threads_limit(cohort_cpu_list *available, int32_t n);
 
 /* The CPUs that this process may use. */
 void cohort_threads_available(cohort_cpu_list *out_available);

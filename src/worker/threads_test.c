@@ -39,6 +39,17 @@ static void cpus_are_shared_out(void **state) {
     placed("nobind", &two, 0, 1, 2, (int32_t[]){-1, -1});
 }
 
+static void a_quota_bounds_the_threads(void **state) {
+    (void)state;
+    cohort_cpu_list limited = eight;
+    cohort_threads_limit(&limited, 8);
+    placed("auto", &limited, 0, 1, 8, eight.cpus);
+    cohort_threads_limit(&limited, 3);
+    placed("auto", &limited, 0, 1, 3, (int32_t[]){-1, -1, -1});
+    placed("auto", &limited, 1, 2, 2, (int32_t[]){-1, -1});
+    placed("auto", &limited, 1, 4, 1, (int32_t[]){-1});
+}
+
 static void lists_are_read(void **state) {
     (void)state;
     placed("0-2|4,6-6,9", &eight, 0, 2, 3, (int32_t[]){0, 1, 2});
@@ -68,6 +79,7 @@ static void this_process_has_some(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpus_are_shared_out),
+        cmocka_unit_test(a_quota_bounds_the_threads),
         cmocka_unit_test(lists_are_read),
         cmocka_unit_test(nonsense_is_quoted),
         cmocka_unit_test(this_process_has_some),
