@@ -87,7 +87,8 @@ void cohort_output_text_add(output_text *text, const char *bytes, size_t size) {
 
 static void tell(cohort_output *self, cohort_output_kind kind, const char *text,
                  size_t size) {
-    if (kind == COHORT_OUTPUT_CONTENT && self->n_calls) return;
+    if (kind == COHORT_OUTPUT_CONTENT && (self->n_calls || self->options.only_calls))
+        return;
     if (size) self->sink(self->user_data, kind, self->n_calls - 1, text, size);
 }
 
@@ -273,27 +274,47 @@ static void scan_byte(cohort_output *self, char c) {
     }
 }
 
+/* Tags count outside of strings alone: an argument may be a text with a tag in it. */
+static bool is_in_text(const call_reader *call) {
+    return call->state == IN_KEY || (call->state == IN_VALUE && call->in_string);
+}
+
+/* Scans up to the tag that ends the call, or as far as is sure to be no tag.  True: there
+ * it is. */
+static bool scan_call(cohort_output *self, bool is_end) {
+    const size_t tag_size = strlen(OUTPUT_CALL_END);
+    call_reader *call = &self->call;
+    for (; call->scan < self->pending.size && call->state != BROKEN; call->scan++) {
+        const char *at = self->pending.bytes + call->scan;
+        size_t left = self->pending.size - call->scan;
+        size_t size = left < tag_size ? left : tag_size;
+        if (*at == '<' && !is_in_text(call) && !memcmp(at, OUTPUT_CALL_END, size) &&
+            (size == tag_size || !is_end))
+            return size == tag_size;
+        scan_byte(self, *at);
+    }
+    if (call->state != BROKEN || !call->has_name) return false;
+    bool has_end = find_end(self, call->scan, &call->scan);
+    if (!has_end && is_end) call->scan = self->pending.size;
+    return has_end;
+}
+
 /* False: pending says no more for now. */
 static bool read_call(cohort_output *self, bool is_end) {
     call_reader *call = &self->call;
-    size_t end;
-    bool is_over = find_end(self, call->scan, &end);
-    if (is_end && !is_over) end = self->pending.size;
-    for (; call->scan < end && call->state != BROKEN; call->scan++)
-        scan_byte(self, self->pending.bytes[call->scan]);
-    is_over |= is_end;
-    if (!call->has_name && (is_over || call->state == BROKEN)) {
+    bool has_tag = scan_call(self, is_end);
+    if (!call->has_name && (has_tag || is_end || call->state == BROKEN)) {
         give_up_call(self);
         return true;
     }
     if (call->has_name) {
         if (call->state == IN_VALUE && call->member == ARGUMENTS)
-            tell_until(self, COHORT_OUTPUT_ARGUMENTS, end);
-        call->scan = end;
-        self->at = call->state == IN_KEY ? call->begin : end; /* a key is read whole */
+            tell_until(self, COHORT_OUTPUT_ARGUMENTS, call->scan);
+        /* A key is read whole. */
+        self->at = call->state == IN_KEY ? call->begin : call->scan;
     }
-    if (!is_over) return false;
-    if (!is_end) self->at += strlen(OUTPUT_CALL_END);
+    if (!has_tag && !is_end) return false;
+    if (has_tag) self->at += strlen(OUTPUT_CALL_END);
     self->phase = CONTENT;
     return true;
 }

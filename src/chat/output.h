@@ -47,6 +47,7 @@ typedef struct cohort_output_options {
     cohort_reasoning reasoning;
     bool begins_in_content; /* the prompt has ended the thoughts already */
     bool finds_calls;       /* else their tags are content */
+    bool only_calls;        /* a grammar held it to calls: there is no content */
 } cohort_output_options;
 
 typedef struct cohort_output cohort_output;
@@ -67,8 +68,9 @@ bool cohort_reasoning_ends_in(cohort_reasoning reasoning, const char *prompt,
 
 /* All calls of a whole content, which must all be right: JSON with a name and arguments,
  * which are spelt anew as Python's json.dumps does (numbers as they were).  False: there
- * are none, the text is content, and the sink has heard nothing. */
-bool cohort_output_find_calls(const char *content, size_t size, cohort_output_sink sink,
-                              void *user_data);
+ * are none, the text is content, and the sink has heard nothing.  only_calls: those that
+ * are whole are told though the last was cut off, which is content no more. */
+bool cohort_output_find_calls(const char *content, size_t size, bool only_calls,
+                              cohort_output_sink sink, void *user_data);
 
 #endif /* COHORT_CHAT_OUTPUT_H */

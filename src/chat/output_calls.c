@@ -244,8 +244,10 @@ static bool read_member(reader *self, call *out) {
     return done && !key.is_short;
 }
 
-static bool read_body(const char *text, size_t size, call *out) {
-    reader self = {.at = text, .end = text + size};
+/* Up to the tag that ends the call, which is where its object ends: strings within may
+ * have that tag, too. */
+static bool read_body(const char **at, const char *end, call *out) {
+    reader self = {.at = *at, .end = end};
     skip_space(&self);
     if (!take(&self, "{")) return false;
     do {
@@ -254,21 +256,20 @@ static bool read_body(const char *text, size_t size, call *out) {
     } while (take(&self, ","));
     if (!take(&self, "}")) return false;
     skip_space(&self);
-    return self.at == self.end && out->name.size && out->has_arguments &&
-           !out->name.is_short && !out->arguments.is_short;
+    bool is_over = self.at == self.end || take(&self, OUTPUT_CALL_END);
+    *at = self.at;
+    return is_over && out->name.size && out->has_arguments && !out->name.is_short &&
+           !out->arguments.is_short;
 }
 
 /* The next call from *at on; *at is behind it then.  False: there is none, or *is_right
  * is false. */
 static bool next_call(const char **at, const char *end, call *out, bool *is_right) {
     const size_t begin_size = strlen(OUTPUT_CALL_BEGIN);
-    const size_t end_size = strlen(OUTPUT_CALL_END);
     const char *begin = memmem(*at, (size_t)(end - *at), OUTPUT_CALL_BEGIN, begin_size);
     if (!begin) return false;
-    begin += begin_size;
-    const char *close = memmem(begin, (size_t)(end - begin), OUTPUT_CALL_END, end_size);
-    *at = close ? close + end_size : end;
-    *is_right = read_body(begin, (size_t)((close ? close : end) - begin), out);
+    *at = begin + begin_size;
+    *is_right = read_body(at, end, out);
     return *is_right;
 }
 
@@ -284,21 +285,21 @@ static void reset(call *of) {
     *of = (call){0};
 }
 
-bool cohort_output_find_calls(const char *content, size_t size, cohort_output_sink sink,
-                              void *user_data) {
+bool cohort_output_find_calls(const char *content, size_t size, bool only_calls,
+                              cohort_output_sink sink, void *user_data) {
     const char *at = content, *end = content + size;
     const char *first =
         size ? memmem(content, size, OUTPUT_CALL_BEGIN, strlen(OUTPUT_CALL_BEGIN)) : NULL;
     bool is_right = true;
     int32_t n = 0;
     call one = {0};
-    if (!first) return false;
+    if (!first) return only_calls;
     /* Twice: nothing is told before all of them are known to be right. */
     while (next_call(&at, end, &one, &is_right))
         reset(&one);
     reset(&one);
-    if (!is_right) return false;
-    if (!is_blank(content, (size_t)(first - content)))
+    if (!is_right && !only_calls) return false;
+    if (!only_calls && !is_blank(content, (size_t)(first - content)))
         sink(user_data, COHORT_OUTPUT_CONTENT, -1, content, (size_t)(first - content));
     for (at = content; next_call(&at, end, &one, &is_right); n++) {
         sink(user_data, COHORT_OUTPUT_CALL, n, one.name.bytes, one.name.size);

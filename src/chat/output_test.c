@@ -65,6 +65,9 @@ static const cohort_output_options r1_hermes = {.reasoning = COHORT_REASONING_DE
 static const cohort_output_options qwen3_hermes = {.reasoning = COHORT_REASONING_QWEN3,
                                                    .finds_calls = true};
 
+static const cohort_output_options calls_alone = {.finds_calls = true,
+                                                  .only_calls = true};
+
 #define CALL_F \
     "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1.50}}\n</tool_call>"
 
@@ -83,6 +86,14 @@ static const stream_case streams[] = {
      "|C:\n\n|N0:f|A0:{\"x\": 1.50}|N1:f|A1:{\"x\": 1.50}"},
     {&hermes, CALL_F CALL_F, "|N0:f|A0:{\"x\": 1.50}|N1:f|A1:{\"x\": 1.50}"},
     {&hermes, CALL_F " tail", "|N0:f|A0:{\"x\": 1.50}"},
+    /* vLLM 0.32 ends the call within its text. */
+    {&hermes,
+     "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": "
+     "\"</tool_call>\\\"</tool_call>"
+     "\"}}\n</tool_call>\n" CALL_F,
+     "|N0:f|A0:{\"a\": \"</tool_call>\\\"</tool_call>\"}|N1:f|A1:{\"x\": 1.50}"},
+    {&calls_alone, "\n" CALL_F "\n<tool_call>{\"na", "|N0:f|A0:{\"x\": 1.50}"},
+    {&calls_alone, "<tool_call>{\"na", ""},
     {&hermes, "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}",
      "|N0:f|A0:{\"x\": 1}"},
     {&hermes, "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1",
@@ -216,8 +227,9 @@ static void pieces_are_told_as_soon_as_they_are_sure(void **state) {
         {"x\"", "|N0:get_x"},
         {", \"arguments\": ", ""},
         {"{\"a\"", "|A0:{\"a\""},
-        {": \"</tool", "|A0:: \""},
-        {"s\"", "|A0:</tools\""},
+        {": \"</tool", "|A0:: \"</tool"}, /* in a text it ends nothing */
+        {"s\"", "|A0:s\""},
+
         {"}", "|A0:}"},
         {"}\n</tool_call>", ""},
         {" <tool_call>{\"name\": \"g\", \"arguments\": {}}", "|N1:g|A1:{}"},
@@ -262,6 +274,8 @@ static const moment wholes[] = {
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 01}}</tool_call>", NULL},
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1.}}</tool_call>", NULL},
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": NaN}}</tool_call>", NULL},
+    {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"</tool_call>\"}}</tool_call>",
+     "|N0:f|A0:{\"x\": \"</tool_call>\"}"},
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1,}}</tool_call>", NULL},
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"\n\"}}</tool_call>", NULL},
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"\\u12\"}}</tool_call>", NULL},
@@ -273,9 +287,29 @@ static void whole_calls_are_all_right_or_content(void **state) {
     for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
         told got = {0};
         bool found = cohort_output_find_calls(wholes[i].piece, strlen(wholes[i].piece),
-                                              note, &got);
+                                              false, note, &got);
         assert_int_equal(found, wholes[i].told_then != NULL);
         assert_string_equal(got.text, found ? wholes[i].told_then : "");
+    }
+}
+
+static void calls_before_one_that_was_cut_off_are_told(void **state) {
+    (void)state;
+    static const char *const cuts[] = {"",
+                                       "<tool",
+                                       "<tool_call>",
+                                       "<tool_call>\n{\"na",
+                                       "<tool_call>\n{\"name\": \"g\", \"argum",
+                                       "<tool_call>\n{\"name\": \"g\", \"arguments\": {"};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        char text[200];
+        told got = {0};
+        int size = snprintf(text, sizeof text, "%s\n%s", CALL_F, cuts[i]);
+        assert_true(cohort_output_find_calls(text, (size_t)size, true, note, &got));
+        assert_string_equal(got.text, "|N0:f|A0:{\"x\": 1.50}");
+        got = (told){0};
+        assert_true(cohort_output_find_calls(cuts[i], strlen(cuts[i]), true, note, &got));
+        assert_string_equal(got.text, "");
     }
 }
 
@@ -288,7 +322,8 @@ static void deep_arguments_are_refused_not_followed(void **state) {
     assert_non_null(text);
     memcpy(text, head, sizeof head);
     memset(text + sizeof head - 1, '[', DEPTH);
-    assert_false(cohort_output_find_calls(text, sizeof head - 1 + DEPTH, note, &got));
+    assert_false(
+        cohort_output_find_calls(text, sizeof head - 1 + DEPTH, false, note, &got));
     free(text);
 }
 
@@ -363,6 +398,7 @@ int main(void) {
         cmocka_unit_test(text_is_the_same_wherever_it_is_cut),
         cmocka_unit_test(pieces_are_told_as_soon_as_they_are_sure),
         cmocka_unit_test(whole_calls_are_all_right_or_content),
+        cmocka_unit_test(calls_before_one_that_was_cut_off_are_told),
         cmocka_unit_test(deep_arguments_are_refused_not_followed),
         cmocka_unit_test(calls_that_are_none_do_not_keep_us_busy),
         cmocka_unit_test(parsers_are_known_by_name),

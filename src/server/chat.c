@@ -19,6 +19,7 @@ static bool open_messages(cohort_generation *generation, const char *prompt, siz
         .reasoning = server->reasoning,
         .begins_in_content = cohort_reasoning_ends_in(server->reasoning, prompt, size),
         .finds_calls = params->tool_choice != COHORT_TOOLS_NONE,
+        .only_calls = params->tool_choice >= COHORT_TOOLS_REQUIRED,
         .only_first_call =
             api->parallel_tool_calls.is_set && !api->parallel_tool_calls.whole,
         .is_stream = params->is_stream};

@@ -59,10 +59,11 @@ static void take(void *user_data, cohort_output_kind kind, int32_t call, const c
 }
 
 bool cohort_message_open(cohort_message *message, const cohort_message_options *options) {
-    const cohort_output_options output = {.reasoning = options->reasoning,
-                                          .begins_in_content = options->begins_in_content,
-                                          .finds_calls =
-                                              options->finds_calls && options->is_stream};
+    const cohort_output_options output = {
+        .reasoning = options->reasoning,
+        .begins_in_content = options->begins_in_content,
+        .only_calls = options->only_calls && options->is_stream,
+        .finds_calls = options->finds_calls && options->is_stream};
     message->options = *options;
     return cohort_output_create(&output, take, message, &message->output) >= 0;
 }
@@ -70,7 +71,9 @@ bool cohort_message_open(cohort_message *message, const cohort_message_options *
 static void find_calls(cohort_message *message) {
     cohort_body whole = message->content;
     message->content = (cohort_body){0};
-    if (whole.size && cohort_output_find_calls(whole.bytes, whole.size, take, message))
+    if (whole.size &&
+        cohort_output_find_calls(whole.bytes, whole.size, message->options.only_calls,
+                                 take, message))
         cohort_body_deinit(&whole);
     else
         message->content = whole;

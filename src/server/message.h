@@ -18,6 +18,7 @@ typedef struct cohort_message_options {
     cohort_reasoning reasoning;
     bool begins_in_content; /* the prompt has ended the thoughts */
     bool finds_calls, only_first_call;
+    bool only_calls; /* a grammar holds it to calls */
     bool is_stream;
 } cohort_message_options;
 
