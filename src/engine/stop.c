@@ -16,19 +16,24 @@ static cohort_status reserve(cohort_stop_text *text, size_t size_bytes) {
     return COHORT_OK;
 }
 
-/* Where the first stop string of the list lies that reaches into the last new_bytes. */
+/* The stop string that ends first of those that reach into the last new_bytes: had they
+ * come one by one, it would have been the first to be seen.  Of two that end together
+ * the first of the list counts. */
 static int32_t find(const cohort_stop_text *text, size_t new_bytes, size_t *out_at) {
+    int32_t found = -1;
+    size_t end = SIZE_MAX;
     for (uint32_t i = 0; i < text->n_stop; i++) {
         size_t length = strlen(text->stop[i]);
         size_t window = new_bytes + length - 1;
         size_t from = text->size_bytes > window ? text->size_bytes - window : 0;
         const char *hit =
             memmem(text->text + from, text->size_bytes - from, text->stop[i], length);
-        if (!hit) continue;
+        if (!hit || (size_t)(hit - text->text) + length >= end) continue;
         *out_at = (size_t)(hit - text->text);
-        return (int32_t)i;
+        end = *out_at + length;
+        found = (int32_t)i;
     }
-    return -1;
+    return found;
 }
 
 cohort_status cohort_stop_text_append(cohort_stop_text *text, const char *bytes,

@@ -5,7 +5,8 @@
  * of a stop string, which is held back until it is whole or cannot become one.
  *
  * Matching is vLLM's (v1/engine/detokenizer.py, check_stop_strings): of several stop
- * strings the first in the list that is there wins, wherever it is.
+ * strings the one that ends first wins, and of those that end together the first in the
+ * list.
  *
  * Ownership: stop strings are borrowed; the text is its own, grown as needed.
  * Threads:   none of its own.

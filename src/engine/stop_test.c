@@ -67,13 +67,23 @@ static void what_is_held_back_comes_at_the_end(void **state) {
     cohort_stop_text_deinit(&text);
 }
 
-static void first_of_the_list_wins(void **state) {
+static void the_list_says_nothing_of_what_ends_earlier(void **state) {
     (void)state;
     const char *const stops[] = {"late", "early"};
     cohort_stop_text text = {.stop = stops, .n_stop = 2};
     char out[100] = "";
-    assert_int_equal(feed(&text, "an early and a late one", out), 0);
-    assert_string_equal(out, "an early and a ");
+    assert_int_equal(feed(&text, "an early and a late one", out), 1);
+    assert_string_equal(out, "an ");
+    cohort_stop_text_deinit(&text);
+}
+
+static void the_one_that_ends_first_counts(void **state) {
+    (void)state;
+    const char *const stops[] = {" Paris", "Par"};
+    cohort_stop_text text = {.stop = stops, .n_stop = 2};
+    char out[100] = "";
+    assert_int_equal(feed(&text, " Paris", out), 1);
+    assert_string_equal(out, " ");
     cohort_stop_text_deinit(&text);
 }
 
@@ -126,7 +136,8 @@ int main(void) {
         cmocka_unit_test(a_stop_string_over_tokens_is_never_shown),
         cmocka_unit_test(a_stop_string_may_be_included),
         cmocka_unit_test(what_is_held_back_comes_at_the_end),
-        cmocka_unit_test(first_of_the_list_wins),
+        cmocka_unit_test(the_list_says_nothing_of_what_ends_earlier),
+        cmocka_unit_test(the_one_that_ends_first_counts),
         cmocka_unit_test(protected_text_does_not_stop),
         cmocka_unit_test(pieces_make_no_difference),
     };
