@@ -32,6 +32,18 @@ static cohort_status result(cohort_detokenizer *self, const char **out_text,
                : COHORT_OK;
 }
 
+/* Where the part of the prompt begins that has a say in what comes: a run of byte tokens
+ * is judged as one, and must not be entered within a character. */
+static size_t window_begin(const cohort_tokenizer *tokenizer, const int32_t *prompt,
+                           size_t count) {
+    size_t i = count > PROMPT_TOKENS ? count - PROMPT_TOKENS : 0;
+    for (; i > 0 && tokenizer->decode_bytes; i--) {
+        const cohort_token *token = cohort_visible_token(tokenizer, prompt[i], false);
+        if (!token || token->byte < 0) break;
+    }
+    return i;
+}
+
 cohort_status cohort_detokenizer_create(const cohort_tokenizer *tokenizer,
                                         const int32_t *prompt, size_t count,
                                         bool skip_special,
@@ -47,7 +59,7 @@ cohort_status cohort_detokenizer_create(const cohort_tokenizer *tokenizer,
         self->decoding.begun = true;
         self->decoding.stripped = -1;
     }
-    for (size_t i = count > PROMPT_TOKENS ? count - PROMPT_TOKENS : 0; i < count; i++)
+    for (size_t i = window_begin(tokenizer, prompt, count); i < count; i++)
         add(self, prompt[i]);
     *out_detokenizer = self;
     return COHORT_OK;

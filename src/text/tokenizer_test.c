@@ -234,6 +234,29 @@ static void sentencepiece_falls_back_to_bytes(void **state) {
     cohort_tokenizer_close(tokenizer);
 }
 
+static void bytes_go_on_behind_a_prompt_that_ends_in_bytes(void **state) {
+    (void)state;
+    cohort_tokenizer *tokenizer = parse(sentencepiece);
+    const int32_t prompt[] = {1, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3};
+    assert_non_null(tokenizer);
+    for (size_t n = 0; n <= sizeof prompt / sizeof *prompt; n++) {
+        cohort_detokenizer *detokenizer = NULL;
+        const char *text;
+        size_t size;
+        bool is_within =
+            n > 0 && n % 2 == 0; /* a character, and the next token ends it */
+        assert_int_equal(
+            cohort_detokenizer_create(tokenizer, prompt, n, true, &detokenizer), 0);
+        assert_int_equal(
+            cohort_detokenizer_append(detokenizer, 2 + is_within, &text, &size), 0);
+        assert_int_equal(
+            cohort_detokenizer_append(detokenizer, is_within ? 8 : 3, &text, &size), 0);
+        assert_string_equal(text, is_within ? " ab" : "\xc3\xa9");
+        cohort_detokenizer_destroy(detokenizer);
+    }
+    cohort_tokenizer_close(tokenizer);
+}
+
 static void truncation_and_padding_are_taken_and_ignored(void **state) {
     (void)state;
     char json[4096];
@@ -291,6 +314,7 @@ int main(void) {
         cmocka_unit_test(increments_of_text_add_up),
         cmocka_unit_test(long_text_is_encoded_in_reasonable_time),
         cmocka_unit_test(sentencepiece_falls_back_to_bytes),
+        cmocka_unit_test(bytes_go_on_behind_a_prompt_that_ends_in_bytes),
         cmocka_unit_test(truncation_and_padding_are_taken_and_ignored),
         cmocka_unit_test(what_is_not_supported_is_refused_by_name),
     };
