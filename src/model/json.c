@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/files.h"
 
 /* What Python's json writes for numbers that JSON has not, as a number that cJSON reads:
  * beyond every bound, so that whoever looks at it refuses it; most are in fields that
@@ -116,8 +117,8 @@ cohort_status cohort_json_read(const char *dir, const char *file, size_t limit_b
     int length = snprintf(path, sizeof path, "%s/%s", dir, file);
     if (length < 0 || (size_t)length >= sizeof path)
         return COHORT_FAIL(COHORT_E_INVALID, "model directory: its path is too long");
-    /* O_NONBLOCK: a FIFO without a writer is refused, not waited for. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    /* A FIFO without a writer is refused, not waited for. */
+    int fd = cohort_file_open(path);
     if (fd < 0 && errno == ENXIO)
         return COHORT_FAIL(COHORT_E_INVALID, "%s: not a regular file", path);
     if (fd < 0 && errno == ENOENT) return COHORT_OK;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fail.h"
+#include "base/files.h"
 #include "model/json.h"
 
 /* Design notes.
@@ -240,8 +241,8 @@ static cohort_status map_file(const char *dir, struct checkpoint_file *file) {
     int length = snprintf(path, sizeof path, "%s/%s", dir, file->name);
     if (length < 0 || (size_t)length >= sizeof path)
         return COHORT_FAIL(COHORT_E_INVALID, "%s: its path is too long", file->name);
-    /* O_NONBLOCK: a FIFO without a writer is refused, not waited for. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    /* A FIFO without a writer is refused, not waited for. */
+    int fd = cohort_file_open(path);
     if (fd < 0 && errno != ENXIO) return COHORT_FAIL_SYS(errno, "opening %s", path);
     if (fd < 0) /* a socket, or a device that is not there */
         return COHORT_FAIL(COHORT_E_INVALID, "%s is no safetensors file", path);

@@ -11,6 +11,7 @@
 #include <utf8proc.h>
 
 #include "base/fail.h"
+#include "base/files.h"
 #include "text/text_internal.h"
 
 enum { MAX_FILE_BYTES = 256 << 20 };
@@ -89,8 +90,8 @@ cohort_status cohort_tokenizer_parse(const char *json, size_t size_bytes,
 }
 
 static cohort_status read_file(const char *path, char **out_bytes, size_t *out_size) {
-    /* O_NONBLOCK: a FIFO without a writer is refused, not waited for. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    /* A FIFO without a writer is refused, not waited for. */
+    int fd = cohort_file_open(path);
     struct stat info;
     FILE *file = NULL;
     if (fd >= 0 && fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))
