@@ -12,7 +12,9 @@ from random import Random
 
 PATTERNS = ["^[a-c]{1,4}$", "^(ab|cd)*x?$", "^\\d{3}-\\d{2,4}$", "^[^\"\\\\]{2,5}$", "^\\w+@\\w{2}$",
             "^.{0,3}$", "^\\S\\s\\S$", "^[^\\d\\s]{3}$", "^\\W\\D$", "^[\\x00-\\x20]{2}$",
-            "^(?:a|b)+c{2}|xyz$", "^\u00e9[\u4e00-\u4e05]?$", "^[\\w.-]{1,6}$"]
+            "^(?:a|b)+c{2}|xyz$", "^\u00e9[\u4e00-\u4e05]?$", "^[\\w.-]{1,6}$",
+            "^(?=.*\\d)(?!.*aa).{2,5}$", "^(?!x$)[x-z]{1,3}$", "(^|,)a{2}($|,)", "^a?\\b.{2}\\B.$",
+            "(?i)^[a-c]{3}$"]
 FORMATS = ["date", "time", "date-time", "uuid", "ipv4", "email", "hostname", "uri",
            "ipv6", "duration", "json-pointer", "uri-reference"]
 NAMES = ["a", "ab", "abc", "name", "na", "\u00e4", "q\"t", "b\\s", "with space", "x\ny", "", "n1", "$k"]
@@ -25,7 +27,7 @@ def random_string(random):
     kind = random.randrange(5)
     if kind == 0:
         schema["pattern"] = random.choice(PATTERNS)
-        if "*" in schema["pattern"] or "+" in schema["pattern"] or "xyz" in schema["pattern"]:
+        if "*" in schema["pattern"] or "+" in schema["pattern"] or schema["pattern"][0] != "^":
             schema["maxLength"] = random.randrange(9, 14)
     elif kind == 1:
         schema["format"] = random.choice(FORMATS)

@@ -101,6 +101,15 @@ cohort_expr cohort_expr_automaton(cohort_builder *builder, cohort_automaton *aut
 /* product.c: what matches a, and also b (or, not b).  Neither may call. */
 cohort_expr cohort_expr_both(cohort_builder *builder, cohort_expr a, cohort_expr b);
 cohort_expr cohort_expr_without(cohort_builder *builder, cohort_expr a, cohort_expr b);
+/* Bytes that stand for what has no width, and are in no text. */
+enum {
+    COHORT_MARK_BOUNDARY = 0xf8, /* of a word and something else */
+    COHORT_MARK_INSIDE,          /* of either */
+    COHORT_MARK_BEGIN,
+    COHORT_MARK_END,
+};
+/* The texts of an expression with marks whose marks are where they may be. */
+cohort_expr cohort_expr_checked(cohort_builder *builder, cohort_expr expr, bool in_json);
 /* Of an expression of so many units: texts of at least and at most so many.  A unit is a
  * byte or more; a bound that says nothing new costs nothing. */
 cohort_expr cohort_expr_bounded(cohort_builder *builder, cohort_expr expr,

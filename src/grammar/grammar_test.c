@@ -174,6 +174,61 @@ static void the_last_of_members_with_one_name_counts(void **state) {
     check(all, sizeof all / sizeof *all);
 }
 
+static void regexes_look_ahead_and_at_words(void **state) {
+    (void)state;
+    const struct expectation all[] = {
+        {SCHEMA, /* zod 4's email */
+         "{\"pattern\":\"^(?!\\\\.)(?!.*\\\\.\\\\.)([A-Za-z0-9_'+\\\\-\\\\.]*)[A-Za-z0-9_"
+         "+-]@"
+         "([A-Za-z0-9][A-Za-z0-9\\\\-]*\\\\.)+[A-Za-z]{2,}$\"}",
+         {"\"a.b+c@x-y.example.com\"", "\"a@b.cd\""},
+         {"\".a@b.cd\"", "\"a..b@c.de\"", "\"a@b..cd\"", "\"a@b\"", "\"a.@b.cd\""}},
+        {SCHEMA, /* Pydantic's Decimal */
+         "{\"pattern\":\"^(?!^[-+.]*$)[+-]?0*\\\\d*\\\\.?\\\\d*$\"}",
+         {"\"1.5\"", "\"-00.25\"", "\"+7.\"", "\".5\""},
+         {"\"\"", "\"-\"", "\".\"", "\"+.\"", "\"1.2.3\""}},
+        {SCHEMA,
+         "{\"pattern\":\"^(?=.*\\\\d)(?=.*[a-z]).{3,5}$\"}",
+         {"\"a1-\"", "\"--1a\""},
+         {"\"abc\"", "\"123\"", "\"a1\"", "\"a1----\""}},
+        {SCHEMA,
+         "{\"pattern\":\"a(?!b)\"}",
+         {"\"xac\"", "\"a\"", "\"aba\""},
+         {"\"ab\"", "\"x\""}},
+        {REGEX, "(?!.*\\d).+", {"ab", "\xc3\xa9"}, {"a1", "\xd9\xa1", ""}},
+        {REGEX,
+         "(?i)abc|\xc3\xa9[k-m]",
+         {"aBC", "ABC", "\xc3\x89L"},
+         {"abd", "\xe2\x84\xaa"}},
+        {SCHEMA,
+         "{\"pattern\":\"(?i)^(?!x$)[x-z]+$\"}",
+         {"\"Y\"", "\"xZ\""},
+         {"\"x\"", "\"X\"", "\"ay\""}},
+        {SCHEMA, "{\"pattern\":\"^(?!x$)[^a]+$\"}", {"\"y\""}, {"\"x\"", "\"x\\n\""}},
+        {REGEX, "a(?i:b)c", {"aBc", "abc"}, {"ABc", "abC"}},
+        {REGEX, "(?s)a.", {"a\n", "ab"}, {"a"}},
+        {REGEX,
+         "\\p{Lu}\\p{L}*[\\p{Nd}_]\\P{L}",
+         {"\xc3\x89t\xc3\xa9_1", "A1-"},
+         {"a1-", "A1b"}},
+        {SCHEMA,
+         "{\"pattern\":\"\\\\bfoo\\\\b\"}",
+         {"\"foo\"", "\"a foo.\"", "\"x\\nfoo\"", "\"\\\"foo\\\"\""},
+         {"\"afoo\"", "\"food\"", "\"foo_\"",
+          "\"\xc3\xa9"
+          "foo\""}},
+        {REGEX, "a\\Bb\\B.", {"abc"}, {"ab-", "ab"}},
+        {REGEX, "(\\b[a-z]+\\b ?)+", {"ab cd", "a"}, {" ", ""}},
+        {SCHEMA,
+         "{\"pattern\":\"(^|,)a($|,)\"}",
+         {"\"a\"", "\"x,a\"", "\"a,x\"", "\"x,a,y\""},
+         {"\"xa\"", "\"ax\"", "\"x,ay\""}},
+        {SCHEMA, "{\"pattern\":\"(^$|^ab$)\"}", {"\"\"", "\"ab\""}, {"\"a\"", "\"abc\""}},
+        {SCHEMA, "{\"pattern\":\"\\\\Aab\\\\Z\"}", {"\"ab\""}, {"\"abc\"", "\"xab\""}},
+    };
+    check(all, sizeof all / sizeof *all);
+}
+
 static void choices_are_listed(void **state) {
     (void)state;
     const struct expectation all[] = {
@@ -778,11 +833,15 @@ static void what_is_not_supported_is_named(void **state) {
         {REGEX, "(a", "without its )"},
         {REGEX, "a)", "without its ("},
         {REGEX, "[a", "without its ]"},
-        {REGEX, "(?=a)", "look-around"},
-        {REGEX, "(?i)a", "look-around and flags"},
+        {REGEX, "(?=a)", "nothing matches"},
+        {REGEX, "(a(?=b))", "look-ahead inside a group"},
+        {REGEX, "a(?<!b)", "look-behind"},
+        {REGEX, "(?P<x>a)(?P=x)", "reference back"},
+        {REGEX, "(?>a)", "this kind of group"},
+        {REGEX, "a\\b(?=b)", "beside look-ahead"},
+        {REGEX, "\\p{Greek}", "general category"},
         {REGEX, "(a)\\1", "reference back"},
-        {REGEX, "a\\b", "\\b is not supported"},
-        {REGEX, "(a^b)", "anchor"},
+        {REGEX, "(a^b)", "nothing matches"},
         {REGEX, "a**", "multiple repeat"},
         {REGEX, "ax{,3}", "'{,n}' is read in two ways"},
         {SCHEMA, "{\"pattern\":\"^(ab){,}$\"}", "'{,n}' is read in two ways"},
@@ -962,6 +1021,7 @@ int main(void) {
         cmocka_unit_test(regexes_match_the_whole_text),
         cmocka_unit_test(annotations_say_nothing),
         cmocka_unit_test(the_last_of_members_with_one_name_counts),
+        cmocka_unit_test(regexes_look_ahead_and_at_words),
         cmocka_unit_test(choices_are_listed),
         cmocka_unit_test(any_object_is_json),
         cmocka_unit_test(schemas_of_plain_values),

@@ -252,6 +252,108 @@ cohort_expr cohort_expr_without(cohort_builder *builder, cohort_expr a, cohort_e
     return product(builder, &left, b, false);
 }
 
+/* ---- marks ------------------------------------------------------------------------- */
+
+/* What was before: nothing, a character of a word, another, one that is a letter to some
+ * only; and what a mark asks of what comes. */
+enum { AT_BEGIN, WORD, OTHER, UNSURE, N_BEFORE };
+enum { ANYTHING, A_BOUNDARY, NO_BOUNDARY, THE_END, N_ASKED };
+/* Behind the pairs: an escape of JSON, and the four digits that it may have. */
+enum { ESCAPE = N_BEFORE * N_ASKED, FIRST_DIGIT, N_CHECKS = FIRST_DIGIT + 4 };
+
+static bool is_met(int before, int asked, int after) {
+    if (asked == ANYTHING) return true;
+    if (asked == THE_END) return after == AT_BEGIN;
+    if (before == UNSURE || after == UNSURE) return false;
+    /* To some, an empty text has no place that is inside. */
+    if (before == AT_BEGIN && after == AT_BEGIN) return false;
+    return ((before == WORD) != (after == WORD)) == (asked == A_BOUNDARY);
+}
+
+static int32_t behind_mark(int before, int asked, unsigned mark) {
+    int asks = mark == COHORT_MARK_BOUNDARY ? A_BOUNDARY : NO_BOUNDARY;
+    int pair = before * N_ASKED;
+    if (mark == COHORT_MARK_BEGIN) return before == AT_BEGIN ? pair + asked : -1;
+    if (mark == COHORT_MARK_END)
+        return is_met(before, asked, AT_BEGIN) ? pair + THE_END : -1;
+    if (asked == THE_END) return is_met(before, asks, AT_BEGIN) ? pair + THE_END : -1;
+    return asked == ANYTHING || asked == asks ? pair + asks : -1;
+}
+
+static int32_t behind_byte(int before, int asked, unsigned byte, bool in_json) {
+    bool is_word = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') ||
+                   (byte >= 'a' && byte <= 'z') || byte == '_';
+    int after = is_word ? WORD : byte < 0x80 ? OTHER : UNSURE;
+    if (byte >= COHORT_MARK_BOUNDARY)
+        return byte <= COHORT_MARK_END ? behind_mark(before, asked, byte) : -1;
+    if (!is_met(before, asked, after)) return -1;
+    return in_json && byte == '\\' ? ESCAPE : after * N_ASKED + ANYTHING;
+}
+
+static void make_checker(cohort_builder *builder, bool in_json, cohort_automaton *out) {
+    *out = (cohort_automaton){.n_classes = 256, .n_states = N_CHECKS};
+    out->next = malloc(sizeof *out->next * N_CHECKS * 256);
+    out->accepts = calloc(N_CHECKS, 1);
+    cohort_builder_cells(builder, N_CHECKS * 256);
+    if (!out->next || !out->accepts) {
+        COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "a pattern");
+        return;
+    }
+    for (unsigned byte = 0; byte < 256; byte++) {
+        int32_t *row = out->next + byte;
+        out->classes[byte] = (uint8_t)byte;
+        for (int pair = 0; pair < ESCAPE; pair++)
+            row[(size_t)pair * 256] =
+                behind_byte(pair / N_ASKED, pair % N_ASKED, byte, in_json);
+        /* All that is escaped is no part of a word. */
+        row[(size_t)ESCAPE * 256] = byte == 'u' ? FIRST_DIGIT : OTHER * N_ASKED;
+        for (int digit = FIRST_DIGIT; digit < N_CHECKS; digit++)
+            row[(size_t)digit * 256] = digit + 1 < N_CHECKS ? digit + 1 : OTHER * N_ASKED;
+    }
+    for (int pair = 0; pair < ESCAPE; pair++)
+        out->accepts[pair] = is_met(pair / N_ASKED, pair % N_ASKED, AT_BEGIN);
+}
+
+/* The same without marks. */
+static cohort_expr unmarked(cohort_builder *builder, const cohort_automaton *automaton) {
+    cohort_nfa nfa = {0};
+    cohort_automaton out = {0};
+    for (uint32_t i = 0; i <= automaton->n_states; i++)
+        cohort_nfa_state(builder, &nfa);
+    uint32_t end = automaton->n_states;
+    for (uint32_t state = 0; state < end && builder->status >= 0; state++) {
+        const int32_t *row = automaton->next + (size_t)state * automaton->n_classes;
+        if (automaton->accepts[state])
+            cohort_nfa_add(builder, &nfa, COHORT_EXPR_EMPTY, state, end);
+        for (unsigned byte = 0, last; byte < 256; byte = last + 1) {
+            int32_t next = row[automaton->classes[byte]];
+            bool is_mark = byte >= COHORT_MARK_BOUNDARY;
+            for (last = byte; last < 255 && !is_mark && last + 1 < COHORT_MARK_BOUNDARY &&
+                              row[automaton->classes[last + 1]] == next;)
+                last++;
+            if (next < 0) continue;
+            cohort_expr one =
+                is_mark ? COHORT_EXPR_EMPTY
+                        : cohort_expr_range(builder, (uint8_t)byte, (uint8_t)last);
+            cohort_nfa_add(builder, &nfa, one, state, (uint32_t)next);
+        }
+    }
+    cohort_automaton_make(builder, &nfa, 0, end, &out);
+    cohort_nfa_deinit(&nfa);
+    return cohort_expr_automaton(builder, &out);
+}
+
+cohort_expr cohort_expr_checked(cohort_builder *builder, cohort_expr expr, bool in_json) {
+    cohort_automaton left, checker, both;
+    expr_automaton(builder, expr, &left);
+    make_checker(builder, in_json, &checker);
+    product(builder, &left, cohort_expr_automaton(builder, &checker), true);
+    if (builder->status < 0) return COHORT_EXPR_NEVER;
+    /* It is the one that was made last. */
+    both = builder->automata[builder->n_automata - 1];
+    return unmarked(builder, &both);
+}
+
 /* ---- lengths ----------------------------------------------------------------------- */
 
 /* Of the longest text, in bytes; COHORT_UNBOUNDED, too, where a state can come again. */
