@@ -15,10 +15,8 @@ build-%: setup
 	@cmake --preset $* >/dev/null
 	@cmake --build build/$* -j$(JOBS)
 
-run: build-release ## install what is missing, build, fetch a real model, generate on 2 workers
-	@model=$$(scripts/fetch_model.sh) && \
-	build/release/cohort generate "$$model" --tensor-parallel-size 2 --verbose \
-	    --prompt "The capital of France is" --max-tokens 24 --temperature 0
+run: ## install what is missing, build the command, fetch a real model, generate on 2 workers
+	@./run
 
 test: build-release ## every test of the short tier
 	@scripts/fetch_model.sh >/dev/null || echo "no real model: its test will be skipped"

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: setup.sh [PACKAGE]... - installs the Debian packages that building and testing need,
-# and those named, where they are missing.
+# usage: setup.sh [--build] [PACKAGE]... - installs the Debian packages that building and testing need,
+# and those named, where they are missing; with --build only what the command and its model need.
 set -euo pipefail
 
-packages=(gcc g++ cmake ninja-build pkg-config clang libclang-rt-14-dev libcjson-dev
-    libpcre2-dev libutf8proc-dev libsodium-dev libmicrohttpd-dev libcurl4-openssl-dev libgnutls28-dev
-    libyaml-dev
-    libcmocka-dev libopenblas-dev xz-utils
+packages=(gcc libc6-dev cmake ninja-build pkg-config libcjson-dev libpcre2-dev libutf8proc-dev
+    libsodium-dev libmicrohttpd-dev libcurl4-openssl-dev libgnutls28-dev libyaml-dev
     python3 python3-venv)
+if [ "${1-}" = --build ]; then
+    shift
+else
+    packages+=(g++ clang libclang-rt-14-dev libcmocka-dev libopenblas-dev xz-utils)
+fi
 missing=()
 for package in "${packages[@]}" "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -64,16 +65,34 @@ static cohort_status check_config(void *user_data, const char *text, size_t size
                                      &defaults);
 }
 
-static int find_model(cli_options *options) {
+static bool is_folder(const char *path) {
     struct stat found;
+    return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
+}
+
+/* What scripts/fetch_model.sh brought, by its folder's name. */
+static bool is_fetched(const char *name, char *out_dir, size_t size) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char path[CLI_PATH_BYTES + sizeof "/config.json"];
+    int n = -1;
+    if (strchr(name, '/') || *name == '.') return false;
+    if (cache && *cache)
+        n = snprintf(out_dir, size, "%s/cohort/%s", cache, name);
+    else if (home && *home)
+        n = snprintf(out_dir, size, "%s/.cache/cohort/%s", home, name);
+    if (n < 0 || (size_t)n >= size) return false;
+    snprintf(path, sizeof path, "%s/config.json", out_dir);
+    return access(path, R_OK) == 0;
+}
+
+static int find_model(cli_options *options) {
     const char *model = options->model;
     if (!model) {
         fprintf(stderr, "cohort: no model; give the directory of a Hugging Face model, "
                         "or its name\n");
         return CLI_USAGE;
     }
-    if (stat(model, &found) == 0 && S_ISDIR(found.st_mode) &&
-        strlen(model) < sizeof options->model_dir) {
+    if (is_folder(model) && strlen(model) < sizeof options->model_dir) {
         strcpy(options->model_dir, model);
         return CLI_OK;
     }
@@ -81,6 +100,7 @@ static int find_model(cli_options *options) {
         fprintf(stderr, "cohort: model '%s' is no directory here, and no name\n", model);
         return CLI_USAGE;
     }
+    if (is_fetched(model, options->model_dir, sizeof options->model_dir)) return CLI_OK;
     display self = {.is_cancelled = options->is_cancelled};
     const cohort_hub_options hub = {.revision = options->revision,
                                     .cache = options->download_dir,
@@ -99,7 +119,6 @@ static int find_model(cli_options *options) {
 
 int cli_find_tokenizer(const cli_options *options, const char *name,
                        char out_dir[CLI_PATH_BYTES]) {
-    struct stat found;
     display self = {.is_cancelled = options->is_cancelled};
     const cohort_hub_options hub = {.without_weights = true,
                                     .cache = options->download_dir,
@@ -107,12 +126,13 @@ int cli_find_tokenizer(const cli_options *options, const char *name,
                                     .on_note = note,
                                     .is_cancelled = is_cancelled,
                                     .user_data = &self};
-    if ((stat(name, &found) == 0 && S_ISDIR(found.st_mode)) ||
-        !cohort_hub_is_name(name)) {
+    if (is_folder(name) || !cohort_hub_is_name(name)) {
         snprintf(out_dir, CLI_PATH_BYTES, "%s", name);
         return CLI_OK; /* who opens it says what is wrong with it */
     }
-    if (cohort_hub_find(name, &hub, out_dir, CLI_PATH_BYTES) >= 0) return CLI_OK;
+    if (is_fetched(name, out_dir, CLI_PATH_BYTES) ||
+        cohort_hub_find(name, &hub, out_dir, CLI_PATH_BYTES) >= 0)
+        return CLI_OK;
     char what[200];
     snprintf(what, sizeof what, "--tokenizer '%.100s', no directory here", name);
     return cli_fail(what);

@@ -300,6 +300,17 @@ class Answers(Home):
         for word in ("place", "connect", "load", "rank", "shared memory"):
             self.assertIn(word, done.stderr)
 
+    def test_what_was_fetched_has_a_name(self):
+        words = ("--prompt", "Hello", "--temperature", "0", "--max-tokens", "5")
+        there = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(self.home), "HOME": str(self.home)}
+        shutil.copytree(MODEL, self.home / ".cache/cohort/smollm2-135m-instruct")
+        shutil.copytree(MODEL, self.home / "other/cohort/little")
+        elsewhere = there | {"XDG_CACHE_HOME": str(self.home / "other")}
+        want = generate(MODEL, *words)
+        self.assertEqual(want, generate("smollm2-135m-instruct", *words, env=there | {"XDG_CACHE_HOME": ""}))
+        self.assertEqual(want, generate("little", *words, "--tokenizer", "little", env=elsewhere))
+        self.assertNotEqual(run("generate", "smollm2-135m-instruct", *words, env=elsewhere).returncode, 0)
+
     def test_dummy_weights_need_only_a_config(self):
         model = self.home / "dummy"
         model.mkdir()
