@@ -59,11 +59,43 @@ static bool is_false(const reader *self) {
     return is_plain(self, "false|False|FALSE|no|No|NO|off|Off|OFF");
 }
 
+/* A whole number as YAML 1.1 has it, underscores, 0x, 0b and octal; in decimal. */
+static bool whole_number(const reader *self, char *out, size_t size) {
+    const char *text = scalar_text(self);
+    char digits[64];
+    size_t n = 0;
+    bool is_negative = *text == '-';
+    if (self->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE) return false;
+    if (*text == '-' || *text == '+') text++;
+    int base = text[0] != '0' || !text[1] ? 10
+               : text[1] == 'x'           ? 16
+               : text[1] == 'b'           ? 2
+                                          : 8;
+    if (base == 16 || base == 2) text += 2;
+    if (*text == '_' && base == 10) return false;
+    for (; *text; text++) {
+        if (*text == '_') continue;
+        if (n + 1 == sizeof digits) return false;
+        digits[n++] = *text;
+    }
+    digits[n] = '\0';
+    if (!n || strspn(digits, "0123456789abcdefABCDEF") != n) return false;
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(digits, &end, base);
+    if (errno || *end) return false;
+    snprintf(out, size, "%s%llu", is_negative ? "-" : "", value);
+    return true;
+}
+
 static cJSON *scalar_json(const reader *self) {
     const char *text = scalar_text(self);
     if (is_null(self)) return cJSON_CreateNull();
     if (is_true(self)) return cJSON_CreateTrue();
     if (is_false(self)) return cJSON_CreateFalse();
+    char number_text[32];
+    if (whole_number(self, number_text, sizeof number_text))
+        return cJSON_CreateRaw(number_text);
     bool is_plain = self->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     cJSON *number = is_plain ? cJSON_ParseWithOpts(text, NULL, true) : NULL;
     bool is_number = cJSON_IsNumber(number);
@@ -124,7 +156,9 @@ static bool add(reader *self, const char *key, const char *value) {
 }
 
 static bool add_scalar(reader *self, const char *key) {
+    char number[32];
     if (is_null(self)) return true; /* as if it were not there */
+    if (whole_number(self, number, sizeof number)) return add(self, key, number);
     return add(self, key,
                is_true(self)    ? "true"
                : is_false(self) ? "false"

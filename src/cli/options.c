@@ -62,7 +62,7 @@ static const row rows[] = {
     {"load-format", NULL, TEXT, CLI_ENGINE, AT(load_format), "auto", 0, 0,
      "auto, safetensors, or dummy: seeded random weights"},
     {"max-model-len", NULL, COUNT, CLI_ENGINE, AT(max_model_len), "0", 0, 1 << 24,
-     "tokens of prompt and output together (0: the model's)"},
+     "tokens of prompt and output together (0, auto: the model's)"},
     {"max-num-seqs", NULL, COUNT, CLI_ENGINE, AT(max_num_seqs), "0", 0, 65536,
      "sequences of a step at most (0: the engine's choice)"},
     {"max-num-batched-tokens", NULL, COUNT, CLI_ENGINE, AT(max_num_batched_tokens), "0",
@@ -458,34 +458,6 @@ bool cli_options_given(const cli_options *options, const void *field) {
     return false; /* several rows may set one field, each for its commands */
 }
 
-/* "4096", "4k", "2.5GiB": vLLM takes the same. */
-static bool parse_scaled(const char *text, double *out_value) {
-    char *end;
-    errno = 0;
-    *out_value = strtod(text, &end);
-    if (end == text || errno || !isfinite(*out_value)) return false;
-    static const char *const units = "kmgt";
-    const char *unit = *end ? strchr(units, tolower((unsigned char)*end)) : NULL;
-    if (!unit) return *end == '\0';
-    bool binary = isupper((unsigned char)*end) || end[1] == 'i';
-    for (const char *u = units; u <= unit; u++)
-        *out_value *= binary ? 1024 : 1000;
-    const char *rest = end + 1;
-    return !*rest || !strcmp(rest, "i") || !strcmp(rest, "iB") || !strcmp(rest, "B");
-}
-
-char *cli_keep(const char *text) {
-    static struct kept {
-        struct kept *next;
-        char text[];
-    } * all;
-    struct kept *added = malloc(sizeof *added + strlen(text) + 1);
-    if (!added) return NULL;
-    added->next = all;
-    all = added;
-    return strcpy(added->text, text);
-}
-
 static bool add_word(cli_list *list, const char *text) {
     if (!text || list->n == CLI_MAX_LIST - 1) return false;
     list->items[list->n++] = text;
@@ -513,16 +485,35 @@ static bool parse_flag(const char *text, bool *out) {
            !strcasecmp(text, "no");
 }
 
+/* May it be left open, with None or an empty word? */
+static bool is_optional(const row *at) {
+    bool is_ours = at->kind == TEXT && !at->standard;
+    bool is_free = (at->kind == COUNT || at->kind == BYTES) && at->standard &&
+                   !strcmp(at->standard, "0");
+    return (is_ours || is_free) && at->commands & (CLI_ENGINE | CLI_SERVE) &&
+           strcmp(at->name, "model") != 0;
+}
+
 /* False where the text is no value of this row. */
 static bool set_value(cli_options *options, const row *at, const char *text) {
     double value = 0;
+    bool fits = !strcmp(at->name, "max-model-len") &&
+                (!strcmp(text, "-1") || !strcasecmp(text, "auto"));
+    if (fits) text = "0";
+    if (is_optional(at) && cli_is_none(text)) {
+        if (at->kind == TEXT)
+            *(const char **)field_of(options, at) = NULL;
+        else
+            *(int64_t *)field_of(options, at) = 0;
+        return true;
+    }
     switch (at->kind) {
     case TEXT: *(const char **)field_of(options, at) = text; return true;
     case FLAG: return parse_flag(text, (bool *)field_of(options, at));
     case COUNT:
     case BYTES:
-        if (!parse_scaled(text, &value) || value != floor(value) || value < at->least ||
-            value > at->most)
+        if (!cli_parse_scaled(text, &value) || value != floor(value) ||
+            value < at->least || value > at->most)
             return false;
         *(int64_t *)field_of(options, at) = (int64_t)value;
         return true;
@@ -589,28 +580,6 @@ static int set_standard(cli_options *options, int commands) {
     return CLI_OK;
 }
 
-bool cli_is_named(const char *text, const char *ends, const char *name) {
-    size_t size = strcspn(text, ends);
-    if (!name || strlen(name) != size) return false;
-    for (size_t i = 0; i < size; i++)
-        if (text[i] != name[i] && !(text[i] == '_' && name[i] == '-')) return false;
-    return true;
-}
-
-const char *cli_negated_name(const char *word) {
-    bool is_negated = !strncmp(word, "--no-", 5) || !strncmp(word, "--no_", 5);
-    return is_negated ? word + 5 : NULL;
-}
-
-bool cli_is_among(const char *text, const char *words,
-                  int (*compare)(const char *a, const char *b, size_t size)) {
-    for (size_t size;; words += size + 1) {
-        size = strcspn(words, "|");
-        if (strlen(text) == size && !compare(words, text, size)) return true;
-        if (!words[size]) return false;
-    }
-}
-
 static const row *find_row(const char *word, int commands) {
     bool is_long = word[1] == '-';
     const char *name = word + (is_long ? 2 : 1);
@@ -653,6 +622,36 @@ static int take_vllm_option(const cli_vllm_option *option, const char *command, 
     return cli_vllm_take(option, command, word, value) ? CLI_OK : CLI_USAGE;
 }
 
+static bool is_json(const row *at) {
+    return at->kind == TEXT && (!strcmp(at->name, "override-generation-config") ||
+                                !strcmp(at->name, "default-chat-template-kwargs"));
+}
+
+/* "--name.key value" of an option that is JSON: the object with that key set. */
+static const row *find_json(const char *word, int commands) {
+    for (size_t i = 0; i < N_ROWS; i++)
+        if (rows[i].commands & commands && is_json(&rows[i]) &&
+            cli_is_named(word + 2, ".", rows[i].name))
+            return &rows[i];
+    return NULL;
+}
+
+/* The only name of ours and vLLM's that a word abbreviates, spelled out; NULL: none. */
+static const char *complete(const char *word, int commands) {
+    const char *name = NULL, *negated = cli_negated_name(word);
+    if (word[1] != '-' || !(commands & (CLI_SERVE | CLI_BATCH))) return NULL;
+    int count = cli_vllm_complete(word, &name);
+    for (size_t i = 0; i < N_ROWS; i++) {
+        const row *at = &rows[i];
+        if (!(at->commands & commands) || (negated && at->kind != FLAG) ||
+            !cli_abbreviates(negated ? negated : word + 2, at->name))
+            continue;
+        name = at->name;
+        count++;
+    }
+    return count == 1 ? cli_spell_out(word, name) : NULL;
+}
+
 static int parse_word(cli_options *options, int commands, const char *command, int argc,
                       char **argv, int *i) {
     char *word = argv[*i];
@@ -668,9 +667,16 @@ static int parse_word(cli_options *options, int commands, const char *command, i
     }
     const row *at = find_row(word, commands), *negated = NULL;
     if (!at) at = negated = find_negated(word, commands);
+    const row *json = at ? NULL : find_json(word, commands);
+    if (json) at = json;
     const cli_vllm_option *of_vllm =
         !at && commands & (CLI_SERVE | CLI_BATCH) ? cli_vllm_find(word) : NULL;
     if (of_vllm) return take_vllm_option(of_vllm, command, argc, argv, i);
+    const char *whole = at ? NULL : complete(word, commands);
+    if (whole) {
+        argv[*i] = (char *)whole;
+        return parse_word(options, commands, command, argc, argv, i);
+    }
     if (!at) {
         fprintf(stderr, "cohort %s: unknown option '%s'; see cohort %s --help\n", command,
                 word, command);
@@ -688,6 +694,10 @@ static int parse_word(cli_options *options, int commands, const char *command, i
         return CLI_USAGE;
     }
     if (negated) value = negate(value);
+    if (json)
+        value = cli_set_key(*(const char **)field_of(options, at), strchr(word, '.') + 1,
+                            value);
+    if (!value) return complain_value(at, word, "that key");
     /* The command line takes the place of the environment, word by word of a list. */
     if (is_list(at) && !options->is_given[at - rows])
         *(cli_list *)field_of(options, at) = (cli_list){0};

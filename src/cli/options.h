@@ -199,4 +199,17 @@ int cli_complete(int argc, char **argv);
 int cli_chat(int argc, char **argv);
 int cli_config(int argc, char **argv);
 
+/* option_words.c: what argparse and vLLM's parser make of words. */
+/* "4096", "4k", "2.5GiB". */
+bool cli_parse_scaled(const char *text, double *out_value);
+/* "" and "None": as if it were not given. */
+bool cli_is_none(const char *text);
+/* Does a word's name, behind "--" and up to "=" or ".", begin this name? */
+bool cli_abbreviates(const char *text, const char *name);
+/* The word with its whole name; kept for ever. */
+const char *cli_spell_out(const char *word, const char *full);
+/* A JSON object with what "key.key" names set; kept for ever, NULL where that cannot be.
+ */
+const char *cli_set_key(const char *json, const char *path, const char *value);
+
 #endif /* COHORT_CLI_OPTIONS_H */

@@ -201,6 +201,20 @@ const cli_vllm_option *cli_vllm_find(const char *word) {
     return NULL;
 }
 
+int cli_vllm_complete(const char *word, const char **out_name) {
+    const char *negated = cli_negated_name(word);
+    int count = 0;
+    for (int i = 0; i < N_OPTIONS; i++) {
+        const cli_vllm_option *at = &options[i];
+        if (negated ? !at->is_flag || !cli_abbreviates(negated, at->name)
+                    : !cli_abbreviates(word + 2, at->name))
+            continue;
+        *out_name = at->name;
+        count++;
+    }
+    return count;
+}
+
 bool cli_vllm_takes_value(const cli_vllm_option *option) { return !option->is_flag; }
 
 bool cli_vllm_take(const cli_vllm_option *option, const char *command, const char *word,
@@ -210,6 +224,7 @@ bool cli_vllm_take(const cli_vllm_option *option, const char *command, const cha
         bool is_true = !strcasecmp(value, "true"), is_false = !strcasecmp(value, "false");
         value = is_true ? "false" : is_false ? "true" : value;
     }
+    if (!option->is_flag && value && cli_is_none(value)) return true;
     if (option->fine && strcmp(option->fine, ANY) != 0 &&
         cli_is_among(value, option->fine, strncasecmp))
         return true;

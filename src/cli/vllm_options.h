@@ -16,6 +16,8 @@ typedef struct cli_vllm_option cli_vllm_option;
 /* The option that "--name", "--name=value", "--no-name" or "-alias" is; NULL: none.  A
  * JSON option may be set key by key, "--name.key". */
 const cli_vllm_option *cli_vllm_find(const char *word);
+/* How many of them the word abbreviates, and the last one's name. */
+int cli_vllm_complete(const char *word, const char **out_name);
 /* The value within the word, behind '=' or as in "-O3"; NULL: none. */
 const char *cli_vllm_value(const char *word);
 /* Does it take a word behind it? */

@@ -320,6 +320,34 @@ class OfVllm(unittest.TestCase):
         for name in ("chunked", "log-requests", "data-parallel", "kv-cache-dtype", "api-server"):
             self.assertNotIn(name, said)
 
+    def test_what_argparse_and_yaml_take_is_taken(self):
+        for words in (["--max-model-len", "auto"], ["--max-model-len", "-1"], ["--max-model-len=-1"],
+                      ["--quantization", "None"], ["--quantization", ""], ["--tokenizer", "None"],
+                      ["--speculative-config=None"], ["--max-num-seqs", "None"], ["--host", ""],
+                      ["--kv-cache-memory-bytes", ""], ["--chat-template", "None"],
+                      ["--max-model", "512"], ["--max_model=1k"], ["--no-enable-chunked=false"],
+                      ["--trust-rem"], ["--override-generation-config.temperature", "0.5"],
+                      ["--override-generation.top_k=4"],
+                      ["--default-chat-template-kwargs.a.b", "true"]):
+            self.accepts(*words)
+        for words, wanted in ((["--max", "1"], "unknown option '--max'"),
+                              (["--max-model-len", "-2"], "'-2' is no value"),
+                              (["--quant", "awq"], "--quantization awq is not supported"),
+                              (["--port", "None"], "'None' is no value")):
+            code, said = run_serve("/nowhere", *words)
+            self.assertEqual(code, 2, words)
+            self.assertIn(wanted, said)
+
+    def test_keys_of_an_option_are_set_one_by_one(self):
+        with Server("--override-generation-config.temperature", "0",
+                    "--override-generation-config.max_new_tokens=3", "--max-model-l", "256",
+                    "--host", "127.0.0.1") as server:
+            answers = [json.loads(server.ask("POST", COMPLETIONS, {"prompt": "a", "ignore_eos": True})[2])
+                       for _ in range(2)]
+            self.assertEqual([one["usage"]["completion_tokens"] for one in answers], [3, 3])
+            self.assertEqual(*(one["choices"][0]["text"] for one in answers))
+            self.assertEqual(server.stop(), 0)
+
     def test_what_is_not_done_is_refused_by_name(self):
         for words in (["--data-parallel-size", "2"], ["-dp=2"], ["--quantization", "awq"], ["-q", "fp8"],
                       ["--enable-lora"], ["--lora-modules", "a=b"], ["--speculative-config", "{}"],
@@ -364,7 +392,7 @@ class ConfigFile(unittest.TestCase):
         path = self.write(f"""# of a user of vLLM
 model: {MODEL}
 served-model-name: [one, "two"]
-max_model_len: 1k
+max_model_len: 1_000
 max-logprobs: 3
 enable-prompt-tokens-details: yes
 enable-prefix-caching: true
