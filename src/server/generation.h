@@ -38,10 +38,15 @@ typedef struct cohort_generation_kind {
     void (*write_more)(const cohort_generation *generation, cohort_body *out);
 } cohort_generation_kind;
 
+/* A character has at most so many bytes, and a token at least one. */
+enum { COHORT_HELD_TOKENS = 3 };
+
 /* The four lists of a completion's logprobs, or the one of a chat's, while they grow. */
 typedef struct cohort_logprob_lists {
     cohort_body offsets, values, tokens, tops;
-    int64_t offset; /* characters so far */
+    int64_t offset;                   /* characters so far */
+    int32_t held[COHORT_HELD_TOKENS]; /* the last ids, whose bytes are no character yet */
+    int32_t n_held;
 } cohort_logprob_lists;
 
 typedef struct cohort_prompt {

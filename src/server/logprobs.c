@@ -15,16 +15,45 @@ static bool is_repeated(const cohort_position_logprobs *position, uint32_t i) {
     return i > 0 && position->entries[i].token_id == position->entries[0].token_id;
 }
 
-/* One token alone, as text. */
-static void decode(const cohort_server *server, bool as_id, int32_t id,
-                   cohort_body *out) {
-    char *text = NULL;
-    size_t size = 0;
-    if (as_id)
-        cohort_body_printf(out, "token_id:%d", id);
-    else if (cohort_engine_detokenize(server->engine, &id, 1, false, &text, &size) >= 0)
-        cohort_body_add(out, text, size);
-    free(text);
+static bool ends_in_part(const char *text, size_t size) {
+    return size >= 3 && !memcmp(text + size - 3, "\xef\xbf\xbd", 3);
+}
+
+/* One token behind those that are held, as text: what it adds to theirs.  A part of a
+ * character is no text; the token that makes it whole has all of it.  True: a part. */
+static bool decode(const cohort_server *server, const cohort_logprob_lists *lists,
+                   int32_t id, cohort_body *out) {
+    int32_t ids[COHORT_HELD_TOKENS + 1];
+    int32_t n = lists ? lists->n_held : 0;
+    bool is_part = true;
+    if (n) memcpy(ids, lists->held, (size_t)n * sizeof *ids);
+    ids[n] = id;
+    /* With all that are held, or else alone: what was held need not have become one. */
+    for (int32_t from = 0; from <= n && is_part; from = from < n ? n : n + 1) {
+        char *text = NULL;
+        size_t size = 0;
+        if (cohort_engine_detokenize(server->engine, ids + from, (size_t)(n - from + 1),
+                                     false, &text, &size) < 0)
+            return false;
+        is_part = ends_in_part(text, size);
+        if (!is_part) cohort_body_add(out, text, size);
+        free(text);
+    }
+    return is_part;
+}
+
+/* The token that came: it is held, or none is any more. */
+static void follow(cohort_logprob_lists *lists, int32_t id, bool is_part) {
+    if (lists->n_held == COHORT_HELD_TOKENS || !is_part) lists->n_held = 0;
+    if (is_part) lists->held[lists->n_held++] = id;
+}
+
+/* ... or as its id, where that was asked for. */
+static bool show(const cohort_generation *generation, const cohort_logprob_lists *lists,
+                 int32_t id, cohort_body *out) {
+    if (!generation->tokens_as_ids) return decode(generation->server, lists, id, out);
+    cohort_body_printf(out, "token_id:%d", id);
+    return false;
 }
 
 static size_t count_characters(const cohort_body *text) {
@@ -68,7 +97,7 @@ static void add_values(const cohort_generation *generation, cohort_logprob_lists
         if (entry->token_id < 0 || is_repeated(position, i)) continue;
         if (i) {
             token->size = 0;
-            decode(generation->server, generation->tokens_as_ids, entry->token_id, token);
+            show(generation, lists, entry->token_id, token);
             cohort_body_puts(&lists->tops, ",");
         }
         add_text(&lists->tops, token);
@@ -83,9 +112,10 @@ void cohort_logprobs_add_completion(cohort_generation *generation,
                                     const cohort_position_logprobs *position,
                                     int32_t token_id) {
     cohort_body token = {0};
-    decode(generation->server, generation->tokens_as_ids, token_id, &token);
+    bool is_part = show(generation, lists, token_id, &token);
     add_place(lists, &token);
     add_values(generation, lists, position, &token);
+    follow(lists, token_id, is_part);
     cohort_body_deinit(&token);
 }
 
@@ -94,9 +124,11 @@ void cohort_logprobs_add_prompt_tokens(cohort_generation *generation,
     cohort_body token = {0};
     for (size_t i = 0; i < prompt->n_ids; i++) {
         token.size = 0;
-        decode(generation->server, generation->tokens_as_ids, prompt->ids[i], &token);
+        bool is_part = show(generation, &prompt->echoed, prompt->ids[i], &token);
         add_place(&prompt->echoed, &token);
+        follow(&prompt->echoed, prompt->ids[i], is_part);
     }
+    prompt->echoed.n_held = 0;
     cohort_body_deinit(&token);
 }
 
@@ -107,20 +139,26 @@ void cohort_logprobs_add_prompt_values(cohort_generation *generation,
     for (size_t i = 0; i < prompt->n_ids; i++) {
         bool is_told = i > 0 && (int32_t)i <= completion->n_prompt_logprobs;
         token.size = 0;
-        decode(generation->server, generation->tokens_as_ids, prompt->ids[i], &token);
+        bool is_part = show(generation, &prompt->echoed, prompt->ids[i], &token);
         add_values(generation, &prompt->echoed,
                    is_told ? &completion->prompt_logprobs[i - 1] : NULL, &token);
+        follow(&prompt->echoed, prompt->ids[i], is_part);
     }
+    prompt->echoed.n_held = 0;
     cohort_body_deinit(&token);
 }
 
-/* "token":...,"logprob":...,"bytes":[...] */
-static void write_token(cohort_generation *generation, const cohort_token_logprob *entry,
-                        cohort_body *out) {
+/* "token":...,"logprob":...,"bytes":[...], which are the text's.  True: a part. */
+static bool write_token(const cohort_generation *generation,
+                        const cohort_logprob_lists *lists,
+                        const cohort_token_logprob *entry, cohort_body *out) {
     cohort_body token = {0};
-    decode(generation->server, generation->tokens_as_ids, entry->token_id, &token);
+    bool is_part = decode(generation->server, lists, entry->token_id, &token);
     cohort_body_puts(out, "\"token\":");
-    add_text(out, &token);
+    if (generation->tokens_as_ids)
+        cohort_body_printf(out, "\"token_id:%d\"", entry->token_id);
+    else
+        add_text(out, &token);
     cohort_body_puts(out, ",\"logprob\":");
     cohort_body_json_real(out, (double)entry->logprob);
     cohort_body_puts(out, ",\"bytes\":[");
@@ -128,6 +166,7 @@ static void write_token(cohort_generation *generation, const cohort_token_logpro
         cohort_body_printf(out, i ? ",%u" : "%u", (unsigned char)token.bytes[i]);
     cohort_body_puts(out, "]");
     cohort_body_deinit(&token);
+    return is_part;
 }
 
 void cohort_logprobs_add_chat(cohort_generation *generation, cohort_logprob_lists *lists,
@@ -139,16 +178,17 @@ void cohort_logprobs_add_chat(cohort_generation *generation, cohort_logprob_list
     int32_t n = 0;
     add_comma(out);
     cohort_body_puts(out, "{");
-    write_token(generation, &position->entries[0], out);
+    bool is_part = write_token(generation, lists, &position->entries[0], out);
     cohort_body_puts(out, ",\"top_logprobs\":[");
     for (uint32_t i = 0; i < position->n && n < n_top; i++) {
         const cohort_token_logprob *entry = &position->entries[i];
         if (entry->token_id < 0 || is_repeated(position, i)) continue;
         cohort_body_puts(out, n++ ? ",{" : "{");
-        write_token(generation, entry, out);
+        write_token(generation, lists, entry, out);
         cohort_body_puts(out, "}");
     }
     cohort_body_puts(out, "]}");
+    follow(lists, position->entries[0].token_id, is_part);
 }
 
 static void take_list(const cohort_body *before, cohort_body *list, const char *name,
@@ -203,7 +243,7 @@ void cohort_logprobs_write_prompt(const cohort_server *server,
             const cohort_token_logprob *entry = &position->entries[i];
             if (entry->token_id < 0 || is_repeated(position, i)) continue;
             token.size = 0;
-            decode(server, false, entry->token_id, &token);
+            decode(server, NULL, entry->token_id, &token);
             cohort_body_printf(out, "%s\"%d\":{\"logprob\":", i ? "," : "",
                                entry->token_id);
             cohort_body_json_real(out, (double)entry->logprob);
