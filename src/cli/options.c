@@ -237,7 +237,9 @@ static const row rows[] = {
     {"max-logprobs", NULL, COUNT, CLI_SERVE | CLI_BATCH, AT(max_logprobs), "20", 0,
      COHORT_MAX_LOGPROBS, "that a request may ask for"},
     {"max-held-bytes", NULL, BYTES, CLI_SERVE, AT(max_held_bytes), "4GiB", 1 << 20,
-     0x1p50, "requests and answers not sent yet, in memory together; beyond it: 503"},
+     0x1p50,
+     "requests, what they parse into and answers not sent yet, in memory together; "
+     "beyond it: 503"},
     {"max-body-bytes", NULL, BYTES, CLI_SERVE | CLI_BATCH, AT(max_body_bytes), "64MiB",
      1024, 0x1p32, "of a request; longer ones get 413"},
     {"max-connections", NULL, COUNT, CLI_SERVE, AT(max_connections), "4096", 1, 1 << 16,

@@ -100,6 +100,7 @@ static void destroy(cohort_generation *generation) {
     cohort_body_deinit(&generation->role);
     cohort_body_deinit(&generation->echo);
     cohort_params_deinit(&generation->params);
+    cohort_release_body(generation->server, &generation->api);
     cohort_api_request_deinit(&generation->api);
     free(generation->prompts);
     free(generation->requests);
@@ -131,7 +132,7 @@ static cohort_generation *create(cohort_server *server, cohort_exchange *exchang
         .default_max_tokens = server->info.default_max_tokens,
         .most_max_tokens = server->info.most_max_tokens,
     };
-    if (!cohort_read_body(exchange, kind->schema, &generation->api, error) ||
+    if (!cohort_read_body(server, exchange, kind->schema, &generation->api, error) ||
         !cohort_check_model(server, &generation->api, error) ||
         !cohort_params_read(&generation->params, &generation->api, kind->is_chat,
                             &server->defaults, &limits, error) ||
@@ -572,6 +573,7 @@ static bool keep(cohort_generation *generation, cohort_api_error *error) {
     bytes += texts + generation->role.capacity + generation->echo.capacity +
              generation->params.request.n_allowed_token_ids * sizeof(int32_t) +
              cohort_api_request_trim(&generation->api);
+    cohort_release_body(generation->server, &generation->api);
     return cohort_exchange_keep(generation->exchange, bytes) ||
            cohort_refuse_crowd(generation->server, error);
 }
@@ -610,13 +612,17 @@ void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
                              const cohort_generation_kind *kind) {
     cohort_api_error error = {0};
     cohort_generation *generation = create(server, exchange, kind, &error);
-    if (generation && takes_long(generation) && cohort_hand_over(server, exchange)) {
+    bool moves = generation && takes_long(generation) && !cohort_clerk_is_here();
+    if (moves) cohort_release_body(server, &generation->api); /* it is read once more */
+    if (moves && cohort_hand_over(server, exchange)) {
         destroy(generation);
         return;
     }
     if (!generation || !compile(generation, &error) ||
         !tokenize_bad_words(generation, &error) || !kind->read(generation, &error) ||
         !start(generation, &error)) {
+        /* Before: who hears of it may ask again. */
+        if (generation) cohort_release_body(server, &generation->api);
         cohort_reply_error(exchange, &error);
         destroy(generation);
     }

@@ -190,3 +190,44 @@ bool cohort_json_scan(const char *text, size_t size, cohort_json_fault *out_faul
     skip_space(&self);
     return self.at == size || fail(&self, "Extra data", self.at);
 }
+
+/* Each value but the first is behind a comma, a colon or what opens its parent. */
+size_t cohort_json_most_values(const char *text, size_t size) {
+    size_t n = 1;
+    bool in_string = false;
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (c == '"')
+            in_string = !in_string;
+        else if (in_string)
+            i += c == '\\';
+        else
+            n += c == ',' || c == '[' || c == '{';
+    }
+    return n;
+}
+
+/* Of the four digits behind a \u. */
+static unsigned code_of(const char *digits) {
+    unsigned code = 0;
+    for (int i = 0; i < 4; i++) {
+        unsigned c = (unsigned char)digits[i] | 0x20u;
+        code = code << 4 | (c >= 'a' ? c - 'a' + 10 : (c & 0xf));
+    }
+    return code;
+}
+
+bool cohort_json_has_lone_surrogate(const char *text, size_t size) {
+    for (size_t i = 0; i + 1 < size; i++) {
+        if (text[i] != '\\' || text[++i] != 'u' || i + 4 >= size) continue;
+        unsigned code = code_of(text + i + 1);
+        i += 4;
+        if (code < 0xd800 || code > 0xdfff) continue;
+        if (code > 0xdbff || i + 6 >= size || text[i + 1] != '\\' || text[i + 2] != 'u')
+            return true;
+        code = code_of(text + i + 3);
+        if (code < 0xdc00 || code > 0xdfff) return true;
+        i += 6;
+    }
+    return false;
+}

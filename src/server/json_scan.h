@@ -19,6 +19,10 @@ typedef struct cohort_json_fault {
     size_t position;     /* in characters, as Python counts */
 } cohort_json_fault;
 
+/* At most so many values and members are in it, whether it is JSON or not. */
+size_t cohort_json_most_values(const char *text, size_t size);
+/* Of what passed the scan: has it a \u of half a character without the other half? */
+bool cohort_json_has_lone_surrogate(const char *text, size_t size);
 bool cohort_json_scan(const char *text, size_t size, cohort_json_fault *out_fault);
 
 #endif /* COHORT_SERVER_JSON_SCAN_H */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/json_scan.h"
 #include "server/server_internal.h"
 #include "server/status.h"
 
@@ -59,8 +60,20 @@ bool cohort_refuse_crowd(const cohort_server *server, cohort_api_error *error) {
                              "--max-held-bytes allows; try again later");
 }
 
-bool cohort_read_body(cohort_exchange *exchange, cohort_schema schema,
-                      cohort_api_request *out, cohort_api_error *error) {
+/* A number takes two bytes of a body, a node of the tree, and in many a field another one
+ * in a copy.  Bytes of strings are not counted: they are as many as in the body. */
+enum { BYTES_PER_VALUE = 160 };
+
+void cohort_release_body(cohort_server *server, cohort_api_request *request) {
+    if (!request->parsed_bytes) return;
+    cohort_http_hold(server->http, -(int64_t)request->parsed_bytes);
+    atomic_fetch_sub(&server->parsed_bytes, request->parsed_bytes);
+    request->parsed_bytes = 0;
+}
+
+bool cohort_read_body(cohort_server *server, cohort_exchange *exchange,
+                      cohort_schema schema, cohort_api_request *out,
+                      cohort_api_error *error) {
     size_t size;
     const char *text = cohort_exchange_body(exchange, &size);
     if (!is_json(cohort_exchange_header(exchange, "Content-Type"))) {
@@ -70,7 +83,16 @@ bool cohort_read_body(cohort_exchange *exchange, cohort_schema schema,
         error->type = "Bad Request";
         return false;
     }
-    return cohort_api_request_read(out, schema, text, size, error);
+    size_t bytes = cohort_json_most_values(text, size) * BYTES_PER_VALUE;
+    if (bytes <= COHORT_FAIR_BYTES)
+        return cohort_api_request_read(out, schema, text, size, error);
+    /* One at a time may always come: no less would do for the longest body. */
+    bool is_alone = atomic_fetch_add(&server->parsed_bytes, bytes) == 0;
+    bool has_room = cohort_http_hold(server->http, (int64_t)bytes) || is_alone;
+    bool fine = has_room ? cohort_api_request_read(out, schema, text, size, error)
+                         : cohort_refuse_crowd(server, error);
+    out->parsed_bytes = bytes;
+    return fine;
 }
 
 bool cohort_check_model(const cohort_server *server, const cohort_api_request *api,

@@ -696,6 +696,9 @@ static bool parse(cohort_api_request *out, const char *text, size_t size,
     out->json = cJSON_ParseWithLength(text, size);
     if (!out->json) {
         /* cJSON refuses what JSON allows only where surrogates do not pair up. */
+        if (!cohort_json_has_lone_surrogate(text, size))
+            return cohort_api_refuse(error, 503, NULL,
+                                     "memory is short; try again later");
         broken = (cohort_json_fault){"Invalid \\uXXXX escape", 0};
         return refuse_text(error, &broken);
     }
@@ -758,8 +761,10 @@ size_t cohort_api_request_trim(cohort_api_request *request) {
         else
             cJSON_Delete(cJSON_DetachItemViaPointer(request->json, item));
     }
-    *request = (cohort_api_request){
-        .json = request->json, .stop = stop, .cache_salt = cache_salt};
+    *request = (cohort_api_request){.json = request->json,
+                                    .stop = stop,
+                                    .cache_salt = cache_salt,
+                                    .parsed_bytes = request->parsed_bytes};
     return bytes;
 }
 

@@ -34,6 +34,7 @@ typedef struct cohort_value {
 
 typedef struct cohort_api_request {
     cJSON *json;
+    size_t parsed_bytes; /* routes.c: that it is counted with */
     cohort_value model, prompt, messages, tokens, request_id, cache_salt;
     cohort_value max_tokens, max_completion_tokens, n, stream, stream_options, echo;
     cohort_value include_usage, continuous_usage_stats; /* of stream_options */

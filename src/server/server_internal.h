@@ -3,6 +3,8 @@
 #ifndef COHORT_SERVER_SERVER_INTERNAL_H
 #define COHORT_SERVER_SERVER_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "chat/chat.h"
 #include "chat/output.h"
 #include "server/api_error.h"
@@ -21,6 +23,7 @@ enum { COHORT_MAX_REQUEST_ID_BYTES = 4096 };
 struct cohort_server {
     cohort_server_options options;
     cohort_http *http;
+    atomic_size_t parsed_bytes; /* of bodies being read now; among the held bytes */
     cohort_engine *engine;
     cohort_chat *chat;
     cJSON *template_defaults;   /* of options.default_template_kwargs; NULL: none */
@@ -82,9 +85,14 @@ void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);
 
 /* One more request than max_held_bytes allows: false, and error. */
 bool cohort_refuse_crowd(const cohort_server *server, cohort_api_error *error);
-/* Reads the body of an exchange; false: error. */
-bool cohort_read_body(cohort_exchange *exchange, cohort_schema schema,
-                      cohort_api_request *out, cohort_api_error *error);
+/* Reads the body of an exchange; false: error.  What it parses into counts among the held
+ * bytes, where one body at a time may always be read, until it is released, which is due
+ * in either case, before the request is freed.
+ */
+bool cohort_read_body(cohort_server *server, cohort_exchange *exchange,
+                      cohort_schema schema, cohort_api_request *out,
+                      cohort_api_error *error);
+void cohort_release_body(cohort_server *server, cohort_api_request *request);
 /* conversation.c: the text that messages become; the caller frees. */
 bool cohort_render_messages(const cohort_server *server, const cohort_api_request *api,
                             char **out_text, size_t *out_size, cohort_api_error *error);

@@ -93,14 +93,17 @@ static void serve(cohort_server *server, cohort_exchange *exchange, cohort_schem
     cohort_api_request api = {0};
     cohort_api_error error = {0};
     cohort_body body = {0};
-    bool done = cohort_read_body(exchange, schema, &api, &error);
+    bool done = cohort_read_body(server, exchange, schema, &api, &error);
     bool takes_long =
         api.chat_template.is_set && server->options.trust_request_chat_template;
-    if (done && takes_long && cohort_hand_over(server, exchange)) {
+    bool moves = done && takes_long && !cohort_clerk_is_here();
+    if (moves) cohort_release_body(server, &api); /* it is read once more */
+    if (moves && cohort_hand_over(server, exchange)) {
         cohort_api_request_deinit(&api);
         return;
     }
     done = done && make(server, &api, &body, &error);
+    cohort_release_body(server, &api);
     cohort_api_request_deinit(&api);
     if (done) {
         cohort_reply_json(exchange, 200, &body);

@@ -3,6 +3,7 @@
 """What clients can make the server hold: bytes, files, and requests of hosts that vanished."""
 import contextlib
 import json
+import pathlib
 import re
 import resource
 import select
@@ -19,6 +20,28 @@ TCP_REPAIR = 19
 
 
 class Limits(unittest.TestCase):
+    def test_what_a_body_parses_into_has_a_bound(self):
+        """A value takes two bytes of a body, and at most 160 of memory; none stays counted."""
+        with Server("--max-body-bytes", "1MB", "--max-held-bytes", "4MiB") as server:
+            def peak_bytes():
+                status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+                return int(status.split("VmHWM:")[1].split()[0]) * 1024
+            server.complete(prompt="a", max_tokens=1)
+            before, n = peak_bytes(), 450000
+            for path in (COMPLETIONS, CHATS, "/tokenize"):
+                for field in ("prompt", "tools", "documents", "unknown"):
+                    body = f'{{"{field}":[{"1," * (n - 1)}1]}}'.encode()
+                    status, _, text = server.ask("POST", path, body)
+                    self.assertEqual((status, b"error" in text), (400, True),
+                                     (path, field, text[:200]))
+            if not SANITIZED:
+                self.assertLess(peak_bytes() - before, 160 * n + (16 << 20))
+            for _ in range(20):
+                self.assertEqual(server.ask("POST", "/tokenize", {
+                    "prompt": "a", "unknown": [1] * 100000})[0], 200)
+            server.complete(prompt="a", max_tokens=1)
+            self.assertEqual(server.stop(), 0)
+
     def test_bodies_together_have_a_bound(self):
         body = json.dumps({"prompt": "a" * 900000}).encode()
         head = (b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
