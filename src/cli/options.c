@@ -278,7 +278,9 @@ static const row rows[] = {
     {"root-path", NULL, TEXT, CLI_SERVE, AT(root_path), NULL, 0, 0,
      "what a proxy puts before every path"},
     {"disable-access-log-for-endpoints", NULL, TEXT, CLI_SERVE, AT(quiet_paths), NULL, 0,
-     0, "no line for answers of these paths: /health,/metrics"},
+     0,
+     "no line for answers of these paths: /health,/ping; /metrics and /cohort/status "
+     "have none"},
     {"allowed-origins", NULL, LIST, CLI_SERVE, AT(allowed_origins), NULL, 0, 0,
      "of web pages that may ask: *, or https://example.org; lists may be JSON, too"},
     {"allowed-methods", NULL, LIST, CLI_SERVE, AT(allowed_methods), "*", 0, 0,

@@ -114,6 +114,32 @@ void cohort_body_json(cohort_body *body, const char *text, size_t size) {
     cohort_body_add(body, "\"", 1);
 }
 
+static uint32_t code_point(const unsigned char *text, size_t length) {
+    uint32_t code = length == 1 ? text[0] : text[0] & (0x7fu >> length);
+    for (size_t i = 1; i < length; i++)
+        code = code << 6 | (text[i] & 0x3f);
+    return code;
+}
+
+static bool is_control(uint32_t code) {
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c ||
+           code == 0x200e || code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
+           (code >= 0x2066 && code <= 0x2069);
+}
+
+void cohort_body_printable(cohort_body *body, const char *text) {
+    const unsigned char *bytes = (const unsigned char *)text;
+    for (size_t left = strlen(text), length; left; left -= length, bytes += length) {
+        length = character_length(bytes, left);
+        uint32_t code = length ? code_point(bytes, length) : *bytes;
+        if (length && !is_control(code))
+            cohort_body_add(body, bytes, length);
+        else
+            cohort_body_printf(body, length && code > 0x7f ? "\\u%04x" : "\\x%02x", code);
+        if (!length) length = 1;
+    }
+}
+
 void cohort_body_json_or_null(cohort_body *body, const char *text) {
     if (text)
         cohort_body_json(body, text, strlen(text));

@@ -35,6 +35,9 @@ void cohort_body_printf(cohort_body *body, const char *format, ...) COHORT_PRINT
 
 /* "text" with its quotes; what is not UTF-8 becomes U+FFFD, the rest stays as it is. */
 void cohort_body_json(cohort_body *body, const char *text, size_t size);
+/* As a terminal or log may have it: what is no UTF-8, and every character that controls
+ * (C0, C1, lines, directions), as \xHH or \uHHHH. */
+void cohort_body_printable(cohort_body *body, const char *text);
 /* A string, or null where text is NULL. */
 void cohort_body_json_or_null(cohort_body *body, const char *text);
 /* The shortest that reads back the same, with a point in it; JSON has no infinity, so

@@ -320,16 +320,25 @@ static bool is_quiet(const cohort_server *server, const char *path) {
     return false;
 }
 
+/* An open page and who collects metrics ask every second or so, for days: what they were
+ * told is no news. */
+static bool is_polled(const struct route *route, const cohort_http_record *record) {
+    return route && record->status == 200 &&
+           (route->serve == serve_metrics || route->serve == cohort_serve_status);
+}
+
 void cohort_count_answer(void *user_data, const cohort_http_record *record) {
     const cohort_server *server = user_data;
     const struct route *route = find_route(own_path(server, record->path));
     if (!route || route->is_counted)
         cohort_metrics_count_http(server->metrics, route ? route->path : NULL, record);
-    if (!server->options.log_answers || is_quiet(server, record->path)) return;
-    char path[200]; /* of a stranger: no line of ours may be written by it */
+    if (!server->options.log_answers || is_quiet(server, record->path) ||
+        is_polled(route, record))
+        return;
+    char path[200]; /* of a stranger: it may not end its quotes */
     snprintf(path, sizeof path, "%s", record->path);
     for (char *c = path; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == '"' || *c == 0x7f) *c = '?';
+        if (*c == '"') *c = '?';
     cohort_reporter_say(server->reporter, "%s - \"%.10s %s HTTP/1.1\" %d (%.1f ms)",
                         record->peer, record->method, path, record->status,
                         (double)record->duration_ns / 1e6);
@@ -392,6 +401,32 @@ static void serve_route(cohort_server *server, cohort_exchange *exchange,
     route->serve(server, exchange);
 }
 
+/* That of the path without slashes at its end; NULL: there is none. */
+static const struct route *find_unslashed(const char *path) {
+    char shorter[64];
+    size_t size = strlen(path);
+    while (size && path[size - 1] == '/')
+        size--;
+    if (!size || !path[size] || size >= sizeof shorter) return NULL;
+    memcpy(shorter, path, size);
+    shorter[size] = '\0';
+    return find_route(shorter);
+}
+
+/* As Starlette does; within the host, whatever its name is to who asks. */
+static void redirect(const cohort_server *server, cohort_exchange *exchange,
+                     const struct route *route) {
+    const char *path = cohort_exchange_path(exchange);
+    cohort_body location = {0};
+    cohort_body_add(&location, path, (size_t)(own_path(server, path) - path));
+    cohort_body_puts(&location, route->path);
+    if (location.bytes && !location.is_short)
+        cohort_exchange_add_header(exchange, "Location", location.bytes);
+    cohort_body_deinit(&location);
+    cohort_exchange_reply(exchange, 307, NULL, NULL);
+    cohort_exchange_release(exchange);
+}
+
 /* What the head alone decides: 0, or the status of a refusal.  out_route: NULL where
  * there is none. */
 static int judge_head(const cohort_server *server, const cohort_exchange *exchange,
@@ -402,7 +437,7 @@ static int judge_head(const cohort_server *server, const cohort_exchange *exchan
     int wanted = !strcmp(method, "GET") ? GET : !strcmp(method, "POST") ? POST : 0;
     bool is_api = !strncmp(path, "/v1", 3);
     if ((route ? route->needs_key : is_api) && !has_key(server, exchange)) return 401;
-    if (!route) return 404;
+    if (!route) return (*out_route = find_unslashed(path)) ? 307 : 404;
     return route->methods & wanted ? 0 : 405;
 }
 
@@ -431,6 +466,8 @@ void cohort_route(cohort_server *server, cohort_exchange *exchange) {
     if (refusal == 401) {
         cohort_reply_text(exchange, 401, "application/json",
                           "{\"error\":\"Unauthorized\"}");
+    } else if (refusal == 307) {
+        redirect(server, exchange, route);
     } else if (refusal == 404) {
         reply_detail(exchange, 404, "Not Found");
     } else if (refusal == 405) {
