@@ -128,7 +128,6 @@ static void await_end(bool outlives) {
             if (!outlives) return;
         } else if (n == 0) {
             notify_supervisor("WATCHDOG=1", MSG_DONTWAIT); /* it has some unread */
-            ;
         }
     }
 }

@@ -147,8 +147,8 @@ static void outputs_match_their_grammars(void **state) {
         {SCHEMA, PERSON},
         {COHORT_GRAMMAR_REGEX, "(\\d{3}-){2}[\xc3\xa4\xe2\x82\xac]{4}"},
         {COHORT_GRAMMAR_CHOICE, "[\"yes\", \"no\", \"\xf0\x9f\x98\x80\"]"},
-        {SCHEMA, "{\"type\":\"array\",\"items\":{\"type\":\"number\",\"minimum\":-2,"
-                 "\"maximum\":2.5},\"minItems\":2,\"maxItems\":4}"},
+        {SCHEMA, "{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":-2,"
+                 "\"maximum\":25},\"minItems\":2,\"maxItems\":4}"},
         {COHORT_GRAMMAR_REGEX, "x{0,5}"},
     };
     enum { KINDS = sizeof grammars / sizeof *grammars, EACH = 6 };
