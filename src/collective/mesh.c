@@ -215,6 +215,8 @@ cohort_status cohort_mesh_connect(cohort_mesh *mesh, const cohort_mesh_handle *h
         if (r != mesh->options.rank && mesh->peers[r].shares)
             COHORT_TRY(cohort_mesh_blame(swap_outboxes(mesh, r, deadline_ns), r,
                                          "meeting on one host with"));
+    cohort_listener_close(mesh->listener); /* nobody else is to come */
+    mesh->listener = NULL;
     mesh->connected = true;
     return COHORT_OK;
 }

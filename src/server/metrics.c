@@ -131,9 +131,13 @@ static int fill_decades(double *decades, int32_t most) {
     return n;
 }
 
-/* As Prometheus escapes a label's value. */
+/* As Prometheus escapes a label's value; of a long one the beginning, in whole
+ * characters, which escaped has at most 500 bytes. */
 static void write_label(cohort_body *out, const char *text) {
-    for (const char *c = text; *c; c++)
+    size_t size = strnlen(text, 250);
+    while (size && text[size] && ((unsigned char)text[size] & 0xc0) == 0x80)
+        size--;
+    for (const char *c = text; c < text + size; c++)
         if (*c == '\n')
             cohort_body_puts(out, "\\n");
         else if (*c == '"' || *c == '\\')

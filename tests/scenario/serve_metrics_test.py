@@ -19,6 +19,14 @@ def recorded_metrics():
 
 
 class Metrics(unittest.TestCase):
+    def test_a_long_name_is_a_whole_label(self):
+        with Server("--served-model-name", '"' * 249 + "\u00e9" * 300) as server:
+            text = bytes(server.ask("GET", "/metrics")[2]).decode()
+            found = re.search(r'vllm:num_requests_running\{engine="0",model_name="((?:\\.|[^"\\])*)"\} ',
+                              text)
+            self.assertEqual(found.group(1), '\\"' * 249)
+            self.assertEqual(server.stop(), 0)
+
     ABSENT = re.compile(r"python_")
 
     @classmethod
