@@ -223,6 +223,12 @@ static void regexes_look_ahead_and_at_words(void **state) {
          "{\"pattern\":\"(^|,)a($|,)\"}",
          {"\"a\"", "\"x,a\"", "\"a,x\"", "\"x,a,y\""},
          {"\"xa\"", "\"ax\"", "\"x,ay\""}},
+        {SCHEMA,
+         "{\"pattern\":\"^a\",\"allOf\":[{\"pattern\":\"b$\"},{\"pattern\":\"c\","
+         "\"format\":"
+         "\"x\"},{\"format\":\"hostname\"}]}",
+         {"\"acb\"", "\"abcb\""},
+         {"\"ab\"", "\"cb\"", "\"ac\"", "\"a cb\""}},
         {SCHEMA, "{\"pattern\":\"(^$|^ab$)\"}", {"\"\"", "\"ab\""}, {"\"a\"", "\"abc\""}},
         {SCHEMA, "{\"pattern\":\"\\\\Aab\\\\Z\"}", {"\"ab\""}, {"\"abc\"", "\"xab\""}},
     };
@@ -830,6 +836,8 @@ static void what_is_not_supported_is_named(void **state) {
         {SCHEMA, "[]", "must be an object"},
         {SCHEMA, "{\"type\":\"array\",\"minItems\":1000000}", "too complex"},
         {SCHEMA, "{\"pattern\":\"(a\"}", "pattern"},
+        {SCHEMA, "{\"pattern\":[1,{}]}", "'pattern' must be a string"},
+        {SCHEMA, "{\"pattern\":[\"a\"]}", "'pattern' must be a string"},
         {REGEX, "(a", "without its )"},
         {REGEX, "a)", "without its ("},
         {REGEX, "[a", "without its ]"},

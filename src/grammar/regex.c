@@ -76,7 +76,9 @@ static void add_cases(parser *self, cohort_code_set *set) {
     size_t count = set->count;
     for (size_t i = 0; i < count && self->builder->status >= 0; i++) {
         const struct code_range range = set->items[i];
-        cohort_builder_work(self->builder, LAST_CASED / 16);
+        uint32_t end = range.last < LAST_CASED ? range.last : LAST_CASED;
+        if (end >= range.first)
+            cohort_builder_work(self->builder, (end - range.first) / 4 + 1);
         for (uint32_t code = range.first; code <= range.last && code <= LAST_CASED;
              code++) {
             uint32_t low = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);

@@ -129,14 +129,23 @@ static cohort_expr listed(cohort_schema_compiler *self, const cJSON *schema, int
 
 /* ---- strings and numbers ----------------------------------------------------------- */
 
-static cohort_expr pattern_of(cohort_schema_compiler *self, const char *pattern) {
+/* A pattern, or two that were merged. */
+static cohort_expr pattern_of(cohort_schema_compiler *self, const cJSON *pattern) {
     const cohort_regex_options options = {
         .in_json = true, .is_search = true, .name = "schema: pattern"};
-    return cohort_regex_parse(self->builder, pattern, strlen(pattern), &options);
+    const char *text = cJSON_GetStringValue(pattern);
+    if (text) return cohort_regex_parse(self->builder, text, strlen(text), &options);
+    const cJSON *first = cJSON_IsArray(pattern) ? pattern->child : NULL;
+    if (!first || !first->next) {
+        cohort_schema_refuse(self, "'pattern' must be a string");
+        return COHORT_EXPR_NEVER;
+    }
+    cohort_expr expr = pattern_of(self, first);
+    return cohort_expr_both(self->builder, expr, pattern_of(self, first->next));
 }
 
 /* Of a schema that has one of them, or both. */
-static cohort_expr content_of(cohort_schema_compiler *self, const char *pattern,
+static cohort_expr content_of(cohort_schema_compiler *self, const cJSON *pattern,
                               const char *format, int32_t least, int32_t most) {
     cohort_builder *builder = self->builder;
     cohort_expr content = COHORT_EXPR_NEVER, unit;
@@ -168,17 +177,12 @@ static cohort_expr string_of(cohort_schema_compiler *self, const cJSON *schema) 
     if (!cohort_schema_knows_format(format)) format = NULL;
     if (!pattern && !format) return cohort_json_string(builder, least, most);
     if (most != COHORT_UNBOUNDED && most < least) return COHORT_EXPR_NEVER;
-    if (pattern && !cJSON_IsString(pattern)) {
-        cohort_schema_refuse(self, "'pattern' must be a string");
-        return COHORT_EXPR_NEVER;
-    }
     for (size_t i = 0; i < self->n_formats && !pattern; i++) {
         const struct known_format *known = &self->formats[i];
         if (!strcmp(known->name, format) && known->least == least && known->most == most)
             return cohort_expr_call(builder, known->rule);
     }
-    cohort_expr content =
-        content_of(self, cJSON_GetStringValue(pattern), format, least, most);
+    cohort_expr content = content_of(self, pattern, format, least, most);
     uint32_t rule = cohort_rule_reserve(builder);
     cohort_rule_make_expr(builder, rule, quoted(self, content));
     if (!pattern && self->n_formats < COHORT_MAX_KNOWN_FORMATS)

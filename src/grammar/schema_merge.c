@@ -466,6 +466,19 @@ static bool is_any_of(const char *key, const char *const *names) {
     return *names;
 }
 
+/* A list of what the two say. */
+static bool refer_both(cohort_schema_compiler *self, cJSON *to, const char *key,
+                       const cJSON *a, const cJSON *b) {
+    cJSON *list = cJSON_AddArrayToObject(to, key), *items[2];
+    memcpy(&items[0], &a, sizeof a);
+    memcpy(&items[1], &b, sizeof b);
+    if (list && cJSON_AddItemReferenceToArray(list, items[0]) &&
+        cJSON_AddItemReferenceToArray(list, items[1]))
+        return true;
+    COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a schema");
+    return false;
+}
+
 /* One keyword that both have, and differently. */
 static bool merge_keyword(cohort_schema_compiler *self, cJSON *made, const char *key,
                           const cJSON *schema_a, const cJSON *schema_b) {
@@ -485,6 +498,13 @@ static bool merge_keyword(cohort_schema_compiler *self, cJSON *made, const char 
         const cJSON *items = both(self, a, b);
         return items && refer(self, made, key, items);
     }
+    if (!strcmp(key, "pattern") && cJSON_IsString(b))
+        return refer_both(self, made, key, a, b);
+    /* One that nobody knows says nothing. */
+    if (!strcmp(key, "format") && !cohort_schema_knows_format(cJSON_GetStringValue(a)))
+        return refer(self, made, key, b);
+    if (!strcmp(key, "format") && !cohort_schema_knows_format(cJSON_GetStringValue(b)))
+        return refer(self, made, key, a);
     if (are_numbers && is_any_of(key, lower))
         return refer(self, made, key, a->valuedouble > b->valuedouble ? a : b);
     if (are_numbers && is_any_of(key, upper))
