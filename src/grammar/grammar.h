@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* grammar/grammar.h - output that must match: a JSON schema, a regex, a list of choices.
+/* grammar/grammar.h - output that must match: a JSON schema, a regex, a list of choices,
+ * rules in GBNF or Lark's notation, tags in free text.
  *
  *   text --compile--> grammar            (immutable; any number of requests share it)
  *   tokenizer ------> vocabulary         (once; a trie of what every token writes)
@@ -36,7 +37,7 @@ enum {
     COHORT_GRAMMAR_MAX_CELLS = 6000000, /* of all tables of a grammar, 4 bytes each */
     COHORT_GRAMMAR_MAX_RULES = 10000,   /* of a grammar */
     COHORT_GRAMMAR_MAX_NESTING = 64,    /* of a schema, and of groups in a regex */
-    COHORT_GRAMMAR_MAX_DEPTH = 128,     /* of values in what is generated */
+    COHORT_GRAMMAR_MAX_DEPTH = 128,     /* of values, or rules, in what is generated */
     COHORT_GRAMMAR_MAX_CONFIGURATIONS = 1024, /* readings of one text at a time */
     /* Values that may begin at one place; inside an object one is up to 3 readings. */
     COHORT_GRAMMAR_MAX_ALTERNATIVES = COHORT_GRAMMAR_MAX_CONFIGURATIONS / 4,
