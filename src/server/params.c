@@ -402,6 +402,17 @@ static bool read_logprob_ids(reader *self) {
                                        text, COHORT_MAX_LOGPROBS);
     if (!read_ids(self, "logprob_token_ids", given, &self->out->logprob_ids, &n))
         return false;
+    /* Each is told once. */
+    size_t n_given = n;
+    n = 0;
+    for (size_t i = 0; i < n_given; i++) {
+        int32_t id = self->out->logprob_ids[i];
+        size_t at = 0;
+        while (at < n && self->out->logprob_ids[at] != id)
+            at++;
+        self->out->logprob_ids[at] = id;
+        n += at == n;
+    }
     sampling->logprob_token_ids = self->out->logprob_ids;
     sampling->n_logprob_token_ids = (uint32_t)n;
     sampling->n_logprobs = (int32_t)n;

@@ -195,6 +195,15 @@ class Matrix(unittest.TestCase):
             self.assertEqual([one["bytes"] for one in ids], [one["bytes"] for one in tokens])
             self.assertEqual(server.stop(), 0)
 
+    def test_a_token_asked_for_twice_is_told_once(self):
+        with Server(*FLAGS, model=MODEL) as server:
+            answer = json.loads(server.ask("POST", "/v1/chat/completions", {
+                "messages": [{"role": "user", "content": "p"}], "max_tokens": 1, "temperature": 0,
+                "logprobs": True, "logprob_token_ids": [504, 504, 505], "return_tokens_as_token_ids": True})[2])
+            told = [one["token"] for one in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]]
+            self.assertEqual([told.count("token_id:504"), told.count("token_id:505")], [1, 1], told)
+            self.assertEqual(server.stop(), 0)
+
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--reduce"]:
