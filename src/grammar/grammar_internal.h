@@ -110,6 +110,8 @@ enum {
 };
 /* The texts of an expression with marks whose marks are where they may be. */
 cohort_expr cohort_expr_checked(cohort_builder *builder, cohort_expr expr, bool in_json);
+/* No text matches; it may not call. */
+bool cohort_expr_is_never(cohort_builder *builder, cohort_expr expr);
 /* Of an expression of so many units: texts of at least and at most so many.  A unit is a
  * byte or more; a bound that says nothing new costs nothing. */
 cohort_expr cohort_expr_bounded(cohort_builder *builder, cohort_expr expr,
@@ -188,6 +190,9 @@ typedef struct cohort_number_range {
 
 cohort_expr cohort_json_number(cohort_builder *builder, bool is_integer,
                                const cohort_number_range *range);
+
+/* multiple.c: multiples of the step as plain decimals, of any digits before the point. */
+cohort_expr cohort_json_multiple(cohort_builder *builder, double step);
 
 /* ---- code_points.c ----------------------------------------------------------------- */
 

@@ -354,6 +354,17 @@ cohort_expr cohort_expr_checked(cohort_builder *builder, cohort_expr expr, bool 
     return unmarked(builder, &both);
 }
 
+bool cohort_expr_is_never(cohort_builder *builder, cohort_expr expr) {
+    cohort_automaton automaton;
+    bool accepts = false;
+    expr_automaton(builder, expr, &automaton);
+    if (builder->status < 0) return true;
+    for (uint32_t i = 0; i < automaton.n_states; i++)
+        accepts |= automaton.accepts[i];
+    drop(builder, &automaton);
+    return !accepts;
+}
+
 /* ---- lengths ----------------------------------------------------------------------- */
 
 /* Of the longest text, in bytes; COHORT_UNBOUNDED, too, where a state can come again. */

@@ -32,8 +32,8 @@ enum { COHORT_MAX_KNOWN_FORMATS = 32 };
 typedef struct cohort_schema_compiler {
     cohort_builder *builder;
     const cJSON *root;
-    cJSON *made; /* an array: schemas that were merged, kept to the end */
-    size_t n_made;
+    cJSON *made;            /* an array: schemas that were merged, kept to the end */
+    size_t n_made, n_nodes; /* schemas, and what they have */
     struct schema_reference {
         const cJSON *target;
         uint32_t rule;
@@ -77,9 +77,51 @@ const cJSON *cohort_schema_without(cohort_schema_compiler *self, const cJSON *sc
 /* A flat schema with "unevaluatedProperties": false, as additionalProperties where no
  * anyOf or oneOf is left in it. */
 const cJSON *cohort_schema_seal(cohort_schema_compiler *self, const cJSON *flat);
-/* No value that we write for one of the flat schemas is valid for another. */
-bool cohort_schema_are_disjoint(cohort_schema_compiler *self,
-                                const cJSON *const *branches, size_t count);
+/* ---- schema_merge.c: what made schemas are built of -------------------------------- */
+
+cJSON *cohort_schema_make(cohort_schema_compiler *self);
+bool cohort_schema_refer(cohort_schema_compiler *self, cJSON *to, const char *key,
+                         const cJSON *item);
+/* False, noted: more was made than may be. */
+bool cohort_schema_count_node(cohort_schema_compiler *self);
+/* The schema of a member that `properties` does not name; NULL: none. */
+const cJSON *cohort_schema_rest(cohort_schema_compiler *self, const cJSON *schema,
+                                const char *name);
+/* A property, and what patternProperties says of its name. */
+const cJSON *cohort_schema_with_patterns(cohort_schema_compiler *self,
+                                         const cJSON *schema, const cJSON *property);
+
+/* ---- schema_rewrite.c -------------------------------------------------------------- */
+
+/* Internal keywords: values, and patterns, that are not valid. */
+#define COHORT_SCHEMA_NOT_ENUM    "\001enum"
+#define COHORT_SCHEMA_NOT_PATTERN "\001pattern"
+
+/* A flat schema without not, if, oneOf and dependencies. */
+const cJSON *cohort_schema_rewrite(cohort_schema_compiler *self, const cJSON *flat);
+const cJSON *cohort_schema_literal(cohort_schema_compiler *self, bool value);
+const cJSON *cohort_schema_both(cohort_schema_compiler *self, const cJSON *a,
+                                const cJSON *b);
+/* a and not b */
+const cJSON *cohort_schema_except(cohort_schema_compiler *self, const cJSON *a,
+                                  const cJSON *b);
+
+/* ---- schema.c and its parts -------------------------------------------------------- */
+
+cohort_expr cohort_schema_value(cohort_schema_compiler *self, const cJSON *schema);
+cohort_expr cohort_schema_object(cohort_schema_compiler *self, const cJSON *schema);
+cohort_expr cohort_schema_array(cohort_schema_compiler *self, const cJSON *schema);
+/* One of the schema's listed values; never where the rest of the schema forbids it. */
+cohort_expr cohort_schema_listed(cohort_schema_compiler *self, const cJSON *schema,
+                                 const cJSON *value);
+/* A whole number of at least 0 that is not too large to count. */
+bool cohort_schema_size(cohort_schema_compiler *self, const cJSON *schema,
+                        const char *key, int32_t fallback, int32_t *out);
+/* What is in the quotes of a string, without calls. */
+cohort_expr cohort_schema_content(cohort_schema_compiler *self, const cJSON *schema);
+cohort_expr cohort_schema_pattern(cohort_schema_compiler *self, const char *pattern);
+bool cohort_schema_matches(cohort_schema_compiler *self, const char *pattern,
+                           const char *name);
 
 /* ---- formats.c --------------------------------------------------------------------- */
 

@@ -16,7 +16,8 @@
  * (additionalProperties knows only the properties beside it), the schema is refused:
  * never widened. */
 
-enum { MAX_MADE = 20000 };
+/* Of 100 bytes each. */
+enum { MAX_MADE = 20000, MAX_NODES = 200000 };
 
 static const struct {
     const char *name;
@@ -50,24 +51,26 @@ static const struct {
     {"exclusiveMinimum", COHORT_OF_NUMBER},
     {"exclusiveMaximum", COHORT_OF_NUMBER},
     {"multipleOf", COHORT_OF_NUMBER},
+    {"not", COHORT_OF_ANY},
+    {"if", COHORT_OF_ANY},
+    {"then", COHORT_OF_ANY},
+    {"else", COHORT_OF_ANY},
+    {"patternProperties", COHORT_OF_OBJECT},
+    {"propertyNames", COHORT_OF_OBJECT},
+    {"dependentRequired", COHORT_OF_ANY},
+    {"dependentSchemas", COHORT_OF_ANY},
+    {"dependencies", COHORT_OF_ANY},
+    {"contains", COHORT_OF_ARRAY},
+    {"minContains", COHORT_OF_ARRAY},
+    {"maxContains", COHORT_OF_ARRAY},
+    {COHORT_SCHEMA_NOT_ENUM, COHORT_OF_ANY},
+    {COHORT_SCHEMA_NOT_PATTERN, COHORT_OF_STRING},
 };
 
 /* Constraints that we do not do.  All other names are annotations, also those that nobody
  * knows (JSON Schema core, 6.5), and OpenAPI's nullable: to JSON Schema a null is not
  * valid there. */
 static const char *const refused[] = {
-    "not",
-    "if",
-    "then",
-    "else",
-    "patternProperties",
-    "propertyNames",
-    "dependentRequired",
-    "dependentSchemas",
-    "dependencies",
-    "contains",
-    "minContains",
-    "maxContains",
     "unevaluatedItems",
     "$dynamicRef",
     "$recursiveRef",
@@ -325,7 +328,7 @@ bool cohort_schema_are_same(cohort_schema_compiler *self, const cJSON *a,
 /* ---- merging ----------------------------------------------------------------------- */
 
 /* A new schema, kept until the compiler is done. */
-static cJSON *make(cohort_schema_compiler *self) {
+cJSON *cohort_schema_make(cohort_schema_compiler *self) {
     if (self->n_made++ >= MAX_MADE) {
         cohort_schema_refuse(self, "it combines more than %d schemas", MAX_MADE);
         return NULL;
@@ -338,9 +341,18 @@ static cJSON *make(cohort_schema_compiler *self) {
     return made;
 }
 
-static bool refer(cohort_schema_compiler *self, cJSON *to, const char *key,
-                  const cJSON *item) {
+bool cohort_schema_count_node(cohort_schema_compiler *self) {
+    if (self->n_nodes++ < MAX_NODES) return true;
+    return cohort_schema_refuse(self,
+                                "combining its parts takes more than %d members; make "
+                                "allOf, anyOf, if and not of large schemas fewer",
+                                MAX_NODES);
+}
+
+bool cohort_schema_refer(cohort_schema_compiler *self, cJSON *to, const char *key,
+                         const cJSON *item) {
     cJSON *target;
+    if (!cohort_schema_count_node(self)) return false;
     memcpy(&target, &item, sizeof target); /* cJSON takes no const; it copies the node */
     if (cJSON_AddItemReferenceToObject(to, key, target)) return true;
     COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a schema");
@@ -350,10 +362,11 @@ static bool refer(cohort_schema_compiler *self, cJSON *to, const char *key,
 static cJSON *copy_without(cohort_schema_compiler *self, const cJSON *schema,
                            const char *key) {
     const cJSON *item;
-    cJSON *made = look(self, schema, NULL) ? make(self) : NULL;
+    cJSON *made = look(self, schema, NULL) ? cohort_schema_make(self) : NULL;
     if (!made) return NULL;
     cJSON_ArrayForEach(item, schema) {
-        if (strcmp(item->string, key) != 0 && !refer(self, made, item->string, item))
+        if (strcmp(item->string, key) != 0 &&
+            !cohort_schema_refer(self, made, item->string, item))
             return NULL;
     }
     return made;
@@ -383,34 +396,84 @@ const cJSON *cohort_schema_seal(cohort_schema_compiler *self, const cJSON *flat)
     return made;
 }
 
-/* {"allOf": [a, b]}, for a part of a schema. */
-static cJSON *both(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
-    cJSON *made = make(self), *list = made ? cJSON_AddArrayToObject(made, "allOf") : NULL;
-    cJSON *items[2];
-    memcpy(&items[0], &a, sizeof a);
-    memcpy(&items[1], &b, sizeof b);
-    if (list && cJSON_AddItemReferenceToArray(list, items[0]) &&
-        cJSON_AddItemReferenceToArray(list, items[1]))
-        return made;
-    COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a schema");
-    return NULL;
+/* ---- members ----------------------------------------------------------------------- */
+
+static const cJSON *and_patterns(cohort_schema_compiler *self, const cJSON *schema,
+                                 const char *name, const cJSON *value) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, cohort_schema_get(schema, "patternProperties")) {
+        if (self->builder->status < 0) return NULL;
+        if (!cohort_schema_matches(self, item->string, name)) continue;
+        value = value ? cohort_schema_both(self, value, item) : item;
+        if (!value) return NULL;
+    }
+    return value;
 }
 
-static bool merge_properties(cohort_schema_compiler *self, cJSON *made, const cJSON *a,
-                             const cJSON *b) {
-    cJSON *out = cJSON_AddObjectToObject(made, "properties");
-    const cJSON *item;
-    if (!look(self, a, b) || !look(self, b, a)) return false;
-    cJSON_ArrayForEach(item, a) {
-        const cJSON *other = cohort_schema_get(b, item->string);
-        const cJSON *value = other ? both(self, item, other) : item;
-        if (!out || !value || !refer(self, out, item->string, value)) return false;
-    }
-    cJSON_ArrayForEach(item, b) {
-        if (!cohort_schema_get(a, item->string) && !refer(self, out, item->string, item))
+const cJSON *cohort_schema_with_patterns(cohort_schema_compiler *self,
+                                         const cJSON *schema, const cJSON *property) {
+    return and_patterns(self, schema, property->string, property);
+}
+
+const cJSON *cohort_schema_rest(cohort_schema_compiler *self, const cJSON *schema,
+                                const char *name) {
+    const cJSON *value = and_patterns(self, schema, name, NULL);
+    const cJSON *rest = cohort_schema_get(schema, "additionalProperties");
+    if (value || self->builder->status < 0) return value;
+    return rest && !cJSON_IsTrue(rest) ? rest : NULL;
+}
+
+/* The members that a names, as b sees them, too; those that both name are a's. */
+static bool merge_named(cohort_schema_compiler *self, cJSON *out, const cJSON *a,
+                        const cJSON *b, bool is_first) {
+    const cJSON *named_a = cohort_schema_get(a, "properties"), *item;
+    const cJSON *named_b = cohort_schema_get(b, "properties");
+    if (!look(self, named_a, named_b)) return false;
+    cJSON_ArrayForEach(item, named_a) {
+        const cJSON *other = cohort_schema_get(named_b, item->string);
+        if (other && !is_first) continue;
+        if (!other) other = cohort_schema_rest(self, b, item->string);
+        const cJSON *value = other ? cohort_schema_both(self, item, other) : item;
+        if (self->builder->status < 0 || !out || !value ||
+            !cohort_schema_refer(self, out, item->string, value))
             return false;
     }
-    return out;
+    return true;
+}
+
+/* Patterns of a.  Where b has no members but its own, those of a say nothing more: they
+ * were heeded where b names members. */
+static bool merge_patterns(cohort_schema_compiler *self, cJSON *out, const cJSON *a,
+                           const cJSON *b, bool is_first) {
+    const cJSON *rest = cohort_schema_get(b, "additionalProperties"), *item;
+    const cJSON *others = cohort_schema_get(b, "patternProperties");
+    cJSON_ArrayForEach(item, cohort_schema_get(a, "patternProperties")) {
+        const cJSON *other = cohort_schema_get(others, item->string);
+        if (other && !is_first) continue;
+        if (!other && cJSON_IsFalse(rest)) continue;
+        if (!other && rest && !cJSON_IsTrue(rest))
+            return cohort_schema_refuse(self, "'patternProperties' beside another part's "
+                                              "'additionalProperties' is not supported");
+        const cJSON *value = other ? cohort_schema_both(self, item, other) : item;
+        if (!out || !value || !cohort_schema_refer(self, out, item->string, value))
+            return false;
+    }
+    return true;
+}
+
+/* What both say of members, put together at once: each speaks of those that the other
+ * names, too. */
+static bool merge_members(cohort_schema_compiler *self, cJSON *made, const cJSON *a,
+                          const cJSON *b) {
+    static const char *const keys[] = {"properties", "patternProperties"};
+    for (int i = 0; i < 2; i++) {
+        if (!cohort_schema_get(a, keys[i]) && !cohort_schema_get(b, keys[i])) continue;
+        cJSON *out = cJSON_AddObjectToObject(made, keys[i]);
+        bool (*merge)(cohort_schema_compiler *, cJSON *, const cJSON *, const cJSON *,
+                      bool) = i ? merge_patterns : merge_named;
+        if (!merge(self, out, a, b, true) || !merge(self, out, b, a, false)) return false;
+    }
+    return true;
 }
 
 static bool merge_required(cohort_schema_compiler *self, cJSON *made, const cJSON *a,
@@ -466,22 +529,46 @@ static bool is_any_of(const char *key, const char *const *names) {
     return *names;
 }
 
-/* A list of what the two say. */
-static bool refer_both(cohort_schema_compiler *self, cJSON *to, const char *key,
-                       const cJSON *a, const cJSON *b) {
-    cJSON *list = cJSON_AddArrayToObject(to, key), *items[2];
-    memcpy(&items[0], &a, sizeof a);
-    memcpy(&items[1], &b, sizeof b);
-    if (list && cJSON_AddItemReferenceToArray(list, items[0]) &&
-        cJSON_AddItemReferenceToArray(list, items[1]))
-        return true;
-    COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a schema");
-    return false;
+/* All of what a says and of what b says; one alone may stand for a list. */
+static bool merge_lists(cohort_schema_compiler *self, cJSON *made, const char *key,
+                        const cJSON *a, const cJSON *b) {
+    cJSON *out = cJSON_AddArrayToObject(made, key);
+    const cJSON *lists[] = {a, b}, *item;
+    for (int i = 0; i < 2; i++) {
+        bool is_list = cJSON_IsArray(lists[i]);
+        for (item = is_list ? lists[i]->child : lists[i]; item;
+             item = is_list ? item->next : NULL) {
+            cJSON *target;
+            memcpy(&target, &item, sizeof target);
+            if (!out || !cohort_schema_count_node(self) ||
+                !cJSON_AddItemReferenceToArray(out, target))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Each choice of a, with all choices of b. */
+static bool merge_choices(cohort_schema_compiler *self, cJSON *made, const cJSON *a,
+                          const cJSON *b) {
+    cJSON *out = cJSON_AddArrayToObject(made, "anyOf"),
+          *choice = cohort_schema_make(self);
+    const cJSON *item;
+    if (!out || !choice || !cohort_schema_refer(self, choice, "anyOf", b)) return false;
+    cJSON_ArrayForEach(item, a) {
+        const cJSON *both = cohort_schema_both(self, item, choice);
+        cJSON *target;
+        memcpy(&target, &both, sizeof target);
+        if (!both || !cJSON_AddItemReferenceToArray(out, target)) return false;
+    }
+    return true;
 }
 
 /* One keyword that both have, and differently. */
 static bool merge_keyword(cohort_schema_compiler *self, cJSON *made, const char *key,
                           const cJSON *schema_a, const cJSON *schema_b) {
+    static const char *const schemas[] = {"items", "additionalProperties",
+                                          "propertyNames", NULL};
     static const char *const lower[] = {"minimum",  "exclusiveMinimum", "minLength",
                                         "minItems", "minProperties",    NULL};
     static const char *const upper[] = {"maximum",  "exclusiveMaximum", "maxLength",
@@ -489,47 +576,41 @@ static bool merge_keyword(cohort_schema_compiler *self, cJSON *made, const char 
     const cJSON *a = cohort_schema_get(schema_a, key);
     const cJSON *b = cohort_schema_get(schema_b, key);
     bool are_numbers = cJSON_IsNumber(a) && cJSON_IsNumber(b);
-    if (!strcmp(key, "properties")) return merge_properties(self, made, a, b);
     if (!strcmp(key, "required")) return merge_required(self, made, a, b);
     if (!strcmp(key, "type")) return merge_types(self, made, schema_a, schema_b);
     if (!strcmp(key, "enum")) return merge_enum(self, made, a, b);
     if (!strcmp(key, "const")) return cJSON_AddArrayToObject(made, "enum");
-    if (!strcmp(key, "items") && !cJSON_IsArray(a) && !cJSON_IsArray(b)) {
-        const cJSON *items = both(self, a, b);
-        return items && refer(self, made, key, items);
-    }
-    if (!strcmp(key, "pattern") && cJSON_IsString(b))
-        return refer_both(self, made, key, a, b);
+    if (!strcmp(key, COHORT_SCHEMA_NOT_ENUM) || !strcmp(key, COHORT_SCHEMA_NOT_PATTERN) ||
+        !strcmp(key, "pattern") || !strcmp(key, "multipleOf"))
+        return merge_lists(self, made, key, a, b);
     /* One that nobody knows says nothing. */
     if (!strcmp(key, "format") && !cohort_schema_knows_format(cJSON_GetStringValue(a)))
-        return refer(self, made, key, b);
+        return cohort_schema_refer(self, made, key, b);
     if (!strcmp(key, "format") && !cohort_schema_knows_format(cJSON_GetStringValue(b)))
-        return refer(self, made, key, a);
+        return cohort_schema_refer(self, made, key, a);
+    if (!strcmp(key, "anyOf")) return merge_choices(self, made, a, b);
+    if (!strcmp(key, "uniqueItems"))
+        return cohort_schema_refer(self, made, key, cJSON_IsTrue(a) ? a : b);
+    if (is_any_of(key, schemas) && !cJSON_IsArray(a) && !cJSON_IsArray(b)) {
+        const cJSON *value = cohort_schema_both(self, a, b);
+        if (cJSON_IsBool(a)) value = cJSON_IsTrue(a) ? b : a;
+        if (cJSON_IsBool(b)) value = cJSON_IsTrue(b) ? a : b;
+        return value && cohort_schema_refer(self, made, key, value);
+    }
     if (are_numbers && is_any_of(key, lower))
-        return refer(self, made, key, a->valuedouble > b->valuedouble ? a : b);
+        return cohort_schema_refer(self, made, key,
+                                   a->valuedouble > b->valuedouble ? a : b);
     if (are_numbers && is_any_of(key, upper))
-        return refer(self, made, key, a->valuedouble < b->valuedouble ? a : b);
+        return cohort_schema_refer(self, made, key,
+                                   a->valuedouble < b->valuedouble ? a : b);
     return cohort_schema_refuse(self,
                                 "two different '%.40s' for one value are not "
                                 "supported",
                                 key);
 }
 
-/* What a says of members that it does not name would speak of b's, too. */
+/* What cannot be said as one. */
 static bool check_closed(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
-    const cJSON *rest = cohort_schema_get(a, "additionalProperties"), *item;
-    const cJSON *named = cohort_schema_get(a, "properties");
-    if (rest && !cJSON_IsTrue(rest)) {
-        if (!look(self, cohort_schema_get(b, "properties"), named)) return false;
-        cJSON_ArrayForEach(item, cohort_schema_get(b, "properties")) {
-            if (!cohort_schema_get(named, item->string))
-                return cohort_schema_refuse(
-                    self,
-                    "'additionalProperties' beside the property '%.60s' of another "
-                    "part of an allOf, anyOf, oneOf or $ref is not supported",
-                    item->string);
-        }
-    }
     if (cohort_schema_get(a, "unevaluatedProperties") &&
         (cohort_schema_get(b, "properties") || has_branches(b)))
         return cohort_schema_refuse(self,
@@ -546,23 +627,26 @@ static bool check_closed(cohort_schema_compiler *self, const cJSON *a, const cJS
 
 const cJSON *cohort_schema_merge(cohort_schema_compiler *self, const cJSON *a,
                                  const cJSON *b) {
+    static const char *const of_members[] = {"properties", "patternProperties", NULL};
     const cJSON *item;
     if (cJSON_IsTrue(a) || cJSON_IsFalse(b)) return b;
     if (cJSON_IsTrue(b) || cJSON_IsFalse(a)) return a;
     if (!look(self, a, b) || !look(self, b, a)) return NULL;
     if (!check_closed(self, a, b) || !check_closed(self, b, a)) return NULL;
-    cJSON *made = make(self);
-    if (!made) return NULL;
+    cJSON *made = cohort_schema_make(self);
+    if (!made || !merge_members(self, made, a, b)) return NULL;
     cJSON_ArrayForEach(item, a) {
+        if (is_any_of(item->string, of_members)) continue;
         const cJSON *other = cohort_schema_get(b, item->string);
         bool is_same = !other || cohort_schema_are_same(self, item, other) ||
                        cohort_schema_keyword(item->string) == COHORT_OF_NOTHING;
-        bool fine = is_same ? refer(self, made, item->string, item)
+        bool fine = is_same ? cohort_schema_refer(self, made, item->string, item)
                             : merge_keyword(self, made, item->string, a, b);
         if (!fine) return NULL;
     }
     cJSON_ArrayForEach(item, b) {
-        if (!cohort_schema_get(a, item->string) && !refer(self, made, item->string, item))
+        if (!is_any_of(item->string, of_members) && !cohort_schema_get(a, item->string) &&
+            !cohort_schema_refer(self, made, item->string, item))
             return NULL;
     }
     return made;
@@ -595,108 +679,8 @@ const cJSON *cohort_schema_flatten(cohort_schema_compiler *self, const cJSON *sc
             flat = part ? cohort_schema_merge(self, flat, part) : NULL;
         }
     }
+    if (flat) flat = cohort_schema_rewrite(self, flat);
     if (flat && is_sealed) flat = cohort_schema_seal(self, flat);
     self->depth--;
     return flat;
-}
-
-/* ---- oneOf ------------------------------------------------------------------------- */
-
-/* The values that a property may have, where they are listed. */
-static bool listed_values(cohort_schema_compiler *self, const cJSON *schema,
-                          const cJSON **out_one, const cJSON **out_many) {
-    schema = cohort_schema_flatten(self, schema);
-    *out_one = schema ? cohort_schema_get(schema, "const") : NULL;
-    *out_many = schema ? cohort_schema_get(schema, "enum") : NULL;
-    return *out_one || *out_many;
-}
-
-static bool lists_value(cohort_schema_compiler *self, const cJSON *one, const cJSON *many,
-                        const cJSON *value) {
-    const cJSON *item;
-    if (one) return cohort_schema_are_same(self, one, value);
-    cJSON_ArrayForEach(item, many) {
-        if (cohort_schema_are_same(self, item, value) || self->builder->status < 0)
-            return true;
-    }
-    return false;
-}
-
-static bool share_values(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
-    const cJSON *one_a, *many_a, *one_b, *many_b, *item;
-    if (!listed_values(self, a, &one_a, &many_a) ||
-        !listed_values(self, b, &one_b, &many_b))
-        return true;
-    if (one_a) return lists_value(self, one_b, many_b, one_a);
-    cJSON_ArrayForEach(item, many_a) {
-        if (lists_value(self, one_b, many_b, item)) return true;
-    }
-    return false;
-}
-
-static bool requires(const cJSON *schema, const char *name) {
-    const cJSON *item;
-    cJSON_ArrayForEach(item, cohort_schema_get(schema, "required")) {
-        if (cJSON_IsString(item) && !strcmp(item->valuestring, name)) return true;
-    }
-    return false;
-}
-
-/* We write the members that a names and requires, and no others where it is not open (its
- * branches may name some): can such an object be one of b's? */
-static bool object_may_be(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
-    const cJSON *members_a = cohort_schema_get(a, "properties"), *item;
-    const cJSON *members_b = cohort_schema_get(b, "properties");
-    const cJSON *open_a = cohort_schema_get(a, "additionalProperties");
-    bool is_open = open_a ? !cJSON_IsFalse(open_a) : (!members_a || has_branches(a));
-    const cJSON *required_a = cohort_schema_get(a, "required");
-    const cJSON *required_b = cohort_schema_get(b, "required");
-    if (!look(self, required_b, members_a) || !look(self, required_b, members_b) ||
-        !look(self, required_b, required_a) || !look(self, required_a, members_a) ||
-        !look(self, required_a, members_b))
-        return true;
-    cJSON_ArrayForEach(item, required_b) {
-        const char *name = cJSON_GetStringValue(item);
-        if (!name) continue;
-        const cJSON *in_a = cohort_schema_get(members_a, name);
-        const cJSON *in_b = cohort_schema_get(members_b, name);
-        if (!in_a && !is_open && !requires(a, name)) return false;
-        if (in_a && in_b && !share_values(self, in_a, in_b)) return false;
-    }
-    cJSON_ArrayForEach(item, required_a) {
-        const char *name = cJSON_GetStringValue(item);
-        if (!name) continue;
-        const cJSON *in_a = cohort_schema_get(members_a, name);
-        const cJSON *in_b = cohort_schema_get(members_b, name);
-        bool is_closed = cJSON_IsFalse(cohort_schema_get(b, "additionalProperties"));
-        if (!in_b && is_closed) return false;
-        if (in_a && in_b && !share_values(self, in_a, in_b)) return false;
-    }
-    return true;
-}
-
-static bool says_type(const cJSON *schema) {
-    return cohort_schema_get(schema, "type") || cohort_schema_get(schema, "const") ||
-           cohort_schema_get(schema, "enum");
-}
-
-static bool may_overlap(cohort_schema_compiler *self, const cJSON *a, const cJSON *b) {
-    int left, right;
-    if (cJSON_IsFalse(a) || cJSON_IsFalse(b)) return false;
-    if (!cohort_schema_types(self, a, &left) || !cohort_schema_types(self, b, &right))
-        return true;
-    if (!says_type(a) && has_branches(a)) left = COHORT_TYPES_ALL;
-    if (!says_type(b))
-        right = COHORT_TYPES_ALL; /* a validator takes all that its keywords are not of */
-    if (!(left & right)) return false;
-    if (!share_values(self, a, b)) return false;
-    return (left & right) != COHORT_TYPE_OBJECT || object_may_be(self, a, b);
-}
-
-bool cohort_schema_are_disjoint(cohort_schema_compiler *self,
-                                const cJSON *const *branches, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        for (size_t j = 0; j < count && self->builder->status >= 0; j++)
-            if (i != j && may_overlap(self, branches[i], branches[j])) return false;
-    return self->builder->status >= 0;
 }
