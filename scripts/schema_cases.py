@@ -106,13 +106,47 @@ def combined(random, depth):
     return base
 
 
+def constrained(random):
+    """Constraints that are written as others: each beside what it narrows."""
+    names = ["a", "b", "c"]
+    base = {"type": "object", "properties": {n: {"type": "integer", "minimum": 0, "maximum": 9} for n in names},
+            "additionalProperties": False}
+    inner = random_schema(random, 0)
+    return random.choice([
+        lambda: base | {"minProperties": random.randrange(3), "maxProperties": random.randrange(1, 4)},
+        lambda: base | {"dependentRequired": {"a": ["b"], "b": random.sample(names, 2)}},
+        lambda: base | {"dependentSchemas": {"a": {"properties": {"c": {"minimum": 4}}}}},
+        lambda: base | {"if": {"properties": {"a": {"maximum": 4}}, "required": ["a"]},
+                        "then": {"required": ["b"]}, "else": {"properties": {"c": False}}},
+        lambda: base | {"not": {"properties": {"a": {"const": 3}}, "required": ["a"]}},
+        lambda: base | {"not": {"anyOf": [{"required": ["a", "b"]}, {"required": ["c"]}]}},
+        lambda: base | {"patternProperties": {"^[ab]$": {"multipleOf": 3}}},
+        lambda: base | {"propertyNames": {"pattern": "^[bc]$"}},
+        lambda: {"type": "object", "maxProperties": 3, "minProperties": random.randrange(2),
+                 "patternProperties": {"^x[0-9]$": inner, "^.y$": {"type": "null"}}, "additionalProperties": False},
+        lambda: {"type": "object", "maxProperties": 2, "propertyNames": {"minLength": 1, "maxLength": 3},
+                 "additionalProperties": inner},
+        lambda: {"type": "integer", "minimum": -200, "maximum": 200, "multipleOf": random.randrange(1, 30)},
+        lambda: {"type": "number", "minimum": -20, "maximum": 20, "multipleOf": random.choice([0.5, 0.25, 1.5, 2])},
+        lambda: {"type": "integer", "minimum": 0, "maximum": 20, "not": {"enum": [1, 3, 12]}},
+        lambda: {"type": "string", "maxLength": 3, "not": {"enum": ["", "a", "b\""]}},
+        lambda: {"type": "string", "maxLength": 4, "not": {"pattern": "^a|[0-9]"}},
+        lambda: {"not": {"type": ["object", "array", "string", "number"]}},
+        lambda: {"type": "array", "maxItems": 4, "items": {"type": "integer", "minimum": 0, "maximum": 9},
+                 "contains": {"minimum": 5}, "minContains": 1, "maxContains": random.randrange(1, 3)},
+        lambda: {"type": "array", "maxItems": 3, "items": {"enum": ["x", 2, None, [1]]}, "uniqueItems": True},
+        lambda: {"enum": ["", "ab", "abc", 1, 70, None], "minLength": 3, "maximum": 9},
+        lambda: {"type": "string", "maxLength": 6, "allOf": [{"pattern": "^[a-c]"}, {"pattern": "[bc]$"}]},
+    ])()
+
+
 def random_schema(random, depth):
     kinds = [random_string, random_number,
              lambda r: {"enum": r.sample(VALUES, r.randrange(1, 5))},
              lambda r: {"const": r.choice(VALUES)}, lambda r: {"type": r.choice(["boolean", "null"])}]
     if depth > 0:
         kinds += [lambda r: random_array(r, depth), lambda r: random_object(r, depth),
-                  lambda r: combined(r, depth)] * 2
+                  lambda r: combined(r, depth), constrained] * 2
     return random.choice(kinds)(random)
 
 

@@ -11,7 +11,9 @@
  * of a text that can still be finished: a mask of a vocabulary that has every byte is
  * never empty.  What a schema leaves open is narrowed rather than widened (members in the
  * order of `properties`, no members that are not named, short runs of white space): what
- * comes out validates.  A constraint that we do not do is an error that names it;
+ * comes out validates, but where oneOf overlaps, as it is read as anyOf.  Multiples are
+ * plain decimals, and so is what `not` leaves of numbers.  A constraint that we do not do
+ * is an error that names it;
  * what JSON Schema does not know (keywords, formats) is an annotation.
  *
  * Ownership: a grammar is counted; acquire and release in pairs.  A matcher holds its
