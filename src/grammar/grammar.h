@@ -13,8 +13,8 @@
  * order of `properties`, no members that are not named, short runs of white space): what
  * comes out validates, but where oneOf overlaps, as it is read as anyOf.  Multiples are
  * plain decimals, and so is what `not` leaves of numbers.  A constraint that we do not do
- * is an error that names it;
- * what JSON Schema does not know (keywords, formats) is an annotation.
+ * is an error that names it; what JSON Schema does not know (keywords, formats) is an
+ * annotation.
  *
  * Ownership: a grammar is counted; acquire and release in pairs.  A matcher holds its
  *            grammar and borrows the vocabulary.

@@ -199,8 +199,8 @@ static void deep_values_are_compared_in_one_pass(void **state) {
     } cases[] = {
         {{"{\"const\":", ",\"enum\":[", "]}"}, NULL},
         {{"{\"allOf\":[{\"enum\":[", ",1]},{\"enum\":[2,", "]}]}"}, NULL},
-        {{"{\"oneOf\":[{\"const\":", "},{\"const\":", "}]}"}, "may overlap"},
-        {{"{\"oneOf\":[{\"enum\":[1,", "]},{\"enum\":[2,", "]}]}"}, "may overlap"},
+        {{"{\"oneOf\":[{\"const\":", "},{\"const\":", "}]}"}, NULL},
+        {{"{\"oneOf\":[{\"enum\":[1,", "]},{\"enum\":[2,", "]}]}"}, NULL}, /* as anyOf */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         text schema;
