@@ -165,7 +165,7 @@ class Calls(Served):
 
     def test_parameters_that_no_grammar_holds_to_are_named(self):
         tools = [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
-            "type": "object", "dependentSchemas": {}}}}]
+            "type": "object", "unevaluatedItems": False}}}]
         status, _, text = self.server.ask("POST", CHATS, {
             "messages": MESSAGES, "tools": tools, "tool_choice": "required"})
         self.assertEqual(status, 400, text)
