@@ -276,7 +276,8 @@ class Batch(unittest.TestCase):
 
     def test_chats_are_answered_as_generate_does(self):
         talks = [[{"role": "user", "content": "a b" * (i % 3 + 1)}] for i in range(6)]
-        talks.append([{"role": "user", "content": [{"type": "text", "text": "a"}, "b"]}])
+        talks.append([{"role": "user", "content": [{"type": "text", "text": "a"},
+                                                    {"type": "text", "text": "b"}]}])
         more = {"max_tokens": 5, "temperature": 0}
         self.input.write_text("\n".join(
             self.line(str(i), {"messages": talk} | more, "/v1/chat/completions")
