@@ -30,7 +30,7 @@ typedef enum cohort_syntax_kind {
     COHORT_SYNTAX_NAME,
 } cohort_syntax_kind;
 
-enum { COHORT_SYNTAX_NONE = UINT32_MAX };
+#define COHORT_SYNTAX_NONE UINT32_MAX
 
 typedef struct cohort_syntax {
     cohort_builder *builder;
