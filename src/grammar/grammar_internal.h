@@ -287,4 +287,12 @@ struct cohort_vocabulary {
 /* matcher.c: fills strings, by the grammar of any object. */
 cohort_status cohort_vocabulary_learn_strings(cohort_vocabulary *vocabulary);
 
+/* The value of a hexadecimal digit; 16: it is none. */
+static inline uint32_t cohort_hex_digit(char c) {
+    return c >= '0' && c <= '9'   ? (uint32_t)(c - '0')
+           : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
+           : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10)
+                                  : 16;
+}
+
 #endif /* COHORT_GRAMMAR_INTERNAL_H */

@@ -10,57 +10,8 @@
 #include "cohort/status.h"
 #include "grammar/grammar.h"
 
-static cohort_tokenizer *tokenizer;
-static cohort_vocabulary *vocabulary;
-
-static int open_vocabulary(void **state) {
-    (void)state;
-    return cohort_tokenizer_open(COHORT_SOURCE_DIR "/tests/golden/llama-bfloat16",
-                                 &tokenizer) < 0 ||
-           cohort_vocabulary_create(tokenizer, &vocabulary) < 0;
-}
-
-static int close_vocabulary(void **state) {
-    (void)state;
-    cohort_vocabulary_destroy(vocabulary);
-    cohort_tokenizer_close(tokenizer);
-    return 0;
-}
-
-static cohort_matcher *matcher_of(const char *text) {
-    cohort_grammar *grammar = NULL;
-    cohort_matcher *matcher = NULL;
-    if (cohort_grammar_compile(COHORT_GRAMMAR_LARK, text, strlen(text), &grammar) < 0)
-        fail_msg("%s: %s", text, cohort_last_error()->message);
-    assert_int_equal(cohort_matcher_create(grammar, vocabulary, &matcher), COHORT_OK);
-    cohort_grammar_release(grammar);
-    return matcher;
-}
-
-static bool matches(const char *grammar, const char *text) {
-    cohort_matcher *matcher = matcher_of(grammar);
-    bool fine = cohort_matcher_accept_bytes(matcher, text, strlen(text)) &&
-                cohort_matcher_is_complete(matcher);
-    cohort_matcher_destroy(matcher);
-    return fine;
-}
-
-/* A grammar, the texts that match and those that do not. */
-struct expectation {
-    const char *grammar;
-    const char *yes[8], *no[8];
-};
-
-static void check(const struct expectation *all, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        for (int t = 0; all[i].yes[t]; t++)
-            if (!matches(all[i].grammar, all[i].yes[t]))
-                fail_msg("%s does not match %s", all[i].grammar, all[i].yes[t]);
-        for (int t = 0; all[i].no[t]; t++)
-            if (matches(all[i].grammar, all[i].no[t]))
-                fail_msg("%s matches %s", all[i].grammar, all[i].no[t]);
-    }
-}
+#define GRAMMAR_KIND COHORT_GRAMMAR_LARK
+#include "grammar_expect.h"
 
 static void parts_match_what_they_say(void **state) {
     (void)state;

@@ -507,11 +507,8 @@ uint32_t cohort_syntax_code(cohort_syntax *self) {
 static uint32_t take_hex(cohort_syntax *self, int count) {
     uint32_t value = 0;
     for (int i = 0; i < count; i++, self->at++) {
-        char c = self->at < self->size ? self->text[self->at] : '\0';
-        uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t)(c - '0')
-                         : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
-                         : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10)
-                                                : 16;
+        uint32_t digit =
+            cohort_hex_digit(self->at < self->size ? self->text[self->at] : '\0');
         if (digit == 16) {
             cohort_syntax_refuse(self, self->at, "%d hexadecimal digits are wanted here",
                                  count);
