@@ -291,8 +291,8 @@ class OpenAI(unittest.TestCase):
             self.complete(stream=True, temperature=7)
         with self.assertRaises(openai.BadRequestError) as caught:
             self.chat(*TALK, response_format={"type": "json_schema", "json_schema": {
-                "name": "s", "schema": {"not": {}}}})
-        self.assertIn("'not'", caught.exception.message)
+                "name": "s", "schema": {"unevaluatedItems": False}}})
+        self.assertIn("'unevaluatedItems'", caught.exception.message)
         with self.assertRaises(openai.APIStatusError) as caught:
             self.complete(prompt="a" * 1100000)
         self.assertEqual(caught.exception.status_code, 413)
