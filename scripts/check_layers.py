@@ -11,7 +11,7 @@ import re
 import sys
 
 LAYERS = ["base", "wire", "link", "queue", "collective", "text", "grammar", "chat", "model", "worker",
-          "executor", "engine", "server", "client", "hub",
+          "executor", "engine", "http", "server", "client", "hub",
           "cli"]
 PRIVATE = re.compile(r"(_internal|_impl|_body)\.h$|^model/cpu/|^queue/(ring|shm|stream)\.h$|"
                      r"^collective/(board|outbox|reduce)\.h$")

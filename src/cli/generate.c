@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/body.h"
 #include "cli/request.h"
 #include "cli/signals.h"
 #include "cohort/clock.h"
-#include "server/body.h"
 
 /* Design notes.
  *

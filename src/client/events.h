@@ -12,7 +12,7 @@
 #ifndef COHORT_CLIENT_EVENTS_H
 #define COHORT_CLIENT_EVENTS_H
 
-#include "server/body.h"
+#include "base/body.h"
 
 enum { COHORT_MAX_EVENT_BYTES = 16 << 20 };
 

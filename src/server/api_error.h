@@ -12,7 +12,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "server/body.h"
+#include "base/body.h"
 
 typedef struct cohort_api_error {
     int status; /* 0: none yet */

@@ -11,7 +11,7 @@
 #ifndef COHORT_SERVER_CLERK_H
 #define COHORT_SERVER_CLERK_H
 
-#include "server/http.h"
+#include "http/http.h"
 
 typedef struct cohort_clerk cohort_clerk;
 

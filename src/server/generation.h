@@ -12,8 +12,8 @@
 #ifndef COHORT_SERVER_GENERATION_H
 #define COHORT_SERVER_GENERATION_H
 
+#include "http/http.h"
 #include "server/driver.h"
-#include "server/http.h"
 #include "server/message.h"
 #include "server/params.h"
 #include "server/server_internal.h"

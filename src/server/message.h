@@ -11,8 +11,8 @@
 #ifndef COHORT_SERVER_MESSAGE_H
 #define COHORT_SERVER_MESSAGE_H
 
+#include "base/body.h"
 #include "chat/output.h"
-#include "server/body.h"
 
 typedef struct cohort_message_options {
     cohort_reasoning reasoning;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/process.h"
+#include "base/process.h"
 
 /* Design notes.
  *

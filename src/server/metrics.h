@@ -10,7 +10,7 @@
 #define COHORT_SERVER_METRICS_H
 
 #include "cohort/engine.h"
-#include "server/http.h"
+#include "http/http.h"
 
 typedef struct cohort_metrics cohort_metrics;
 

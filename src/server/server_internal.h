@@ -7,10 +7,10 @@
 
 #include "chat/chat.h"
 #include "chat/output.h"
+#include "http/http.h"
 #include "server/api_error.h"
 #include "server/clerk.h"
 #include "server/driver.h"
-#include "server/http.h"
 #include "server/metrics.h"
 #include "server/schema.h"
 #include "server/server.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/process.h"
+#include "base/process.h"
 
 #include <dirent.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/http.h - HTTP/1.1 in, answers out; knows nothing of models.
+/* http/http.h - HTTP/1.1 in, answers out; knows nothing of models.
  *
  *   bind -> open -> (on_request -> exchange -> reply | begin, push*, end)* -> close
  *
@@ -17,14 +17,14 @@
  *            MiB of its answer unread, beside large parts, is given up, and one whose
  *            host has vanished after two minutes.
  */
-#ifndef COHORT_SERVER_HTTP_H
-#define COHORT_SERVER_HTTP_H
+#ifndef COHORT_HTTP_HTTP_H
+#define COHORT_HTTP_HTTP_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "server/body.h"
+#include "base/body.h"
 
 /* That anybody may have, also while all together hold more than max_held_bytes. */
 enum { COHORT_FAIR_BYTES = 64 << 10 };
@@ -133,4 +133,4 @@ void cohort_http_set_observer(cohort_http *http,
                                               const cohort_http_record *record),
                               void *user_data);
 
-#endif /* COHORT_SERVER_HTTP_H */
+#endif /* COHORT_HTTP_HTTP_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/framing.h"
+#include "http/framing.h"
 
 #include <string.h>
 #include <strings.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes in, bytes out: whole and byte by byte, what is right passes, what two parsers
  * could read differently ends the stream. */
-#include "server/framing.h"
+#include "http/framing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/http_internal.h - what http.c, exchange.c, intake.c and listen.c share;
+/* http/http_internal.h - what http.c, exchange.c, intake.c and listen.c share;
  * private to them.
  */
-#ifndef COHORT_SERVER_HTTP_INTERNAL_H
-#define COHORT_SERVER_HTTP_INTERNAL_H
+#ifndef COHORT_HTTP_HTTP_INTERNAL_H
+#define COHORT_HTTP_HTTP_INTERNAL_H
 
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "server/framing.h"
-#include "server/http.h"
+#include "http/framing.h"
+#include "http/http.h"
 
 /* A connection, from accept to close. */
 typedef struct http_peer {
@@ -131,4 +131,4 @@ void cohort_http_watch(cohort_exchange *exchange);
 /* Any thread: the HTTP thread takes a turn. */
 void cohort_http_wake(const cohort_http *http);
 
-#endif /* COHORT_SERVER_HTTP_INTERNAL_H */
+#endif /* COHORT_HTTP_HTTP_INTERNAL_H */

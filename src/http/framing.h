@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/framing.h - where requests begin and end in the bytes of a connection, strictly.
+/* http/framing.h - where requests begin and end in the bytes of a connection, strictly.
  *
  * What two parsers on a request's way could read differently is refused (RFC 9112): two
  * lengths, a length beside chunks, lines that LF alone ends, folded lines, names with a
@@ -14,10 +14,10 @@
  * Ownership: zero-initialise, deinit frees.
  * Limits:    a head has 64 KiB, trailers too, a chunk's line 4 KiB.
  */
-#ifndef COHORT_SERVER_FRAMING_H
-#define COHORT_SERVER_FRAMING_H
+#ifndef COHORT_HTTP_FRAMING_H
+#define COHORT_HTTP_FRAMING_H
 
-#include "server/body.h"
+#include "base/body.h"
 
 #define COHORT_FRAMING_MARK "\x01"
 
@@ -51,4 +51,4 @@ void cohort_framing_feed(cohort_framing *self, const char *bytes, size_t size,
 uint64_t cohort_framing_through(const cohort_framing *self);
 void cohort_framing_pass(cohort_framing *self, uint64_t size);
 
-#endif /* COHORT_SERVER_FRAMING_H */
+#endif /* COHORT_HTTP_FRAMING_H */

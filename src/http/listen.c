@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "server/http_internal.h"
+#include "http/http_internal.h"
 
 /* Is a socket of that name still there, though it may not listen yet?  Its server loads a
  * model.  The kernel keeps a line for each: seven columns and the name as it was bound.

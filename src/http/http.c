@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/http.h"
+#include "http/http.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 #include "base/condition.h"
+#include "base/process.h"
 #include "cohort/clock.h"
-#include "server/http_internal.h"
-#include "server/process.h"
+#include "http/http_internal.h"
 
 /* Design notes.
  *

@@ -6,7 +6,7 @@
 #include <sys/uio.h>
 
 #include "cohort/clock.h"
-#include "server/http_internal.h"
+#include "http/http_internal.h"
 
 /* Design notes.
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/process.h - what this process uses; zeros where the system does not tell. */
-#ifndef COHORT_SERVER_PROCESS_H
-#define COHORT_SERVER_PROCESS_H
+/* base/process.h - what this process uses; zeros where the system does not tell. */
+#ifndef COHORT_BASE_PROCESS_H
+#define COHORT_BASE_PROCESS_H
 
 typedef struct cohort_process_usage {
     double virtual_bytes, resident_bytes;
@@ -12,4 +12,4 @@ typedef struct cohort_process_usage {
 
 cohort_process_usage cohort_process_measure(void);
 
-#endif /* COHORT_SERVER_PROCESS_H */
+#endif /* COHORT_BASE_PROCESS_H */

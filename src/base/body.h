@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/body.h - growing bytes, and JSON written into them.
+/* base/body.h - growing bytes, and JSON written into them.
  *
  * Answers are written straight as text: no tree is built, keys keep the order they are
  * written in, and floats read as Python prints them, because clients were written against
@@ -8,8 +8,8 @@
  * Ownership: zero-initialise, deinit frees.  Once memory was short, is_short stays set
  * and nothing more is added: check it once, at the end.
  */
-#ifndef COHORT_SERVER_BODY_H
-#define COHORT_SERVER_BODY_H
+#ifndef COHORT_BASE_BODY_H
+#define COHORT_BASE_BODY_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,4 +45,4 @@ void cohort_body_json_or_null(cohort_body *body, const char *text);
 void cohort_body_json_real(cohort_body *body, double value);
 void cohort_body_json_ids(cohort_body *body, const int32_t *ids, size_t count);
 
-#endif /* COHORT_SERVER_BODY_H */
+#endif /* COHORT_BASE_BODY_H */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "server/http_internal.h"
+#include "http/http_internal.h"
 
 /* Design notes.
  *

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/body.h"
+#include "base/body.h"
 
 #include <math.h>
 #include <stdarg.h>
