@@ -317,8 +317,8 @@ cohort_expr cohort_expr_codes(cohort_builder *builder, cohort_code_set *set,
     for (uint32_t code = 0; code <= '\\'; code++) {
         bool is_plain = code >= 0x20 && code != '"' && code != '\\';
         if (is_plain || !contains(set, code)) continue;
-        expr =
-            cohort_expr_either(builder, cohort_json_escaped(builder, (char)code), expr);
+        expr = cohort_expr_either(builder,
+                                  cohort_grammar_json_escaped(builder, (char)code), expr);
     }
     return expr;
 }

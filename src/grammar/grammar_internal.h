@@ -170,29 +170,31 @@ void cohort_grammar_forget_masks(cohort_grammar *grammar);
 /* ---- json.c: the parts of JSON texts ----------------------------------------------- */
 
 /* A string of so many characters, quotes included. */
-cohort_expr cohort_json_string(cohort_builder *builder, int32_t least, int32_t most);
+cohort_expr cohort_grammar_json_string(cohort_builder *builder, int32_t least,
+                                       int32_t most);
 /* One character as it is written inside a string. */
-cohort_expr cohort_json_character(cohort_builder *builder);
-cohort_expr cohort_json_white_space(cohort_builder *builder);
-cohort_expr cohort_json_any(cohort_builder *builder);
-cohort_expr cohort_json_any_number(cohort_builder *builder);
-cohort_expr cohort_json_any_object(cohort_builder *builder);
-cohort_expr cohort_json_any_array(cohort_builder *builder);
+cohort_expr cohort_grammar_json_character(cohort_builder *builder);
+cohort_expr cohort_grammar_json_white_space(cohort_builder *builder);
+cohort_expr cohort_grammar_json_any(cohort_builder *builder);
+cohort_expr cohort_grammar_json_any_number(cohort_builder *builder);
+cohort_expr cohort_grammar_json_any_object(cohort_builder *builder);
+cohort_expr cohort_grammar_json_any_array(cohort_builder *builder);
 /* One byte of a character as it is written inside a string. */
-cohort_expr cohort_json_escaped(cohort_builder *builder, char byte);
+cohort_expr cohort_grammar_json_escaped(cohort_builder *builder, char byte);
 /* text[size] as a JSON string, quoted. */
-cohort_expr cohort_json_quoted(cohort_builder *builder, const char *text, size_t size);
+cohort_expr cohort_grammar_json_quoted(cohort_builder *builder, const char *text,
+                                       size_t size);
 
 typedef struct cohort_number_range {
     double least, most; /* -INFINITY, INFINITY: none */
     bool above, below;  /* the bound itself is out */
 } cohort_number_range;
 
-cohort_expr cohort_json_number(cohort_builder *builder, bool is_integer,
-                               const cohort_number_range *range);
+cohort_expr cohort_grammar_json_number(cohort_builder *builder, bool is_integer,
+                                       const cohort_number_range *range);
 
 /* multiple.c: multiples of the step as plain decimals, of any digits before the point. */
-cohort_expr cohort_json_multiple(cohort_builder *builder, double step);
+cohort_expr cohort_grammar_json_multiple(cohort_builder *builder, double step);
 
 /* ---- code_points.c ----------------------------------------------------------------- */
 

@@ -32,7 +32,7 @@ static cohort_expr hex(cohort_builder *builder, int32_t count) {
                               count);
 }
 
-cohort_expr cohort_json_white_space(cohort_builder *builder) {
+cohort_expr cohort_grammar_json_white_space(cohort_builder *builder) {
     if (builder->white_space == UINT32_MAX) {
         uint32_t rule = builder->white_space = cohort_rule_reserve(builder);
         cohort_expr line = cohort_expr_repeat(builder, word(builder, "\n"), 0, 1);
@@ -67,7 +67,7 @@ static cohort_expr escaped_code(cohort_builder *builder) {
         cohort_expr_either(builder, plain, cohort_expr_concat(builder, high, low)));
 }
 
-cohort_expr cohort_json_character(cohort_builder *builder) {
+cohort_expr cohort_grammar_json_character(cohort_builder *builder) {
     cohort_code_set plain = {0};
     cohort_code_set_add(builder, &plain, 0x20, 0x21);
     cohort_code_set_add(builder, &plain, 0x23, 0x5b);
@@ -81,7 +81,8 @@ cohort_expr cohort_json_character(cohort_builder *builder) {
     return cohort_expr_either(builder, raw, escape);
 }
 
-cohort_expr cohort_json_string(cohort_builder *builder, int32_t least, int32_t most) {
+cohort_expr cohort_grammar_json_string(cohort_builder *builder, int32_t least,
+                                       int32_t most) {
     if (most != COHORT_UNBOUNDED && most < least) return COHORT_EXPR_NEVER;
     for (size_t i = 0; i < builder->n_rules; i++) {
         const cohort_rule *rule = &builder->rules[i];
@@ -96,7 +97,7 @@ cohort_expr cohort_json_string(cohort_builder *builder, int32_t least, int32_t m
     uint32_t loop = cohort_nfa_state(builder, &nfa);
     uint32_t end = cohort_nfa_state(builder, &nfa);
     cohort_nfa_add(builder, &nfa, word(builder, "\""), start, loop);
-    cohort_nfa_add(builder, &nfa, cohort_json_character(builder), loop, loop);
+    cohort_nfa_add(builder, &nfa, cohort_grammar_json_character(builder), loop, loop);
     cohort_nfa_add(builder, &nfa, word(builder, "\""), loop, end);
     cohort_rule_make(builder, index, &nfa, start, end);
     if (builder->status < 0) return COHORT_EXPR_NEVER;
@@ -107,7 +108,7 @@ cohort_expr cohort_json_string(cohort_builder *builder, int32_t least, int32_t m
     return cohort_expr_call(builder, index);
 }
 
-cohort_expr cohort_json_escaped(cohort_builder *builder, char byte) {
+cohort_expr cohort_grammar_json_escaped(cohort_builder *builder, char byte) {
     static const char names[] = "\bb\ff\nn\rr\tt\"\"\\\\";
     char escaped[8] = {byte};
     for (const char *name = names; *name; name += 2)
@@ -117,16 +118,18 @@ cohort_expr cohort_json_escaped(cohort_builder *builder, char byte) {
     return word(builder, escaped);
 }
 
-cohort_expr cohort_json_quoted(cohort_builder *builder, const char *text, size_t size) {
+cohort_expr cohort_grammar_json_quoted(cohort_builder *builder, const char *text,
+                                       size_t size) {
     cohort_expr expr = word(builder, "\"");
     for (size_t i = size; i-- > 0;)
-        expr = cohort_expr_concat(builder, cohort_json_escaped(builder, text[i]), expr);
+        expr = cohort_expr_concat(builder, cohort_grammar_json_escaped(builder, text[i]),
+                                  expr);
     return cohort_expr_concat(builder, word(builder, "\""), expr);
 }
 
 /* ---- values ------------------------------------------------------------------------ */
 
-cohort_expr cohort_json_any_number(cohort_builder *builder) {
+cohort_expr cohort_grammar_json_any_number(cohort_builder *builder) {
     cohort_expr digit = cohort_expr_range(builder, '0', '9');
     cohort_expr whole = cohort_expr_either(
         builder, word(builder, "0"),
@@ -148,12 +151,13 @@ cohort_expr cohort_json_any_number(cohort_builder *builder) {
         builder, cohort_expr_repeat(builder, word(builder, "-"), 0, 1), number);
 }
 
-cohort_expr cohort_json_any(cohort_builder *builder) {
-    cohort_expr expr = cohort_expr_either(builder, cohort_json_any_object(builder),
-                                          cohort_json_any_array(builder));
-    expr = cohort_expr_either(builder, cohort_json_string(builder, 0, COHORT_UNBOUNDED),
-                              expr);
-    expr = cohort_expr_either(builder, cohort_json_any_number(builder), expr);
+cohort_expr cohort_grammar_json_any(cohort_builder *builder) {
+    cohort_expr expr =
+        cohort_expr_either(builder, cohort_grammar_json_any_object(builder),
+                           cohort_grammar_json_any_array(builder));
+    expr = cohort_expr_either(
+        builder, cohort_grammar_json_string(builder, 0, COHORT_UNBOUNDED), expr);
+    expr = cohort_expr_either(builder, cohort_grammar_json_any_number(builder), expr);
     expr = cohort_expr_either(builder, word(builder, "true"), expr);
     expr = cohort_expr_either(builder, word(builder, "false"), expr);
     return cohort_expr_either(builder, word(builder, "null"), expr);
@@ -162,7 +166,7 @@ cohort_expr cohort_json_any(cohort_builder *builder) {
 /* begin (item (, item)*)? end */
 static cohort_expr sequence_of(cohort_builder *builder, const char *begin,
                                cohort_expr item, const char *end) {
-    cohort_expr space = cohort_json_white_space(builder);
+    cohort_expr space = cohort_grammar_json_white_space(builder);
     cohort_expr more = cohort_expr_concat(builder, word(builder, ","),
                                           cohort_expr_concat(builder, space, item));
     cohort_expr items = cohort_expr_concat(
@@ -175,24 +179,25 @@ static cohort_expr sequence_of(cohort_builder *builder, const char *begin,
                               cohort_expr_concat(builder, inside, word(builder, end)));
 }
 
-cohort_expr cohort_json_any_object(cohort_builder *builder) {
+cohort_expr cohort_grammar_json_any_object(cohort_builder *builder) {
     if (builder->any_object == UINT32_MAX && builder->status >= 0) {
         uint32_t rule = builder->any_object = cohort_rule_reserve(builder);
         cohort_expr colon = cohort_expr_concat(builder, word(builder, ":"),
-                                               cohort_json_white_space(builder));
+                                               cohort_grammar_json_white_space(builder));
         cohort_expr member = cohort_expr_concat(
-            builder, cohort_json_string(builder, 0, COHORT_UNBOUNDED),
-            cohort_expr_concat(builder, colon, cohort_json_any(builder)));
+            builder, cohort_grammar_json_string(builder, 0, COHORT_UNBOUNDED),
+            cohort_expr_concat(builder, colon, cohort_grammar_json_any(builder)));
         cohort_rule_make_expr(builder, rule, sequence_of(builder, "{", member, "}"));
     }
     return cohort_expr_call(builder, builder->any_object);
 }
 
-cohort_expr cohort_json_any_array(cohort_builder *builder) {
+cohort_expr cohort_grammar_json_any_array(cohort_builder *builder) {
     if (builder->any_array == UINT32_MAX && builder->status >= 0) {
         uint32_t rule = builder->any_array = cohort_rule_reserve(builder);
-        cohort_rule_make_expr(builder, rule,
-                              sequence_of(builder, "[", cohort_json_any(builder), "]"));
+        cohort_rule_make_expr(
+            builder, rule,
+            sequence_of(builder, "[", cohort_grammar_json_any(builder), "]"));
     }
     return cohort_expr_call(builder, builder->any_array);
 }

@@ -44,7 +44,7 @@ static void add_digits(cohort_builder *builder, cohort_nfa *nfa, uint32_t whole,
                            from + rest, to + (rest * 10 + digit) % whole);
 }
 
-cohort_expr cohort_json_multiple(cohort_builder *builder, double step) {
+cohort_expr cohort_grammar_json_multiple(cohort_builder *builder, double step) {
     uint32_t whole;
     int places;
     if (!read_step(step, &whole, &places)) {

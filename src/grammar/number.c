@@ -394,11 +394,11 @@ static cohort_expr signed_expr(cohort_builder *builder, const cohort_number_rang
                               expr);
 }
 
-cohort_expr cohort_json_number(cohort_builder *builder, bool is_integer,
-                               const cohort_number_range *given) {
+cohort_expr cohort_grammar_json_number(cohort_builder *builder, bool is_integer,
+                                       const cohort_number_range *given) {
     cohort_number_range range = *given;
     if (!is_integer && range.least == -INFINITY && range.most == INFINITY)
-        return cohort_json_any_number(builder);
+        return cohort_grammar_json_any_number(builder);
     narrow(&range);
     if (is_integer) {
         /* To closed bounds that are whole, where there are doubles between them. */

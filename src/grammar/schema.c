@@ -59,8 +59,8 @@ static cohort_expr constant(cohort_schema_compiler *self, const cJSON *value) {
     const cJSON *item;
     char text[40];
     if (cJSON_IsString(value))
-        return cohort_json_quoted(self->builder, value->valuestring,
-                                  strlen(value->valuestring));
+        return cohort_grammar_json_quoted(self->builder, value->valuestring,
+                                          strlen(value->valuestring));
     if (cJSON_IsBool(value)) return literal(self, cJSON_IsTrue(value) ? "true" : "false");
     if (cJSON_IsNull(value)) return literal(self, "null");
     if (cJSON_IsNumber(value)) {
@@ -81,10 +81,10 @@ static cohort_expr constant(cohort_schema_compiler *self, const cJSON *value) {
          item = item == first ? NULL : item->prev) {
         one = constant(self, item);
         if (item->string)
-            one = concat(
-                self,
-                cohort_json_quoted(self->builder, item->string, strlen(item->string)),
-                concat(self, literal(self, ": "), one));
+            one = concat(self,
+                         cohort_grammar_json_quoted(self->builder, item->string,
+                                                    strlen(item->string)),
+                         concat(self, literal(self, ": "), one));
         if (item != first) one = concat(self, literal(self, ", "), one);
         expr = concat(self, one, expr);
     }
@@ -127,8 +127,8 @@ static bool is_let_through(cohort_schema_compiler *self, const cJSON *schema,
     if (cJSON_IsString(value) && of & COHORT_OF_STRING) {
         cohort_expr text = COHORT_EXPR_EMPTY;
         for (size_t i = strlen(value->valuestring); i-- > 0;)
-            text =
-                concat(self, cohort_json_escaped(builder, value->valuestring[i]), text);
+            text = concat(
+                self, cohort_grammar_json_escaped(builder, value->valuestring[i]), text);
         return !cohort_expr_is_never(
             builder,
             cohort_expr_both(builder, text, cohort_schema_content(self, schema)));
@@ -210,7 +210,7 @@ static cohort_expr unit_of(cohort_schema_compiler *self, const cJSON *pattern,
     bool is_bytes =
         format && !pattern && !strstr(format, "pointer") && strcmp(format, "iri") != 0;
     return is_bytes ? cohort_expr_range(self->builder, ' ', '~')
-                    : cohort_json_character(self->builder);
+                    : cohort_grammar_json_character(self->builder);
 }
 
 /* One that we do not know is an annotation. */
@@ -271,7 +271,7 @@ static cohort_expr string_of(cohort_schema_compiler *self, const cJSON *schema) 
     if (!cohort_schema_size(self, schema, "minLength", 0, &least) ||
         !cohort_schema_size(self, schema, "maxLength", COHORT_UNBOUNDED, &most))
         return COHORT_EXPR_NEVER;
-    if (!is_more && !format) return cohort_json_string(builder, least, most);
+    if (!is_more && !format) return cohort_grammar_json_string(builder, least, most);
     for (size_t i = 0; i < self->n_formats && !is_more; i++) {
         const struct known_format *known = &self->formats[i];
         if (!strcmp(known->name, format) && known->least == least && known->most == most)
@@ -354,14 +354,14 @@ static cohort_expr number_of(cohort_schema_compiler *self, const cJSON *schema,
         range.most = below->valuedouble;
         range.below = true;
     }
-    cohort_expr expr = cohort_json_number(self->builder, is_integer, &range);
+    cohort_expr expr = cohort_grammar_json_number(self->builder, is_integer, &range);
     for (const cJSON *item = cJSON_IsArray(step) ? step->child : step; item;
          item = item == step ? NULL : item->next) {
         if (is_integer && cJSON_IsNumber(item) && item->valuedouble == 1) continue;
         expr = cohort_expr_both(
             self->builder, expr,
-            cohort_json_multiple(self->builder,
-                                 cJSON_IsNumber(item) ? item->valuedouble : 0));
+            cohort_grammar_json_multiple(self->builder,
+                                         cJSON_IsNumber(item) ? item->valuedouble : 0));
     }
     return excludes(schema, is_number) ? without_numbers(self, schema, expr) : expr;
 }
@@ -467,7 +467,7 @@ static bool check_keywords(cohort_schema_compiler *self, const cJSON *schema) {
 
 static cohort_expr flat_value(cohort_schema_compiler *self, const cJSON *schema) {
     int types;
-    if (cJSON_IsTrue(schema)) return cohort_json_any(self->builder);
+    if (cJSON_IsTrue(schema)) return cohort_grammar_json_any(self->builder);
     if (cJSON_IsFalse(schema)) return COHORT_EXPR_NEVER;
     if (!check_keywords(self, schema)) return COHORT_EXPR_NEVER;
     if (cohort_schema_get(schema, "anyOf")) return branches_of(self, schema);
@@ -476,7 +476,7 @@ static cohort_expr flat_value(cohort_schema_compiler *self, const cJSON *schema)
         return listed(self, schema);
     if (types == COHORT_TYPES_ALL &&
         !(cohort_schema_keywords(schema, "type") & ~COHORT_OF_NOTHING))
-        return cohort_json_any(self->builder);
+        return cohort_grammar_json_any(self->builder);
     return of_types(self, schema, types);
 }
 

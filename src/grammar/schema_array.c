@@ -86,7 +86,7 @@ static struct item item_of(cohort_schema_compiler *self, const struct items *ite
 static void add_items(cohort_schema_compiler *self, cohort_nfa *nfa, struct items *items,
                       uint32_t open, uint32_t end) {
     cohort_builder *builder = self->builder;
-    cohort_expr space = cohort_json_white_space(builder);
+    cohort_expr space = cohort_grammar_json_white_space(builder);
     cohort_expr comma = concat(self, literal(self, ","), space);
     cohort_expr close = literal(self, "]");
     uint32_t at[MAX_CONTAINED + 1], next[MAX_CONTAINED + 1];
@@ -139,7 +139,7 @@ static bool add_unique(cohort_schema_compiler *self, cohort_nfa *nfa,
         if (is_new && n == MAX_UNIQUE) return false;
         if (is_new) values[n++] = cohort_schema_listed(self, flat, item);
     }
-    cohort_expr space = cohort_json_white_space(builder);
+    cohort_expr space = cohort_grammar_json_white_space(builder);
     cohort_expr comma = concat(self, literal(self, ","), space);
     cohort_expr close = literal(self, "]");
     for (uint32_t set = 0; set < 1u << n; set++)
@@ -168,16 +168,17 @@ cohort_expr cohort_schema_array(cohort_schema_compiler *self, const cJSON *schem
     bool is_any = !is_unique;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         is_any = is_any && !cohort_schema_get(schema, keys[i]);
-    if (is_any) return cohort_json_any_array(builder);
+    if (is_any) return cohort_grammar_json_any_array(builder);
     if (!read_items(self, schema, &items)) return COHORT_EXPR_NEVER;
     uint32_t rule = cohort_rule_reserve(builder);
     cohort_nfa nfa = {0};
     uint32_t start = cohort_nfa_state(builder, &nfa);
     uint32_t end = cohort_nfa_state(builder, &nfa);
     uint32_t open = cohort_nfa_state(builder, &nfa);
-    cohort_nfa_add(builder, &nfa,
-                   concat(self, literal(self, "["), cohort_json_white_space(builder)),
-                   start, open);
+    cohort_nfa_add(
+        builder, &nfa,
+        concat(self, literal(self, "["), cohort_grammar_json_white_space(builder)), start,
+        open);
     if (!is_unique || (items.most >= 0 && items.most <= 1))
         add_items(self, &nfa, &items, open, end);
     else if (!add_unique(self, &nfa, &items, open, end))

@@ -40,7 +40,7 @@ static cohort_expr concat(cohort_schema_compiler *self, cohort_expr a, cohort_ex
 static cohort_expr spelled(cohort_schema_compiler *self, const char *name) {
     cohort_expr expr = COHORT_EXPR_EMPTY;
     for (size_t i = strlen(name); i-- > 0;)
-        expr = concat(self, cohort_json_escaped(self->builder, name[i]), expr);
+        expr = concat(self, cohort_grammar_json_escaped(self->builder, name[i]), expr);
     return expr;
 }
 
@@ -142,7 +142,7 @@ static void add_kind(cohort_schema_compiler *self, struct members *out, cohort_e
         concat(self, literal(self, "\""), concat(self, names, literal(self, "\"")));
     cohort_rule_make_expr(builder, rule, key);
     cohort_expr colon =
-        concat(self, literal(self, ":"), cohort_json_white_space(builder));
+        concat(self, literal(self, ":"), cohort_grammar_json_white_space(builder));
     out->unnamed = cohort_expr_either(
         builder,
         concat(self, cohort_expr_call(builder, rule), concat(self, colon, value)),
@@ -163,9 +163,10 @@ static bool read_unnamed(cohort_schema_compiler *self, const cJSON *schema,
     if (builder->status < 0) return false;
     if (!patterns && !are_bound && !out->count && out->extra != COHORT_EXPR_NEVER) {
         cohort_expr colon =
-            concat(self, literal(self, ":"), cohort_json_white_space(builder));
-        out->unnamed = concat(self, cohort_json_string(builder, 0, COHORT_UNBOUNDED),
-                              concat(self, colon, out->extra));
+            concat(self, literal(self, ":"), cohort_grammar_json_white_space(builder));
+        out->unnamed =
+            concat(self, cohort_grammar_json_string(builder, 0, COHORT_UNBOUNDED),
+                   concat(self, colon, out->extra));
         return true;
     }
     if (!patterns && out->extra == COHORT_EXPR_NEVER) return true;
@@ -226,7 +227,7 @@ static bool read_members(cohort_schema_compiler *self, const cJSON *schema,
     if (extra && !cJSON_IsTrue(extra) && !cJSON_IsFalse(extra))
         out->extra = cohort_schema_value(self, extra);
     else if (!cJSON_IsFalse(extra) && (is_open || lacks))
-        out->extra = cohort_json_any(self->builder);
+        out->extra = cohort_grammar_json_any(self->builder);
     add_unnamed(self, schema, out);
     if (!is_open) out->extra = COHORT_EXPR_NEVER;
     return self->builder->status >= 0 && read_unnamed(self, schema, out);
@@ -272,7 +273,7 @@ static void make_place(cohort_builder *builder, cohort_nfa *nfa, int32_t last,
 static void add_member(cohort_schema_compiler *self, cohort_nfa *nfa, cohort_expr member,
                        const struct place *from, const struct place *to, int32_t first,
                        int32_t last, bool is_capped) {
-    cohort_expr space = cohort_json_white_space(self->builder);
+    cohort_expr space = cohort_grammar_json_white_space(self->builder);
     cohort_expr comma = concat(self, literal(self, ","), space);
     for (int32_t i = first; i <= last && self->builder->status >= 0; i++) {
         if (i == last && !is_capped) break;
@@ -284,7 +285,7 @@ static void add_member(cohort_schema_compiler *self, cohort_nfa *nfa, cohort_exp
 static void add_members(cohort_schema_compiler *self, cohort_nfa *nfa,
                         const struct members *members, uint32_t open, uint32_t end) {
     cohort_builder *builder = self->builder;
-    cohort_expr space = cohort_json_white_space(builder);
+    cohort_expr space = cohort_grammar_json_white_space(builder);
     cohort_expr colon = concat(self, literal(self, ":"), space);
     cohort_expr close = literal(self, "}");
     bool is_capped = members->most == COHORT_UNBOUNDED;
@@ -295,7 +296,8 @@ static void add_members(cohort_schema_compiler *self, cohort_nfa *nfa,
     at.by_count[0] = open;
     for (size_t i = 0; i < members->count && builder->status >= 0; i++) {
         const struct member *item = &members->items[i];
-        cohort_expr key = cohort_json_quoted(builder, item->name, strlen(item->name));
+        cohort_expr key =
+            cohort_grammar_json_quoted(builder, item->name, strlen(item->name));
         cohort_expr member = concat(self, key, concat(self, colon, item->value));
         make_place(builder, nfa, last, &next);
         add_member(self, nfa, member, &at, &next, 0, last, is_capped);
@@ -321,16 +323,17 @@ cohort_expr cohort_schema_object(cohort_schema_compiler *self, const cJSON *sche
     cohort_builder *builder = self->builder;
     struct members members = {0};
     int of = cohort_schema_keywords(schema, NULL);
-    if (!(of & COHORT_OF_OBJECT)) return cohort_json_any_object(builder);
+    if (!(of & COHORT_OF_OBJECT)) return cohort_grammar_json_any_object(builder);
     uint32_t rule = cohort_rule_reserve(builder);
     cohort_nfa nfa = {0};
     if (read_members(self, schema, &members) && read_counts(self, schema, &members)) {
         uint32_t start = cohort_nfa_state(builder, &nfa);
         uint32_t end = cohort_nfa_state(builder, &nfa);
         uint32_t open = cohort_nfa_state(builder, &nfa);
-        cohort_nfa_add(builder, &nfa,
-                       concat(self, literal(self, "{"), cohort_json_white_space(builder)),
-                       start, open);
+        cohort_nfa_add(
+            builder, &nfa,
+            concat(self, literal(self, "{"), cohort_grammar_json_white_space(builder)),
+            start, open);
         add_members(self, &nfa, &members, open, end);
         cohort_rule_make(builder, rule, &nfa, start, end);
     }

@@ -15,7 +15,8 @@ static cohort_expr literal(cohort_builder *builder, const char *text) {
 /* What the arguments of a tool must be: any object where it has no parameters. */
 static cohort_expr arguments_of(cohort_builder *builder, const cJSON *tool) {
     const cJSON *parameters = cJSON_GetObjectItemCaseSensitive(tool, "parameters");
-    if (!parameters || cJSON_IsNull(parameters)) return cohort_json_any_object(builder);
+    if (!parameters || cJSON_IsNull(parameters))
+        return cohort_grammar_json_any_object(builder);
     char *schema = cJSON_PrintUnformatted(parameters);
     if (!schema) {
         COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "a schema");

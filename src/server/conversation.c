@@ -94,7 +94,7 @@ static cJSON *merge_extra(const cohort_server *server, const cohort_api_request 
         if (cJSON_IsNull(item) || (text && !strcmp(text, "auto"))) continue;
         cJSON_AddItemToObject(merged, item->string, cJSON_Duplicate(item, true));
     }
-    if (cohort_json_unite_members(merged, NULL)) return merged;
+    if (cohort_server_json_unite_members(merged, NULL)) return merged;
     cJSON_Delete(merged);
     return NULL;
 }

@@ -65,12 +65,12 @@ static bool unite(cJSON *object, uint64_t *n_compared) {
     return true;
 }
 
-bool cohort_json_unite_members(cJSON *json, uint64_t *n_compared) {
+bool cohort_server_json_unite_members(cJSON *json, uint64_t *n_compared) {
     uint64_t ignored = 0;
     if (!n_compared) n_compared = &ignored;
     if (cJSON_IsObject(json) && !unite(json, n_compared)) return false;
     cJSON *item;
-    cJSON_ArrayForEach(item, json) /* as deep as cohort_json_scan lets pass */
-        if (!cohort_json_unite_members(item, n_compared)) return false;
+    cJSON_ArrayForEach(item, json) /* as deep as cohort_server_json_scan lets pass */
+        if (!cohort_server_json_unite_members(item, n_compared)) return false;
     return true;
 }

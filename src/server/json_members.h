@@ -13,6 +13,6 @@
 
 /* In the object and all that is in it.  False: memory is short.  n_compared, which may be
  * NULL, counts comparisons of names. */
-bool cohort_json_unite_members(cJSON *json, uint64_t *n_compared);
+bool cohort_server_json_unite_members(cJSON *json, uint64_t *n_compared);
 
 #endif /* COHORT_SERVER_JSON_MEMBERS_H */

@@ -22,7 +22,7 @@ static void the_last_value_stands_where_the_first_stood(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cJSON *json = cJSON_Parse(cases[i][0]);
-        assert_true(cohort_json_unite_members(json, NULL));
+        assert_true(cohort_server_json_unite_members(json, NULL));
         char *text = cJSON_PrintUnformatted(json);
         assert_string_equal(text, cases[i][1]);
         cJSON_free(text);
@@ -39,7 +39,7 @@ static uint64_t comparisons_for(int n) {
         cJSON_AddNumberToObject(json, name, i);
     }
     uint64_t n_compared = 0;
-    assert_true(cohort_json_unite_members(json, &n_compared));
+    assert_true(cohort_server_json_unite_members(json, &n_compared));
     assert_int_equal(cJSON_GetArraySize(json), n / 2);
     cJSON_Delete(json);
     return n_compared;

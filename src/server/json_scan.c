@@ -13,14 +13,14 @@
 typedef struct scanner {
     const char *text;
     size_t size, at;
-    cohort_json_fault *fault;
+    cohort_server_json_fault *fault;
 } scanner;
 
 static bool fail(scanner *self, const char *message, size_t at) {
     size_t position = 0;
     for (size_t i = 0; i < at && i < self->size; i++)
         position += ((unsigned char)self->text[i] & 0xc0) != 0x80;
-    *self->fault = (cohort_json_fault){message, position};
+    *self->fault = (cohort_server_json_fault){message, position};
     return false;
 }
 
@@ -134,7 +134,7 @@ static bool scan_key(scanner *self) {
 }
 
 typedef struct nesting {
-    bool is_object[COHORT_JSON_MAX_DEPTH];
+    bool is_object[COHORT_SERVER_JSON_MAX_DEPTH];
     int depth;
 } nesting;
 
@@ -143,7 +143,7 @@ static bool open_value(scanner *self, nesting *stack, bool *out_is_done) {
     int c = peek(self);
     *out_is_done = true;
     if (c != '{' && c != '[') return scan_plain(self);
-    if (stack->depth == COHORT_JSON_MAX_DEPTH)
+    if (stack->depth == COHORT_SERVER_JSON_MAX_DEPTH)
         return fail(self, "Nested too deeply", self->at);
     self->at++;
     skip_space(self);
@@ -177,7 +177,8 @@ static bool close_value(scanner *self, nesting *stack, bool *out_is_next) {
     return true;
 }
 
-bool cohort_json_scan(const char *text, size_t size, cohort_json_fault *out_fault) {
+bool cohort_server_json_scan(const char *text, size_t size,
+                             cohort_server_json_fault *out_fault) {
     scanner self = {text, size, 0, out_fault};
     nesting stack;
     stack.depth = 0;
@@ -192,7 +193,7 @@ bool cohort_json_scan(const char *text, size_t size, cohort_json_fault *out_faul
 }
 
 /* Each value but the first is behind a comma, a colon or what opens its parent. */
-size_t cohort_json_most_values(const char *text, size_t size) {
+size_t cohort_server_json_most_values(const char *text, size_t size) {
     size_t n = 1;
     bool in_string = false;
     for (size_t i = 0; i < size; i++) {
@@ -217,7 +218,7 @@ static unsigned code_of(const char *digits) {
     return code;
 }
 
-bool cohort_json_has_lone_surrogate(const char *text, size_t size) {
+bool cohort_server_json_has_lone_surrogate(const char *text, size_t size) {
     for (size_t i = 0; i + 1 < size; i++) {
         if (text[i] != '\\' || text[++i] != 'u' || i + 4 >= size) continue;
         unsigned code = code_of(text + i + 1);

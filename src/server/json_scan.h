@@ -12,17 +12,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { COHORT_JSON_MAX_DEPTH = 200 };
+enum { COHORT_SERVER_JSON_MAX_DEPTH = 200 };
 
-typedef struct cohort_json_fault {
+typedef struct cohort_server_json_fault {
     const char *message; /* static text; "Expecting value" */
     size_t position;     /* in characters, as Python counts */
-} cohort_json_fault;
+} cohort_server_json_fault;
 
 /* At most so many values and members are in it, whether it is JSON or not. */
-size_t cohort_json_most_values(const char *text, size_t size);
+size_t cohort_server_json_most_values(const char *text, size_t size);
 /* Of what passed the scan: has it a \u of half a character without the other half? */
-bool cohort_json_has_lone_surrogate(const char *text, size_t size);
-bool cohort_json_scan(const char *text, size_t size, cohort_json_fault *out_fault);
+bool cohort_server_json_has_lone_surrogate(const char *text, size_t size);
+bool cohort_server_json_scan(const char *text, size_t size,
+                             cohort_server_json_fault *out_fault);
 
 #endif /* COHORT_SERVER_JSON_SCAN_H */

@@ -29,11 +29,11 @@ static void values_are_counted_before_they_are_parsed(void **state) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         cJSON *json = cJSON_Parse(texts[i]);
         size_t n = count(json),
-               most = cohort_json_most_values(texts[i], strlen(texts[i]));
+               most = cohort_server_json_most_values(texts[i], strlen(texts[i]));
         assert_in_range(most, n, 2 * n);
         cJSON_Delete(json);
     }
-    assert_int_equal(cohort_json_most_values("[1,1,1,1]", 9), 5);
+    assert_int_equal(cohort_server_json_most_values("[1,1,1,1]", 9), 5);
 }
 
 /* All that cJSON refuses of what passes the scan, unless memory is short. */
@@ -47,10 +47,10 @@ static void halves_of_characters_are_found(void **state) {
         for (size_t at = i, n = 0; n < 3; n++, at /= N)
             strcat(text, parts[at % N]);
         strcat(text, "\"");
-        cohort_json_fault fault;
-        assert_true(cohort_json_scan(text, strlen(text), &fault));
+        cohort_server_json_fault fault;
+        assert_true(cohort_server_json_scan(text, strlen(text), &fault));
         cJSON *json = cJSON_Parse(text);
-        if (cohort_json_has_lone_surrogate(text, strlen(text)) != !json)
+        if (cohort_server_json_has_lone_surrogate(text, strlen(text)) != !json)
             fail_msg("%s", text);
         cJSON_Delete(json);
     }

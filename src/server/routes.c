@@ -83,7 +83,7 @@ bool cohort_read_body(cohort_server *server, cohort_exchange *exchange,
         error->type = "Bad Request";
         return false;
     }
-    size_t bytes = cohort_json_most_values(text, size) * BYTES_PER_VALUE;
+    size_t bytes = cohort_server_json_most_values(text, size) * BYTES_PER_VALUE;
     if (bytes <= COHORT_FAIR_BYTES)
         return cohort_api_request_read(out, schema, text, size, error);
     /* One at a time may always come: no less would do for the longest body. */

@@ -674,7 +674,7 @@ static void read_row(reader *self, const char *parent, const field *at,
 }
 
 /* The position of an error is in the place of a field, as FastAPI does it. */
-static bool refuse_text(cohort_api_error *error, const cohort_json_fault *broken) {
+static bool refuse_text(cohort_api_error *error, const cohort_server_json_fault *broken) {
     char location[40], context[120];
     snprintf(location, sizeof location, "body.%zu", broken->position);
     snprintf(context, sizeof context, "'error': %s%s%s",
@@ -687,19 +687,19 @@ static bool refuse_text(cohort_api_error *error, const cohort_json_fault *broken
 
 static bool parse(cohort_api_request *out, const char *text, size_t size,
                   cohort_api_error *error) {
-    cohort_json_fault broken;
+    cohort_server_json_fault broken;
     if (size == 0) {
         cohort_api_fault_text(error, "missing", "body", "Field required", "None", NULL);
         return false;
     }
-    if (!cohort_json_scan(text, size, &broken)) return refuse_text(error, &broken);
+    if (!cohort_server_json_scan(text, size, &broken)) return refuse_text(error, &broken);
     out->json = cJSON_ParseWithLength(text, size);
     if (!out->json) {
         /* cJSON refuses what JSON allows only where surrogates do not pair up. */
-        if (!cohort_json_has_lone_surrogate(text, size))
+        if (!cohort_server_json_has_lone_surrogate(text, size))
             return cohort_api_refuse(error, 503, NULL,
                                      "memory is short; try again later");
-        broken = (cohort_json_fault){"Invalid \\uXXXX escape", 0};
+        broken = (cohort_server_json_fault){"Invalid \\uXXXX escape", 0};
         return refuse_text(error, &broken);
     }
     if (cJSON_IsObject(out->json)) return true;
@@ -733,7 +733,7 @@ bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
         !cJSON_HasObjectItem(out->json, "prompt"))
         schema = COHORT_SCHEMA_TOKENIZE_CHAT; /* one route takes either */
     cohort_chat_keep_numbers(out->json, text, size);
-    if (!cohort_json_unite_members(out->json, NULL))
+    if (!cohort_server_json_unite_members(out->json, NULL))
         return cohort_api_refuse(error, 503, NULL, "memory is short; try again later");
     reader self = {.error = error};
     const struct schema *of = &schemas[schema];

@@ -13,9 +13,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_refusal(const cohort_api_error *error) {
     cohort_body body = {0};
-    cohort_json_fault fault;
+    cohort_server_json_fault fault;
     cohort_api_error_write(error, &body);
-    if (error->status != 400 || !cohort_json_scan(body.bytes, body.size, &fault)) abort();
+    if (error->status != 400 || !cohort_server_json_scan(body.bytes, body.size, &fault))
+        abort();
     cJSON *json = cJSON_ParseWithLength(body.bytes, body.size);
     if (!cJSON_IsString(
             cJSON_GetObjectItem(cJSON_GetObjectItem(json, "error"), "message")))
