@@ -612,7 +612,8 @@ void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
                              const cohort_generation_kind *kind) {
     cohort_api_error error = {0};
     cohort_generation *generation = create(server, exchange, kind, &error);
-    bool moves = generation && takes_long(generation) && !cohort_clerk_is_here();
+    bool moves =
+        generation && takes_long(generation) && !cohort_request_queue_is_current();
     if (moves) cohort_release_body(server, &generation->api); /* it is read once more */
     if (moves && cohort_hand_over(server, exchange)) {
         destroy(generation);

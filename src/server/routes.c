@@ -364,10 +364,11 @@ enum { QUICK_BYTES = 32768 }; /* some milliseconds to tokenize */
 
 bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange) {
     size_t size;
-    if (cohort_clerk_is_here()) return false;
+    if (cohort_request_queue_is_current()) return false;
     cohort_exchange_body(exchange, &size);
-    cohort_clerk *clerk = size > QUICK_BYTES ? server->clerk : server->compiler;
-    if (!cohort_clerk_hand_over(clerk, exchange)) cohort_refuse_late(server, exchange);
+    cohort_request_queue *queue =
+        size > QUICK_BYTES ? server->long_bodies : server->compilations;
+    if (!cohort_request_queue_add(queue, exchange)) cohort_refuse_late(server, exchange);
     return true;
 }
 

@@ -16,8 +16,8 @@
  *
  * Two threads matter: that of HTTP, which reads requests and tokenizes, and the driver's,
  * which steps the engine and writes answers.  What passes between them are jobs one way
- * and bytes of an exchange the other.  Long bodies and grammars are clerks', printing
- * is the reporter's: they may take their time. */
+ * and bytes of an exchange the other.  Long bodies and grammars have a queue and a
+ * thread each, printing is the reporter's: they may take their time. */
 
 enum {
     DEFAULT_PORT = 8000,
@@ -211,11 +211,11 @@ cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
     COHORT_TRY(cohort_metrics_create(server->options.served_names[0], &server->info,
                                      &server->metrics));
     COHORT_TRY(cohort_driver_create(&driver, &server->driver));
-    const size_t line = cohort_http_max_connections(server->http);
-    COHORT_TRY(cohort_clerk_start(line, cohort_serve_late, cohort_refuse_late, server,
-                                  &server->clerk));
-    COHORT_TRY(cohort_clerk_start(line, cohort_serve_late, cohort_refuse_late, server,
-                                  &server->compiler));
+    const size_t most = cohort_http_max_connections(server->http);
+    COHORT_TRY(cohort_request_queue_start(most, cohort_serve_late, cohort_refuse_late,
+                                          server, &server->long_bodies));
+    COHORT_TRY(cohort_request_queue_start(most, cohort_serve_late, cohort_refuse_late,
+                                          server, &server->compilations));
     cohort_http_set_observer(server->http, cohort_count_answer, server);
     COHORT_TRY(cohort_reporter_start(server, server->options.stats_interval_s,
                                      &server->reporter));
@@ -243,17 +243,17 @@ cohort_status cohort_server_failure(cohort_server *server, cohort_error *out_err
 void cohort_server_destroy(cohort_server *server) {
     if (!server) return;
     if (server->driver) cohort_driver_stop(server->driver);
-    cohort_clerk_close(server->clerk);
-    cohort_clerk_close(server->compiler);
+    cohort_request_queue_close(server->long_bodies);
+    cohort_request_queue_close(server->compilations);
     /* Before HTTP: what they are at is answered, and no connection may be resumed once
      * the library is being stopped. */
-    cohort_clerk_stop(server->clerk);
-    cohort_clerk_stop(server->compiler);
+    cohort_request_queue_stop(server->long_bodies);
+    cohort_request_queue_stop(server->compilations);
     /* A client that does not read its last answer is not waited for any longer. */
     cohort_http_finish(server->http, cohort_deadline_ms(FLUSH_MS));
     cohort_http_stop(server->http);
-    cohort_clerk_destroy(server->clerk);
-    cohort_clerk_destroy(server->compiler);
+    cohort_request_queue_destroy(server->long_bodies);
+    cohort_request_queue_destroy(server->compilations);
     cohort_http_close(server->http);
     cohort_engine_destroy(server->engine);
     cohort_driver_destroy(server->driver);

@@ -9,9 +9,9 @@
 #include "chat/output.h"
 #include "http/http.h"
 #include "server/api_error.h"
-#include "server/clerk.h"
 #include "server/driver.h"
 #include "server/metrics.h"
+#include "server/request_queue.h"
 #include "server/schema.h"
 #include "server/server.h"
 
@@ -31,7 +31,7 @@ struct cohort_server {
     cohort_driver *driver;
     cohort_metrics *metrics;
     cohort_reporter *reporter;
-    cohort_clerk *clerk, *compiler; /* for long bodies, and for what is compiled */
+    cohort_request_queue *long_bodies, *compilations;
     cohort_engine_info info;
     cohort_request defaults; /* of a request, from the model */
     cohort_body chunk;       /* of a stream, while the engine's thread writes it */
@@ -72,7 +72,8 @@ bool cohort_answer_origin(const cohort_server *server, cohort_exchange *exchange
 /* The request takes longer than the HTTP thread has: true where somebody else serves it,
  * or it is refused; false where the caller may take its time. */
 bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange);
-/* For clerks: serves what was handed over, or refuses it as the server is shut down. */
+/* For the queues: serves what was handed over, or refuses it as the server is shut down.
+ */
 void cohort_serve_late(void *server, cohort_exchange *exchange);
 void cohort_refuse_late(void *server, cohort_exchange *exchange);
 /* An answer was sent. */

@@ -96,7 +96,7 @@ static void serve(cohort_server *server, cohort_exchange *exchange, cohort_schem
     bool done = cohort_read_body(server, exchange, schema, &api, &error);
     bool takes_long =
         api.chat_template.is_set && server->options.trust_request_chat_template;
-    bool moves = done && takes_long && !cohort_clerk_is_here();
+    bool moves = done && takes_long && !cohort_request_queue_is_current();
     if (moves) cohort_release_body(server, &api); /* it is read once more */
     if (moves && cohort_hand_over(server, exchange)) {
         cohort_api_request_deinit(&api);

@@ -214,16 +214,16 @@ class Endings(unittest.TestCase):
             self.assertEqual((ends.count("length"), len(ends)), (40, 40 * 30))
             self.assertEqual(server.wait(), 0)
 
-    def test_what_a_clerk_reads_is_answered_before_the_end(self):
+    def test_what_is_read_in_a_queue_is_answered_before_the_end(self):
         body = b'{"prompt":"%s"}' % (b"a bc " * 8000000)  # takes longer than last answers have
         with Server() as server:
-            clerks = [task for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()
-                      if (task / "comm").read_text(encoding="ascii") == "cohort-clerk\n"]
-            self.assertEqual(len(clerks), 2)
+            readers = [task for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()
+                      if (task / "comm").read_text(encoding="ascii") == "cohort-requests\n"]
+            self.assertEqual(len(readers), 2)
 
             def has_begun():  # ticks that it has run
                 return any(int((task / "stat").read_text().rsplit(")", 1)[1].split()[11])
-                           for task in clerks)
+                           for task in readers)
             with contextlib.closing(server.connect()) as connection:
                 connection.request("POST", "/tokenize", body, {"Content-Type": "application/json"})
                 end = time.monotonic() + DEADLINE_S

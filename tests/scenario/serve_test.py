@@ -152,7 +152,7 @@ class Shared(unittest.TestCase):
         names = [task.read_text(encoding="ascii").strip() for task in tasks]
         # The first, as ps shows it, and what a sanitizer starts.
         self.assertLessEqual(names.count("cohort"), 2 if SANITIZED else 1, names)
-        for name in ("engine", "http", "monitor", "report", "clerk"):
+        for name in ("engine", "http", "monitor", "report", "requests"):
             self.assertIn(f"cohort-{name}", names)
 
     def test_every_served_name_is_a_model(self):

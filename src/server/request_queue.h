@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/request_queue.h - a thread for requests that take long to read.
+ *
+ * Megabytes of text are parsed and tokenized for seconds, a schema is compiled for some
+ * milliseconds or more; meanwhile the HTTP thread has the tokens of others to send.  Such
+ * requests wait here, one after another; who leaves meanwhile is passed over.
+ *
+ * Ownership: an exchange in the queue is its, until serve or refuse takes it.
+ * Threads:   add from the HTTP thread, until destroy; the others from one.
+ */
+#ifndef COHORT_SERVER_REQUEST_QUEUE_H
+#define COHORT_SERVER_REQUEST_QUEUE_H
+
+#include "http/http.h"
+
+typedef struct cohort_request_queue cohort_request_queue;
+
+typedef void (*cohort_request_queue_take)(void *user_data, cohort_exchange *exchange);
+
+/* serve: on the queue's own thread.  refuse: on that of close.  capacity: how many may
+ * wait; one of as many as there may be connections is never full, as each has one
+ * exchange. */
+cohort_status cohort_request_queue_start(size_t capacity, cohort_request_queue_take serve,
+                                         cohort_request_queue_take refuse,
+                                         void *user_data,
+                                         cohort_request_queue **out_queue);
+/* False where it is closed, or full: the exchange is still the caller's. */
+bool cohort_request_queue_add(cohort_request_queue *queue, cohort_exchange *exchange);
+/* The caller is the thread of a queue, which serves. */
+bool cohort_request_queue_is_current(void);
+/* Refuses all that wait, but for the one that is being served.  Accepts NULL. */
+void cohort_request_queue_close(cohort_request_queue *queue);
+/* Closes, and returns when that one was served; idempotent.  Accepts NULL. */
+void cohort_request_queue_stop(cohort_request_queue *queue);
+/* Stops.  Accepts NULL. */
+void cohort_request_queue_destroy(cohort_request_queue *queue);
+
+#endif /* COHORT_SERVER_REQUEST_QUEUE_H */
