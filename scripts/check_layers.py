@@ -10,8 +10,8 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["base", "wire", "link", "queue", "collective", "text", "grammar", "chat", "model", "worker",
-          "executor", "engine", "http", "server", "client", "hub",
+LAYERS = ["base", "wire", "link", "queue", "collective", "text", "grammar", "jinja", "chat", "model", "worker",
+          "launcher", "ray", "executor", "engine", "http", "server", "client", "hub",
           "cli"]
 PRIVATE = re.compile(r"(_internal|_impl|_body)\.h$|^model/cpu/|^queue/(ring|shm|stream)\.h$|"
                      r"^collective/(board|outbox|reduce)\.h$")

@@ -10,7 +10,7 @@ if(TARGET cohort)
                   COMMAND_ERROR_IS_FATAL ANY)")
     install(DIRECTORY ${manuals}/ DESTINATION ${CMAKE_INSTALL_DATAROOTDIR})
 endif()
-# Where src/executor/ray_sidecar.c looks: a Python needs Ray, and not this package too.
+# Where src/ray/sidecar.c looks: a Python needs Ray, and not this package too.
 install(DIRECTORY python/cohort_ray DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/cohort/python
         FILES_MATCHING PATTERN *.py PATTERN py.typed PATTERN __pycache__ EXCLUDE)
 set_target_properties(cohort_shared PROPERTIES EXPORT_NAME cohort)

@@ -2,7 +2,7 @@
 """What Cohort runs inside Ray: a sidecar that is the only Ray driver, and its actors; and LLM,
 a model for programs that run in Ray already.
 
-No rule is here: src/executor/ray.c decides, this asks the cluster and carries out.
+No rule is here: src/ray/ray.c decides, this asks the cluster and carries out.
 """
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `cohort doctor ray` is told of a cluster: facts alone; src/executor/ray_doctor.c judges.
+"""What `cohort doctor ray` is told of a cluster: facts alone; src/ray/doctor.c judges.
 
 An actor without resources visits every node that lives, and each visitor listens and calls
 all others, so that both ways between any two nodes are tried.

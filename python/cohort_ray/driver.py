@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m cohort_ray.driver: the sidecar of one executor, and its only Ray driver.
 
-Started by src/executor/ray.c with one end of a socketpair as descriptor 3.  It does what
+Started by src/ray/ray.c with one end of a socketpair as descriptor 3.  It does what
 it is told, in order, on one thread; another waits for the actors' ends.  When the
 launcher is gone, however that came, everything of ours goes: actors, placement group,
 and the cluster where it was started here.

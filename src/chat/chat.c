@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "base/fail.h"
-#include "chat/jinja.h"
+#include "jinja/jinja.h"
 
 enum { MAX_FILE_BYTES = 4 << 20 };
 

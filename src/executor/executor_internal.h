@@ -15,8 +15,8 @@
 #include "base/counters.h"
 #include "cohort/executor.h"
 #include "cohort/queue.h"
-#include "executor/launcher.h"
 #include "executor/verdict.h"
+#include "launcher/launcher.h"
 #include "link/link.h"
 #include "wire/frame.h"
 

@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "chat/chat.h"
-#include "chat/jinja.h"
 #include "cohort/status.h"
+#include "jinja/jinja.h"
 
 enum { SKIP = 77, RANDOM_TEMPLATES = 1500, PUBLISHED = 26, ENOUGH_TEXTS = 5 };
 

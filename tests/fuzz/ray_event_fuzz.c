@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the Ray sidecar says (executor/ray_event.h), and what follows from it: no bytes of
+/* What the Ray sidecar says (ray/event.h), and what follows from it: no bytes of
  * it may be believed beyond their bounds. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "executor/ray_doctor.h"
-#include "executor/ray_env.h"
-#include "executor/ray_event.h"
+#include "ray/doctor.h"
+#include "ray/env.h"
+#include "ray/event.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes);
 

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ray/env.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "base/fail.h"
+#include "ray/event.h"
+#include "ray/rules.h"
+
+enum { NAME_BYTES = 256 };
+
+static bool is_utf8(const char *text) {
+    const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text;
+    utf8proc_int32_t point;
+    while (*at) {
+        utf8proc_ssize_t length = utf8proc_iterate(at, -1, &point);
+        if (length <= 0) return false;
+        at += length;
+    }
+    return true;
+}
+
+/* "A,B": as many as there is room for. */
+static void add_name(const char *name, char *list, size_t size) {
+    size_t used = strlen(list);
+    if (used + strlen(name) + 2 > size) return;
+    snprintf(list + used, size - used, "%s%s", used ? "," : "",
+             is_utf8(name) ? name : "?");
+}
+
+static cohort_status read_variable(const char *entry, const char *excluded,
+                                   cohort_ray_env *env) {
+    char name[NAME_BYTES];
+    size_t length = strcspn(entry, "=");
+    if (length == 0 || length >= sizeof name || !entry[length]) return COHORT_OK;
+    memcpy(name, entry, length);
+    name[length] = '\0';
+    cohort_ray_travel travel = cohort_ray_travel_of(name, excluded);
+    if (travel == COHORT_RAY_STAYS) return COHORT_OK;
+    if (!is_utf8(entry)) {
+        add_name(name, env->left_out, sizeof env->left_out);
+        return COHORT_OK;
+    }
+    cJSON *into = travel == COHORT_RAY_FOLLOWS ? env->follows : env->precedes;
+    /* getenv finds the first; http_proxy and HTTP_PROXY are two. */
+    if (cJSON_GetObjectItemCaseSensitive(into, name)) return COHORT_OK;
+    if (!cJSON_AddStringToObject(into, name, entry + length + 1))
+        return COHORT_FAIL(COHORT_E_NOMEM, "allocating an environment");
+    return COHORT_OK;
+}
+
+cohort_status cohort_ray_env_read(char *const *environment, const char *excluded,
+                                  cohort_ray_env *out_env) {
+    *out_env = (cohort_ray_env){.follows = cJSON_CreateObject(),
+                                .precedes = cJSON_CreateObject()};
+    cohort_status status = COHORT_OK;
+    if (!out_env->follows || !out_env->precedes)
+        status = COHORT_FAIL(COHORT_E_NOMEM, "allocating an environment");
+    for (char *const *entry = environment; status >= 0 && *entry; entry++)
+        status = read_variable(*entry, excluded, out_env);
+    if (status < 0) cohort_ray_env_free(out_env);
+    return status;
+}
+
+void cohort_ray_env_free(cohort_ray_env *env) {
+    cJSON_Delete(env->follows);
+    cJSON_Delete(env->precedes);
+    env->follows = env->precedes = NULL;
+}
+
+/* ---- what a node is asked, and what follows ------------------------------------ */
+
+cJSON *cohort_ray_env_names(const cohort_ray_env *env) {
+    cJSON *names = cJSON_CreateArray();
+    const cJSON *item;
+    cJSON_ArrayForEach(item, env->precedes)
+        cJSON_AddItemToArray(names, cJSON_CreateString(item->string));
+    return names;
+}
+
+static bool note_path(const char *path, void *user_data) {
+    cJSON_AddItemToArray(user_data, cJSON_CreateString(path));
+    return true;
+}
+
+cJSON *cohort_ray_env_paths(const cohort_ray_env *env) {
+    cJSON *paths = cJSON_CreateArray();
+    const cJSON *item;
+    cJSON_ArrayForEach(item, env->precedes) {
+        char *value = malloc(strlen(item->valuestring) + 1);
+        if (value)
+            cohort_ray_env_merge(item->string, NULL, item->valuestring, note_path, paths,
+                                 value);
+        free(value);
+    }
+    return paths;
+}
+
+static bool is_there(const char *path, void *user_data) {
+    const cJSON *item;
+    cJSON_ArrayForEach(
+        item, (const cJSON *)user_data) if (cJSON_IsString(item) &&
+                                            !strcmp(item->valuestring, path)) return true;
+    return false;
+}
+
+cJSON *cohort_ray_env_on_node(const cohort_ray_env *env, const cJSON *looked) {
+    cJSON *set = cJSON_CreateObject();
+    const cJSON *own = cJSON_GetObjectItemCaseSensitive(looked, "env");
+    cJSON *there = cJSON_GetObjectItemCaseSensitive(looked, "there");
+    const cJSON *item;
+    cJSON_ArrayForEach(item, env->precedes) {
+        const char *nodes =
+            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(own, item->string));
+        char *value = malloc(strlen(item->valuestring) + 1);
+        if (value && cohort_ray_env_merge(item->string, nodes, item->valuestring,
+                                          is_there, there, value))
+            cJSON_AddStringToObject(set, item->string, value);
+        free(value);
+    }
+    return set;
+}

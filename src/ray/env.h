@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ray/env.h - our environment, as the ranks get it.
+ *
+ *   environ --> follows: set by the rank itself, unless its node has a value
+ *           --> precedes: into the runtime_env of the actors of a node, unless that node
+ *               has a value, which is asked before (R8, R9, R11)
+ *
+ * Messages are JSON, so UTF-8: a variable that is not is left out, and named.
+ * Objects are the caller's, by cJSON_Delete.   Threads: any.
+ */
+#ifndef COHORT_RAY_ENV_H
+#define COHORT_RAY_ENV_H
+
+#include <cjson/cJSON.h>
+
+#include "cohort/status.h"
+
+typedef struct cohort_ray_env {
+    cJSON *follows, *precedes; /* name to value */
+    char left_out[256];        /* names, with commas; "": none was */
+} cohort_ray_env;
+
+/* excluded as in cohort_ray_travel_of. */
+cohort_status cohort_ray_env_read(char *const *environment, const char *excluded,
+                                  cohort_ray_env *out_env);
+void cohort_ray_env_free(cohort_ray_env *env);
+
+/* The names, and the paths in the values, of what precedes: what a node is asked about.
+ * Both are arrays. */
+cJSON *cohort_ray_env_names(const cohort_ray_env *env);
+cJSON *cohort_ray_env_paths(const cohort_ray_env *env);
+/* What of it goes into the runtime_env on a node that has "env", by name, and of the
+ * paths those in "there". */
+cJSON *cohort_ray_env_on_node(const cohort_ray_env *env, const cJSON *looked);
+
+#endif /* COHORT_RAY_ENV_H */
