@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cohort/dtype.h"
 #include "cohort/status.h"
 
 #ifdef __cplusplus
@@ -31,12 +32,6 @@ extern "C" {
 typedef struct cohort_mesh cohort_mesh;
 typedef struct cohort_group cohort_group;
 
-typedef enum cohort_dtype {
-    COHORT_F32,
-    COHORT_BF16,
-    COHORT_F16,
-    COHORT_I32
-} cohort_dtype;
 typedef enum cohort_reduce_op { COHORT_SUM, COHORT_MAX } cohort_reduce_op;
 
 typedef struct cohort_mesh_options {

@@ -19,7 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cohort/collective.h" /* cohort_dtype */
+#include "cohort/dtype.h"
+#include "cohort/status.h"
 
 typedef struct cohort_backend cohort_backend;
 typedef struct cohort_linear cohort_linear; /* a packed weight matrix [n_out, n_in] */

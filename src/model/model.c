@@ -7,7 +7,6 @@
 #include "base/fail.h"
 #include "model/model_internal.h"
 #include "model/rope.h"
-#include "model/safetensors.h" /* cohort_dtype_bytes */
 
 /* Design notes.
  *

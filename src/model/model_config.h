@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cohort/collective.h"
+#include "cohort/dtype.h"
 #include "cohort/status.h"
 
 typedef enum cohort_architecture {

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cohort/collective.h"
+#include "cohort/dtype.h"
 #include "cohort/status.h"
 
 enum { COHORT_TENSOR_DIMS = 8 };
