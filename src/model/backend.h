@@ -50,6 +50,12 @@ typedef struct cohort_attention {
     int32_t sliding_window; /* a token sees itself and window-1 before it; 0: all */
 } cohort_attention;
 
+/* What a rank keeps of its tokens; dtype F32 or BF16. */
+typedef struct cohort_kv_shape {
+    int32_t n_layers, block_size, n_kv_heads, head_dim;
+    cohort_dtype dtype;
+} cohort_kv_shape;
+
 typedef struct cohort_backend_options {
     const int32_t *cpus; /* one thread per entry, pinned; entry -1: not pinned */
     int32_t n_threads;
@@ -107,10 +113,10 @@ typedef struct cohort_backend_ops {
     void (*activate)(cohort_backend *backend, cohort_activation activation, bool gated,
                      const float *x, float *y, int64_t n_rows, int64_t n);
 
-    /* Cache of n_layers x n_blocks blocks of block_size tokens; dtype F32 or BF16. */
-    cohort_status (*kv_create)(cohort_backend *backend, int32_t n_layers,
-                               int64_t n_blocks, int32_t block_size, int32_t n_kv_heads,
-                               int32_t head_dim, cohort_dtype dtype, cohort_kv **out_kv);
+    /* Bytes that one block takes, padding included: what to account for. */
+    size_t (*kv_block_bytes)(const cohort_backend *backend, const cohort_kv_shape *shape);
+    cohort_status (*kv_create)(cohort_backend *backend, const cohort_kv_shape *shape,
+                               int64_t n_blocks, cohort_kv **out_kv);
     void (*kv_destroy)(cohort_kv *kv);
     /* Stores the k and v heads of the qkv rows, then attends: out[row][n_heads *
      * head_dim]. */

@@ -195,25 +195,28 @@ cohort_status cohort_model_load(cohort_model *model, cohort_load_progress progre
 
 /* ---- cache, questions, end --------------------------------------------------------- */
 
+static cohort_kv_shape kv_shape(const cohort_model *model) {
+    return (cohort_kv_shape){.n_layers = cohort_span_size(model->shard.layers),
+                             .block_size = model->options.block_size,
+                             .n_kv_heads = cohort_span_size(model->shard.kv_heads),
+                             .head_dim = model->config.head_dim,
+                             .dtype = model->kv_dtype};
+}
+
 size_t cohort_model_kv_block_bytes(const cohort_model *model) {
-    return (size_t)2 * (size_t)cohort_span_size(model->shard.layers) *
-           (size_t)model->options.block_size *
-           (size_t)cohort_span_size(model->shard.kv_heads) *
-           (size_t)model->config.head_dim * cohort_dtype_bytes(model->kv_dtype);
+    const cohort_kv_shape shape = kv_shape(model);
+    return model->ops->kv_block_bytes(model->backend, &shape);
 }
 
 cohort_status cohort_model_kv_create(cohort_model *model, int64_t n_blocks) {
+    const cohort_kv_shape shape = kv_shape(model);
     if (model->kv) return COHORT_FAIL(COHORT_E_INVALID, "the KV cache is there already");
     if (n_blocks < 1 || n_blocks > INT32_MAX)
         return COHORT_FAIL(COHORT_E_INVALID, "a KV cache of %lld blocks cannot be",
                            (long long)n_blocks);
-    COHORT_TRY_WHILE(
-        model->ops->kv_create(model->backend, cohort_span_size(model->shard.layers),
-                              n_blocks, model->options.block_size,
-                              cohort_span_size(model->shard.kv_heads),
-                              model->config.head_dim, model->kv_dtype, &model->kv),
-        "making room for %lld KV blocks of %zu bytes", (long long)n_blocks,
-        cohort_model_kv_block_bytes(model));
+    COHORT_TRY_WHILE(model->ops->kv_create(model->backend, &shape, n_blocks, &model->kv),
+                     "making room for %lld KV blocks of %zu bytes", (long long)n_blocks,
+                     cohort_model_kv_block_bytes(model));
     model->n_blocks = n_blocks;
     return COHORT_OK;
 }

@@ -58,37 +58,50 @@ static cohort_status map_kv(cohort_kv *kv) {
     return COHORT_OK;
 }
 
-cohort_status cohort_cpu_kv_create(cohort_backend *backend, int32_t n_layers,
-                                   int64_t n_blocks, int32_t block_size,
-                                   int32_t n_kv_heads, int32_t head_dim,
-                                   cohort_dtype dtype, cohort_kv **out_kv) {
+/* A unit is padded: to whole groups of tokens where it has keys, to whole vectors where
+ * it has values. */
+static cohort_kv lay_out(const cohort_kv_shape *shape) {
+    int64_t padded_tokens = round_up(shape->block_size, COHORT_CPU_KV_GROUP);
+    int64_t step = shape->dtype == COHORT_BF16 ? 2 : 1, element = 4 / step;
+    cohort_kv kv = {
+        .dtype = shape->dtype,
+        .n_layers = shape->n_layers,
+        .block_size = shape->block_size,
+        .groups_per_block = (int32_t)(padded_tokens / COHORT_CPU_KV_GROUP),
+        .n_kv_heads = shape->n_kv_heads,
+        .head_dim = shape->head_dim,
+        .padded_dim = (int32_t)round_up(shape->head_dim, COHORT_CPU_PANEL),
+    };
+    kv.value_bytes = (size_t)(padded_tokens * round_up(kv.head_dim, step) * element);
+    kv.unit_bytes = kv.value_bytes +
+                    (size_t)(round_up(kv.block_size, step) * kv.padded_dim * element);
+    return kv;
+}
+
+size_t cohort_cpu_kv_block_bytes(const cohort_backend *backend,
+                                 const cohort_kv_shape *shape) {
+    (void)backend;
+    return (size_t)shape->n_layers * (size_t)shape->n_kv_heads *
+           lay_out(shape).unit_bytes;
+}
+
+cohort_status cohort_cpu_kv_create(cohort_backend *backend, const cohort_kv_shape *shape,
+                                   int64_t n_blocks, cohort_kv **out_kv) {
     *out_kv = NULL;
-    if (n_layers < 1 || n_blocks < 1 || block_size < 1 || block_size > 1 << 20 ||
-        n_kv_heads < 1 || head_dim < 1 || head_dim > 1 << 16 ||
-        (dtype != COHORT_F32 && dtype != COHORT_BF16))
+    if (shape->n_layers < 1 || n_blocks < 1 || shape->block_size < 1 ||
+        shape->block_size > 1 << 20 || shape->n_kv_heads < 1 || shape->head_dim < 1 ||
+        shape->head_dim > 1 << 16 ||
+        (shape->dtype != COHORT_F32 && shape->dtype != COHORT_BF16))
         return COHORT_FAIL(COHORT_E_INVALID,
                            "a KV cache of %lld blocks of %d tokens, %d heads of %d, "
                            "dtype %d",
-                           (long long)n_blocks, block_size, n_kv_heads, head_dim,
-                           (int)dtype);
+                           (long long)n_blocks, shape->block_size, shape->n_kv_heads,
+                           shape->head_dim, (int)shape->dtype);
     cohort_kv *kv = calloc(1, sizeof *kv);
     if (!kv) return COHORT_FAIL(COHORT_E_NOMEM, "a KV cache");
-    int64_t padded_tokens = round_up(block_size, COHORT_CPU_KV_GROUP);
-    *kv = (cohort_kv){
-        .backend = backend,
-        .dtype = dtype,
-        .n_layers = n_layers,
-        .n_blocks = n_blocks,
-        .block_size = block_size,
-        .groups_per_block = (int32_t)(padded_tokens / COHORT_CPU_KV_GROUP),
-        .n_kv_heads = n_kv_heads,
-        .head_dim = head_dim,
-        .padded_dim = (int32_t)round_up(head_dim, COHORT_CPU_PANEL),
-    };
-    int64_t step = dtype == COHORT_BF16 ? 2 : 1, element = 4 / step;
-    kv->value_bytes = (size_t)(padded_tokens * round_up(head_dim, step) * element);
-    kv->unit_bytes =
-        kv->value_bytes + (size_t)(round_up(block_size, step) * kv->padded_dim * element);
+    *kv = lay_out(shape);
+    kv->backend = backend;
+    kv->n_blocks = n_blocks;
     cohort_status status = map_kv(kv);
     if (status < 0) {
         cohort_cpu_kv_destroy(kv);
@@ -97,6 +110,8 @@ cohort_status cohort_cpu_kv_create(cohort_backend *backend, int32_t n_layers,
     *out_kv = kv;
     return COHORT_OK;
 }
+
+size_t cohort_cpu_kv_bytes(const cohort_kv *kv) { return kv->bytes; }
 
 void cohort_cpu_kv_destroy(cohort_kv *kv) {
     if (!kv) return;

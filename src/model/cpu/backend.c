@@ -102,6 +102,7 @@ const cohort_backend_ops *cohort_backend_cpu(void) {
         .add = cohort_cpu_add,
         .qk_norm_rope = cohort_cpu_qk_norm_rope,
         .activate = cohort_cpu_activate,
+        .kv_block_bytes = cohort_cpu_kv_block_bytes,
         .kv_create = cohort_cpu_kv_create,
         .kv_destroy = cohort_cpu_kv_destroy,
         .attention = cohort_cpu_attention,

@@ -105,10 +105,11 @@ void cohort_cpu_route(cohort_backend *backend, const float *logits, int64_t n_ro
                       int32_t n_experts, int32_t top_k, bool renormalise,
                       int32_t *out_ids, float *out_weights);
 
-cohort_status cohort_cpu_kv_create(cohort_backend *backend, int32_t n_layers,
-                                   int64_t n_blocks, int32_t block_size,
-                                   int32_t n_kv_heads, int32_t head_dim,
-                                   cohort_dtype dtype, cohort_kv **out_kv);
+size_t cohort_cpu_kv_block_bytes(const cohort_backend *backend,
+                                 const cohort_kv_shape *shape);
+cohort_status cohort_cpu_kv_create(cohort_backend *backend, const cohort_kv_shape *shape,
+                                   int64_t n_blocks, cohort_kv **out_kv);
+size_t cohort_cpu_kv_bytes(const cohort_kv *kv); /* of memory, scratch apart */
 void cohort_cpu_kv_destroy(cohort_kv *kv);
 void cohort_cpu_attention(cohort_backend *backend, cohort_kv *kv, int32_t layer,
                           const cohort_attention *shape, const float *qkv,
