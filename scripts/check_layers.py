@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["base", "wire", "link", "queue", "collective", "text", "grammar", "jinja", "chat", "model", "worker",
+LAYERS = ["base", "counters", "link", "queue", "collective", "wire", "text", "grammar", "jinja", "chat", "model", "worker",
           "launcher", "ray", "executor", "engine", "http", "server", "client", "hub",
           "cli"]
 PRIVATE = re.compile(r"(_internal|_impl|_body)\.h$|^model/cpu/|^queue/(ring|shm|stream)\.h$|"

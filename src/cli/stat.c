@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/counters.h"
 #include "cli/options.h"
 #include "cohort/clock.h"
+#include "counters/counters.h"
 
 static void print_rank(const cohort_counters_row *row, int32_t index) {
     int32_t waits_for = row->waits_for;

@@ -12,9 +12,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "base/counters.h"
 #include "cohort/executor.h"
 #include "cohort/queue.h"
+#include "counters/counters.h"
 #include "executor/verdict.h"
 #include "launcher/launcher.h"
 #include "link/link.h"

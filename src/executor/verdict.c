@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "base/counters.h"
+#include "counters/counters.h"
 
 static bool is_over(int64_t since_ns, int64_t limit_ns, int64_t now_ns) {
     return limit_ns > 0 && now_ns - since_ns > limit_ns;

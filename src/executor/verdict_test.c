@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "base/counters.h"
+#include "counters/counters.h"
 
 enum { N = 4, HEARTBEAT = 100, EXECUTE = 1000 };
 

@@ -20,10 +20,10 @@
 #include <stdint.h>
 
 #include "base/build_id.h"
-#include "base/counters.h"
 #include "cohort/collective.h"
 #include "cohort/queue.h"
 #include "cohort/status.h"
+#include "counters/counters.h"
 
 enum {
     COHORT_FRAME_VERSION = 1,

@@ -13,7 +13,7 @@
 #ifndef COHORT_WORKER_LAST_WORDS_H
 #define COHORT_WORKER_LAST_WORDS_H
 
-#include "base/counters.h"
+#include "counters/counters.h"
 
 /* row: the rank's, until uninstall.  fd: -1, or the control link to send the row over, as
  * that rank and epoch. */

@@ -11,12 +11,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "base/counters.h"
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cohort/clock.h"
 #include "cohort/queue.h"
+#include "counters/counters.h"
 #include "link/link.h"
 #include "wire/frame.h"
 #include "worker/extension.h"

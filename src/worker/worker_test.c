@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "base/counters.h"
 #include "cohort/clock.h"
+#include "counters/counters.h"
 #include "link/link.h"
 #include "wire/frame.h"
 #include "worker/worker.h"

@@ -17,10 +17,10 @@
 
 #include <cmocka.h>
 
-#include "base/counters.h"
 #include "base/log.h"
 #include "cohort/clock.h"
 #include "cohort/executor.h"
+#include "counters/counters.h"
 #include "leftovers.h"
 #include "test_worker.h"
 

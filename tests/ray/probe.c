@@ -24,11 +24,11 @@
 
 #include <cjson/cJSON.h>
 
-#include "base/counters.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "cohort/clock.h"
 #include "cohort/executor.h"
+#include "counters/counters.h"
 
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
 

@@ -24,10 +24,10 @@
 
 #include <cmocka.h>
 
-#include "base/counters.h"
 #include "base/random.h"
 #include "cohort/clock.h"
 #include "cohort/executor.h"
+#include "counters/counters.h"
 #include "killer.h"
 #include "test_worker.h"
 

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/counters.h"
+#include "counters/counters.h"
 #include "leftovers.h"
 
 /* From the kill to the error in the caller's hands and everything cleaned up; LAST_MS is

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "base/counters.h"
+#include "counters/counters.h"
 
 int count_entries(const char *path) {
     int n = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/counters.h"
+#include "counters/counters.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base/counters.h - what a run is doing, in one mapped file that outlives a crash.
+/* counters/counters.h - what a run is doing, in one mapped file that outlives a crash.
  *
  * The driver creates it, every rank maps it and writes its own row, `cohort stat` reads
  * it at any time without asking anybody.
@@ -16,8 +16,8 @@
  * Errors:    COHORT_E_IO, COHORT_E_INVALID (a bad or running instance name),
  * COHORT_E_PROTOCOL (not such a file, or another version's).
  */
-#ifndef COHORT_BASE_COUNTERS_H
-#define COHORT_BASE_COUNTERS_H
+#ifndef COHORT_COUNTERS_H
+#define COHORT_COUNTERS_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -156,4 +156,4 @@ cohort_status cohort_counters_folder(char *out_path, size_t size);
 void cohort_counters_list(void (*each)(void *user_data, const char *path),
                           void *user_data);
 
-#endif /* COHORT_BASE_COUNTERS_H */
+#endif /* COHORT_COUNTERS_H */
