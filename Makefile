@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 PEERS ?= build/peers
 
-.PHONY: run all setup test test-ray test-page test-clients asan tsan fuzz model bench bench-ray bench-peers soak install wheel lint fmt clean
+.PHONY: run all setup test test-ray test-page test-clients asan tsan fuzz model mutants bench bench-ray bench-peers soak install wheel lint fmt clean
 all: build-release
 
 setup:
@@ -45,6 +45,9 @@ fuzz: build-fuzz ## every fuzz target for FUZZ_SECONDS
 
 model: ## the spin model of the ring, with and without each memory order
 	@scripts/model.sh build/model
+
+mutants: setup ## FOLDER="queue link" COUNT=20 SEED=1: plants faults, says which no test notices
+	@scripts/mutants.py --folder $(FOLDER) --count $(or $(COUNT),20) --seed $(or $(SEED),1)
 
 bench: build-release ## what the README's figures come from; a quiet machine, please
 	@scripts/bench.sh build/release bench serve

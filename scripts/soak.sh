@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: soak.sh BUILD_DIR - the random tests with their full counts, and all Ray
-# tests on two versions of Ray; for hours.
+# usage: soak.sh BUILD_DIR - the random tests with their full counts, planted faults, and
+# all Ray tests on two versions of Ray; for hours.
 # COHORT_KILLS (1000): kills of each kill test; COHORT_RAY_KILLS (200): of the one on Ray;
 # COHORT_REQUESTS (10000), COHORT_MALFORMED (1000): what the server is asked.
-# The result is bench/results/soak.txt.
+# COHORT_MUTANTS (300): faults planted, drawn by COHORT_MUTANTS_SEED (the day).
+# The result is bench/results/soak.txt, of the faults bench/results/mutants.txt.
 set -euo pipefail
 
 build=$1
@@ -24,6 +25,10 @@ done
 echo "serve_random_test: $COHORT_REQUESTS random requests, $COHORT_MALFORMED malformed" | tee -a "$out.new"
 COHORT_BUILD_DIR=$build COHORT_SOURCE_DIR=. tests/scenario/serve_random_test.py 2>&1 |
     grep -E 'FAIL|Error|OK|Ran|resident' | tee -a "$out.new"
+mutants=${COHORT_MUTANTS:-300} seed=${COHORT_MUTANTS_SEED:-$(date +%Y%m%d)}
+echo "mutants: $mutants planted, seed $seed" | tee -a "$out.new"
+scripts/mutants.py --count "$mutants" --seed "$seed" --out bench/results/mutants.txt |
+    grep -E 'survived|noticed|^all' | tee -a "$out.new"
 echo "ray: $COHORT_RAY_KILLS random kills of workers, sidecars, drivers and raylets" |
     tee -a "$out.new"
 scripts/test_ray.sh "$build" test_deaths.py -k random_kills | grep -E 'passed|failed|Error' |

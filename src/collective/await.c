@@ -17,8 +17,6 @@
  * What a peer gave before it hung up counts: its stores precede the end of its pulse, so
  * one more look after that settles whether it still owes something. */
 
-enum { LONGEST_SLEEP_MS = 1000 }; /* should a wake ever be lost, it costs this once */
-
 void cohort_mesh_watch(cohort_mesh *mesh, int32_t rank, cohort_channel channel,
                        short events) {
     const cohort_peer *peer = &mesh->peers[rank];
@@ -35,10 +33,11 @@ static void watch_all(cohort_mesh *mesh, cohort_work *work) {
     work->watch(work);
 }
 
-static int sleep_ms(int64_t deadline_ns) {
+static int sleep_ms(const cohort_mesh *mesh, int64_t deadline_ns) {
     int64_t left_ns = deadline_ns - cohort_clock_ns();
     if (left_ns <= 0) return 0;
-    if (left_ns >= LONGEST_SLEEP_MS * INT64_C(1000000)) return LONGEST_SLEEP_MS;
+    if (left_ns >= mesh->longest_sleep_ms * INT64_C(1000000))
+        return mesh->longest_sleep_ms;
     return (int)((left_ns + 999999) / 1000000); /* up: never wake before the deadline */
 }
 
@@ -54,7 +53,7 @@ static int64_t nap(cohort_mesh *mesh, cohort_work *work, int64_t deadline_ns,
     if (moved == 0 && *out_waiting >= 0 &&
         !atomic_load_explicit(&mesh->poisoned, memory_order_relaxed)) {
         atomic_store_explicit(&mesh->waiting_on, *out_waiting, memory_order_relaxed);
-        poll(mesh->fds, mesh->n_fds, sleep_ms(deadline_ns));
+        poll(mesh->fds, mesh->n_fds, sleep_ms(mesh, deadline_ns));
         atomic_store_explicit(&mesh->waiting_on, COHORT_RANK_LOCAL, memory_order_relaxed);
         uint64_t rings;
         if (mesh->fds[0].revents && read(mesh->bell_fd, &rings, sizeof rings) < 0)

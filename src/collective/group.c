@@ -105,10 +105,7 @@ static cohort_status begin(cohort_group *group) {
 static cohort_status end(cohort_group *group, cohort_status status) {
     if (status >= 0) return status;
     group->failed = *cohort_last_error();
-    int32_t none = COHORT_PARTING_NOT;
-    if (group->failed.rank >= 0)
-        atomic_compare_exchange_strong(&group->mesh->outbox->parting, &none,
-                                       group->failed.rank);
+    cohort_mesh_part(group->mesh, group->failed.rank);
     return status;
 }
 

@@ -20,7 +20,7 @@
  * Whether a pair shares memory follows from the handles alone, so all ranks agree on it
  * for all pairs, also for those they are no part of. */
 
-enum { SLICE_NS = 20000000, MAX_WORLD = 1024 };
+enum { SLICE_NS = 20000000, LONGEST_SLEEP_MS = 1000, MAX_WORLD = 1024 };
 
 /* What a handle's bytes mean; read by the same build. */
 typedef struct mesh_handle {
@@ -65,6 +65,7 @@ cohort_status cohort_mesh_open(const cohort_mesh_options *options,
     if (!mesh) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a mesh");
     mesh->options = *options;
     if (options->spin_ns < 0) mesh->options.spin_ns = COHORT_WAIT_SPIN_NS;
+    mesh->longest_sleep_ms = LONGEST_SLEEP_MS;
     mesh->outbox_fd = mesh->bell_fd = -1;
     atomic_init(&mesh->waiting_on, COHORT_RANK_LOCAL);
     pthread_mutex_init(&mesh->poison_mutex, NULL);
@@ -101,7 +102,13 @@ void cohort_mesh_poison(cohort_mesh *mesh, const cohort_error *error) {
     /* Acquired in cohort_mesh_check. */
     atomic_store_explicit(&mesh->poisoned, true, memory_order_release);
     pthread_mutex_unlock(&mesh->poison_mutex);
+    cohort_mesh_part(mesh, error->rank);
     cohort_bell_ring(mesh->outbox, mesh->bell_fd);
+}
+
+void cohort_mesh_part(cohort_mesh *mesh, int32_t rank) {
+    int32_t none = COHORT_PARTING_NOT;
+    if (rank >= 0) atomic_compare_exchange_strong(&mesh->outbox->parting, &none, rank);
 }
 
 int32_t cohort_mesh_waiting_on(const cohort_mesh *mesh) {

@@ -43,6 +43,7 @@ struct cohort_mesh {
     struct pollfd *fds;
     cohort_watch *watches;
     nfds_t n_fds;
+    int longest_sleep_ms; /* should a wake ever be lost, it costs this once */
     pthread_mutex_t poison_mutex;
     _Atomic bool poisoned;
     cohort_error poison;
@@ -51,6 +52,9 @@ struct cohort_mesh {
 
 /* The poison, or OK. */
 cohort_status cohort_mesh_check(cohort_mesh *mesh);
+/* For peers that will find us gone: it was because of that rank.  The first one counts.
+ */
+void cohort_mesh_part(cohort_mesh *mesh, int32_t rank);
 /* Gives the last error that rank, and says what was being done. */
 cohort_status cohort_mesh_blame(cohort_status status, int32_t rank, const char *what);
 

@@ -40,6 +40,7 @@ static cohort_status queue_new(const cohort_ticket *ticket, cohort_queue **out_q
     cohort_queue *queue = calloc(1, sizeof *queue);
     if (!queue) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a queue");
     queue->ticket = *ticket;
+    queue->slice_ns = SLICE_NS;
     queue->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (queue->wake_fd < 0) {
         cohort_status status = COHORT_FAIL_SYS(errno, "eventfd");
@@ -273,7 +274,7 @@ static cohort_status poll_and_doze(cohort_queue *queue, const cohort_awaited *aw
         if (!*out_asleep_ns) *out_asleep_ns = now_ns;
         if (left_ns <= 0) return COHORT_E_TIMEOUT;
         /* A socket tells of its peer's death by itself, memory does not. */
-        int64_t most_ns = awaited->event ? SLICE_NS : INT64_C(3600000000000);
+        int64_t most_ns = awaited->event ? queue->slice_ns : INT64_C(3600000000000);
         if (left_ns > most_ns) left_ns = most_ns;
         status = awaited->event ? doze_on_event(queue, awaited, left_ns)
                                 : doze_on_link(queue, awaited, left_ns);

@@ -66,8 +66,9 @@ struct cohort_queue {
     cohort_ring *_Atomic ring; /* set once; interrupt reads it from other threads */
     bool open;                 /* wait_ready has passed */
     atomic_bool interrupted;
-    int64_t slept_ns;      /* of the last wait */
-    int wake_fd;           /* readable after an interrupt, for those who poll() */
+    int64_t slice_ns; /* the longest sleep on memory; a test sets it to COHORT_NEVER */
+    int64_t slept_ns; /* of the last wait */
+    int wake_fd;      /* readable after an interrupt, for those who poll() */
     cohort_writer *writer; /* one of the two */
     cohort_reader *reader;
 };
