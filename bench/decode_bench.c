@@ -37,18 +37,17 @@ struct model {
 
 static void add_linear(struct model *model, int64_t n_out, int64_t n_in,
                        const uint16_t *source) {
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     cohort_linear **linear = &model->linears[model->n_linears++];
-    if (ops->linear_create(model->backend, n_out, n_in, COHORT_BF16, linear) < 0) exit(1);
+    if (cohort_cpu_linear_create(model->backend, n_out, n_in, COHORT_BF16, linear) < 0)
+        exit(1);
     for (int64_t row = 0; row < n_out; row += SOURCE_ROWS)
-        ops->linear_set(*linear, row,
-                        n_out - row < SOURCE_ROWS ? n_out - row : SOURCE_ROWS, source,
-                        COHORT_BF16, n_in);
-    model->bytes += ops->linear_bytes(*linear);
+        cohort_cpu_linear_set(*linear, row,
+                              n_out - row < SOURCE_ROWS ? n_out - row : SOURCE_ROWS,
+                              source, COHORT_BF16, n_in);
+    model->bytes += cohort_cpu_linear_bytes(*linear);
 }
 
 static void make_model(struct model *model, int32_t n_threads, int32_t n_layers) {
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     int32_t cpus[MOST_THREADS];
     for (int32_t i = 0; i < n_threads; i++)
         cpus[i] = i % bench_cpus();
@@ -58,8 +57,10 @@ static void make_model(struct model *model, int32_t n_threads, int32_t n_layers)
                                       .isa = "avx512_bf16"};
     uint16_t *source = malloc(SOURCE_ROWS * INNER * sizeof *source);
     /* Both ways where there are both, whichever an engine would take. */
-    if (ops->create(&options, &model->backend) < 0) options.isa = NULL;
-    if (!source || (!options.isa && ops->create(&options, &model->backend) < 0)) exit(1);
+    if (cohort_backend_cpu()->create(&options, &model->backend) < 0) options.isa = NULL;
+    if (!source ||
+        (!options.isa && cohort_backend_cpu()->create(&options, &model->backend) < 0))
+        exit(1);
     uint32_t state = 1;
     for (int32_t i = 0; i < SOURCE_ROWS * INNER; i++) {
         state = state * 1664525 + 1013904223;
@@ -78,20 +79,19 @@ static void make_model(struct model *model, int32_t n_threads, int32_t n_layers)
            (double)model->bytes * 1e-9, s, (double)model->bytes * 1e-9 / s);
     free(source);
     size_t rows = (size_t)model->rows;
-    if (ops->alloc(model->backend, rows * INNER, &model->x) < 0 ||
-        ops->alloc(model->backend, rows * VOCAB, &model->y) < 0)
-        exit(1);
+    model->x = cohort_cpu_map(rows * INNER * sizeof *model->x);
+    model->y = cohort_cpu_map(rows * VOCAB * sizeof *model->y);
+    if (!model->x || !model->y) exit(1);
     for (size_t i = 0; i < rows * INNER; i++)
         model->x[i] = (float)(i % 17) * 0.1f - 0.8f;
 }
 
 static void free_model(struct model *model) {
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     for (int32_t i = 0; i < model->n_linears; i++)
-        ops->linear_destroy(model->linears[i]);
-    ops->free(model->backend, model->x);
-    ops->free(model->backend, model->y);
-    ops->destroy(model->backend);
+        cohort_cpu_linear_destroy(model->linears[i]);
+    cohort_cpu_unmap(model->x, (size_t)model->rows * INNER * sizeof *model->x);
+    cohort_cpu_unmap(model->y, (size_t)model->rows * VOCAB * sizeof *model->y);
+    cohort_backend_cpu()->destroy(model->backend);
 }
 
 static void read_share(void *context, int32_t thread, int32_t n_threads) {

@@ -40,19 +40,20 @@ static float *floats(size_t n) {
 }
 
 static void make_layer(struct layer *layer, int32_t n_threads) {
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     cohort_backend_options options = {
         .n_threads = n_threads, .bf16_activations = true, .isa = "avx512_bf16"};
     /* Both ways where there are both, whichever an engine would take. */
-    if (ops->create(&options, &layer->backend) < 0) options.isa = NULL;
-    if (!options.isa && ops->create(&options, &layer->backend) < 0) exit(1);
+    if (cohort_backend_cpu()->create(&options, &layer->backend) < 0) options.isa = NULL;
+    if (!options.isa && cohort_backend_cpu()->create(&options, &layer->backend) < 0)
+        exit(1);
     for (int s = 0; s < SHAPES; s++) {
         int64_t n_out = shapes[s].n_out, n_in = shapes[s].n_in;
         layer->wide[s] = floats((size_t)(n_out * n_in));
-        if (ops->linear_create(layer->backend, n_out, n_in, COHORT_BF16,
-                               &layer->linears[s]) < 0)
+        if (cohort_cpu_linear_create(layer->backend, n_out, n_in, COHORT_BF16,
+                                     &layer->linears[s]) < 0)
             exit(1);
-        ops->linear_set(layer->linears[s], 0, n_out, layer->wide[s], COHORT_F32, n_in);
+        cohort_cpu_linear_set(layer->linears[s], 0, n_out, layer->wide[s], COHORT_F32,
+                              n_in);
     }
     layer->x = floats((size_t)layer->rows * 3072);
     layer->y = floats((size_t)layer->rows * 6144);
@@ -148,7 +149,7 @@ int main(int argc, char **argv) {
     report("f32 activations", &layer, flops, sums[1], copy, taken.dot ? 0 : 1);
     report("bf16 activations", &layer, flops, sums[2], copy, taken.dot ? 1 : 0);
     for (int s = 0; s < SHAPES; s++) {
-        cohort_backend_cpu()->linear_destroy(layer.linears[s]);
+        cohort_cpu_linear_destroy(layer.linears[s]);
         free(layer.wide[s]);
     }
     cohort_backend_cpu()->destroy(layer.backend);

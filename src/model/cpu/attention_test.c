@@ -99,8 +99,7 @@ static void step(struct cache *cache, struct story *stories, const int32_t *done
     }
     const cohort_attention shape = {sequences,   n_stories, g->n_heads, g->n_kv_heads,
                                     g->head_dim, 1.5f,      g->window};
-    cohort_backend_cpu()->attention(cache->backend, cache->kv, 1, &shape, qkv,
-                                    cache->width, out);
+    cohort_cpu_attention(cache->backend, cache->kv, 1, &shape, qkv, cache->width, out);
     for (int32_t i = 0; i < n_stories; i++)
         memcpy(stories[i].out + done[i] * cache->out_width,
                out + sequences[i].row_begin * cache->out_width,
@@ -127,9 +126,8 @@ static void open_cache(struct cache *cache, cohort_backend *backend, struct geom
         for (int32_t i = 0; i < n; i++)
             if (b * g.block_size < lengths[i]) stories[i].blocks[b] = --next;
     const cohort_kv_shape shape = {2, g.block_size, g.n_kv_heads, g.head_dim, g.dtype};
-    assert_int_equal(
-        cohort_backend_cpu()->kv_create(backend, &shape, n_blocks, &cache->kv),
-        COHORT_OK);
+    assert_int_equal(cohort_cpu_kv_create(backend, &shape, n_blocks, &cache->kv),
+                     COHORT_OK);
 }
 
 static void close_cache(struct cache *cache, struct story *stories, int32_t n) {
@@ -137,7 +135,7 @@ static void close_cache(struct cache *cache, struct story *stories, int32_t n) {
         free(stories[i].qkv);
         free(stories[i].out);
     }
-    cohort_backend_cpu()->kv_destroy(cache->kv);
+    cohort_cpu_kv_destroy(cache->kv);
 }
 
 static const struct geometry geometries[] = {
@@ -257,7 +255,6 @@ static void large_scores_do_not_overflow(void **state) {
 /* What --kv-cache-memory is divided by has to be what is taken in the end. */
 static void a_block_takes_the_bytes_it_is_accounted_for(void **state) {
     (void)state;
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     cohort_backend *backend = open_backend(NULL, 1, false);
     const int32_t block_sizes[] = {1, 8, 16, 17, 256};
     for (size_t i = 0; i < sizeof block_sizes / sizeof *block_sizes; i++)
@@ -266,31 +263,32 @@ static void a_block_takes_the_bytes_it_is_accounted_for(void **state) {
                 const cohort_kv_shape shape = {3, block_sizes[i], 2, head_dim,
                                                (cohort_dtype)d};
                 cohort_kv *kv;
-                assert_int_equal(ops->kv_create(backend, &shape, 5, &kv), COHORT_OK);
+                assert_int_equal(cohort_cpu_kv_create(backend, &shape, 5, &kv),
+                                 COHORT_OK);
                 assert_int_equal(cohort_cpu_kv_bytes(kv),
-                                 5 * ops->kv_block_bytes(backend, &shape));
-                ops->kv_destroy(kv);
+                                 5 * cohort_cpu_kv_block_bytes(backend, &shape));
+                cohort_cpu_kv_destroy(kv);
             }
     /* Keys come in groups of 16 tokens: 1 token takes the keys of 16 and its value. */
     const cohort_kv_shape whole = {1, 16, 1, 64, COHORT_F32},
                           single = {1, 1, 1, 64, COHORT_F32};
-    assert_int_equal(ops->kv_block_bytes(backend, &whole), 2 * 16 * 64 * 4);
-    assert_int_equal(ops->kv_block_bytes(backend, &single), (16 + 1) * 64 * 4);
-    ops->destroy(backend);
+    assert_int_equal(cohort_cpu_kv_block_bytes(backend, &whole), 2 * 16 * 64 * 4);
+    assert_int_equal(cohort_cpu_kv_block_bytes(backend, &single), (16 + 1) * 64 * 4);
+    cohort_backend_cpu()->destroy(backend);
 }
 
 static void impossible_caches_are_refused(void **state) {
     (void)state;
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     cohort_backend *backend = open_backend(NULL, 1, false);
     cohort_kv *kv;
     const cohort_kv_shape half = {1, 16, 1, 16, COHORT_F16}, small = {1, 16, 1, 16, 0},
                           large = {1 << 20, 16, 64, 128, COHORT_F32};
-    assert_int_equal(ops->kv_create(backend, &half, 4, &kv), COHORT_E_INVALID);
-    assert_int_equal(ops->kv_create(backend, &small, 0, &kv), COHORT_E_INVALID);
-    assert_int_equal(ops->kv_create(backend, &large, 1LL << 40, &kv), COHORT_E_NOMEM);
+    assert_int_equal(cohort_cpu_kv_create(backend, &half, 4, &kv), COHORT_E_INVALID);
+    assert_int_equal(cohort_cpu_kv_create(backend, &small, 0, &kv), COHORT_E_INVALID);
+    assert_int_equal(cohort_cpu_kv_create(backend, &large, 1LL << 40, &kv),
+                     COHORT_E_NOMEM);
     assert_null(kv);
-    ops->destroy(backend);
+    cohort_backend_cpu()->destroy(backend);
 }
 
 int main(void) {

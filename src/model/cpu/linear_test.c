@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "model/cpu/cpu_internal.h"
 #include "model/cpu/cpu_test.h"
 
 /* Weights and their products, against sums in double. */
@@ -27,25 +28,24 @@ static float rounded(cohort_dtype dtype, float value) {
 static struct matrix make_matrix(cohort_backend *backend, cohort_dtype dtype,
                                  struct shape shape, uint64_t seed) {
     struct matrix matrix = {.n_out = shape.n_out, .n_in = shape.n_in};
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     matrix.values = noise_floats(shape.n_out * shape.n_in, seed);
     for (int64_t i = 0; i < shape.n_out * shape.n_in; i++)
         matrix.values[i] = rounded(dtype, matrix.values[i]);
     assert_int_equal(
-        ops->linear_create(backend, shape.n_out, shape.n_in, dtype, &matrix.linear),
+        cohort_cpu_linear_create(backend, shape.n_out, shape.n_in, dtype, &matrix.linear),
         COHORT_OK);
-    assert_true(ops->linear_bytes(matrix.linear) >=
+    assert_true(cohort_cpu_linear_bytes(matrix.linear) >=
                 (size_t)(shape.n_out * shape.n_in) * (dtype == COHORT_F32 ? 4 : 2));
     /* In two pieces that meet inside a panel, the second one first. */
     int64_t split = shape.n_out / 3;
-    ops->linear_set(matrix.linear, split, shape.n_out - split,
-                    matrix.values + split * shape.n_in, COHORT_F32, shape.n_in);
-    ops->linear_set(matrix.linear, 0, split, matrix.values, COHORT_F32, shape.n_in);
+    cohort_cpu_linear_set(matrix.linear, split, shape.n_out - split,
+                          matrix.values + split * shape.n_in, COHORT_F32, shape.n_in);
+    cohort_cpu_linear_set(matrix.linear, 0, split, matrix.values, COHORT_F32, shape.n_in);
     return matrix;
 }
 
 static void free_matrix(struct matrix *matrix) {
-    cohort_backend_cpu()->linear_destroy(matrix->linear);
+    cohort_cpu_linear_destroy(matrix->linear);
     free(matrix->values);
 }
 
@@ -62,7 +62,6 @@ static double reference(const struct matrix *matrix, const float *x, int64_t row
 
 static void check_products(cohort_backend *backend, cohort_dtype dtype,
                            struct shape shape) {
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     struct matrix matrix = make_matrix(backend, dtype, shape, 7);
     const int64_t x_stride = shape.n_in + 3, y_stride = shape.n_out + 5;
     float *x = noise_floats(MOST_ROWS * x_stride, 8);
@@ -73,7 +72,7 @@ static void check_products(cohort_backend *backend, cohort_dtype dtype,
         int64_t n = row_counts[i];
         for (int64_t j = 0; j < MOST_ROWS * y_stride; j++)
             y[j] = 77;
-        ops->linear(backend, matrix.linear, bias, x, x_stride, y, y_stride, n);
+        cohort_cpu_linear(backend, matrix.linear, bias, x, x_stride, y, y_stride, n);
         for (int64_t r = 0; r < n; r += n < 20 ? 1 : 37)
             for (int64_t o = 0; o < shape.n_out; o++)
                 assert_near(y[r * y_stride + o],
@@ -84,8 +83,8 @@ static void check_products(cohort_backend *backend, cohort_dtype dtype,
             for (int64_t o = shape.n_out; o < y_stride; o++)
                 assert_true(y[r * y_stride + o] == 77);
         /* The last row computes the same alone, bit for bit. */
-        ops->linear(backend, matrix.linear, bias, x + (n - 1) * x_stride, x_stride, alone,
-                    shape.n_out, 1);
+        cohort_cpu_linear(backend, matrix.linear, bias, x + (n - 1) * x_stride, x_stride,
+                          alone, shape.n_out, 1);
         assert_memory_equal(alone, y + (n - 1) * y_stride,
                             (size_t)shape.n_out * sizeof *alone);
     }
@@ -111,7 +110,6 @@ static void products_match_double_whatever_the_rows(void **state) {
 /* Rows of x rounded to bf16 leave an error of 2^-9 of each product. */
 static void bf16_activations_are_close_and_do_not_depend_on_rows(void **state) {
     (void)state;
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     for (int32_t n_threads = 1; n_threads <= 2; n_threads++) {
         cohort_backend *backend = open_backend("avx512_bf16", n_threads, true);
         if (!backend) skip();
@@ -121,8 +119,8 @@ static void bf16_activations_are_close_and_do_not_depend_on_rows(void **state) {
             float *x = noise_floats(MOST_ROWS * shape.n_in, 4);
             float *y = malloc((size_t)(MOST_ROWS * shape.n_out) * sizeof *y);
             float *alone = malloc((size_t)shape.n_out * sizeof *alone);
-            ops->linear(backend, matrix.linear, NULL, x, shape.n_in, y, shape.n_out,
-                        MOST_ROWS);
+            cohort_cpu_linear(backend, matrix.linear, NULL, x, shape.n_in, y, shape.n_out,
+                              MOST_ROWS);
             for (int64_t r = 0; r < MOST_ROWS; r += 11) {
                 float nearest[1100];
                 for (int64_t k = 0; k < shape.n_in; k++)
@@ -132,10 +130,10 @@ static void bf16_activations_are_close_and_do_not_depend_on_rows(void **state) {
                                 tolerance(shape.n_in));
             }
             for (int64_t n = 1; n <= 13; n++) {
-                ops->linear(backend, matrix.linear, NULL, x, shape.n_in, y, shape.n_out,
-                            n);
-                ops->linear(backend, matrix.linear, NULL, x + (n - 1) * shape.n_in,
-                            shape.n_in, alone, shape.n_out, 1);
+                cohort_cpu_linear(backend, matrix.linear, NULL, x, shape.n_in, y,
+                                  shape.n_out, n);
+                cohort_cpu_linear(backend, matrix.linear, NULL, x + (n - 1) * shape.n_in,
+                                  shape.n_in, alone, shape.n_out, 1);
                 assert_memory_equal(alone, y + (n - 1) * shape.n_out,
                                     (size_t)shape.n_out * sizeof *alone);
             }
@@ -144,13 +142,12 @@ static void bf16_activations_are_close_and_do_not_depend_on_rows(void **state) {
             free(x);
             free_matrix(&matrix);
         }
-        ops->destroy(backend);
+        cohort_backend_cpu()->destroy(backend);
     }
 }
 
 static void threads_do_not_change_a_bit(void **state) {
     (void)state;
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     enum { ROWS = 30, N_OUT = 210, N_IN = 600 };
     for (int i = 0; i < N_ISAS; i++) {
         float *x = noise_floats(ROWS * N_IN, 2), *y[3];
@@ -162,9 +159,9 @@ static void threads_do_not_change_a_bit(void **state) {
             if (!backend) continue;
             struct matrix matrix =
                 make_matrix(backend, COHORT_BF16, (struct shape){N_OUT, N_IN}, 5);
-            ops->linear(backend, matrix.linear, NULL, x, N_IN, y[t], N_OUT, ROWS);
+            cohort_cpu_linear(backend, matrix.linear, NULL, x, N_IN, y[t], N_OUT, ROWS);
             free_matrix(&matrix);
-            ops->destroy(backend);
+            cohort_backend_cpu()->destroy(backend);
         }
         for (int t = 1; there && t < 3; t++)
             assert_memory_equal(y[0], y[t], ROWS * N_OUT * sizeof(float));
@@ -196,21 +193,21 @@ static void encode(cohort_dtype dtype, int32_t m, unsigned char *to) {
 /* From every dtype to every other, out of a source that is aligned to nothing. */
 static void check_conversion(cohort_backend *backend, cohort_dtype src,
                              cohort_dtype dtype) {
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     enum { N_OUT = 35, N_IN = 147 };
     const int32_t bytes = src == COHORT_F32 ? 4 : 2;
     unsigned char *source = malloc(N_OUT * N_IN * 4 + 1);
     for (int32_t i = 0; i < N_OUT * N_IN; i++)
         encode(src, i * 37 % 255 - 127, source + 1 + i * bytes);
     cohort_linear *linear;
-    assert_int_equal(ops->linear_create(backend, N_OUT, N_IN, dtype, &linear), COHORT_OK);
-    ops->linear_set(linear, 0, N_OUT, source + 1, src, N_IN);
+    assert_int_equal(cohort_cpu_linear_create(backend, N_OUT, N_IN, dtype, &linear),
+                     COHORT_OK);
+    cohort_cpu_linear_set(linear, 0, N_OUT, source + 1, src, N_IN);
     int32_t ids[N_OUT + 1];
     for (int32_t i = 0; i < N_OUT; i++)
         ids[i] = N_OUT - 1 - i;
     ids[N_OUT] = -1;
     float *y = noise_floats((N_OUT + 1) * N_IN, 1);
-    ops->embed(backend, linear, ids, N_OUT + 1, y);
+    cohort_cpu_embed(backend, linear, ids, N_OUT + 1, y);
     for (int32_t r = 0; r <= N_OUT; r++)
         for (int32_t k = 0; k < N_IN; k++) {
             int32_t m = r < N_OUT ? (ids[r] * N_IN + k) * 37 % 255 - 127 : 0;
@@ -218,7 +215,7 @@ static void check_conversion(cohort_backend *backend, cohort_dtype src,
         }
     free(y);
     free(source);
-    ops->linear_destroy(linear);
+    cohort_cpu_linear_destroy(linear);
 }
 
 static void all_conversions(cohort_backend *backend) {
@@ -236,7 +233,6 @@ static void rows_come_back_as_they_were_set(void **state) {
 /* All 65536 bit patterns: f16 -> f32 -> f16 is the identity but for NaN, and the vector
  * instruction agrees with the scalar code. */
 static void f16_is_exact(cohort_backend *backend) {
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     enum { N = 65536, COLUMNS = 256 };
     uint16_t *halves = malloc(N * sizeof *halves);
     float *wide = malloc(N * sizeof *wide), *again = malloc(N * sizeof *again);
@@ -247,17 +243,17 @@ static void f16_is_exact(cohort_backend *backend) {
         ids[i] = i;
     cohort_linear *linear;
     assert_int_equal(
-        ops->linear_create(backend, N / COLUMNS, COLUMNS, COHORT_F16, &linear),
+        cohort_cpu_linear_create(backend, N / COLUMNS, COLUMNS, COHORT_F16, &linear),
         COHORT_OK);
-    ops->linear_set(linear, 0, N / COLUMNS, halves, COHORT_F16, COLUMNS);
-    ops->embed(backend, linear, ids, N / COLUMNS, wide);
+    cohort_cpu_linear_set(linear, 0, N / COLUMNS, halves, COHORT_F16, COLUMNS);
+    cohort_cpu_embed(backend, linear, ids, N / COLUMNS, wide);
     assert_near(wide[0x3c00], 1, 0);
     assert_near(wide[0xc000], -2, 0);
     assert_near(wide[0x0001], 0x1p-24, 0);
     assert_near(wide[0x7bff], 65504, 0);
     assert_true(isinf(wide[0x7c00]) && isnan(wide[0x7c01]));
-    ops->linear_set(linear, 0, N / COLUMNS, wide, COHORT_F32, COLUMNS);
-    ops->embed(backend, linear, ids, N / COLUMNS, again);
+    cohort_cpu_linear_set(linear, 0, N / COLUMNS, wide, COHORT_F32, COLUMNS);
+    cohort_cpu_embed(backend, linear, ids, N / COLUMNS, again);
     for (int32_t i = 0; i < N; i++)
         if (isnan(wide[i]))
             assert_true(isnan(again[i]));
@@ -268,11 +264,11 @@ static void f16_is_exact(cohort_backend *backend) {
     unit[5] = 1;
     for (int32_t i = 0; i < N; i++)
         halves[i] = i % COLUMNS == 5 ? halves[i] : 0;
-    ops->linear_set(linear, 0, N / COLUMNS, halves, COHORT_F16, COLUMNS);
-    ops->linear(backend, linear, NULL, unit, COLUMNS, y, N / COLUMNS, 1);
+    cohort_cpu_linear_set(linear, 0, N / COLUMNS, halves, COHORT_F16, COLUMNS);
+    cohort_cpu_linear(backend, linear, NULL, unit, COLUMNS, y, N / COLUMNS, 1);
     for (int32_t r = 0; r < N / COLUMNS; r++)
         if (isfinite(wide[r * COLUMNS + 5])) assert_near(y[r], wide[r * COLUMNS + 5], 0);
-    ops->linear_destroy(linear);
+    cohort_cpu_linear_destroy(linear);
     free(again);
     free(wide);
     free(halves);
@@ -285,63 +281,64 @@ static void f16_survives_every_bit_pattern(void **state) {
 
 static void bf16_rounds_to_nearest_even_and_keeps_nan(void **state) {
     (void)state;
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     cohort_backend *backend = open_backend(NULL, 1, false);
     float values[6] = {1 + 0x1p-8f, 1 + 3 * 0x1p-8f, 1 + 0x1.1p-8f,
                        NAN,         -INFINITY,       3e38f};
     float expected[6] = {1, 1 + 0x1p-6f, 1 + 0x1p-7f, 0, -INFINITY, 0};
     cohort_linear *linear;
-    assert_int_equal(ops->linear_create(backend, 1, 6, COHORT_BF16, &linear), COHORT_OK);
-    ops->linear_set(linear, 0, 1, values, COHORT_F32, 6);
+    assert_int_equal(cohort_cpu_linear_create(backend, 1, 6, COHORT_BF16, &linear),
+                     COHORT_OK);
+    cohort_cpu_linear_set(linear, 0, 1, values, COHORT_F32, 6);
     float y[6];
-    ops->embed(backend, linear, &(int32_t){0}, 1, y);
+    cohort_cpu_embed(backend, linear, &(int32_t){0}, 1, y);
     for (int i = 0; i < 3; i++)
         assert_near(y[i], expected[i], 0);
     assert_true(isnan(y[3]));
     assert_true(isinf(y[4]) && y[4] < 0);
     assert_near(y[5], 3e38, 1.2e36);
-    ops->linear_destroy(linear);
-    ops->destroy(backend);
+    cohort_cpu_linear_destroy(linear);
+    cohort_backend_cpu()->destroy(backend);
 }
 
 static void a_column_slice_can_be_set(void **state) {
     (void)state;
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     cohort_backend *backend = open_backend(NULL, 2, false);
     enum { N_OUT = 20, WIDE = 50, N_IN = 9, FROM = 21 };
     float *values = noise_floats(N_OUT * WIDE, 6), y[N_IN];
     cohort_linear *linear;
-    assert_int_equal(ops->linear_create(backend, N_OUT, N_IN, COHORT_F32, &linear),
+    assert_int_equal(cohort_cpu_linear_create(backend, N_OUT, N_IN, COHORT_F32, &linear),
                      COHORT_OK);
-    ops->linear_set(linear, 0, N_OUT, values + FROM, COHORT_F32, WIDE);
+    cohort_cpu_linear_set(linear, 0, N_OUT, values + FROM, COHORT_F32, WIDE);
     for (int32_t r = 0; r < N_OUT; r++) {
-        ops->embed(backend, linear, &r, 1, y);
+        cohort_cpu_embed(backend, linear, &r, 1, y);
         assert_memory_equal(y, values + r * WIDE + FROM, sizeof y);
     }
-    ops->linear_destroy(linear);
+    cohort_cpu_linear_destroy(linear);
     free(values);
-    ops->destroy(backend);
+    cohort_backend_cpu()->destroy(backend);
 }
 
 static void empty_matrices_are_harmless_and_absurd_ones_refused(void **state) {
     (void)state;
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     cohort_backend *backend = open_backend(NULL, 2, false);
     float x[8] = {0}, bias[2] = {3, 4}, y[2] = {9, 9};
     cohort_linear *linear;
-    assert_int_equal(ops->linear_create(backend, 0, 8, COHORT_BF16, &linear), COHORT_OK);
-    ops->linear(backend, linear, NULL, x, 8, y, 0, 1);
-    ops->linear_destroy(linear);
-    assert_int_equal(ops->linear_create(backend, 2, 0, COHORT_BF16, &linear), COHORT_OK);
-    ops->linear(backend, linear, bias, x, 0, y, 2, 1);
+    assert_int_equal(cohort_cpu_linear_create(backend, 0, 8, COHORT_BF16, &linear),
+                     COHORT_OK);
+    cohort_cpu_linear(backend, linear, NULL, x, 8, y, 0, 1);
+    cohort_cpu_linear_destroy(linear);
+    assert_int_equal(cohort_cpu_linear_create(backend, 2, 0, COHORT_BF16, &linear),
+                     COHORT_OK);
+    cohort_cpu_linear(backend, linear, bias, x, 0, y, 2, 1);
     assert_near(y[0], 3, 0);
     assert_near(y[1], 4, 0);
-    ops->linear_destroy(linear);
-    assert_int_equal(ops->linear_create(backend, 2, 2, COHORT_I32, &linear),
+    cohort_cpu_linear_destroy(linear);
+    assert_int_equal(cohort_cpu_linear_create(backend, 2, 2, COHORT_I32, &linear),
                      COHORT_E_INVALID);
-    assert_int_equal(ops->linear_create(backend, 2, 1LL << 40, COHORT_BF16, &linear),
-                     COHORT_E_INVALID);
-    ops->destroy(backend);
+    assert_int_equal(
+        cohort_cpu_linear_create(backend, 2, 1LL << 40, COHORT_BF16, &linear),
+        COHORT_E_INVALID);
+    cohort_backend_cpu()->destroy(backend);
 }
 
 static void unknown_isa_is_refused_by_name(void **state) {

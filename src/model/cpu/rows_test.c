@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "model/cpu/cpu_internal.h"
 #include "model/cpu/cpu_test.h"
 
 /* Norms, rotation, activations, router and experts against the same in double. */
@@ -24,7 +25,6 @@ static void check_norm(const float *x, const float *y, const float *weight,
 }
 
 static void norms(cohort_backend *backend) {
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     for (int w = 0; w < N_WIDTHS; w++) {
         int64_t n = widths[w];
         float *x = noise_floats(ROWS * n, 1), *weight = noise_floats(n, 2);
@@ -32,20 +32,20 @@ static void norms(cohort_backend *backend) {
         float *alone = noise_floats(n, 5);
         for (int layer = 0; layer < 2; layer++) {
             if (layer)
-                ops->layer_norm(backend, x, weight, bias, 1e-5f, y, ROWS, n);
+                cohort_cpu_layer_norm(backend, x, weight, bias, 1e-5f, y, ROWS, n);
             else
-                ops->rms_norm(backend, x, weight, 1e-5f, y, ROWS, n);
+                cohort_cpu_rms_norm(backend, x, weight, 1e-5f, y, ROWS, n);
             for (int64_t r = 0; r < ROWS; r++)
                 check_norm(x + r * n, y + r * n, weight, layer ? bias : NULL, layer, n);
             const float *last = x + (ROWS - 1) * n;
             if (layer)
-                ops->layer_norm(backend, last, weight, bias, 1e-5f, alone, 1, n);
+                cohort_cpu_layer_norm(backend, last, weight, bias, 1e-5f, alone, 1, n);
             else
-                ops->rms_norm(backend, last, weight, 1e-5f, alone, 1, n);
+                cohort_cpu_rms_norm(backend, last, weight, 1e-5f, alone, 1, n);
             assert_memory_equal(alone, y + (ROWS - 1) * n, (size_t)n * sizeof *alone);
         }
-        ops->add(backend, y, x, ROWS * n);
-        ops->layer_norm(backend, x, weight, bias, 1e-5f, alone, 1, n);
+        cohort_cpu_add(backend, y, x, ROWS * n);
+        cohort_cpu_layer_norm(backend, x, weight, bias, 1e-5f, alone, 1, n);
         for (int64_t i = 0; i < n; i++)
             assert_near(y[i], (double)alone[i] + (double)x[i], 1e-6);
         free(alone);
@@ -88,9 +88,9 @@ static void rotation(cohort_backend *backend, int32_t dim, bool normed, bool tur
     float *q_norm = noise_floats(dim, 2), *k_norm = noise_floats(dim, 3);
     float *cosines = noise_floats(TABLE * half, 4),
           *sines = noise_floats(TABLE * half, 5);
-    cohort_backend_cpu()->qk_norm_rope(
-        backend, &shape, qkv, stride, normed ? q_norm : NULL, normed ? k_norm : NULL,
-        1e-6f, turned ? cosines : NULL, turned ? sines : NULL);
+    cohort_cpu_qk_norm_rope(backend, &shape, qkv, stride, normed ? q_norm : NULL,
+                            normed ? k_norm : NULL, 1e-6f, turned ? cosines : NULL,
+                            turned ? sines : NULL);
     for (int32_t r = 0; r < ROWS_A + ROWS_B; r++) {
         int32_t position = r < ROWS_A ? r : BEFORE_B;
         for (int32_t h = 0; h < HEADS + KV_HEADS; h++) {
@@ -148,8 +148,8 @@ static void activations(cohort_backend *backend) {
                 float *x = noise_floats(ROWS * wide, 1), *y = noise_floats(ROWS * n, 2);
                 for (int64_t i = 0; i < ROWS * wide; i++)
                     x[i] *= 20;
-                cohort_backend_cpu()->activate(backend, (cohort_activation)kind, gated, x,
-                                               y, ROWS, n);
+                cohort_cpu_activate(backend, (cohort_activation)kind, gated, x, y, ROWS,
+                                    n);
                 for (int64_t r = 0; r < ROWS; r++)
                     for (int64_t i = 0; i < n; i++) {
                         double value =
@@ -176,7 +176,7 @@ static void exp_is_accurate_over_its_range(cohort_backend *backend) {
     x[17] = NAN;
     x[18] = -INFINITY;
     x[19] = 1e30f;
-    cohort_backend_cpu()->activate(backend, COHORT_SILU, false, x, y, 1, N);
+    cohort_cpu_activate(backend, COHORT_SILU, false, x, y, 1, N);
     for (int i = 0; i < N; i++) {
         double value = applied(COHORT_SILU, (double)x[i]);
         if (i == 17) assert_true(isnan(y[i]));
@@ -200,8 +200,7 @@ static void routes(cohort_backend *backend) {
         logits[i] *= 10;
     logits[5] = logits[9] = 50; /* a tie goes to the lower id */
     for (int renormalise = 0; renormalise < 2; renormalise++) {
-        cohort_backend_cpu()->route(backend, logits, N, EXPERTS, TOP, renormalise, ids,
-                                    weights);
+        cohort_cpu_route(backend, logits, N, EXPERTS, TOP, renormalise, ids, weights);
         assert_int_equal(ids[0], 5);
         assert_int_equal(ids[1], 9);
         for (int32_t r = 0; r < N; r++) {
@@ -247,16 +246,16 @@ static double expert_value(const float *gate_up, const float *down, const float 
 }
 
 static void mixture(cohort_backend *backend) {
-    const cohort_backend_ops *ops = cohort_backend_cpu();
     cohort_linear *gate_up[N_EXPERTS], *down[N_EXPERTS];
     float *gate_up_values[N_EXPERTS], *down_values[N_EXPERTS];
     for (int e = 0; e < N_EXPERTS; e++) {
         gate_up_values[e] = noise_floats(2 * INNER * WIDTH, 10 + (uint64_t)e);
         down_values[e] = noise_floats(INNER * WIDTH, 20 + (uint64_t)e);
-        ops->linear_create(backend, 2 * INNER, WIDTH, COHORT_F32, &gate_up[e]);
-        ops->linear_create(backend, WIDTH, INNER, COHORT_F32, &down[e]);
-        ops->linear_set(gate_up[e], 0, 2 * INNER, gate_up_values[e], COHORT_F32, WIDTH);
-        ops->linear_set(down[e], 0, WIDTH, down_values[e], COHORT_F32, INNER);
+        cohort_cpu_linear_create(backend, 2 * INNER, WIDTH, COHORT_F32, &gate_up[e]);
+        cohort_cpu_linear_create(backend, WIDTH, INNER, COHORT_F32, &down[e]);
+        cohort_cpu_linear_set(gate_up[e], 0, 2 * INNER, gate_up_values[e], COHORT_F32,
+                              WIDTH);
+        cohort_cpu_linear_set(down[e], 0, WIDTH, down_values[e], COHORT_F32, INNER);
     }
     float *x = noise_floats(MIX_ROWS * WIDTH, 1), *y = noise_floats(MIX_ROWS * WIDTH, 2);
     float *weights = noise_floats(MIX_ROWS * TOP_K, 3), alone[WIDTH];
@@ -265,8 +264,8 @@ static void mixture(cohort_backend *backend) {
         ids[r * TOP_K] = r % 2 ? 1 : r % 5 == 2 ? 3 : 4;
         ids[r * TOP_K + 1] = r % 2 ? (r % 3 ? 0 : 2) : 1;
     }
-    ops->experts(backend, gate_up, down, N_EXPERTS, ids, weights, TOP_K, x, y, MIX_ROWS,
-                 WIDTH, INNER);
+    cohort_cpu_experts(backend, gate_up, down, N_EXPERTS, ids, weights, TOP_K, x, y,
+                       MIX_ROWS, WIDTH, INNER);
     for (int32_t r = 0; r < MIX_ROWS; r += 7) {
         for (int32_t o = 0; o < WIDTH; o++) {
             double expected = 0;
@@ -278,16 +277,17 @@ static void mixture(cohort_backend *backend) {
             }
             assert_near(y[r * WIDTH + o], expected, 5e-5);
         }
-        ops->experts(backend, gate_up, down, N_EXPERTS, ids + r * TOP_K,
-                     weights + r * TOP_K, TOP_K, x + r * WIDTH, alone, 1, WIDTH, INNER);
+        cohort_cpu_experts(backend, gate_up, down, N_EXPERTS, ids + r * TOP_K,
+                           weights + r * TOP_K, TOP_K, x + r * WIDTH, alone, 1, WIDTH,
+                           INNER);
         assert_memory_equal(alone, y + r * WIDTH, sizeof alone);
     }
     free(weights);
     free(y);
     free(x);
     for (int e = 0; e < N_EXPERTS; e++) {
-        ops->linear_destroy(gate_up[e]);
-        ops->linear_destroy(down[e]);
+        cohort_cpu_linear_destroy(gate_up[e]);
+        cohort_cpu_linear_destroy(down[e]);
         free(gate_up_values[e]);
         free(down_values[e]);
     }
