@@ -19,7 +19,7 @@
 
 void cohort_mesh_watch(cohort_mesh *mesh, int32_t rank, cohort_channel channel,
                        short events) {
-    const cohort_peer *peer = &mesh->peers[rank];
+    const cohort_mesh_peer *peer = &mesh->peers[rank];
     const cohort_link *link = peer->links[peer->shares ? 0 : channel];
     mesh->watches[mesh->n_fds] = (cohort_watch){.rank = rank, .pulse = peer->shares};
     mesh->fds[mesh->n_fds++] = (struct pollfd){

@@ -42,7 +42,7 @@ static uint64_t key_of(const cohort_mesh *mesh, const int32_t *ranks, int32_t si
 static void ring_all(const cohort_table *table) {
     for (int32_t i = 0; i < table->size; i++) {
         if (i == table->rank) continue;
-        const cohort_peer *peer = &table->mesh->peers[table->ranks[i]];
+        const cohort_mesh_peer *peer = &table->mesh->peers[table->ranks[i]];
         cohort_bell_ring(peer->outbox, peer->bell_fd);
     }
 }
@@ -144,7 +144,7 @@ cohort_status cohort_table_enter(cohort_table *table, int64_t deadline_ns,
     return await_posts(table, EVERYBODY, table->step, deadline_ns);
 }
 
-void cohort_table_post(cohort_table *table, cohort_step_kind kind, size_t bytes) {
+void cohort_table_post(cohort_table *table, cohort_table_step kind, size_t bytes) {
     cohort_board *own = table->own;
     if (bytes) own->given[table->step % 2] = (uint64_t)kind << 32 | bytes;
     atomic_store_explicit(&own->posted, table->step + 1, memory_order_release);
@@ -156,7 +156,7 @@ cohort_status cohort_table_await(cohort_table *table, int32_t rank, int64_t dead
 }
 
 cohort_status cohort_table_read(const cohort_table *table, int32_t rank,
-                                cohort_step_kind kind, size_t bytes,
+                                cohort_table_step kind, size_t bytes,
                                 const void **out_slot) {
     const cohort_board *board = table->boards[rank];
     uint64_t given = board->given[table->step % 2];

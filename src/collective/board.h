@@ -28,7 +28,7 @@ typedef struct cohort_table {
 } cohort_table;
 
 /* What a step is about; a rank that does something else is found out. */
-typedef enum cohort_step_kind {
+typedef enum cohort_table_step {
     COHORT_STEP_BARRIER = 1,
     COHORT_STEP_BROADCAST,
     COHORT_STEP_REDUCE,
@@ -36,7 +36,7 @@ typedef enum cohort_step_kind {
     COHORT_STEP_GATHER,
     COHORT_STEP_ALL_GATHER,
     COHORT_STEP_REDUCE_SCATTER
-} cohort_step_kind;
+} cohort_table_step;
 
 /* Takes a board of the own outbox and announces it. */
 cohort_status cohort_table_open(cohort_mesh *mesh, const int32_t *ranks, int32_t size,
@@ -46,12 +46,12 @@ void cohort_table_close(cohort_table *table);
 cohort_status cohort_table_enter(cohort_table *table, int64_t deadline_ns,
                                  void **out_slot);
 /* Without enter where nothing is given: bytes is 0 then. */
-void cohort_table_post(cohort_table *table, cohort_step_kind kind, size_t bytes);
+void cohort_table_post(cohort_table *table, cohort_table_step kind, size_t bytes);
 /* Waits until that rank has posted, or with -1 until all have. */
 cohort_status cohort_table_await(cohort_table *table, int32_t rank, int64_t deadline_ns);
 /* After await.  The rank must have given just that. */
 cohort_status cohort_table_read(const cohort_table *table, int32_t rank,
-                                cohort_step_kind kind, size_t bytes,
+                                cohort_table_step kind, size_t bytes,
                                 const void **out_slot);
 void cohort_table_leave(cohort_table *table);
 

@@ -23,7 +23,7 @@ static int64_t stream_result(ssize_t moved, bool closed) {
 }
 
 static int64_t put(exchange *self, cohort_transfer *transfer) {
-    cohort_peer *peer = &self->mesh->peers[transfer->peer];
+    cohort_mesh_peer *peer = &self->mesh->peers[transfer->peer];
     int64_t sent;
     if (peer->shares)
         sent = cohort_pipe_put(&self->mesh->outbox->pipes[transfer->peer][self->channel],
@@ -41,7 +41,7 @@ static int64_t put(exchange *self, cohort_transfer *transfer) {
 }
 
 static int64_t take(exchange *self, cohort_transfer *transfer) {
-    cohort_peer *peer = &self->mesh->peers[transfer->peer];
+    cohort_mesh_peer *peer = &self->mesh->peers[transfer->peer];
     int64_t received;
     if (peer->shares) {
         received = cohort_pipe_take(

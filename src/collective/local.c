@@ -15,7 +15,7 @@
 enum { TWO_STEP_BYTES = 32 << 10 };
 
 /* Where all ranks' contributions lie, by rank; the own one is in mine. */
-static cohort_status collect(cohort_group *group, cohort_step_kind kind, size_t bytes,
+static cohort_status collect(cohort_group *group, cohort_table_step kind, size_t bytes,
                              size_t offset_bytes, const void *mine) {
     for (int32_t r = 0; r < group->size; r++) {
         const void *slot = NULL;
@@ -30,7 +30,7 @@ static cohort_status collect(cohort_group *group, cohort_step_kind kind, size_t 
 }
 
 /* Lays bytes on the board and waits until all have. */
-static cohort_status give_all(cohort_group *group, cohort_step_kind kind,
+static cohort_status give_all(cohort_group *group, cohort_table_step kind,
                               const void *bytes, size_t size_bytes, int64_t deadline_ns) {
     void *slot;
     COHORT_TRY(cohort_table_enter(&group->table, deadline_ns, &slot));
@@ -146,7 +146,7 @@ static size_t due(size_t size_bytes, size_t done) {
     return done < size_bytes ? cohort_lesser(size_bytes - done, COHORT_SLOT_BYTES) : 0;
 }
 
-static cohort_status read_parts(cohort_group *group, cohort_step_kind kind,
+static cohort_status read_parts(cohort_group *group, cohort_table_step kind,
                                 const size_t *size_bytes, size_t done, uint8_t *receive) {
     for (int32_t r = 0; r < group->size; receive += size_bytes[r++]) {
         const void *slot;
@@ -162,7 +162,7 @@ cohort_status cohort_local_gather(cohort_group *group, int32_t root, const uint8
                                   const size_t *size_bytes, uint8_t *receive,
                                   int64_t deadline_ns) {
     cohort_table *table = &group->table;
-    cohort_step_kind kind = root < 0 ? COHORT_STEP_ALL_GATHER : COHORT_STEP_GATHER;
+    cohort_table_step kind = root < 0 ? COHORT_STEP_ALL_GATHER : COHORT_STEP_GATHER;
     bool gives = root != group->rank, receives = root < 0 || root == group->rank;
     size_t longest = 0;
     for (int32_t r = 0; r < group->size; r++)

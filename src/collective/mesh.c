@@ -136,7 +136,7 @@ static void read_handles(cohort_mesh *mesh, const cohort_mesh_handle *handles) {
 
 /* The channel that still lacks a link to that rank, or -1. */
 static int missing_channel(const cohort_mesh *mesh, int32_t rank) {
-    const cohort_peer *peer = &mesh->peers[rank];
+    const cohort_mesh_peer *peer = &mesh->peers[rank];
     for (int c = 0; c < (peer->shares ? 1 : COHORT_CHANNELS); c++)
         if (!peer->links[c]) return c;
     return -1;
@@ -146,7 +146,7 @@ static cohort_status connect_to(cohort_mesh *mesh, int32_t rank,
                                 const cohort_mesh_handle *bytes, int64_t deadline_ns) {
     mesh_handle handle;
     memcpy(&handle, bytes->bytes, sizeof handle);
-    cohort_peer *peer = &mesh->peers[rank];
+    cohort_mesh_peer *peer = &mesh->peers[rank];
     for (int channel; (channel = missing_channel(mesh, rank)) >= 0;) {
         cohort_link_hello hello = {.purpose = COHORT_LINK_MESH,
                                    .rank = mesh->options.rank,
@@ -163,7 +163,7 @@ static bool is_expected(const cohort_mesh *mesh, const cohort_link_hello *hello,
     if (hello->purpose != COHORT_LINK_MESH || hello->rank <= mesh->options.rank ||
         hello->rank >= mesh->options.world_size)
         return false;
-    const cohort_peer *peer = &mesh->peers[hello->rank];
+    const cohort_mesh_peer *peer = &mesh->peers[hello->rank];
     return hello->detail < (peer->shares ? 1 : COHORT_CHANNELS) &&
            !peer->links[hello->detail] &&
            peer->shares == (cohort_link_kind_of(link) == COHORT_LINK_UNIX);
@@ -197,7 +197,7 @@ static int32_t first_missing(const cohort_mesh *mesh) {
 }
 
 static cohort_status swap_outboxes(cohort_mesh *mesh, int32_t rank, int64_t deadline_ns) {
-    cohort_peer *peer = &mesh->peers[rank];
+    cohort_mesh_peer *peer = &mesh->peers[rank];
     const int mine[] = {mesh->outbox_fd, mesh->bell_fd};
     int theirs[] = {-1, -1};
     COHORT_TRY(cohort_link_send_fds(peer->links[0], mine, 2, deadline_ns));
@@ -228,7 +228,7 @@ cohort_status cohort_mesh_connect(cohort_mesh *mesh, const cohort_mesh_handle *h
     return COHORT_OK;
 }
 
-static void part(cohort_peer *peer) {
+static void part(cohort_mesh_peer *peer) {
     for (int c = 0; c < COHORT_CHANNELS; c++)
         cohort_link_close(peer->links[c]);
     cohort_outbox_detach(peer->outbox);

@@ -17,13 +17,13 @@
 #include "collective/outbox.h"
 #include "link/link.h"
 
-typedef struct cohort_peer {
+typedef struct cohort_mesh_peer {
     bool shares; /* on this host, and both sides are willing */
     /* Over TCP one link per channel; where the peer shares, the first is its pulse. */
     cohort_link *links[COHORT_CHANNELS];
     cohort_outbox *outbox; /* the peer's, where it shares */
     int bell_fd;           /* wakes the peer */
-} cohort_peer;
+} cohort_mesh_peer;
 
 typedef struct cohort_watch {
     int32_t rank;
@@ -36,7 +36,7 @@ struct cohort_mesh {
     cohort_outbox *outbox;
     int outbox_fd, bell_fd;
     bool connected;
-    cohort_peer *peers; /* by world rank; the own one shares and has no links */
+    cohort_mesh_peer *peers; /* by world rank; the own one shares and has no links */
     cohort_group *groups;
     int32_t n_boards; /* taken from the own outbox */
     /* What is polled: the bell, then what watch() adds.  Room for two links a peer. */

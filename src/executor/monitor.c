@@ -181,7 +181,7 @@ static void describe_crash(const cohort_counters_row *row, char *out_text, size_
 }
 
 static void judge_death(cohort_executor *executor, int32_t rank,
-                        const cohort_ending *ending) {
+                        const cohort_launch_ending *ending) {
     char moment[80];
     describe_moment(executor, rank, moment, sizeof moment);
     cohort_counters_row *row = executor->ranks[rank].row;
@@ -365,7 +365,7 @@ static void on_link(cohort_executor *executor, int32_t rank) {
 
 static void on_ended(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
-    cohort_ending ending;
+    cohort_launch_ending ending;
     if (self->has_ended) return;
     if (self->has_link) read_link(executor, rank); /* its last words come first */
     unwatch_link(executor, rank);

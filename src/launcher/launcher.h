@@ -34,14 +34,15 @@ typedef struct cohort_launch {
     int32_t local_rank, local_world_size;
 } cohort_launch;
 
-enum { COHORT_ENDING_BYTES = 120 };
+enum { COHORT_LAUNCH_ENDING_BYTES = 120 };
 
-typedef struct cohort_ending {
-    bool is_known;                  /* false: somebody else reaped it */
-    int signal;                     /* that killed it, or 0 */
-    int status;                     /* that it exited with */
-    char text[COHORT_ENDING_BYTES]; /* instead of the two: "vanished"; "" where unused */
-} cohort_ending;
+typedef struct cohort_launch_ending {
+    bool is_known;                         /* false: somebody else reaped it */
+    int signal;                            /* that killed it, or 0 */
+    int status;                            /* that it exited with */
+    char text[COHORT_LAUNCH_ENDING_BYTES]; /* instead of the two: "vanished"; "" where
+                                              unused */
+} cohort_launch_ending;
 
 typedef struct cohort_placing {
     const cohort_executor_options *options;
@@ -63,7 +64,7 @@ typedef struct cohort_launcher {
      * which is asked by poison instead. */
     void (*signal)(cohort_launch *launch, int signal);
     /* Once exit_fd is readable: what it left is taken away, exit_fd too. */
-    void (*reap)(cohort_launch *launch, cohort_ending *out_ending);
+    void (*reap)(cohort_launch *launch, cohort_launch_ending *out_ending);
     /* After the last reap: takes away what open made, and ranks that were not started. */
     void (*close)(void *world, int64_t deadline_ns);
 } cohort_launcher;

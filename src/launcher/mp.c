@@ -56,9 +56,9 @@ static void mp_signal(cohort_launch *launch, int signal_number) {
     kill(-(pid_t)launch->pid, signal_number);
 }
 
-static void mp_reap(cohort_launch *launch, cohort_ending *out_ending) {
+static void mp_reap(cohort_launch *launch, cohort_launch_ending *out_ending) {
     siginfo_t info = {0};
-    *out_ending = (cohort_ending){0};
+    *out_ending = (cohort_launch_ending){0};
     if (!cohort_child_reap(launch->pid, launch->exit_fd, &info)) return;
     out_ending->is_known = true;
     if (info.si_code == CLD_EXITED)

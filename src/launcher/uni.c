@@ -65,12 +65,12 @@ static void uni_signal(cohort_launch *launch, int signal_number) {
     (void)signal_number;
 }
 
-static void uni_reap(cohort_launch *launch, cohort_ending *out_ending) {
+static void uni_reap(cohort_launch *launch, cohort_launch_ending *out_ending) {
     uni_rank *self = launch->own;
     pthread_join(self->thread, NULL);
     close(self->exit_fd);
     free(self);
-    *out_ending = (cohort_ending){.is_known = false};
+    *out_ending = (cohort_launch_ending){.is_known = false};
 }
 
 const cohort_launcher cohort_uni_launcher = {

@@ -114,7 +114,7 @@ cohort_status cohort_socket_prepare(int fd, bool tcp) {
     return COHORT_OK;
 }
 
-cohort_status cohort_peer_check(int fd) {
+cohort_status cohort_link_peer_check(int fd) {
     struct ucred peer;
     socklen_t length = sizeof peer;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length))

@@ -44,6 +44,6 @@ cohort_status cohort_socket_prepare(int fd, bool tcp);
 /* Takes the socket over where it succeeds. */
 cohort_status cohort_link_wrap(int fd, cohort_link_kind kind, cohort_link **out_link);
 /* PROTOCOL where the process behind a unix socket is another user's. */
-cohort_status cohort_peer_check(int fd);
+cohort_status cohort_link_peer_check(int fd);
 
 #endif /* COHORT_LINK_INTERNAL_H */

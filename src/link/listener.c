@@ -162,7 +162,7 @@ static cohort_status seat_guest(cohort_listener *listener, int listen_fd,
     if (fd < 0) return COHORT_FAIL_SYS(errno, "accepting a connection");
     guest *seat = find_seat(listener);
     *seat = (guest){.fd = fd, .kind = kind, .deadline_ns = cohort_deadline_ms(GUEST_MS)};
-    bool trusted = kind == COHORT_LINK_TCP || cohort_peer_check(fd) == COHORT_OK;
+    bool trusted = kind == COHORT_LINK_TCP || cohort_link_peer_check(fd) == COHORT_OK;
     /* 40 bytes always fit into a fresh socket's buffer. */
     if (!trusted || cohort_challenge_make(&seat->challenge) < 0 ||
         send(fd, &seat->challenge, sizeof seat->challenge, MSG_NOSIGNAL) !=
@@ -289,7 +289,8 @@ static cohort_status dial(const cohort_address *address, cohort_link_kind kind,
         else if (errno != EINTR)
             status = COHORT_FAIL_SYS(errno, "connect");
     }
-    if (status == COHORT_OK && kind == COHORT_LINK_UNIX) status = cohort_peer_check(fd);
+    if (status == COHORT_OK && kind == COHORT_LINK_UNIX)
+        status = cohort_link_peer_check(fd);
     if (status < 0)
         close(fd);
     else

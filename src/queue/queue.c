@@ -190,7 +190,8 @@ cohort_status cohort_queue_blame(cohort_status status, int32_t rank) {
     return cohort_fail_adopt(&error);
 }
 
-void cohort_peer_describe(cohort_link *link, bool remote, char *out_text, size_t size) {
+void cohort_queue_peer_describe(cohort_link *link, bool remote, char *out_text,
+                                size_t size) {
     union {
         struct sockaddr any;
         struct sockaddr_in v4;

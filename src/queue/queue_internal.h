@@ -25,13 +25,13 @@ typedef struct cohort_ticket {
 } cohort_ticket;
 _Static_assert(sizeof(cohort_ticket) <= sizeof(cohort_queue_handle), "fits the handle");
 
-typedef struct cohort_peer {
+typedef struct cohort_queue_peer {
     cohort_link *link; /* NULL: not connected yet, or gone */
     bool remote;
     bool ready;
     bool gone;
     uint64_t consumed;
-} cohort_peer;
+} cohort_queue_peer;
 
 typedef struct cohort_writer {
     cohort_listener *listener;
@@ -43,7 +43,7 @@ typedef struct cohort_writer {
     bool begun;
     bool fragmenting;
     size_t begun_bytes;
-    cohort_peer peers[];
+    cohort_queue_peer peers[];
 } cohort_writer;
 
 typedef struct cohort_reader {
@@ -92,7 +92,8 @@ cohort_status cohort_queue_blame(cohort_status status, int32_t rank);
 /* The end of a wait: now + a slice, at most the deadline. */
 int64_t cohort_queue_slice_end(int64_t deadline_ns);
 /* "tcp 10.0.0.2:4242" or "shared memory, pid 4711". */
-void cohort_peer_describe(cohort_link *link, bool remote, char *out_text, size_t size);
+void cohort_queue_peer_describe(cohort_link *link, bool remote, char *out_text,
+                                size_t size);
 
 cohort_status cohort_writer_open(cohort_queue *queue, const char *listen_host);
 cohort_status cohort_writer_wait_ready(cohort_queue *queue, int64_t deadline_ns);

@@ -150,7 +150,7 @@ static cohort_status look_for_data(cohort_queue *queue, int32_t unused) {
 static cohort_status explain(cohort_queue *queue, cohort_status status) {
     cohort_reader *reader = queue->reader;
     char who[80];
-    cohort_peer_describe(reader->link, reader->remote, who, sizeof who);
+    cohort_queue_peer_describe(reader->link, reader->remote, who, sizeof who);
     const char *name = queue->ticket.name;
     switch (status) {
     case COHORT_E_TIMEOUT:

@@ -23,7 +23,7 @@
  * when a first fragment comes (see cohort_assembly_feed). */
 enum { LINGER_MS = 5000, REPLACE_MS = 2500 };
 
-static cohort_peer *peer_of(cohort_queue *queue, int32_t reader) {
+static cohort_queue_peer *peer_of(cohort_queue *queue, int32_t reader) {
     return &queue->writer->peers[reader];
 }
 
@@ -33,8 +33,8 @@ static int32_t reader_count(const cohort_queue *queue) {
 
 cohort_status cohort_writer_open(cohort_queue *queue, const char *listen_host) {
     const cohort_ring_shape *shape = &queue->ticket.shape;
-    queue->writer =
-        calloc(1, sizeof *queue->writer + shape->reader_count * sizeof(cohort_peer));
+    queue->writer = calloc(1, sizeof *queue->writer +
+                                  shape->reader_count * sizeof(cohort_queue_peer));
     if (!queue->writer) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a queue");
     COHORT_TRY(
         cohort_shm_create(queue->ticket.id, cohort_ring_bytes(shape), &queue->shm));
@@ -62,13 +62,13 @@ static void list_missing(cohort_queue *queue, bool ready, char *out_text, size_t
 /* Gives a connected stranger its seat, or turns it away. */
 static void seat_reader(cohort_queue *queue, const cohort_link_hello *hello,
                         cohort_link *link) {
-    cohort_peer *peer = NULL;
+    cohort_queue_peer *peer = NULL;
     if (hello->purpose == COHORT_LINK_QUEUE && hello->detail == queue->ticket.id &&
         hello->rank >= 0 && hello->rank < reader_count(queue))
         peer = peer_of(queue, hello->rank);
     if (peer && peer->link && cohort_link_peer_gone(peer->link)) {
         cohort_link_close(peer->link); /* it tries again */
-        *peer = (cohort_peer){0};
+        *peer = (cohort_queue_peer){0};
     }
     if (!peer || peer->link) {
         cohort_log(COHORT_LOG_WARNING, "queue", hello->rank,
@@ -84,7 +84,7 @@ static void seat_reader(cohort_queue *queue, const cohort_link_hello *hello,
         cohort_link_close(link);
         return;
     }
-    *peer = (cohort_peer){.link = link, .remote = remote};
+    *peer = (cohort_queue_peer){.link = link, .remote = remote};
 }
 
 static cohort_status admit_readers(cohort_queue *queue, int64_t deadline_ns) {
@@ -109,7 +109,7 @@ static cohort_status admit_readers(cohort_queue *queue, int64_t deadline_ns) {
 }
 
 /* One word from a reader that has a seat; bare codes. */
-static cohort_status hear_word(cohort_queue *queue, cohort_peer *peer,
+static cohort_status hear_word(cohort_queue *queue, cohort_queue_peer *peer,
                                int64_t deadline_ns) {
     if (peer->ready)
         return cohort_link_peer_gone(peer->link)
@@ -128,7 +128,7 @@ static cohort_status hear_word(cohort_queue *queue, cohort_peer *peer,
 
 static cohort_status hear_ready(cohort_queue *queue, int32_t reader,
                                 int64_t deadline_ns) {
-    cohort_peer *peer = peer_of(queue, reader);
+    cohort_queue_peer *peer = peer_of(queue, reader);
     for (;;) {
         cohort_status status = hear_word(queue, peer, deadline_ns);
         if (status == COHORT_OK || status == COHORT_E_CANCELLED) return status;
@@ -141,7 +141,7 @@ static cohort_status hear_ready(cohort_queue *queue, int32_t reader,
         }
         /* It may come again, as a new process. */
         cohort_link_close(peer->link);
-        *peer = (cohort_peer){0};
+        *peer = (cohort_queue_peer){0};
         return cohort_queue_blame(
             cohort_fail_while(status, "waiting for reader %d", reader), reader);
     }
@@ -165,9 +165,9 @@ static cohort_status hear_ready_again(cohort_queue *queue, int32_t reader,
 /* Drops a reader and says why. */
 static cohort_status depart(cohort_queue *queue, int32_t reader, cohort_status status) {
     cohort_writer *writer = queue->writer;
-    cohort_peer *peer = peer_of(queue, reader);
+    cohort_queue_peer *peer = peer_of(queue, reader);
     char who[80];
-    cohort_peer_describe(peer->link, peer->remote, who, sizeof who);
+    cohort_queue_peer_describe(peer->link, peer->remote, who, sizeof who);
     if (status == COHORT_E_PEER_DIED || status == COHORT_E_CLOSED)
         COHORT_FAIL(status, "reader %d (%s) of queue '%s' %s", reader, who,
                     queue->ticket.name, status == COHORT_E_CLOSED ? "has left" : "died");
@@ -188,7 +188,7 @@ static cohort_status depart(cohort_queue *queue, int32_t reader, cohort_status s
 static cohort_status open_for_writing(cohort_queue *queue, int64_t deadline_ns) {
     cohort_writer *writer = queue->writer;
     for (int32_t i = 0; i < reader_count(queue); i++) {
-        cohort_peer *peer = peer_of(queue, i);
+        cohort_queue_peer *peer = peer_of(queue, i);
         writer->live_count++;
         writer->local_count += !peer->remote;
         if (!peer->remote) continue;
@@ -230,7 +230,7 @@ static bool has_space(const cohort_queue *queue, uint64_t consumed) {
 
 /* OK or an error: where the reader stands is news; consumed is brought up to date. */
 static cohort_status look_at(cohort_queue *queue, int32_t reader) {
-    cohort_peer *peer = peer_of(queue, reader);
+    cohort_queue_peer *peer = peer_of(queue, reader);
     if (peer->remote)
         return cohort_sender_look(queue->writer->sender, (uint32_t)reader,
                                   &peer->consumed);
@@ -246,7 +246,7 @@ static cohort_status look_for_space(cohort_queue *queue, int32_t reader) {
 
 static cohort_status wait_for_reader(cohort_queue *queue, int32_t reader,
                                      int64_t deadline_ns) {
-    cohort_peer *peer = peer_of(queue, reader);
+    cohort_queue_peer *peer = peer_of(queue, reader);
     cohort_awaited awaited = {.look = look_for_space,
                               .peer = reader,
                               .link = peer->link,
@@ -258,7 +258,7 @@ static cohort_status wait_for_reader(cohort_queue *queue, int32_t reader,
                            queue->ticket.name);
     if (status != COHORT_E_TIMEOUT) return depart(queue, reader, status);
     char who[80];
-    cohort_peer_describe(peer->link, peer->remote, who, sizeof who);
+    cohort_queue_peer_describe(peer->link, peer->remote, who, sizeof who);
     COHORT_FAIL(status, "writer of queue '%s' waits for reader %d (%s), %llu %s behind",
                 queue->ticket.name, reader, who,
                 (unsigned long long)(queue->writer->next - peer->consumed),
@@ -275,7 +275,7 @@ static cohort_status find_space(cohort_queue *queue, int64_t deadline_ns) {
                                queue->ticket.name);
         int32_t slowest = -1;
         for (int32_t i = 0; i < reader_count(queue); i++) {
-            cohort_peer *peer = peer_of(queue, i);
+            cohort_queue_peer *peer = peer_of(queue, i);
             if (peer->gone) continue;
             cohort_status status = look_at(queue, i);
             if (status < 0) return depart(queue, i, status);

@@ -68,8 +68,8 @@ typedef struct ray_rank {
     int ended_fd; /* eventfd: Ray says so */
     int exit_fd;  /* epoll of both */
     int control_fd;
-    bool has_ended;       /* with the world's lock */
-    cohort_ending ending; /* the same; no text: nobody knows why */
+    bool has_ended;              /* with the world's lock */
+    cohort_launch_ending ending; /* the same; no text: nobody knows why */
 } ray_rank;
 
 typedef struct ray_world {
@@ -558,7 +558,7 @@ static void mark_ended(ray_world *world, int32_t index, const char *text) {
 }
 
 static void on_ended(ray_world *world, const cJSON *event) {
-    char text[COHORT_ENDING_BYTES] = "";
+    char text[COHORT_LAUNCH_ENDING_BYTES] = "";
     cohort_ray_ended ended;
     if (cohort_ray_event_ended(event, world->world_size, &ended) < 0) {
         cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
@@ -579,8 +579,8 @@ static void on_ended(ray_world *world, const cJSON *event) {
 }
 
 /* Where nobody knows why: with the world's lock. */
-static cohort_ending ending_of(const ray_rank *rank) {
-    cohort_ending ending = rank->ending;
+static cohort_launch_ending ending_of(const ray_rank *rank) {
+    cohort_launch_ending ending = rank->ending;
     if (!ending.text[0])
         snprintf(ending.text, sizeof ending.text, "vanished (killed?%s)",
                  rank->pidfd >= 0 ? "" : " is its node lost?");
@@ -602,7 +602,7 @@ static void on_failed(ray_world *world, const cJSON *event) {
  * end does: what follows would be read from its middle. */
 static void *reader_main(void *argument) {
     ray_world *world = argument;
-    char text[COHORT_ENDING_BYTES];
+    char text[COHORT_LAUNCH_ENDING_BYTES];
     for (;;) {
         cJSON *event = NULL;
         cohort_status status =
@@ -874,7 +874,7 @@ static void ray_signal(cohort_launch *launch, int signal_number) {
     cohort_sidecar_send(world->sidecar, order);
 }
 
-static void ray_reap(cohort_launch *launch, cohort_ending *out_ending) {
+static void ray_reap(cohort_launch *launch, cohort_launch_ending *out_ending) {
     ray_world *world = launch->world;
     ray_rank *rank = launch->own;
     /* Its process was seen to be gone before Ray said a word, which may be why.  Of many

@@ -58,7 +58,7 @@ typedef struct cohort_span_list {
 
 void cohort_span_add(cohort_span_list *list, size_t begin, size_t size);
 
-typedef enum cohort_step_kind {
+typedef enum cohort_text_step_kind {
     COHORT_NORMALIZE_UTF8PROC, /* option: utf8proc flags */
     COHORT_NORMALIZE_PREPEND,
     COHORT_NORMALIZE_REPLACE,
@@ -67,7 +67,7 @@ typedef enum cohort_step_kind {
     COHORT_SPLIT_METASPACE,
     COHORT_DECODE_REPLACE,
     COHORT_DECODE_METASPACE,
-} cohort_step_kind;
+} cohort_text_step_kind;
 
 typedef enum cohort_split_behavior {
     COHORT_ISOLATED,
@@ -78,7 +78,7 @@ typedef enum cohort_split_behavior {
 } cohort_split_behavior;
 
 typedef struct cohort_text_step {
-    cohort_step_kind kind;
+    cohort_text_step_kind kind;
     int option; /* per kind: flags; is every replacement a cut */
     bool invert, first_only, never;
     cohort_split_behavior behavior;

@@ -72,7 +72,7 @@ static bool to_bytes(const char *token, size_t size, char *out, size_t *out_size
 
 /* ---- steps ------------------------------------------------------------------------- */
 
-static cohort_text_step *add_step(cohort_text_steps *steps, cohort_step_kind kind) {
+static cohort_text_step *add_step(cohort_text_steps *steps, cohort_text_step_kind kind) {
     if (steps->count == COHORT_MAX_TEXT_STEPS) return NULL;
     cohort_text_step *step = &steps->items[steps->count++];
     *step = (cohort_text_step){.kind = kind};
