@@ -32,6 +32,8 @@ extern "C" {
 typedef struct cohort_mesh cohort_mesh;
 typedef struct cohort_group cohort_group;
 
+enum { COHORT_MAX_WORLD_SIZE = 1024, COHORT_ALL_RANKS = -1 };
+
 typedef enum cohort_reduce_op { COHORT_SUM, COHORT_MAX } cohort_reduce_op;
 
 typedef struct cohort_mesh_options {

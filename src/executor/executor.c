@@ -215,6 +215,8 @@ static cohort_status make_ranks(cohort_executor *executor) {
 }
 
 cohort_status executor_make_broadcast(cohort_executor *executor, const char *host) {
+    _Static_assert((int)COHORT_MAX_PENDING_CALLS == (int)COHORT_WORKER_QUEUE_MESSAGES,
+                   "a queue has room for every pending call");
     cohort_queue_options options = cohort_worker_queue_options(
         "broadcast", executor->options.max_step_bytes, executor->world_size);
     options.listen_host = host;

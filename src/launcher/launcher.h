@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-#include "cohort/executor.h"
+#include "cohort/launch.h"
 #include "wire/frame.h"
 
 enum { COHORT_LAUNCH_NAME_BYTES = 128, COHORT_LAUNCH_DEVICES_BYTES = 256 };

@@ -13,7 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cohort/executor.h"
+#include "cohort/launch.h"
+#include "cohort/status.h"
 
 typedef struct cohort_doctor_tally {
     int32_t n_findings, n_faults;

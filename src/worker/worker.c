@@ -403,7 +403,7 @@ cohort_queue_options cohort_worker_queue_options(const char *name,
     return (cohort_queue_options){.reader_count = reader_count,
                                   .local_reader_count = reader_count,
                                   .chunk_bytes = chunk_bytes,
-                                  .chunk_count = COHORT_MAX_PENDING_CALLS,
+                                  .chunk_count = COHORT_WORKER_QUEUE_MESSAGES,
                                   .max_message_bytes =
                                       longest < chunk_bytes ? chunk_bytes : longest,
                                   .spin_ns = -1,

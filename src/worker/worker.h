@@ -23,12 +23,12 @@
 #include <stdint.h>
 
 #include "cohort/collective.h"
-#include "cohort/executor.h"
 #include "cohort/queue.h"
 #include "cohort/status.h"
 #include "cohort/worker.h"
 
 typedef struct cohort_worker cohort_worker;
+typedef struct cohort_worker_ops cohort_worker_ops;
 
 /* Where a rank stands; everything in it outlives the operations' context. */
 typedef struct cohort_worker_info {
@@ -86,7 +86,9 @@ void cohort_worker_count_tokens(cohort_worker *worker, uint64_t tokens);
 /* Value of "key=value" in the configuration, or NULL. */
 const char *cohort_worker_config(const cohort_worker_info *info, const char *key);
 
-/* One rule sizes every queue of a run, the driver's and the workers' (R22). */
+/* One rule sizes every queue of a run, the driver's and the workers' (R22): by the
+ * longest message, and so many of the short ones. */
+enum { COHORT_WORKER_QUEUE_MESSAGES = 32 };
 cohort_queue_options cohort_worker_queue_options(const char *name,
                                                  size_t max_message_bytes,
                                                  int32_t reader_count);

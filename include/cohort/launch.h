@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cohort/launch.h - what is said of an executor before its ranks come into being.
+ *
+ * cohort_executor_defaults() fills it, cohort_executor_start() copies what it needs.
+ */
+#ifndef COHORT_LAUNCH_H
+#define COHORT_LAUNCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cohort_worker_ops
+    cohort_worker_ops; /* what a worker runs: worker/worker.h */
+
+/* Where "ray" places ranks.  NULL and 0: what is said in brackets. */
+typedef struct cohort_ray_options {
+    const char *address; /* of the cluster [RAY_ADDRESS, else one that runs here, else a
+                            new one on this host alone] */
+    const char *node_address;    /* this host's in the cluster [as Ray finds it] */
+    const char *placement_group; /* one that exists: its id or name; it is left in place
+                                    [a new one] */
+    const char *ray_namespace;   /* where that name is found [this run's own] */
+    const char *strategy;        /* PACK, STRICT_PACK, SPREAD, STRICT_SPREAD [PACK] */
+    const char *resource;        /* of each rank, "CPU=2", "GPU", "GPU=0.5" [CPU=1] */
+    const char *bundle_indices; /* "2,1": of rank 0, of rank 1 [COHORT_RAY_BUNDLE_INDICES,
+                                   VLLM_RAY_BUNDLE_INDICES, else driver's node first] */
+    const char *excluded_env;   /* variables that do not go to workers: "A,B_*" [none] */
+    int64_t placement_timeout_ns; /* for the group's resources [5 minutes] */
+} cohort_ray_options;
+
+/* Timeouts are durations; 0 or less: never. */
+typedef struct cohort_executor_options {
+    const char *backend; /* "uni": threads of this process; "mp": processes; "ray": actors
+                            of a Ray cluster */
+    int32_t tp;
+    int32_t pp;
+    bool async_scheduling; /* one more step in flight than stages */
+
+    /* "key=value" strings that every worker's open() receives, NULL-terminated; NULL:
+     * none. */
+    const char *const *config;
+    /* mp: the program that is run as `PROGRAM worker --control-fd 3`.  NULL:
+     * $COHORT_WORKER, else this executable where it is called cohort, else the cohort
+     * beside this executable, else the one in PATH. */
+    const char *worker_command;
+    const cohort_worker_ops *worker_ops; /* uni; NULL: the model runner */
+    /* "LIB.so:SYMBOL", which every worker loads before its model (cohort/worker.h); a
+     * path is of the driver's folder.  NULL: none. */
+    const char *worker_extension;
+    cohort_ray_options ray;
+    const char *instance; /* names the counters file; NULL: drawn from pid and chance */
+    /* Gives up the start as soon as it is readable: an eventfd that a signal handler
+     * writes, the end of a pipe.  Only looked at, and only until start returns.  0 or
+     * less: none. */
+    int cancel_fd;
+
+    int64_t connect_timeout_ns; /* place, configure and connect together */
+    int64_t load_timeout_ns;
+    int64_t execute_timeout_ns;  /* a rank busy for so long without progress is hung */
+    int64_t hang_timeout_ns;     /* a rank without a heartbeat for so long is hung */
+    int64_t shutdown_timeout_ns; /* all of shutdown: asking, SIGTERM, SIGKILL, reaping */
+
+    size_t max_step_bytes;  /* longest step or RPC payload */
+    size_t max_reply_bytes; /* longest reply of a rank */
+
+    /* Loading, as each rank counts it; called on a thread of the executor. */
+    void (*on_progress)(void *user_data, int32_t rank, uint64_t done, uint64_t total);
+    void *user_data;
+} cohort_executor_options;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* COHORT_LAUNCH_H */
