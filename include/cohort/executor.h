@@ -75,6 +75,15 @@ COHORT_API cohort_status cohort_collective_rpc_begin(cohort_executor *executor,
 COHORT_API cohort_status cohort_execute_model(cohort_executor *executor, const void *step,
                                               size_t size_bytes,
                                               cohort_future **out_future);
+/* The same with a step that has masked entries: it is complete only after
+ * cohort_execute_masks, for which the ranks wait before they sample.  What other threads
+ * call meanwhile waits for the masks, too; any other call of this thread is refused
+ * (COHORT_E_INVALID). */
+COHORT_API cohort_status cohort_execute_masked_model(cohort_executor *executor,
+                                                     const void *step, size_t size_bytes,
+                                                     cohort_future **out_future);
+COHORT_API cohort_status cohort_execute_masks(cohort_executor *executor,
+                                              const void *masks, size_t size_bytes);
 
 /* OK: complete.  COHORT_E_TIMEOUT: not yet; the text says which ranks are awaited and
  * what they do.  Otherwise the error the call ended with.  Older futures complete

@@ -7,9 +7,9 @@
 
 /* Design notes.
  *
- * A constrained sequence waits for each of its tokens: only then is it known what may
- * come next, and its mask goes out with the step that samples.  Meanwhile no step is sent
- * ahead (scheduler.c).
+ * What may come next is known once the token before it is here, and needed when the next
+ * one is sampled.  So a step that samples for constrained sequences goes out ahead as any
+ * other, and its masks follow: they are made while the ranks compute.
  *
  * Grammars are kept by their text, because the masks that were computed for one serve the
  * next request with the same schema, too.  The list and the vocabulary are for any thread
@@ -30,7 +30,9 @@ void cohort_engine_grammars_destroy(cohort_engine *engine) {
         cohort_grammar_release(grammars->kept[i].grammar);
     }
     cohort_vocabulary_destroy(grammars->vocabulary);
+    free(grammars->words);
     free(grammars->masks);
+    free(grammars->message);
     pthread_mutex_destroy(&grammars->lock);
     free(grammars);
 }
@@ -172,24 +174,28 @@ static bool is_empty(const uint32_t *mask, size_t n_words) {
 /* The model's vocabulary and the tokenizer's need not be of one size. */
 static cohort_status reserve(engine_grammars *grammars, int32_t max_num_seqs,
                              int32_t vocab_size) {
-    if (grammars->masks) return COHORT_OK;
+    if (grammars->words) return COHORT_OK;
     size_t words = cohort_vocabulary_mask_words(grammars->vocabulary);
     grammars->n_words = ((uint32_t)vocab_size + 31) / 32;
     grammars->stride = words > grammars->n_words ? words : grammars->n_words;
-    grammars->masks =
-        calloc((size_t)max_num_seqs * grammars->stride, sizeof *grammars->masks);
-    if (!grammars->masks) return COHORT_FAIL(COHORT_E_NOMEM, "masks of tokens");
-    return COHORT_OK;
+    size_t n = (size_t)max_num_seqs;
+    size_t message_bytes =
+        cohort_step_masks_bytes((uint32_t)max_num_seqs, grammars->n_words);
+    free(grammars->masks);
+    free(grammars->message);
+    grammars->masks = calloc(n, sizeof *grammars->masks);
+    grammars->message = malloc(message_bytes);
+    grammars->words = grammars->masks && grammars->message
+                          ? calloc(n * grammars->stride, sizeof *grammars->words)
+                          : NULL;
+    return grammars->words ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "masks of tokens");
 }
 
-cohort_status cohort_engine_fill_mask(cohort_engine *engine, engine_sequence *sequence,
-                                      uint32_t index, cohort_step_entry *entry) {
-    engine_grammars *grammars = engine->grammars;
+static cohort_status fill_mask(const cohort_engine *engine, engine_sequence *sequence,
+                               uint32_t *mask) {
+    const engine_grammars *grammars = engine->grammars;
     const engine_request *request = sequence->request;
     int32_t vocab_size = engine->info.vocab_size;
-    if (!sequence->matcher || !(entry->flags & COHORT_ENTRY_SAMPLE)) return COHORT_OK;
-    COHORT_TRY(reserve(grammars, engine->info.max_num_seqs, vocab_size));
-    uint32_t *mask = grammars->masks + (size_t)index * grammars->stride;
     COHORT_TRY(cohort_matcher_mask(sequence->matcher, mask));
     if (vocab_size % 32) mask[grammars->n_words - 1] &= (1u << vocab_size % 32) - 1;
     bool is_complete = cohort_matcher_is_complete(sequence->matcher);
@@ -203,8 +209,26 @@ cohort_status cohort_engine_fill_mask(cohort_engine *engine, engine_sequence *se
     sequence->is_stuck |= is_empty(mask, grammars->n_words);
     sequence->is_fulfilled = is_complete && !sequence->is_astray;
     if (sequence->is_stuck) allow(mask, 0, vocab_size);
-    entry->n_mask_words = grammars->n_words;
-    entry->mask = mask;
+    return COHORT_OK;
+}
+
+cohort_status cohort_engine_make_masks(cohort_engine *engine, size_t *out_size_bytes) {
+    engine_grammars *grammars = engine->grammars;
+    cohort_step_masks masks = {0};
+    COHORT_TRY(reserve(grammars, engine->info.max_num_seqs, engine->info.vocab_size));
+    masks.masks = grammars->masks;
+    for (int32_t i = 0; i < engine->n_masked; i++) {
+        engine_sequence *sequence = engine->masked[i].sequence;
+        if (!sequence->matcher || sequence->scheduled.is_finished) continue;
+        uint32_t *words = grammars->words + masks.n_masks * grammars->stride;
+        COHORT_TRY(fill_mask(engine, sequence, words));
+        grammars->masks[masks.n_masks++] =
+            (cohort_step_mask){.entry = engine->masked[i].entry,
+                               .n_words = grammars->n_words,
+                               .words = words};
+    }
+    *out_size_bytes = cohort_step_masks_encoded_bytes(&masks);
+    cohort_step_masks_encode(&masks, grammars->message);
     return COHORT_OK;
 }
 

@@ -175,12 +175,14 @@ static void size_messages(cohort_engine *engine) {
     size_t blocks_bytes =
         ((size_t)max_len / (size_t)options->block_size + 2) * sizeof(int32_t);
     size_t request_bytes = cohort_step_request_bytes(&longest) + blocks_bytes;
-    size_t entries_bytes = cohort_step_entries_bytes(
-        n_seqs, n_tokens / (uint32_t)options->block_size + 1, n_words);
+    size_t entries_bytes =
+        cohort_step_entries_bytes(n_seqs, n_tokens / (uint32_t)options->block_size + 1);
     size_t reply_bytes =
         cohort_step_results_bytes(n_seqs, n_tokens + n_seqs, COHORT_MAX_LOGPROBS);
     executor->max_step_bytes =
         enlarge(executor->max_step_bytes, entries_bytes + request_bytes);
+    executor->max_step_bytes =
+        enlarge(executor->max_step_bytes, cohort_step_masks_bytes(n_seqs, n_words));
     executor->max_reply_bytes = enlarge(executor->max_reply_bytes, reply_bytes);
     engine->max_new_bytes = (int64_t)(executor->max_step_bytes - entries_bytes);
 }
@@ -346,8 +348,9 @@ static cohort_status create_scheduler(cohort_engine *engine) {
     size_t n = (size_t)options->max_num_seqs;
     engine->requests = calloc(n, sizeof *engine->requests);
     engine->entries = calloc(n, sizeof *engine->entries);
+    engine->masked = calloc(n, sizeof *engine->masked);
     engine->completions = calloc(n, sizeof *engine->completions);
-    if (!engine->requests || !engine->entries || !engine->completions)
+    if (!engine->requests || !engine->entries || !engine->masked || !engine->completions)
         return COHORT_FAIL(COHORT_E_NOMEM, "an engine of %zu sequences", n);
     engine->completions_capacity = n;
     return cohort_scheduler_create(&limits, &engine->scheduler);
@@ -441,6 +444,7 @@ void cohort_engine_destroy(cohort_engine *engine) {
     cohort_step_output_view_deinit(&engine->view);
     free(engine->requests);
     free(engine->entries);
+    free(engine->masked);
     free(engine->completions);
     free(engine->message);
     free(engine);

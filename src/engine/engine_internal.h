@@ -94,7 +94,7 @@ engine_request *cohort_engine_requests_find(engine_requests *requests, uint64_t 
 
 /* constrain.c: grammars by their text, and what they need of the tokenizer. */
 typedef struct engine_grammars {
-    pthread_mutex_t lock;          /* over all but the masks */
+    pthread_mutex_t lock;          /* over all but what a step needs */
     cohort_vocabulary *vocabulary; /* NULL: no request needed it yet */
     struct kept_grammar {
         cohort_grammar_kind kind;
@@ -104,7 +104,10 @@ typedef struct engine_grammars {
         uint64_t last_use;
     } kept[COHORT_MAX_KEPT_GRAMMARS];
     uint64_t n_uses;
-    uint32_t *masks; /* of a step: max_num_seqs times stride words */
+    /* Of a step, for max_num_seqs: stride words each; NULL: not needed yet. */
+    uint32_t *words;
+    cohort_step_mask *masks;
+    uint8_t *message;
     size_t stride;
     uint32_t n_words; /* that are sent: the model's vocabulary */
 } engine_grammars;
@@ -137,6 +140,13 @@ struct cohort_engine {
     int32_t first_future, n_futures;
     cohort_future *reported; /* what the last outputs point into */
 
+    /* The masked entries of the step sent last, while it waits for their masks. */
+    struct masked_entry {
+        engine_sequence *sequence;
+        uint32_t entry;
+    } * masked; /* max_num_seqs */
+    int32_t n_masked;
+
     /* Scratch of a step. */
     cohort_step_request *requests; /* max_num_seqs each */
     cohort_step_entry *entries;
@@ -163,9 +173,9 @@ void cohort_engine_grammars_destroy(cohort_engine *engine);
 /* Where the request has a grammar, the sequence gets a matcher. */
 cohort_status cohort_engine_constrain(const cohort_engine *engine,
                                       engine_sequence *sequence);
-/* Gives the entry, the index-th of a step, the mask of a constrained sequence. */
-cohort_status cohort_engine_fill_mask(cohort_engine *engine, engine_sequence *sequence,
-                                      uint32_t index, cohort_step_entry *entry);
+/* The masks of engine->masked, as a message in engine->grammars; all tokens before them
+ * are known. */
+cohort_status cohort_engine_make_masks(cohort_engine *engine, size_t *out_size_bytes);
 /* The sequence has a token more that is no stop token.  STOP: and with it, it ends;
  * ERROR: its grammar does not have it; NONE. */
 cohort_status cohort_engine_follow(const cohort_engine *engine, engine_sequence *sequence,

@@ -27,11 +27,6 @@
  * they are taken chunk by chunk: otherwise a long prompt would be half computed and then
  * preempted.
  *
- * A sequence that waits for each of its tokens (runs_ahead is false) would be in every
- * other step only while steps go out ahead, and those that came in turns would stay in
- * turns, each step with half of them: on most models a step of half the sequences takes
- * nearly as long.  So a step that has such a token to sample is waited for.
- *
  * vLLM puts all requests into one step, and with pp stages, of which each waits for the
  * one before, takes turns.  Here a step gets a pp-th of the sequences, and of waiting
  * prompts a chunk that leaves work for the other stages. */
@@ -377,9 +372,10 @@ static int32_t token_limit(const cohort_scheduler *scheduler, int32_t max_sequen
 }
 
 /* Tokens that a step could compute; the last of them may be one that is still sampled. */
-static int32_t pending_tokens(const cohort_scheduler_request *request) {
+static int32_t pending_tokens(const cohort_scheduler *scheduler,
+                              const cohort_scheduler_request *request) {
     int32_t expected = request->n_tokens + request->n_sampling;
-    bool ahead = request->runs_ahead && expected < request->max_tokens;
+    bool ahead = scheduler->limits.ranks_keep_tokens && expected < request->max_tokens;
     return (ahead ? expected : request->n_tokens) - request->n_scheduled;
 }
 
@@ -392,8 +388,8 @@ static int32_t wanted_behind(const cohort_scheduler *scheduler,
     int64_t n_blocks = 0;
     while (wanted < enough && n_behind > 0 && max_sequences > 0 &&
            (request = request->next)) {
-        bool wants = pending_tokens(request) > 0;
-        wanted += pending_tokens(request);
+        bool wants = pending_tokens(scheduler, request) > 0;
+        wanted += pending_tokens(scheduler, request);
         max_sequences -= wants;
         n_behind -= wants;
     }
@@ -412,7 +408,8 @@ static int32_t wanted_behind(const cohort_scheduler *scheduler,
 static int32_t share_of(const cohort_scheduler *scheduler, const struct step *step,
                         const cohort_scheduler_request *request, int32_t n_behind,
                         int32_t max_sequences, int32_t max_tokens) {
-    int32_t n_tokens = pending_tokens(request), left = max_tokens - step->n_tokens;
+    int32_t n_tokens = pending_tokens(scheduler, request),
+            left = max_tokens - step->n_tokens;
     int32_t n_others = max_sequences - step->n_entries - 1;
     int32_t kept = n_behind < n_others ? n_behind : n_others;
     if (n_tokens > max_tokens / 2) {
@@ -454,11 +451,12 @@ static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
     int32_t n_behind = 0;
     for (const cohort_scheduler_request *request = scheduler->running.first; request;
          request = request->next)
-        n_behind += pending_tokens(request) > 0;
+        n_behind += pending_tokens(scheduler, request) > 0;
     for (cohort_scheduler_request *request = scheduler->running.first;
          request && step->n_entries < max_sequences && step->n_tokens < max_tokens;
          request = request->next) {
-        if (pending_tokens(request) == 0) continue; /* its last token is on the way */
+        if (pending_tokens(scheduler, request) == 0)
+            continue; /* its last token is on the way */
         int32_t n_tokens =
             share_of(scheduler, step, request, --n_behind, max_sequences, max_tokens);
         int32_t n_old_blocks = request->n_blocks;
@@ -521,23 +519,12 @@ static void admit_waiting(cohort_scheduler *scheduler, struct step *step,
     }
 }
 
-/* With stages every sequence waits for its tokens, and steps are what fills them. */
-static bool some_wait_for(const cohort_scheduler *scheduler, const struct step *step) {
-    for (int32_t i = 0; scheduler->limits.ranks_keep_tokens && i < step->n_entries; i++) {
-        const cohort_scheduler_request *request = step->entries[i].request;
-        if (step->entries[i].samples && !request->runs_ahead && !request->is_finished)
-            return true;
-    }
-    return false;
-}
-
 /* Nothing is sent ahead of the last step under way where that would not pay. */
 static bool is_last_awaited(const cohort_scheduler *scheduler) {
     int32_t ring = scheduler->limits.max_in_flight + 1, n = scheduler->n_steps;
     if (n < scheduler->limits.pp_size) return false;
     const struct step *last = &scheduler->steps[(scheduler->first_step + n - 1) % ring];
-    return last->n_tokens >= COHORT_SCHEDULER_LONG_STEP_TOKENS ||
-           some_wait_for(scheduler, last);
+    return last->n_tokens >= COHORT_SCHEDULER_LONG_STEP_TOKENS;
 }
 
 bool cohort_scheduler_next(cohort_scheduler *scheduler, cohort_schedule *out_schedule) {
@@ -573,7 +560,6 @@ void cohort_scheduler_add(cohort_scheduler *scheduler,
                           cohort_scheduler_request *request) {
     assert(request->n_tokens > 0 && request->n_tokens <= request->max_tokens &&
            request->max_tokens <= scheduler->limits.max_model_len + 1);
-    assert(!request->runs_ahead || scheduler->limits.ranks_keep_tokens);
     request->arrival = ++scheduler->last_arrival;
     request->slot = -1;
     request->is_queued = true;

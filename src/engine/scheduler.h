@@ -66,7 +66,6 @@ typedef struct cohort_scheduler_request {
     int32_t n_tokens;   /* known: the prompt; the scheduler's from then on */
     int32_t max_tokens; /* prompt and generated: it ends with these at the latest */
     int32_t priority;   /* the smaller, the earlier */
-    bool runs_ahead;    /* its next token may be scheduled before the last is known */
     bool reads_cache;   /* may start behind blocks that others published */
     int64_t told_bytes; /* to tell the ranks of it, beside tokens and blocks */
     /* Of its full blocks as far as tokens are known; may be more at any time.  0: it

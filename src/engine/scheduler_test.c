@@ -24,7 +24,6 @@ struct job {
     int32_t fork;
     int32_t n_prompt, n_generate, n_generated;
     int32_t priority, told_bytes;
-    bool waits; /* for each of its tokens */
     int32_t n_admissions, n_ends;
     int32_t n_held, n_given_way; /* its steps under way, and preemptions, before a step */
     bool is_cancelled;
@@ -74,14 +73,13 @@ static void extend_keys(const struct world *world, struct job *job) {
 static struct job *add_like(struct world *world, const struct job *like) {
     struct job *job = &world->jobs[world->n_jobs++];
     *job = *like;
-    job->request = (cohort_scheduler_request){
-        .n_tokens = job->n_prompt,
-        .max_tokens = job->n_prompt + job->n_generate,
-        .priority = job->priority,
-        .runs_ahead = world->limits.ranks_keep_tokens && !job->waits,
-        .reads_cache = job->family > 0,
-        .told_bytes = job->told_bytes,
-        .keys = job->keys};
+    job->request =
+        (cohort_scheduler_request){.n_tokens = job->n_prompt,
+                                   .max_tokens = job->n_prompt + job->n_generate,
+                                   .priority = job->priority,
+                                   .reads_cache = job->family > 0,
+                                   .told_bytes = job->told_bytes,
+                                   .keys = job->keys};
     if (job->family > 0) extend_keys(world, job);
     cohort_scheduler_add(world->scheduler, &job->request);
     return job;
@@ -375,7 +373,6 @@ static void random_life(uint64_t seed, struct tally *tally) {
                 .family = pick(world, 4),
                 .fork = (int32_t)pick(world, (uint64_t)max_len),
                 .priority = has_priorities ? (int32_t)pick(world, 3) - 1 : 0,
-                .waits = pick(world, 8) == 0,
                 .told_bytes = 8 * (int32_t)pick(world, MOST_TOLD / 8)};
             add_like(world, &like);
         } else if (what == 2 && world->n_jobs > 0 && pick(world, 8) == 0) {
@@ -605,34 +602,6 @@ static void nothing_is_sent_ahead_of_a_long_step(void **state) {
     free(world);
 }
 
-/* Whoever waits for each token is in every step, with all others, whenever it came. */
-static void who_waits_for_tokens_is_in_every_step(void **state) {
-    (void)state;
-    cohort_scheduler_limits limits = one_stage;
-    limits.max_in_flight = 2;
-    limits.ranks_keep_tokens = true;
-    struct world *world = malloc(sizeof *world);
-    const struct job waiting = {.n_prompt = 1, .n_generate = 6, .waits = true};
-    cohort_schedule schedule;
-    world_begin(world, &limits);
-    add_job(world, 1, 20);
-    add_like(world, &waiting);
-    assert_true(ranks_take_step(world, &schedule));
-    add_like(world, &waiting); /* while they are computed */
-    for (int i = 0; i < 5; i++) {
-        assert_false(ranks_take_step(world, &schedule));
-        step_returns(world);
-        assert_true(ranks_take_step(world, &schedule));
-        assert_int_equal(schedule.n_entries, 3);
-    }
-    do
-        step_returns(world);
-    while (ranks_take_step(world, &schedule) ||
-           cohort_scheduler_n_in_flight(world->scheduler));
-    world_end(world);
-    free(world);
-}
-
 static void latest_gives_way_when_blocks_run_out(void **state) {
     (void)state;
     cohort_scheduler_limits limits = one_stage;
@@ -769,7 +738,6 @@ int main(void) {
         cmocka_unit_test(a_long_prompt_stalls_nobody),
         cmocka_unit_test(a_step_tells_of_as_many_as_it_holds),
         cmocka_unit_test(nothing_is_sent_ahead_of_a_long_step),
-        cmocka_unit_test(who_waits_for_tokens_is_in_every_step),
         cmocka_unit_test(latest_gives_way_when_blocks_run_out),
         cmocka_unit_test(a_cache_too_small_is_refused_with_numbers),
         cmocka_unit_test(stages_overlap),

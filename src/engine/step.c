@@ -12,6 +12,9 @@
  * A call to step waits for the oldest step under way, takes its results in, and sends
  * what can be computed next before it returns: the ranks work while the caller prints.
  *
+ * A step with masked entries goes out as any other, also ahead of the last one's tokens;
+ * its masks are sent as soon as these are here, and before any other step.
+ *
  * Outputs point into the sequences and into the bytes of the reply, whose future is
  * therefore kept until the next call.  A sequence that ended is freed by the next call,
  * or later if a step under way still holds it. */
@@ -37,9 +40,10 @@ cohort_step_request cohort_engine_request_of(const engine_sequence *sequence) {
 
 static cohort_step_entry entry_of(const cohort_schedule_entry *scheduled) {
     const engine_sequence *sequence = (const engine_sequence *)scheduled->request;
+    uint32_t masked = sequence->request->grammar ? COHORT_ENTRY_MASKED : 0;
     return (cohort_step_entry){
         .slot = (uint32_t)scheduled->request->slot,
-        .flags = scheduled->samples ? COHORT_ENTRY_SAMPLE : 0,
+        .flags = scheduled->samples ? COHORT_ENTRY_SAMPLE | masked : 0,
         .n_computed_tokens = (uint32_t)scheduled->n_computed_tokens,
         .n_scheduled_tokens = (uint32_t)scheduled->n_scheduled_tokens,
         .n_new_tokens = (uint32_t)scheduled->n_new_tokens,
@@ -64,8 +68,9 @@ static cohort_status encode(cohort_engine *engine, const cohort_schedule *schedu
         if (entry->is_new)
             engine->requests[step.n_requests++] = cohort_engine_request_of(sequence);
         engine->entries[step.n_entries] = entry_of(entry);
-        COHORT_TRY(cohort_engine_fill_mask(engine, sequence, step.n_entries,
-                                           &engine->entries[step.n_entries]));
+        if (engine->entries[step.n_entries].flags & COHORT_ENTRY_MASKED)
+            engine->masked[engine->n_masked++] =
+                (struct masked_entry){sequence, step.n_entries};
         step.n_entries++;
     }
     size_t size_bytes = cohort_step_encoded_bytes(&step);
@@ -83,23 +88,46 @@ static cohort_status encode(cohort_engine *engine, const cohort_schedule *schedu
     return COHORT_OK;
 }
 
-/* Sends steps until as many are under way as may be, or nothing is left to schedule. */
+/* Sends the masks that the last step waits for, once the tokens before them are here. */
+static cohort_status send_masks(cohort_engine *engine) {
+    size_t size_bytes = 0;
+    for (int32_t i = 0; i < engine->n_masked; i++) {
+        const cohort_scheduler_request *scheduled =
+            &engine->masked[i].sequence->scheduled;
+        if (scheduled->n_sampling > 1 && !scheduled->is_finished) return COHORT_OK;
+    }
+    if (engine->n_masked == 0) return COHORT_OK;
+    COHORT_TRY(cohort_engine_make_masks(engine, &size_bytes));
+    engine->n_masked = 0;
+    return cohort_execute_masks(engine->executor, engine->grammars->message, size_bytes);
+}
+
+static cohort_status send_step(cohort_engine *engine, const cohort_schedule *schedule) {
+    size_t size_bytes = 0;
+    cohort_future *future = NULL;
+    COHORT_TRY(encode(engine, schedule, &size_bytes));
+    cohort_status status =
+        engine->n_masked ? cohort_execute_masked_model(engine->executor, engine->message,
+                                                       size_bytes, &future)
+                         : cohort_execute_model(engine->executor, engine->message,
+                                                size_bytes, &future);
+    if (status == COHORT_PENDING)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "the executor takes fewer steps than %d at once",
+                           engine->max_in_flight);
+    COHORT_TRY(status);
+    engine->futures[(engine->first_future + engine->n_futures++) % COHORT_MAX_IN_FLIGHT] =
+        future;
+    return send_masks(engine);
+}
+
+/* Sends steps until as many are under way as may be, one waits for masks that cannot be
+ * made yet, or nothing is left to schedule. */
 static cohort_status send_steps(cohort_engine *engine) {
     cohort_schedule schedule;
-    while (cohort_scheduler_next(engine->scheduler, &schedule)) {
-        size_t size_bytes = 0;
-        cohort_future *future = NULL;
-        COHORT_TRY(encode(engine, &schedule, &size_bytes));
-        cohort_status status =
-            cohort_execute_model(engine->executor, engine->message, size_bytes, &future);
-        if (status == COHORT_PENDING)
-            return COHORT_FAIL(COHORT_E_INVALID,
-                               "the executor takes fewer steps than %d at once",
-                               engine->max_in_flight);
-        COHORT_TRY(status);
-        engine->futures[(engine->first_future + engine->n_futures++) %
-                        COHORT_MAX_IN_FLIGHT] = future;
-    }
+    COHORT_TRY(send_masks(engine));
+    while (engine->n_masked == 0 && cohort_scheduler_next(engine->scheduler, &schedule))
+        COHORT_TRY(send_step(engine, &schedule));
     return COHORT_OK;
 }
 

@@ -369,7 +369,6 @@ static cohort_status fill_sequence(const cohort_engine *engine,
         .n_tokens = request->n_prompt_tokens,
         .max_tokens = request->n_prompt_tokens + request->max_tokens,
         .priority = request->priority,
-        .runs_ahead = engine->ranks_keep_tokens && !request->grammar,
         /* Logprobs of a prompt take its logits, which the cache does not have. */
         .reads_cache = request->keys && !sequence->prompt_logprobs,
         .told_bytes = told_bytes(sequence),

@@ -19,6 +19,11 @@
  * as there may be pending calls, and a message that needs more than one slot is sent only
  * after all older replies were taken (worker.c's queue options hold the other end).
  *
+ * A step's masks come right behind it, since a rank reads them in the middle of the step:
+ * whoever calls in between waits, before it takes send_lock, which the masks need.  They
+ * are answered by the step's reply, and are long where many are masked: then all replies
+ * before that one are taken first, as above.
+ *
  * A failure does not touch futures: it sets a flag and interrupts.  Each future takes the
  * failure on at its next wait or poll, so nothing is shared with the monitor but the
  * flag.  The interrupt may hit between look and read; reads are sliced for that.  And
@@ -379,27 +384,57 @@ static cohort_status still_open(cohort_executor *executor) {
 }
 
 /* With send_lock held. */
-static cohort_status send_call(cohort_executor *executor, cohort_frame *frame,
-                               cohort_future *future, int64_t deadline_ns) {
+static cohort_status send_frame(cohort_executor *executor, cohort_frame *frame,
+                                const char *method, uint64_t call, int64_t deadline_ns) {
     frame->epoch = executor->epoch;
-    frame->call = executor->last_call + 1;
-    future->call = frame->call;
-    future->sent_ns = cohort_clock_ns();
+    frame->call = call;
     cohort_status status = write_frame(executor, frame, deadline_ns);
     /* An interrupt that was meant for an earlier wait. */
     while (status == COHORT_E_CANCELLED && still_open(executor) >= 0)
         status = write_frame(executor, frame, deadline_ns);
-    if (status >= 0) {
-        executor->last_call++;
-        return COHORT_OK;
-    }
+    if (status >= 0) return COHORT_OK;
     if (status == COHORT_E_TIMEOUT)
-        return fail_timeout(executor, future->method, future->call, COHORT_RANK_LOCAL,
+        return fail_timeout(executor, method, call, COHORT_RANK_LOCAL,
                             "a reader of the broadcast queue lags, cannot send");
     pthread_mutex_lock(&executor->lock);
     if (status != COHORT_E_CANCELLED) executor_await_verdict(executor, COHORT_RANK_LOCAL);
     status = check_open(executor);
     pthread_mutex_unlock(&executor->lock);
+    return status;
+}
+
+static cohort_status send_call(cohort_executor *executor, cohort_frame *frame,
+                               cohort_future *future, int64_t deadline_ns) {
+    future->call = executor->last_call + 1;
+    future->sent_ns = cohort_clock_ns();
+    COHORT_TRY(send_frame(executor, frame, future->method, future->call, deadline_ns));
+    executor->last_call++;
+    return COHORT_OK;
+}
+
+/* Takes send_lock as soon as no step waits for masks.  COHORT_PENDING at the deadline. */
+static cohort_status lock_sending(cohort_executor *executor, int64_t deadline_ns) {
+    cohort_status status = COHORT_OK;
+    pthread_mutex_lock(&executor->send_lock);
+    pthread_mutex_lock(&executor->lock);
+    while (executor->awaits_masks && (status = check_open(executor)) == COHORT_OK) {
+        bool is_own = pthread_equal(executor->masks_owner, pthread_self());
+        if (is_own)
+            status = COHORT_FAIL(COHORT_E_INVALID,
+                                 "a step waits for its masks; call from another thread, "
+                                 "or once they were sent");
+        else if (cohort_clock_ns() >= deadline_ns)
+            status = COHORT_PENDING;
+        if (status != COHORT_OK) break;
+        pthread_mutex_unlock(&executor->send_lock);
+        wait_changed(executor, deadline_ns);
+        /* In the order in which all take them. */
+        pthread_mutex_unlock(&executor->lock);
+        pthread_mutex_lock(&executor->send_lock);
+        pthread_mutex_lock(&executor->lock);
+    }
+    pthread_mutex_unlock(&executor->lock);
+    if (status != COHORT_OK) pthread_mutex_unlock(&executor->send_lock);
     return status;
 }
 
@@ -454,8 +489,12 @@ cohort_status cohort_collective_rpc_begin(cohort_executor *executor,
                           .method = rpc->method,
                           .body = rpc->payload,
                           .body_bytes = rpc->size_bytes};
-    pthread_mutex_lock(&executor->send_lock);
-    cohort_status status = begin(executor, &frame, false, deadline_ns, out_future);
+    cohort_status status = lock_sending(executor, deadline_ns);
+    if (status == COHORT_PENDING)
+        return fail_timeout(executor, rpc->method, 0, COHORT_RANK_LOCAL,
+                            "a step waits for its masks, cannot send");
+    COHORT_TRY(status);
+    status = begin(executor, &frame, false, deadline_ns, out_future);
     pthread_mutex_unlock(&executor->send_lock);
     if (status < 0) *out_future = NULL;
     return status;
@@ -487,25 +526,92 @@ static cohort_status check_in_flight(cohort_executor *executor) {
     return status;
 }
 
-cohort_status cohort_execute_model(cohort_executor *executor, const void *step,
-                                   size_t size_bytes, cohort_future **out_future) {
+static int64_t execute_deadline(const cohort_executor *executor) {
+    int64_t timeout_ns = executor->options.execute_timeout_ns;
+    return timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
+}
+
+static cohort_status check_size(const cohort_executor *executor, const char *what,
+                                size_t size_bytes) {
+    if (size_bytes <= executor->options.max_step_bytes) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_INVALID,
+                       "%s of %zu bytes where max_step_bytes allows %zu", what,
+                       size_bytes, executor->options.max_step_bytes);
+}
+
+static cohort_status execute(cohort_executor *executor, const void *step,
+                             size_t size_bytes, bool is_masked,
+                             cohort_future **out_future) {
     *out_future = NULL;
-    if (size_bytes > executor->options.max_step_bytes)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "a step of %zu bytes where max_step_bytes allows %zu",
-                           size_bytes, executor->options.max_step_bytes);
+    COHORT_TRY(check_size(executor, "a step", size_bytes));
     cohort_frame frame = {.kind = COHORT_FRAME_EXECUTE,
                           .rank = executor->output_rank,
                           .method = "",
                           .body = step,
                           .body_bytes = size_bytes};
-    int64_t timeout_ns = executor->options.execute_timeout_ns;
-    int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
-    pthread_mutex_lock(&executor->send_lock);
-    cohort_status status = check_in_flight(executor);
+    int64_t deadline_ns = execute_deadline(executor);
+    cohort_status status = lock_sending(executor, deadline_ns);
+    if (status == COHORT_PENDING)
+        return fail_timeout(executor, "execute", 0, COHORT_RANK_LOCAL,
+                            "a step waits for its masks, cannot send");
+    COHORT_TRY(status);
+    status = check_in_flight(executor);
     if (status == COHORT_OK)
         status = begin(executor, &frame, true, deadline_ns, out_future);
+    pthread_mutex_lock(&executor->lock);
+    executor->awaits_masks = is_masked && status == COHORT_OK;
+    executor->masks_owner = pthread_self();
+    pthread_mutex_unlock(&executor->lock);
     pthread_mutex_unlock(&executor->send_lock);
     if (status != COHORT_OK) *out_future = NULL;
+    return status;
+}
+
+cohort_status cohort_execute_model(cohort_executor *executor, const void *step,
+                                   size_t size_bytes, cohort_future **out_future) {
+    return execute(executor, step, size_bytes, false, out_future);
+}
+
+cohort_status cohort_execute_masked_model(cohort_executor *executor, const void *step,
+                                          size_t size_bytes, cohort_future **out_future) {
+    return execute(executor, step, size_bytes, true, out_future);
+}
+
+/* With send_lock held.  The step is the last of the pending calls. */
+static cohort_status send_masks(cohort_executor *executor, cohort_frame *frame) {
+    int64_t deadline_ns = execute_deadline(executor);
+    pthread_mutex_lock(&executor->lock);
+    cohort_status status = check_open(executor);
+    if (status == COHORT_OK && !executor->awaits_masks)
+        status = COHORT_FAIL(COHORT_E_INVALID, "no step waits for masks");
+    size_t size_bytes = cohort_frame_prefix_bytes("") + frame->body_bytes;
+    bool may_lack_slots =
+        size_bytes > executor->one_slot_bytes ||
+        executor->n_pending + executor->n_steps >= COHORT_MAX_PENDING_CALLS;
+    if (status == COHORT_OK && may_lack_slots) status = drain(executor, 1, deadline_ns);
+    pthread_mutex_unlock(&executor->lock);
+    if (status == COHORT_PENDING)
+        return fail_timeout(executor, "masks", executor->last_call, COHORT_RANK_LOCAL,
+                            "older calls are not answered, cannot send");
+    COHORT_TRY(status);
+    COHORT_TRY(send_frame(executor, frame, "masks", executor->last_call, deadline_ns));
+    pthread_mutex_lock(&executor->lock);
+    executor->awaits_masks = false;
+    if (executor->n_waiting) pthread_cond_broadcast(&executor->changed);
+    pthread_mutex_unlock(&executor->lock);
+    return COHORT_OK;
+}
+
+cohort_status cohort_execute_masks(cohort_executor *executor, const void *masks,
+                                   size_t size_bytes) {
+    COHORT_TRY(check_size(executor, "masks", size_bytes));
+    cohort_frame frame = {.kind = COHORT_FRAME_MASKS,
+                          .rank = executor->output_rank,
+                          .method = "",
+                          .body = masks,
+                          .body_bytes = size_bytes};
+    pthread_mutex_lock(&executor->send_lock);
+    cohort_status status = send_masks(executor, &frame);
+    pthread_mutex_unlock(&executor->send_lock);
     return status;
 }

@@ -98,6 +98,10 @@ struct cohort_executor {
     size_t one_slot_bytes;
     uint8_t *scratch; /* frames that do not fit a slot; under send_lock */
     uint64_t last_call;
+    /* The last step sent waits for its masks, which masks_owner sends next; under both
+     * locks. */
+    bool awaits_masks;
+    pthread_t masks_owner;
 
     /* Pending calls, oldest first, under lock.  Whoever waits and finds nobody pumping
      * reads the response queues for all. */

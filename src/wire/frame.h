@@ -51,7 +51,8 @@ enum {
     X(COHORT_FRAME_STOP, 13, "stop")          /* to worker: nothing */                \
     X(COHORT_FRAME_BYE, 14, "bye")            /* to driver: nothing */                \
     X(COHORT_FRAME_REFUSED, 15, "refused")    /* to driver: method, cohort_error */   \
-    X(COHORT_FRAME_ROW, 16, "row")            /* to driver: cohort_frame_row */
+    X(COHORT_FRAME_ROW, 16, "row")            /* to driver: cohort_frame_row */       \
+    X(COHORT_FRAME_MASKS, 17, "masks")        /* to all: of the step before it */
 
 typedef enum cohort_frame_kind {
 #define X(name, value, text) name = (value),
@@ -59,7 +60,7 @@ typedef enum cohort_frame_kind {
 #undef X
 } cohort_frame_kind;
 
-enum { COHORT_FRAME_LAST_KIND = COHORT_FRAME_ROW };
+enum { COHORT_FRAME_LAST_KIND = COHORT_FRAME_MASKS };
 
 typedef struct cohort_frame {
     uint32_t kind; /* cohort_frame_kind */

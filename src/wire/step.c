@@ -14,8 +14,9 @@
  * every part padded with zeros to 8 bytes:
  *
  *   step    header | finished slots | request, tokens, bias, stop tokens, bad words,
- * allowed | ... | entry, new tokens, new blocks, mask | ... output  header | result |
- * position, logprobs | position, logprobs | ... result ...
+ *           allowed, logprob tokens | ... | entry, new tokens, new blocks | ...
+ *   masks   header | mask, words | ...
+ *   output  header | result | position, logprobs | position, logprobs | ... result ...
  *
  * The encoder is written once over a cursor that either counts or writes, so that the two
  * can't disagree.  The decoder takes parts off the front and never reads what it has not
@@ -26,8 +27,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are used in pl
 
 enum {
     STEP_MAGIC = 0x50545343,   /* "CSTP" */
+    MASKS_MAGIC = 0x4b534d43,  /* "CMSK" */
     OUTPUT_MAGIC = 0x54554f43, /* "COUT" */
-    STEP_VERSION = 4,
+    STEP_VERSION = 5,
     PART_BYTES = 8,
 };
 
@@ -73,10 +75,23 @@ struct entry_record {
     uint32_t n_scheduled_tokens;
     uint32_t n_new_tokens;
     uint32_t n_new_blocks;
-    uint32_t n_mask_words;
+};
+_Static_assert(sizeof(struct entry_record) == 24, "wire layout");
+
+struct masks_header {
+    uint32_t magic;
+    uint32_t version;
+    uint64_t size_bytes;
+    uint32_t n_masks;
     uint32_t zero;
 };
-_Static_assert(sizeof(struct entry_record) == 32, "wire layout");
+_Static_assert(sizeof(struct masks_header) == 24, "wire layout");
+
+struct mask_record {
+    uint32_t entry;
+    uint32_t n_words;
+};
+_Static_assert(sizeof(struct mask_record) == 8, "wire layout");
 
 struct output_header {
     uint32_t magic;
@@ -165,12 +180,10 @@ static void put_entry(struct cursor *cursor, const cohort_step_entry *entry) {
         .n_scheduled_tokens = entry->n_scheduled_tokens,
         .n_new_tokens = entry->n_new_tokens,
         .n_new_blocks = entry->n_new_blocks,
-        .n_mask_words = entry->n_mask_words,
     };
     put(cursor, &record, sizeof record);
     put(cursor, entry->new_tokens, entry->n_new_tokens * sizeof *entry->new_tokens);
     put(cursor, entry->new_blocks, entry->n_new_blocks * sizeof *entry->new_blocks);
-    put(cursor, entry->mask, entry->n_mask_words * sizeof *entry->mask);
 }
 
 static void put_step(struct cursor *cursor, const cohort_step *step) {
@@ -199,11 +212,9 @@ static size_t padded(size_t size_bytes) {
     return (size_bytes + PART_BYTES - 1) / PART_BYTES * PART_BYTES;
 }
 
-size_t cohort_step_entries_bytes(uint32_t n_entries, uint32_t n_blocks,
-                                 uint32_t n_mask_words) {
+size_t cohort_step_entries_bytes(uint32_t n_entries, uint32_t n_blocks) {
     /* A token and the blocks of an entry are padded by less than a part each. */
-    size_t entry_bytes = sizeof(struct entry_record) + 2 * PART_BYTES +
-                         padded(n_mask_words * sizeof(uint32_t));
+    size_t entry_bytes = sizeof(struct entry_record) + 2 * PART_BYTES;
     return sizeof(struct step_header) + padded(n_entries * sizeof(uint32_t)) +
            n_entries * entry_bytes + n_blocks * sizeof(int32_t);
 }
@@ -214,11 +225,13 @@ size_t cohort_step_encoded_bytes(const cohort_step *step) {
     return cursor.size_bytes;
 }
 
-/* The length is known at the end; it lies at the same place in both headers. */
+/* The length is known at the end; it lies at the same place in all headers. */
 static void put_size(struct cursor *cursor) {
     uint64_t size_bytes = cursor->size_bytes;
     _Static_assert(offsetof(struct step_header, size_bytes) ==
-                       offsetof(struct output_header, size_bytes),
+                           offsetof(struct output_header, size_bytes) &&
+                       offsetof(struct step_header, size_bytes) ==
+                           offsetof(struct masks_header, size_bytes),
                    "wire layout");
     memcpy(cursor->bytes + offsetof(struct step_header, size_bytes), &size_bytes,
            sizeof size_bytes);
@@ -227,6 +240,35 @@ static void put_size(struct cursor *cursor) {
 void cohort_step_encode(const cohort_step *step, void *out_bytes) {
     struct cursor cursor = {.bytes = out_bytes};
     put_step(&cursor, step);
+    put_size(&cursor);
+}
+
+static void put_masks(struct cursor *cursor, const cohort_step_masks *masks) {
+    const struct masks_header header = {
+        .magic = MASKS_MAGIC, .version = STEP_VERSION, .n_masks = masks->n_masks};
+    put(cursor, &header, sizeof header);
+    for (uint32_t i = 0; i < masks->n_masks; i++) {
+        const cohort_step_mask *mask = &masks->masks[i];
+        const struct mask_record record = {mask->entry, mask->n_words};
+        put(cursor, &record, sizeof record);
+        put(cursor, mask->words, mask->n_words * sizeof *mask->words);
+    }
+}
+
+size_t cohort_step_masks_bytes(uint32_t n_masks, uint32_t n_words) {
+    return sizeof(struct masks_header) +
+           n_masks * (sizeof(struct mask_record) + padded(n_words * sizeof(uint32_t)));
+}
+
+size_t cohort_step_masks_encoded_bytes(const cohort_step_masks *masks) {
+    struct cursor cursor = {0};
+    put_masks(&cursor, masks);
+    return cursor.size_bytes;
+}
+
+void cohort_step_masks_encode(const cohort_step_masks *masks, void *out_bytes) {
+    struct cursor cursor = {.bytes = out_bytes};
+    put_masks(&cursor, masks);
     put_size(&cursor);
 }
 
@@ -456,9 +498,9 @@ static cohort_status take_entry(struct message *message, cohort_step_entry *out)
         .n_scheduled_tokens = record->n_scheduled_tokens,
         .n_new_tokens = record->n_new_tokens,
         .n_new_blocks = record->n_new_blocks,
-        .n_mask_words = record->n_mask_words,
     };
-    if (out->flags & ~(uint32_t)COHORT_ENTRY_SAMPLE)
+    if (out->flags != 0 && out->flags != COHORT_ENTRY_SAMPLE &&
+        out->flags != (COHORT_ENTRY_SAMPLE | COHORT_ENTRY_MASKED))
         return COHORT_FAIL(COHORT_E_PROTOCOL, "flags of an entry are %x", out->flags);
     if (out->n_scheduled_tokens < 1 || out->n_scheduled_tokens > INT32_MAX ||
         out->n_computed_tokens > INT32_MAX - out->n_scheduled_tokens)
@@ -470,8 +512,6 @@ static cohort_status take_entry(struct message *message, cohort_step_entry *out)
         return COHORT_E_PROTOCOL;
     if (!(out->new_blocks =
               take(message, sizeof *out->new_blocks, out->n_new_blocks, "new blocks")))
-        return COHORT_E_PROTOCOL;
-    if (!(out->mask = take(message, sizeof *out->mask, out->n_mask_words, "mask words")))
         return COHORT_E_PROTOCOL;
     return COHORT_OK;
 }
@@ -515,6 +555,44 @@ cohort_status cohort_step_decode(const void *bytes, size_t size_bytes,
 void cohort_step_view_deinit(cohort_step_view *view) {
     free(view->storage);
     *view = (cohort_step_view){0};
+}
+
+static cohort_status take_mask(struct message *message, cohort_step_mask *out) {
+    const struct mask_record *record = take(message, sizeof *record, 1, "masks");
+    if (!record) return COHORT_E_PROTOCOL;
+    *out = (cohort_step_mask){.entry = record->entry, .n_words = record->n_words};
+    out->words = take(message, sizeof *out->words, out->n_words, "mask words");
+    return out->words ? COHORT_OK : COHORT_E_PROTOCOL;
+}
+
+cohort_status cohort_step_masks_decode(const void *bytes, size_t size_bytes,
+                                       cohort_step_masks_view *out_view) {
+    out_view->masks = (cohort_step_masks){0};
+    COHORT_TRY(check_frame(bytes, size_bytes, MASKS_MAGIC, sizeof(struct masks_header),
+                           "message of masks"));
+    struct message message = {bytes, size_bytes};
+    const struct masks_header *header = take(&message, sizeof *header, 1, "headers");
+    if (!header) return COHORT_E_PROTOCOL;
+    if (header->n_masks > message.left_bytes / sizeof(struct mask_record))
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "%u masks cannot lie in %zu bytes",
+                           header->n_masks, message.left_bytes);
+    COHORT_TRY(reserve(&out_view->storage, &out_view->storage_bytes,
+                       header->n_masks * sizeof(cohort_step_mask) + 1));
+    cohort_step_mask *masks = out_view->storage;
+    for (uint32_t i = 0; i < header->n_masks; i++) {
+        COHORT_TRY(take_mask(&message, &masks[i]));
+        if (i > 0 && masks[i].entry <= masks[i - 1].entry)
+            return COHORT_FAIL(COHORT_E_PROTOCOL, "a mask of entry %u follows that of %u",
+                               masks[i].entry, masks[i - 1].entry);
+    }
+    COHORT_TRY(check_end(&message, "message of masks"));
+    out_view->masks = (cohort_step_masks){header->n_masks, masks};
+    return COHORT_OK;
+}
+
+void cohort_step_masks_view_deinit(cohort_step_masks_view *view) {
+    free(view->storage);
+    *view = (cohort_step_masks_view){0};
 }
 
 static cohort_status take_result(struct message *message, uint32_t *positions_left,

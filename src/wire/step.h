@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* wire/step.h - what a scheduling step says, and what comes back.
+/* wire/step.h - what a scheduling step says, the masks that follow it, what comes back.
  *
  * A step names requests by slot, an index below max_num_seqs that the scheduler hands
  * out. Every worker keeps, per slot, the token history and the block table; a step
@@ -28,7 +28,10 @@ typedef struct cohort_step_request {
     cohort_sampling_params sampling;
 } cohort_step_request;
 
-enum { COHORT_ENTRY_SAMPLE = 1 }; /* the chunk ends the known tokens: sample the next */
+enum {
+    COHORT_ENTRY_SAMPLE = 1, /* the chunk ends the known tokens: sample the next, */
+    COHORT_ENTRY_MASKED = 2, /* and what may be sampled comes in a message of masks */
+};
 
 typedef struct cohort_step_entry {
     uint32_t slot;
@@ -39,8 +42,6 @@ typedef struct cohort_step_entry {
     uint32_t n_new_blocks;       /* appended to the slot's block table first */
     const int32_t *new_tokens;
     const int32_t *new_blocks;
-    uint32_t n_mask_words; /* 0: any token may be sampled */
-    const uint32_t *mask;  /* else those whose bit is set: id % 32 of word id / 32 */
 } cohort_step_entry;
 
 typedef struct cohort_step {
@@ -51,6 +52,22 @@ typedef struct cohort_step {
     const cohort_step_request *requests;
     const cohort_step_entry *entries;
 } cohort_step;
+
+/* Which tokens an entry of a step may sample: those whose bit is set, id % 32 of word
+ * id / 32. */
+typedef struct cohort_step_mask {
+    uint32_t entry;
+    uint32_t n_words;
+    const uint32_t *words;
+} cohort_step_mask;
+
+/* Follows a step that has masked entries, as the next message: so the ranks compute while
+ * the masks are made.  In order of the entries; one that is masked and not among them may
+ * sample anything. */
+typedef struct cohort_step_masks {
+    uint32_t n_masks;
+    const cohort_step_mask *masks;
+} cohort_step_masks;
 
 /* In the place of a token that was sampled: no logit was a finite number. */
 enum { COHORT_TOKEN_OF_NO_NUMBERS = -2 };
@@ -76,6 +93,12 @@ typedef struct cohort_step_view {
     size_t storage_bytes;
 } cohort_step_view;
 
+typedef struct cohort_step_masks_view {
+    cohort_step_masks masks;
+    void *storage;
+    size_t storage_bytes;
+} cohort_step_masks_view;
+
 typedef struct cohort_step_output_view {
     cohort_step_output output;
     void *storage;
@@ -85,16 +108,24 @@ typedef struct cohort_step_output_view {
 size_t cohort_step_encoded_bytes(const cohort_step *step);
 /* Its part of the message; arrays are not read. */
 size_t cohort_step_request_bytes(const cohort_step_request *request);
-/* At most, of a step without requests: each entry with a token, a mask and its share of
- * n_blocks, and as many slots to forget. */
-size_t cohort_step_entries_bytes(uint32_t n_entries, uint32_t n_blocks,
-                                 uint32_t n_mask_words);
+/* At most, of a step without requests: each entry with a token and its share of n_blocks,
+ * and as many slots to forget. */
+size_t cohort_step_entries_bytes(uint32_t n_entries, uint32_t n_blocks);
 /* Writes exactly cohort_step_encoded_bytes(step) to an 8-byte aligned buffer. */
 void cohort_step_encode(const cohort_step *step, void *out_bytes);
 /* bytes must be 8-byte aligned and outlive the view. */
 cohort_status cohort_step_decode(const void *bytes, size_t size_bytes,
                                  cohort_step_view *out_view);
 void cohort_step_view_deinit(cohort_step_view *view);
+
+/* Of so many masks with n_words each. */
+size_t cohort_step_masks_bytes(uint32_t n_masks, uint32_t n_words);
+/* As of steps. */
+size_t cohort_step_masks_encoded_bytes(const cohort_step_masks *masks);
+void cohort_step_masks_encode(const cohort_step_masks *masks, void *out_bytes);
+cohort_status cohort_step_masks_decode(const void *bytes, size_t size_bytes,
+                                       cohort_step_masks_view *out_view);
+void cohort_step_masks_view_deinit(cohort_step_masks_view *view);
 
 size_t cohort_step_output_encoded_bytes(const cohort_step_output *output);
 /* At most, of so many results and positions with n_logprobs beside the token's own. */

@@ -68,10 +68,9 @@ static const cohort_step_request requests[] = {
                      .n_prompt_logprobs = -1},
     },
 };
-static const uint32_t mask[] = {UINT32_MAX, 0, 0x80000001};
 static const cohort_step_entry entries[] = {
     {.slot = 2,
-     .flags = COHORT_ENTRY_SAMPLE,
+     .flags = COHORT_ENTRY_SAMPLE | COHORT_ENTRY_MASKED,
      .n_scheduled_tokens = 5,
      .n_new_blocks = 3,
      .new_blocks = blocks},
@@ -79,9 +78,7 @@ static const cohort_step_entry entries[] = {
      .n_computed_tokens = 31,
      .n_scheduled_tokens = 1,
      .n_new_tokens = 1,
-     .new_tokens = fresh,
-     .n_mask_words = 3,
-     .mask = mask},
+     .new_tokens = fresh},
 };
 static const cohort_step step = {.n_finished = 3,
                                  .n_requests = 2,
@@ -89,6 +86,12 @@ static const cohort_step step = {.n_finished = 3,
                                  .finished = finished,
                                  .requests = requests,
                                  .entries = entries};
+
+static const uint32_t mask_words[] = {UINT32_MAX, 0, 0x80000001};
+static const cohort_step_mask mask[] = {
+    {.entry = 0, .n_words = 3, .words = mask_words},
+    {.entry = 7, .n_words = 1, .words = mask_words + 2}};
+static const cohort_step_masks masks = {.n_masks = 2, .masks = mask};
 
 static const cohort_token_logprob logprobs[] = {
     {7, -0.5f, 2}, {9, -0.25f, 1}, {1, -9, 3}};
@@ -111,6 +114,14 @@ static void *encoded_step(const cohort_step *from, size_t *out_size) {
     void *bytes = malloc(*out_size);
     assert_non_null(bytes);
     cohort_step_encode(from, bytes);
+    return bytes;
+}
+
+static void *encoded_masks(const cohort_step_masks *from, size_t *out_size) {
+    *out_size = cohort_step_masks_encoded_bytes(from);
+    void *bytes = malloc(*out_size);
+    assert_non_null(bytes);
+    cohort_step_masks_encode(from, bytes);
     return bytes;
 }
 
@@ -164,12 +175,45 @@ static void step_comes_back_as_it_went(void **state) {
             assert_memory_equal(a.new_tokens, b.new_tokens, b.n_new_tokens * 4);
         if (b.n_new_blocks)
             assert_memory_equal(a.new_blocks, b.new_blocks, b.n_new_blocks * 4);
-        if (b.n_mask_words) assert_memory_equal(a.mask, b.mask, b.n_mask_words * 4);
-        a.mask = b.mask;
         a.new_tokens = b.new_tokens;
         a.new_blocks = b.new_blocks;
         assert_memory_equal(&a, &b, sizeof a);
     }
+    cohort_step_view_deinit(&view);
+    free(bytes);
+}
+
+static void masks_come_back_as_they_went(void **state) {
+    (void)state;
+    size_t size;
+    void *bytes = encoded_masks(&masks, &size);
+    cohort_step_masks_view view = {0};
+    assert_int_equal(cohort_step_masks_decode(bytes, size, &view), COHORT_OK);
+    assert_int_equal(view.masks.n_masks, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        const cohort_step_mask *got = &view.masks.masks[i];
+        assert_int_equal(got->entry, mask[i].entry);
+        assert_int_equal(got->n_words, mask[i].n_words);
+        assert_memory_equal(got->words, mask[i].words, mask[i].n_words * 4);
+    }
+    free(bytes);
+    const cohort_step_mask turned[] = {mask[1], mask[0]};
+    bytes = encoded_masks(&(cohort_step_masks){2, turned}, &size);
+    assert_int_equal(cohort_step_masks_decode(bytes, size, &view), COHORT_E_PROTOCOL);
+    cohort_step_masks_view_deinit(&view);
+    free(bytes);
+}
+
+/* What is sampled under a mask is sampled. */
+static void a_masked_entry_samples(void **state) {
+    (void)state;
+    size_t size;
+    cohort_step_entry entry = entries[0];
+    entry.flags = COHORT_ENTRY_MASKED;
+    void *bytes = encoded_step(&(cohort_step){.n_entries = 1, .entries = &entry}, &size);
+    cohort_step_view view = {0};
+    assert_int_equal(cohort_step_decode(bytes, size, &view), COHORT_E_PROTOCOL);
+    assert_non_null(strstr(cohort_last_error()->message, "flags"));
     cohort_step_view_deinit(&view);
     free(bytes);
 }
@@ -182,8 +226,10 @@ static void sizes_are_known_beforehand(void **state) {
     assert_int_equal(cohort_step_encoded_bytes(&step) - bare_bytes,
                      cohort_step_request_bytes(&requests[0]) +
                          cohort_step_request_bytes(&requests[1]));
-    size_t most = cohort_step_entries_bytes(3, 3, 3);
+    size_t most = cohort_step_entries_bytes(3, 3);
     assert_in_range(bare_bytes, most / 2, most);
+    most = cohort_step_masks_bytes(2, 3);
+    assert_in_range(cohort_step_masks_encoded_bytes(&masks), most / 2, most);
     most = cohort_step_results_bytes(2, 2, 2);
     assert_in_range(cohort_step_output_encoded_bytes(&output), most / 2, most);
 }
@@ -258,6 +304,18 @@ static void every_cut_is_refused(void **state) {
     }
     free(bytes);
     cohort_step_output_view_deinit(&outputs);
+    bytes = encoded_masks(&masks, &size);
+    cohort_step_masks_view masked = {0};
+    for (size_t cut = 0; cut < size; cut++) {
+        uint8_t *part = malloc(cut + 1);
+        memcpy(part, bytes, cut);
+        uint64_t said = cut;
+        if (cut >= 16) memcpy(part + 8, &said, sizeof said);
+        assert_int_equal(cohort_step_masks_decode(part, cut, &masked), COHORT_E_PROTOCOL);
+        free(part);
+    }
+    free(bytes);
+    cohort_step_masks_view_deinit(&masked);
 }
 
 /* Any bytes may change: the decoder answers, and what it accepts can be read. */
@@ -368,6 +426,8 @@ static void storage_is_kept_between_messages(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(step_comes_back_as_it_went),
+        cmocka_unit_test(masks_come_back_as_they_went),
+        cmocka_unit_test(a_masked_entry_samples),
         cmocka_unit_test(sizes_are_known_beforehand),
         cmocka_unit_test(output_comes_back_as_it_went),
         cmocka_unit_test(empty_messages_are_messages),

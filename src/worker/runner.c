@@ -28,6 +28,10 @@
  * from a driver of the same build, so what is wrong with it is a bug, and the rank fails
  * (COHORT_E_PROTOCOL) rather than compute with half of it.
  *
+ * Masks come while a step is computed: the output rank waits for them with the first
+ * masked row, the others when they are through, since all read the same queue.  What lies
+ * in the step's message is gone by then.
+ *
  * Nothing is allocated in a step, except that a slot's history and the results grow until
  * they are as long as they get. */
 
@@ -60,6 +64,10 @@ struct runner {
 
     /* The step under way. */
     cohort_step_view view;
+    cohort_step_masks_view masks_view;
+    const cohort_step_mask **masks; /* by entry; NULL: any token */
+    bool awaits_masks;
+    int64_t deadline_ns;
     int32_t *token_ids; /* max_num_batched_tokens */
     cohort_sequence *sequences;
     int32_t *n_logit_rows;
@@ -182,9 +190,10 @@ static cohort_status allocate(struct runner *runner) {
     runner->n_logit_rows = calloc(slots, sizeof *runner->n_logit_rows);
     runner->results = calloc(slots, sizeof *runner->results);
     runner->sampled = calloc(slots, sizeof *runner->sampled);
+    runner->masks = calloc(slots, sizeof *runner->masks);
     if (!runner->slots || !runner->block_tables || !runner->token_ids ||
         !runner->sequences || !runner->n_logit_rows || !runner->results ||
-        !runner->sampled)
+        !runner->sampled || !runner->masks)
         return COHORT_FAIL(COHORT_E_NOMEM, "state of %zu sequences", slots);
     return COHORT_OK;
 }
@@ -224,9 +233,11 @@ static void runner_close(void *context) {
     free(runner->n_logit_rows);
     free(runner->results);
     free(runner->sampled);
+    free(runner->masks);
     free(runner->positions);
     free(runner->logprobs);
     cohort_step_view_deinit(&runner->view);
+    cohort_step_masks_view_deinit(&runner->masks_view);
     cohort_sampler_destroy(runner->sampler);
     cohort_model_close(runner->model);
     free(runner);
@@ -454,8 +465,38 @@ static cohort_status take_step(struct runner *runner, int32_t *out_n_rows) {
     for (uint32_t i = 0; i < step->n_requests; i++)
         COHORT_TRY(take_request(runner, &step->requests[i]));
     *out_n_rows = 0;
-    for (uint32_t i = 0; i < step->n_entries; i++)
+    runner->awaits_masks = false;
+    for (uint32_t i = 0; i < step->n_entries; i++) {
         COHORT_TRY(take_entry(runner, i, out_n_rows));
+        runner->masks[i] = NULL;
+        runner->awaits_masks |= step->entries[i].flags & COHORT_ENTRY_MASKED;
+    }
+    return COHORT_OK;
+}
+
+static void set_deadline(struct runner *runner) {
+    runner->deadline_ns = runner->execute_timeout_ms
+                              ? cohort_deadline_ms(runner->execute_timeout_ms)
+                              : COHORT_NEVER;
+}
+
+static cohort_status await_masks(struct runner *runner) {
+    const cohort_step *step = &runner->view.step;
+    const void *bytes;
+    size_t size_bytes;
+    if (!runner->awaits_masks) return COHORT_OK;
+    runner->awaits_masks = false;
+    COHORT_TRY(cohort_worker_await_masks(runner->info->worker, &bytes, &size_bytes));
+    COHORT_TRY(cohort_step_masks_decode(bytes, size_bytes, &runner->masks_view));
+    for (uint32_t i = 0; i < runner->masks_view.masks.n_masks; i++) {
+        const cohort_step_mask *mask = &runner->masks_view.masks.masks[i];
+        if (mask->entry >= step->n_entries ||
+            !(step->entries[mask->entry].flags & COHORT_ENTRY_MASKED))
+            return COHORT_FAIL(COHORT_E_PROTOCOL, "a mask for entry %u of %u",
+                               mask->entry, step->n_entries);
+        runner->masks[mask->entry] = mask;
+    }
+    set_deadline(runner); /* the driver took its time, not the ranks */
     return COHORT_OK;
 }
 
@@ -513,18 +554,17 @@ static cohort_token_logprob *add_position(struct runner *runner,
     return entries;
 }
 
-static bool mask_has(const cohort_step_entry *entry, int32_t token) {
-    return token >= 0 && (uint32_t)token / 32 < entry->n_mask_words &&
-           entry->mask[token / 32] >> token % 32 & 1;
+static bool mask_has(const cohort_step_mask *mask, int32_t token) {
+    return token >= 0 && (uint32_t)token / 32 < mask->n_words &&
+           mask->words[token / 32] >> token % 32 & 1;
 }
 
 /* Tokens that may not come next become impossible, before anything else looks at them
  * (vLLM's apply_grammar_bitmask). */
-static void apply_mask(const cohort_step_entry *entry, int32_t vocab_size,
-                       float *logits) {
+static void apply_mask(const cohort_step_mask *mask, int32_t vocab_size, float *logits) {
     for (int32_t begin = 0; begin < vocab_size; begin += 32) {
         uint32_t word = (uint32_t)begin / 32;
-        uint32_t bits = word < entry->n_mask_words ? entry->mask[word] : 0;
+        uint32_t bits = word < mask->n_words ? mask->words[word] : 0;
         int32_t end = vocab_size - begin < 32 ? vocab_size : begin + 32;
         for (int32_t i = begin; i < end && bits != UINT32_MAX; i++)
             if (!(bits >> (i - begin) & 1)) logits[i] = -INFINITY;
@@ -532,28 +572,28 @@ static void apply_mask(const cohort_step_entry *entry, int32_t vocab_size,
 }
 
 /* min_tokens keeps stop tokens away, but not where the mask has nothing else. */
-static bool allows_only_stops(const cohort_step_entry *entry,
+static bool allows_only_stops(const cohort_step_mask *mask,
                               const cohort_sampling_params *sampling) {
     uint32_t n_allowed = 0, n_stops = 0;
-    for (uint32_t i = 0; i < entry->n_mask_words; i++)
-        n_allowed += (uint32_t)__builtin_popcount(entry->mask[i]);
+    for (uint32_t i = 0; i < mask->n_words; i++)
+        n_allowed += (uint32_t)__builtin_popcount(mask->words[i]);
     if (n_allowed > sampling->n_stop_tokens) return false;
     for (uint32_t i = 0; i < sampling->n_stop_tokens; i++) {
         bool is_first = true;
         for (uint32_t j = 0; j < i; j++)
             is_first = is_first && sampling->stop_tokens[j] != sampling->stop_tokens[i];
-        n_stops += is_first && mask_has(entry, sampling->stop_tokens[i]);
+        n_stops += is_first && mask_has(mask, sampling->stop_tokens[i]);
     }
     return n_allowed == n_stops;
 }
 
 static int32_t sample_row(struct runner *runner, const struct slot *slot,
-                          const cohort_step_entry *entry, int32_t n_tokens, float *logits,
+                          const cohort_step_mask *mask, int32_t n_tokens, float *logits,
                           cohort_token_logprob *logprobs) {
     cohort_sampling_params sampling = slot->sampling;
-    if (entry->n_mask_words) {
-        apply_mask(entry, runner->vocab_size, logits);
-        if (sampling.min_tokens > 0 && allows_only_stops(entry, &sampling))
+    if (mask) {
+        apply_mask(mask, runner->vocab_size, logits);
+        if (sampling.min_tokens > 0 && allows_only_stops(mask, &sampling))
             sampling.n_stop_tokens = 0;
     }
     return cohort_sample(runner->sampler, &sampling, slot->tokens, n_tokens,
@@ -580,7 +620,9 @@ static cohort_status take_row(struct runner *runner, uint32_t index, int32_t tok
         sampling->n_logprobs < 0
             ? NULL
             : add_position(runner, result, next, sampling->n_logprobs);
-    result->token_id = sample_row(runner, slot, entry, next, logits, logprobs);
+    if (entry->flags & COHORT_ENTRY_MASKED) COHORT_TRY(await_masks(runner));
+    result->token_id =
+        sample_row(runner, slot, runner->masks[index], next, logits, logprobs);
     if (result->token_id < 0) result->token_id = COHORT_TOKEN_OF_NO_NUMBERS;
     return COHORT_OK;
 }
@@ -619,7 +661,7 @@ static cohort_status reply_results(const struct runner *runner,
 }
 
 /* What the output rank has sampled, added to the requests of every rank. */
-static cohort_status keep_tokens(struct runner *runner, int64_t deadline_ns) {
+static cohort_status keep_tokens(struct runner *runner) {
     const cohort_step *step = &runner->view.step;
     for (uint32_t i = 0; runner->sampler && i < step->n_entries; i++)
         /* Of one that ends here some token is computed that nobody reads. */
@@ -628,7 +670,7 @@ static cohort_status keep_tokens(struct runner *runner, int64_t deadline_ns) {
     if (runner->info->tp > 1)
         COHORT_TRY(cohort_broadcast(runner->info->tp_group, 0, runner->sampled,
                                     step->n_entries * sizeof *runner->sampled,
-                                    deadline_ns));
+                                    runner->deadline_ns));
     for (uint32_t i = 0; i < step->n_entries; i++)
         if (step->entries[i].flags & COHORT_ENTRY_SAMPLE)
             COHORT_TRY(append_tokens(runner, &runner->slots[step->entries[i].slot],
@@ -643,19 +685,19 @@ static cohort_status runner_execute(void *context, const void *payload, size_t s
     COHORT_TRY(cohort_step_decode(payload, size_bytes, &runner->view));
     COHORT_TRY(take_step(runner, &n_rows));
     if (runner->sampler) COHORT_TRY(begin_results(runner));
+    set_deadline(runner);
     const cohort_batch batch = {
         .token_ids = runner->token_ids,
         .n_rows = n_rows,
         .sequences = runner->sequences,
         .n_logit_rows = runner->n_logit_rows,
         .n_sequences = (int32_t)runner->view.step.n_entries,
-        .deadline_ns = runner->execute_timeout_ms
-                           ? cohort_deadline_ms(runner->execute_timeout_ms)
-                           : COHORT_NEVER,
+        .deadline_ns = runner->deadline_ns,
     };
     COHORT_TRY(cohort_model_forward(runner->model, &batch,
                                     runner->sampler ? take_logits : NULL, runner));
-    if (runner->keeps_tokens) COHORT_TRY(keep_tokens(runner, batch.deadline_ns));
+    COHORT_TRY(await_masks(runner));
+    if (runner->keeps_tokens) COHORT_TRY(keep_tokens(runner));
     cohort_worker_count_tokens(runner->info->worker, (uint64_t)n_rows);
     return runner->sampler ? reply_results(runner, reply) : COHORT_OK;
 }

@@ -84,6 +84,7 @@ struct cohort_worker {
     uint8_t *reply;                      /* prefix and reply */
     char doing[COHORT_METHOD_CHARS + 1]; /* phase or method, for errors */
     uint64_t call;
+    bool holds_message; /* read_begin without its end */
 };
 
 /* ---- the row ------------------------------------------------------------------ */
@@ -656,20 +657,59 @@ static cohort_status accept_frame(cohort_worker *worker, const void *bytes,
     return COHORT_OK;
 }
 
+/* The next message.  COHORT_E_CANCELLED: the rank is to stop. */
+static cohort_status read_message(cohort_worker *worker, const void **out_bytes,
+                                  size_t *out_size_bytes) {
+    for (;;) {
+        if (is_stopping(worker))
+            return COHORT_FAIL(COHORT_E_CANCELLED, "the driver asked to stop");
+        COHORT_TRY(check_poison(worker));
+        cohort_status status =
+            cohort_queue_read_begin(worker->broadcast, cohort_deadline_ms(IDLE_SLICE_MS),
+                                    out_bytes, out_size_bytes);
+        worker->holds_message = status == COHORT_OK;
+        if (status != COHORT_E_TIMEOUT && status != COHORT_E_CANCELLED) return status;
+    }
+}
+
+static void end_message(cohort_worker *worker) {
+    if (worker->holds_message) cohort_queue_read_end(worker->broadcast);
+    worker->holds_message = false;
+}
+
+cohort_status cohort_worker_await_masks(cohort_worker *worker, const void **out_masks,
+                                        size_t *out_size_bytes) {
+    const void *bytes = NULL;
+    size_t size_bytes = 0;
+    cohort_frame frame;
+    end_message(worker);
+    /* Meanwhile it is not at work, or the driver's rest would look like a hang. */
+    set_phase(worker, COHORT_RANK_IDLE, worker->call);
+    COHORT_TRY(read_message(worker, &bytes, &size_bytes));
+    set_phase(worker, COHORT_RANK_EXECUTE, worker->call);
+    COHORT_TRY(cohort_frame_decode(bytes, size_bytes, &frame));
+    if (frame.kind != COHORT_FRAME_MASKS || frame.call != worker->call ||
+        frame.epoch != worker->info.epoch)
+        return COHORT_FAIL(
+            COHORT_E_PROTOCOL,
+            "a %s frame of call %llu where the masks of call %llu were due",
+            cohort_frame_kind_name(frame.kind), (unsigned long long)frame.call,
+            (unsigned long long)worker->call);
+    add(&row_of(worker)->bytes_in, frame.body_bytes);
+    *out_masks = frame.body;
+    *out_size_bytes = frame.body_bytes;
+    return COHORT_OK;
+}
+
 static cohort_status serve_all(cohort_worker *worker) {
     for (;;) {
         const void *bytes = NULL;
         size_t size_bytes = 0;
         cohort_frame frame;
-        if (is_stopping(worker)) return COHORT_OK;
-        COHORT_TRY(check_poison(worker));
-        cohort_status status = cohort_queue_read_begin(
-            worker->broadcast, cohort_deadline_ms(IDLE_SLICE_MS), &bytes, &size_bytes);
-        if (status == COHORT_E_TIMEOUT || status == COHORT_E_CANCELLED) continue;
-        COHORT_TRY(status);
-        status = accept_frame(worker, bytes, size_bytes, &frame);
+        COHORT_TRY(read_message(worker, &bytes, &size_bytes));
+        cohort_status status = accept_frame(worker, bytes, size_bytes, &frame);
         if (status == COHORT_OK) status = serve(worker, &frame);
-        cohort_queue_read_end(worker->broadcast);
+        end_message(worker);
         COHORT_TRY(status);
         set_phase(worker, COHORT_RANK_IDLE, frame.call);
     }

@@ -78,6 +78,11 @@ void cohort_worker_progress(cohort_worker *worker, uint64_t done, uint64_t total
 /* COHORT_OK, or why the rank is to give up what it does: load asks now and then, because
  * a thread cannot be killed. */
 cohort_status cohort_worker_check(cohort_worker *worker);
+/* From execute, once, where the step has masked entries: ends the step's payload and
+ * waits for the message of masks behind it, which lives until execute returns.  Without a
+ * deadline: whoever calls the engine may take a rest. */
+cohort_status cohort_worker_await_masks(cohort_worker *worker, const void **out_masks,
+                                        size_t *out_size_bytes);
 /* Before and after waiting for another rank: world rank, or COHORT_RANK_LOCAL for nobody.
  * A hang is then blamed on the one that all wait for. */
 void cohort_worker_waits_for(cohort_worker *worker, int32_t rank);

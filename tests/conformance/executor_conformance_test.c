@@ -363,6 +363,69 @@ static void step_is_answered_by_the_output_rank(void **state) {
     end(executor);
 }
 
+static void *echo_main(void *argument) {
+    caller *self = argument;
+    cohort_rpc rpc = rpc_of("echo", &self->number, sizeof self->number);
+    self->n_right = cohort_collective_rpc(self->executor, &rpc, patience(), NULL) >= 0;
+    return NULL;
+}
+
+/* Short and long masks; who calls in between comes behind them. */
+static void masks_follow_their_step(void **state) {
+    cohort_executor *executor = start_world(state, 2, 2);
+    size_t long_bytes = 1 << 20;
+    uint8_t *masks = calloc(1, long_bytes);
+    cohort_rpc rpc = rpc_of("noop", NULL, 0);
+    assert_non_null(masks);
+    for (size_t size = 8; size <= long_bytes; size *= 8) {
+        cohort_future *before, *step, *refused = NULL;
+        const void *bytes = NULL;
+        size_t size_bytes = 0;
+        caller other = {.executor = executor, .number = 7};
+        memset(masks, (int)size / 7, size);
+        assert_int_equal(cohort_execute_model(executor, "s", 1, &before), COHORT_OK);
+        assert_int_equal(
+            cohort_execute_masked_model(executor, TEST_MASKED, sizeof TEST_MASKED, &step),
+            COHORT_OK);
+        assert_int_equal(pthread_create(&other.thread, NULL, echo_main, &other), 0);
+        assert_int_equal(cohort_collective_rpc(executor, &rpc, patience(), NULL),
+                         COHORT_E_INVALID);
+        assert_says("waits for its masks");
+        assert_int_equal(cohort_execute_model(executor, "s", 1, &refused),
+                         COHORT_E_INVALID);
+        assert_null(refused);
+        assert_int_equal(cohort_future_poll(step), COHORT_PENDING);
+        assert_int_equal(cohort_execute_masks(executor, masks, size), COHORT_OK);
+        assert_int_equal(cohort_execute_masks(executor, masks, size), COHORT_E_INVALID);
+        assert_int_equal(cohort_future_wait(step, patience()), COHORT_OK);
+        cohort_future_reply(step, 0, NULL, &bytes, &size_bytes);
+        assert_int_equal(size_bytes, sizeof(int32_t) + size);
+        assert_memory_equal((const uint8_t *)bytes + sizeof(int32_t), masks, size);
+        pthread_join(other.thread, NULL);
+        assert_true(other.n_right);
+        cohort_future_destroy(before);
+        cohort_future_destroy(step);
+    }
+    free(masks);
+    end(executor);
+}
+
+static void a_step_without_its_masks_ends_with_the_executor(void **state) {
+    cohort_executor *executor = start_world(state, 2, 1);
+    caller other = {.executor = executor};
+    cohort_future *step;
+    assert_int_equal(
+        cohort_execute_masked_model(executor, TEST_MASKED, sizeof TEST_MASKED, &step),
+        COHORT_OK);
+    assert_int_equal(pthread_create(&other.thread, NULL, echo_main, &other), 0);
+    assert_int_equal(cohort_executor_shutdown(executor), COHORT_OK);
+    pthread_join(other.thread, NULL);
+    assert_false(other.n_right);
+    assert_int_equal(cohort_future_wait(step, patience()), COHORT_E_CLOSED);
+    cohort_future_destroy(step);
+    cohort_executor_destroy(executor);
+}
+
 /* ---- requirements ------------------------------------------------------------- */
 
 static void *shutdown_main(void *executor) {
@@ -734,6 +797,23 @@ static void r31_idle_executor_is_not_hung(void **state) {
 }
 
 /* Asked first: a worker that needs its time gets it, and reports nothing bad. */
+/* A caller may rest before it sends masks. */
+static void r31_who_waits_for_masks_is_not_hung(void **state) {
+    cohort_executor_options options = options_of(state, 2, 1);
+    options.execute_timeout_ns = 1000000000;
+    options.hang_timeout_ns = 10000000000;
+    cohort_executor *executor = start(&options);
+    cohort_future *step = NULL;
+    assert_int_equal(
+        cohort_execute_masked_model(executor, TEST_MASKED, sizeof TEST_MASKED, &step),
+        COHORT_OK);
+    usleep(2 * 1000000);
+    assert_int_equal(cohort_execute_masks(executor, "m", 1), COHORT_OK);
+    assert_int_equal(cohort_future_wait(step, patience()), COHORT_OK);
+    cohort_future_destroy(step);
+    end(executor);
+}
+
 static void r33_slow_worker_is_given_its_time(void **state) {
     const char *const config[] = {"pause_ms=200", NULL};
     cohort_executor_options options = options_of(state, 2, 1);
@@ -1008,6 +1088,8 @@ int main(int argc, char **argv) {
         ON_BOTH(threads_may_call_at_the_same_time),
         ON_BOTH(poll_does_not_wait),
         ON_BOTH(step_is_answered_by_the_output_rank),
+        ON_BOTH(masks_follow_their_step),
+        ON_BOTH(a_step_without_its_masks_ends_with_the_executor),
         ON_BOTH(r19_callback_may_shut_down),
         ON_BOTH(r20_shutdown_is_done_once_by_many),
         ON_BOTH(r20_shutdown_ends_those_who_wait),
@@ -1026,6 +1108,7 @@ int main(int argc, char **argv) {
         ON_BOTH(r30_refusal_of_a_silent_rank_is_not_lost),
         ON_BOTH(r31_stuck_step_is_a_hang_that_names_the_rank),
         ON_BOTH(r31_idle_executor_is_not_hung),
+        ON_BOTH(r31_who_waits_for_masks_is_not_hung),
         ON_BOTH(r33_slow_worker_is_given_its_time),
         ON_BOTH(r43_methods_come_from_a_table),
         ON_BOTH(extension_adds_methods_to_every_rank),

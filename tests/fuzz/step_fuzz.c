@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Steps and their outputs: what is accepted can be read through to its end, and encodes
- * to the same bytes, padding aside. */
+/* Steps, their masks and their outputs: what is accepted can be read through to its end,
+ * and encodes to the same bytes, padding aside. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,8 +39,15 @@ static uint64_t read_step(const cohort_step *step) {
                           entry->n_new_tokens * sizeof *entry->new_tokens);
         sum += read_bytes(entry->new_blocks,
                           entry->n_new_blocks * sizeof *entry->new_blocks);
-        sum += read_bytes(entry->mask, entry->n_mask_words * sizeof *entry->mask);
     }
+    return sum;
+}
+
+static uint64_t read_masks(const cohort_step_masks *masks) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < masks->n_masks; i++)
+        sum += read_bytes(masks->masks[i].words,
+                          masks->masks[i].n_words * sizeof *masks->masks[i].words);
     return sum;
 }
 
@@ -56,6 +63,7 @@ static uint64_t read_output(const cohort_step_output *output) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static cohort_step_view step;
+    static cohort_step_masks_view masks;
     static cohort_step_output_view output;
     static volatile uint64_t sum;
     (void)sum; /* keeps the reads */
@@ -68,6 +76,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (encoded != size) abort();
         cohort_step_encode(&step.step, again);
         if (cohort_step_decode(again, size, &step) != COHORT_OK) abort();
+    }
+    if (cohort_step_masks_decode(bytes, size, &masks) == COHORT_OK) {
+        sum = read_masks(&masks.masks);
+        encoded = cohort_step_masks_encoded_bytes(&masks.masks);
+        if (encoded != size) abort();
+        cohort_step_masks_encode(&masks.masks, again);
+        if (cohort_step_masks_decode(again, size, &masks) != COHORT_OK) abort();
     }
     if (cohort_step_output_decode(bytes, size, &output) == COHORT_OK) {
         sum = read_output(&output.output);

@@ -13,7 +13,8 @@
  *
  * With TEST_WORKER_FOREIGN in its environment it is a worker of another build.
  *
- * A step's bytes come back from the output rank, its rank in front.  Methods: where,
+ * A step's bytes come back from the output rank, its rank in front; in place of
+ * TEST_MASKED the masks that follow it.  Methods: where,
  * fail, refuse, hold, fill, config; see test_worker.c.
  */
 #ifndef TEST_WORKER_H
@@ -22,6 +23,8 @@
 #include <stdbool.h>
 
 #include "worker/worker.h"
+
+#define TEST_MASKED "masked" /* NUL included */
 
 typedef struct test_where { /* reply to "where" */
     int32_t rank, world_size, tp_rank, pp_rank, pid, is_output_rank;
