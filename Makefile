@@ -43,7 +43,8 @@ tsan: build-tsan ## the same tests under TSan
 fuzz: build-fuzz ## every fuzz target for FUZZ_SECONDS
 	@scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS)
 
-model: ## the spin model of the ring, with and without each memory order
+model: ## the spin models of ring, pipe and board, with and without each memory order
+	@scripts/setup.sh spin
 	@scripts/model.sh build/model
 
 mutants: setup ## FOLDER="queue link" COUNT=20 SEED=1: plants faults, says which no test notices

@@ -24,6 +24,14 @@
  *
  * scripts/model.sh runs all of them: with every order the model passes, without any one
  * it fails (a wrong payload, or a deadlock: somebody slept through the signal).
+ *
+ * With -DBELL it is a pipe of collective/outbox.c: the same two counters, but who waits
+ * sleeps in poll() on an eventfd, its bell, which keeps a ring until it is read.  Its
+ * letters are the ring's, in small: a head stored, b head looked at, c tail stored, d tail
+ * looked at, e1 and e2 the fences of cohort_bell_ring, f1 and f2 those of the nap.
+ *
+ * models/orders.tsv names every order of these sources, and the letter that stands for it;
+ * scripts/check_orders.py compares it with the sources.
  */
 #ifndef MESSAGES
 #define MESSAGES 3
@@ -135,6 +143,35 @@ inline store_reader_sleepers(value) {
     atomic { r_sleepers = value; r_sleepers_waits = true }
 }
 
+#ifdef BELL
+inline sleep_on(word, asleep) {
+    if
+    :: atomic { word > 0 -> word = 0 }
+    :: dropped -> goto done
+    fi
+}
+
+inline wake(word, asleep) { word = 1 }
+#else
+inline sleep_on(word, asleep) {
+    atomic {
+        if
+        :: word == ticket -> asleep = true
+        :: else
+        fi
+    };
+    if
+    :: !asleep
+    :: dropped -> goto done
+    fi
+}
+
+inline wake(word, asleep) {
+    word++;
+    asleep = false
+}
+#endif
+
 active proctype Writer() {
     byte next, ticket;
     bool early;
@@ -170,16 +207,7 @@ look:
         :: next - consumed < SLOTS -> store_writer_sleepers(0); goto free
         :: else
         fi;
-        atomic {
-            if
-            :: space_word == ticket -> space_asleep = true
-            :: else
-            fi
-        };
-        if
-        :: !space_asleep
-        :: dropped -> goto done
-        fi;
+        sleep_on(space_word, space_asleep);
         store_writer_sleepers(0);
         goto look;
 free:
@@ -195,7 +223,7 @@ free:
         flush_writer();
 #endif
         if
-        :: data_sleepers -> data_word++; data_asleep = false
+        :: data_sleepers -> wake(data_word, data_asleep)
         :: else
         fi
     od;
@@ -234,16 +262,7 @@ look:
         :: published > next -> store_reader_sleepers(0); goto here
         :: else
         fi;
-        atomic {
-            if
-            :: data_word == ticket -> data_asleep = true
-            :: else
-            fi
-        };
-        if
-        :: !data_asleep
-        :: dropped -> goto done
-        fi;
+        sleep_on(data_word, data_asleep);
         store_reader_sleepers(0);
         goto look;
 here:
@@ -268,7 +287,7 @@ consumed_already:
         flush_reader();
 #endif
         if
-        :: space_sleepers -> space_word++; space_asleep = false
+        :: space_sleepers -> wake(space_word, space_asleep)
         :: else
         fi
     od;

@@ -18,8 +18,8 @@ universalmutator and mull were looked at: the first draws from rules for any lan
 nothing of memory orders, deadlines, ranks or epochs, builds nothing and repeats nothing by
 seed; the second wants one LLVM for all of the build.  This is a table of operators and a loop.
 
-Not drawn: what only shows when memory runs out, and memory that is not freed or too large; the
-sanitizers' builds look for that.
+Not drawn: what only shows when memory runs out, memory that is not freed or too large (the
+sanitizers' builds look for that), and lines of the log.
 """
 import argparse
 import collections
@@ -42,7 +42,7 @@ FOLDERS = ["queue", "link", "collective", "executor", "engine", "worker", "model
 MARK = "COHORT_MUTANT_RUN"  # in the environment of all that a test starts
 
 # What runs beside the folder's own unit tests; names as ctest has them.
-QUEUE = ["check_orders", "conformance_queue_requirements_test", "conformance_queue_conformance_test"]
+QUEUE = ["check_orders", "queue_race_tsan", "conformance_queue_requirements_test", "conformance_queue_conformance_test"]
 EXECUTOR = ["conformance_executor_conformance_test", "scenario_kill_test"]
 SERVER = ["serve_test", "serve_params_test", "serve_limits_test", "serve_keys_test",
           "serve_chat_test", "serve_framing_test", "serve_metrics_test", "serve_paths_test",
@@ -153,7 +153,7 @@ OPERATORS = {
     "index": lambda t: patterns(t, [
         (r"\[(\w+)\]", r"[\1 + 1]"), (r"\[(\w+)\]", "[0]"), (r"\[([\w.>-]+) \+ 1\]", r"[\1]")]),
     "rank or epoch": lambda t: patterns(t, [
-        (r"(?<![\w.>*&])(?:\w+(?:->|\.))*(?:rank|epoch|reader|slot|local_rank|sequence|position)\b"
+        (r"(?<![\w.>*&])(?:\w+(?:->|\.))*(?:rank|epoch|local_rank|sequence|position)\b"
          r"(?! *=[^=]|[\w(\[.]|->|\+\+|--)(?=[,);]| [=!<>+-])", r"(\g<0> + 1)")]),
     "arithmetic": lambda t: patterns(t, [
         (r"(?<=[\w)\]]) \+ (?=[\w(])", " - "), (r"(?<=[\w)\]]) - (?=[\w(])", " + "),
@@ -175,27 +175,29 @@ PYTHON = {
 }
 
 
-def sources(folder):
+def sources(tree, folder):
     if folder == "cohort_ray":
-        return sorted((ROOT / "python/cohort_ray").glob("*.py"))
-    found = sorted((ROOT / "src" / folder).rglob("*.c"))
-    found += sorted((ROOT / "src" / folder).rglob("*_body.h")) + sorted((ROOT / "src" / folder).rglob("*_impl.h"))
+        return sorted((tree / "python/cohort_ray").glob("*.py"))
+    at = tree / "src" / folder
+    found = [path for shape in ("*.c", "*_body.h", "*_impl.h") for path in sorted(at.rglob(shape))]
     return [path for path in found if not path.name.endswith("_test.c")]
 
 
-def is_about_memory(text, start, end):
+def is_left_out(text, start):
+    """Memory, the log, and a function's own head."""
     first = text.rfind("\n", 0, start) + 1
     line, following = (text[first:].split("\n", 2) + [""])[:2]
     return bool(re.search(r"COHORT_E_NOMEM|\b(?:m|c|re)alloc\(", line) or "COHORT_E_NOMEM" in following
                 or re.match(r" *(?:if \(\w+\) )?(?:free|cJSON_Delete|\w+_(?:destroy|deinit|free))\(", line)
+                or re.match(r" *cohort_log\(|[a-z].*\) \{$", line)
                 or re.match(r" *(?:static |const )*[a-z]\w* \w+\[[^=]*;", line))
 
 
-def faults_of(path):
+def faults_of(tree, path):
     text = path.read_text()
     is_python = path.suffix == ".py"
     visible = masked(text, is_python)
-    name = path.relative_to(ROOT).as_posix()
+    name = path.relative_to(tree).as_posix()
     for operator, places in (PYTHON if is_python else OPERATORS).items():
         for start, end, new in places(visible):
             # What the mask blanked inside of the place stays as it is.
@@ -206,18 +208,18 @@ def faults_of(path):
                     pass
                 else:
                     continue
-            if new != text[start:end] and not is_about_memory(text, start, end):
+            if new != text[start:end] and not is_left_out(text, start):
                 yield Fault(name, start, end, new, operator)
 
 
-def draw(folders, count, seed):
+def draw(tree, folders, count, seed):
     """count faults, the folders in turn; in each an operator, then a place, none twice."""
     dice = random.Random(seed)
     piles = {}
     for folder in folders:
         pile = collections.defaultdict(list)
-        for path in sources(folder):
-            for fault in faults_of(path):
+        for path in sources(tree, folder):
+            for fault in faults_of(tree, path):
                 pile[fault.operator].append(fault)
         if pile:
             piles[folder] = pile
@@ -267,7 +269,7 @@ class Scratch:
                                stdout=subprocess.PIPE).stdout.decode().split("\0")
         self.names = {name for name in names if name and (ROOT / name).is_file()}
         for name in self.names:
-            self.restore(name)
+            self.take(name)
         for path in [p for p in self.tree.rglob("*") if p.is_file() or p.is_symlink()]:
             if path.relative_to(self.tree).as_posix() not in self.names:
                 path.unlink()
@@ -277,7 +279,7 @@ class Scratch:
                        stdout=subprocess.DEVNULL)
         self.run(["cmake", "--build", self.build, "-j", os.environ.get("JOBS", "2")], 3600, True)
 
-    def restore(self, name):
+    def take(self, name):
         """Only what differs is written: the build looks at the times of files."""
         old, new = ROOT / name, self.tree / name
         if not new.is_file() or new.read_bytes() != old.read_bytes():
@@ -367,11 +369,12 @@ def tests_of(scratch, folder, fault):
 
 def judge(scratch, folder, fault, known):
     """What became of it, and by what."""
-    text = (ROOT / fault.file).read_text()
+    path = scratch.tree / fault.file
+    text = path.read_text()
     before, after = lines_of(fault, text)
     tests = [name for name in tests_of(scratch, folder, fault) if scratch.limit_of(name)]
     old = scratch.object_of(fault.file)
-    (scratch.tree / fault.file).write_text(text[:fault.start] + fault.text + text[fault.end:])
+    path.write_text(text[:fault.start] + fault.text + text[fault.end:])
     try:
         targets = [name for name in tests if (scratch.tree / f"scripts/{name}.py").exists() is False
                    and not [*scratch.tree.glob(f"tests/*/{name}.py")]]
@@ -386,7 +389,7 @@ def judge(scratch, folder, fault, known):
             if status not in (0, 77):
                 return "killed", name if status is not None else f"{name} got no end"
     finally:
-        scratch.restore(fault.file)
+        path.write_text(text)
     if (fault.file, before, after) in known:
         return "equivalent", known[fault.file, before, after]
     return "survived", ""
@@ -416,13 +419,14 @@ def main():
     parser.add_argument("--scratch", type=pathlib.Path, default=ROOT / "build/mutants")
     parser.add_argument("--list", action="store_true", help="draw only")
     arguments = parser.parse_args()
-    folders = [f for f in arguments.folder or FOLDERS if sources(f)]
-    known = equivalents()
-    faults = list(draw(folders, arguments.count, arguments.seed))
     scratch = None if arguments.list else Scratch(arguments.scratch)
+    tree = scratch.tree if scratch else ROOT
+    folders = [f for f in arguments.folder or FOLDERS if sources(tree, f)]
+    known = equivalents()
+    faults = list(draw(tree, folders, arguments.count, arguments.seed))
     results, lines = [], [f"seed {arguments.seed}, {len(faults)} faults"]
     for number, (folder, fault) in enumerate(faults, 1):
-        text = (ROOT / fault.file).read_text()
+        text = (tree / fault.file).read_text()
         line = text.count("\n", 0, fault.start) + 1
         before, after = lines_of(fault, text)
         kind, by = ("drawn", "") if arguments.list else judge(scratch, folder, fault, known)

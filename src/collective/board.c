@@ -18,6 +18,8 @@
  * either is read; the release also orders a rank's reads of step t - 1 before the
  * writes of whoever acquires it.
  *
+ * models/board.pml has the two, and fails without either.
+ *
  * If a rank dies here its counter stays where it is, and await.c names it.
  *
  * Boards are found by key at the first step, because opening a group exchanges nothing.

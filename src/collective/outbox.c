@@ -19,6 +19,8 @@
  * overwrites.  If either dies its position stays where it is: the other sees a pipe that
  * is full or empty, and the pulse of the link tells it why.
  *
+ * models/ring.pml has both, with -DBELL.
+ *
  * Bell: Dekker's handshake, as in base/wait.c.  The owner stores asleep, fences, and
  * looks a last time at what it waits for; whoever changes that fences and loads asleep.
  * An owner that is killed in its sleep leaves asleep set: rings then cost a write to an

@@ -12,7 +12,8 @@
  * while it holds slots: its consumed stands still, the writer fills the rest, waits, sees
  * the reader's link gone and forgets the seat.  No lock exists that could stay taken.
  *
- * Memory orders.  models/ring.pml has each of them by its letter, and fails without it:
+ * Memory orders.  models/ring.pml has each of them by its letter, and fails without it
+ * (models/orders.tsv ties the two):
  *   A  publish: release store of published.  The payload is written before.
  *   B  look: acquire load of published.  Pairs with A: the payload is read after it.
  *   C  consume: release store of consumed.  The payload's last read is before.
