@@ -98,10 +98,14 @@ cohort_status cohort_cpu_isa_find(const char *name, cohort_cpu_isa *out_isa) {
         cohort_cpu_isa isa;
     } all[] = {
         {features.avx512_bf16,
-         {"avx512_bf16", &cohort_cpu_kernels_avx512, &cohort_cpu_dot_avx512bf16}},
-        {features.avx512, {"avx512", &cohort_cpu_kernels_avx512, NULL}},
-        {features.avx2, {"avx2", &cohort_cpu_kernels_avx2, NULL}},
-        {true, {"portable", &cohort_cpu_kernels_portable, NULL}},
+         {"avx512_bf16", &cohort_cpu_kernels_avx512, &cohort_cpu_dot_avx512bf16,
+          &cohort_cpu_logits_avx512}},
+        {features.avx512,
+         {"avx512", &cohort_cpu_kernels_avx512, NULL, &cohort_cpu_logits_avx512}},
+        {features.avx2,
+         {"avx2", &cohort_cpu_kernels_avx2, NULL, &cohort_cpu_logits_avx2}},
+        {true,
+         {"portable", &cohort_cpu_kernels_portable, NULL, &cohort_cpu_logits_portable}},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (name && strcmp(name, all[i].isa.name)) continue;

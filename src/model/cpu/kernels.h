@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "model/backend.h"
+#include "model/cpu/logits.h"
 
 enum {
     COHORT_CPU_PANEL = 16,         /* output rows side by side */
@@ -116,6 +117,7 @@ typedef struct cohort_cpu_isa {
     const char *name; /* "portable", "avx2", "avx512" or "avx512_bf16" */
     const cohort_cpu_kernels *kernels;
     const cohort_cpu_dot *dot; /* NULL: none */
+    const cohort_cpu_logits *logits;
 } cohort_cpu_isa;
 
 /* The isa of that name; NULL: the best, which for bf16 dot products is a matter of timing

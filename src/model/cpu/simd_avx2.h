@@ -73,4 +73,40 @@ static inline vec vec_load_f16(const uint16_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 
+static inline vec vec_fused(vec a, vec b, vec c) { return vec_fma(a, b, c); }
+static inline vec vec_exponent(vec t) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
+}
+typedef struct wide {
+    __m256d low, high;
+} wide;
+static inline wide wide_zero(void) {
+    return (wide){_mm256_setzero_pd(), _mm256_setzero_pd()};
+}
+static inline wide wide_add(wide sums, vec v) {
+    v = _mm256_round_ps(v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+    sums.low = _mm256_add_pd(sums.low, _mm256_cvtps_pd(_mm256_castps256_ps128(v)));
+    sums.high = _mm256_add_pd(sums.high, _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
+    return sums;
+}
+static inline uint64_t wide_sum(wide sums) {
+    double lanes[4];
+    _mm256_storeu_pd(lanes, _mm256_add_pd(sums.low, sums.high));
+    return (uint64_t)((lanes[0] + lanes[1]) + (lanes[2] + lanes[3]));
+}
+
+static inline uint32_t vec_at_least(vec x, vec low) {
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(x, low, _CMP_GE_OQ));
+}
+static inline void vec_compress(float *to, vec v, uint32_t mask) {
+    float lanes[LANES];
+    vec_store(lanes, v);
+    for (; mask; mask &= mask - 1)
+        *to++ = lanes[__builtin_ctz(mask)];
+}
+static inline void vec_compress_ids(int32_t *to, int32_t first, uint32_t mask) {
+    for (; mask; mask &= mask - 1)
+        *to++ = first + __builtin_ctz(mask);
+}
+
 #endif /* COHORT_MODEL_CPU_SIMD_AVX2_H */

@@ -62,4 +62,37 @@ static inline vec vec_load_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
+static inline vec vec_fused(vec a, vec b, vec c) { return vec_fma(a, b, c); }
+static inline vec vec_exponent(vec t) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
+}
+typedef struct wide {
+    __m512i low, high;
+} wide;
+static inline wide wide_zero(void) {
+    return (wide){_mm512_setzero_si512(), _mm512_setzero_si512()};
+}
+static inline wide wide_add(wide sums, vec v) {
+    __m512i low = _mm512_cvttps_epu64(_mm512_castps512_ps256(v));
+    __m512i high = _mm512_cvttps_epu64(_mm512_extractf32x8_ps(v, 1));
+    return (wide){_mm512_add_epi64(sums.low, low), _mm512_add_epi64(sums.high, high)};
+}
+static inline uint64_t wide_sum(wide sums) {
+    return (uint64_t)_mm512_reduce_add_epi64(_mm512_add_epi64(sums.low, sums.high));
+}
+
+static inline uint32_t vec_at_least(vec x, vec low) {
+    return _mm512_cmp_ps_mask(x, low, _CMP_GE_OQ);
+}
+/* In a register, then stored whole: compressing into memory is slow on some. */
+static inline void vec_compress(float *to, vec v, uint32_t mask) {
+    vec_store(to, _mm512_maskz_compress_ps((__mmask16)mask, v));
+}
+static inline void vec_compress_ids(int32_t *to, int32_t first, uint32_t mask) {
+    const __m512i steps =
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i ids = _mm512_add_epi32(_mm512_set1_epi32(first), steps);
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)mask, ids));
+}
+
 #endif /* COHORT_MODEL_CPU_SIMD_AVX512_H */

@@ -5,6 +5,7 @@
 #ifndef COHORT_MODEL_CPU_SIMD_PORTABLE_H
 #define COHORT_MODEL_CPU_SIMD_PORTABLE_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -93,6 +94,43 @@ static inline float float_of_f16(uint16_t half) {
 static inline vec vec_load_f16(const uint16_t *p) {
     return (vec){float_of_f16(p[0]), float_of_f16(p[1]), float_of_f16(p[2]),
                  float_of_f16(p[3])};
+}
+
+/* a * b + c, rounded once, where the processor cannot either */
+static inline vec vec_fused(vec a, vec b, vec c) {
+    return (vec){fmaf(a[0], b[0], c[0]), fmaf(a[1], b[1], c[1]), fmaf(a[2], b[2], c[2]),
+                 fmaf(a[3], b[3], c[3])};
+}
+/* The low bits become the exponent. */
+static inline vec vec_exponent(vec t) { return (vec)((vec_int)t << 23); }
+/* Sums of LANES' whole parts, of numbers that are not negative: in doubles, which hold
+ * them exactly below 2^53. */
+typedef struct wide {
+    double lanes[LANES];
+} wide;
+static inline wide wide_zero(void) { return (wide){{0, 0, 0, 0}}; }
+static inline wide wide_add(wide sums, vec v) {
+    for (int i = 0; i < LANES; i++)
+        sums.lanes[i] += (double)(int64_t)v[i];
+    return sums;
+}
+static inline uint64_t wide_sum(wide sums) {
+    return (uint64_t)((sums.lanes[0] + sums.lanes[1]) + (sums.lanes[2] + sums.lanes[3]));
+}
+
+/* Bit i: lane i of x is at least low; never where it is NaN. */
+static inline uint32_t vec_at_least(vec x, vec low) {
+    vec_int is = x >= low;
+    return (uint32_t)((is[0] & 1) | (is[1] & 2) | (is[2] & 4) | (is[3] & 8));
+}
+/* The lanes of mask, side by side; what follows them (LANES in all) may be written. */
+static inline void vec_compress(float *to, vec v, uint32_t mask) {
+    for (; mask; mask &= mask - 1)
+        *to++ = v[__builtin_ctz(mask)];
+}
+static inline void vec_compress_ids(int32_t *to, int32_t first, uint32_t mask) {
+    for (; mask; mask &= mask - 1)
+        *to++ = first + __builtin_ctz(mask);
 }
 
 #endif /* COHORT_MODEL_CPU_SIMD_PORTABLE_H */
