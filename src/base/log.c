@@ -58,3 +58,10 @@ void cohort_log(cohort_log_level level, const char *component, int32_t rank,
     va_end(args);
     log_sink(log_user_data, level, line);
 }
+
+void cohort_log_place(const char *component, const cohort_error *error) {
+    if (error->place[0])
+        cohort_log(COHORT_LOG_DEBUG, component, error->rank,
+                   "event=error_place code=%s place=%s",
+                   cohort_status_name((cohort_status)error->code), error->place);
+}

@@ -34,5 +34,7 @@ bool cohort_log_level_parse(const char *name, cohort_log_level *out_level);
 /* rank: COHORT_RANK_LOCAL where the event belongs to no rank. */
 void cohort_log(cohort_log_level level, const char *component, int32_t rank,
                 const char *format, ...) COHORT_PRINTF(4, 5);
+/* Where an error was raised that was just told; at level debug. */
+void cohort_log_place(const char *component, const cohort_error *error);
 
 #endif /* COHORT_BASE_LOG_H */

@@ -940,6 +940,7 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
 int cli_fail(const char *what) {
     const cohort_error *error = cohort_last_error();
     fprintf(stderr, "cohort: %s: %s\n", what, error->message);
+    cohort_log_place("cli", error);
     if (error->code == COHORT_E_CANCELLED && cli_signals_first())
         return 128 + cli_signals_first();
     return error->code == COHORT_E_INVALID ? CLI_USAGE : CLI_FAILED;

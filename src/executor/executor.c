@@ -350,6 +350,7 @@ bool executor_fail(cohort_executor *executor, const cohort_error *error) {
     cohort_log(COHORT_LOG_ERROR, "executor", error->rank,
                "event=failed code=%s text=\"%s\"",
                cohort_status_name((cohort_status)error->code), error->message);
+    cohort_log_place("executor", error);
     executor_wake_monitor(executor);
     return true;
 }

@@ -24,28 +24,11 @@ const char *cohort_api_error_type(int status) {
     }
 }
 
-/* Where in our source something was refused is nothing to clients: " (src/a/b.c:1)" is
- * taken out, and its beginning where the text was cut short. */
-static void hide_places(char *text) {
-    static const char begin[] = " (src/";
-    for (char *at = text; (at = strstr(at, begin));) {
-        char *end = at + sizeof begin - 1;
-        end += strspn(end, "abcdefghijklmnopqrstuvwxyz0123456789_/.:");
-        if (*end == ')')
-            memmove(at, end + 1, strlen(end + 1) + 1);
-        else if (*end)
-            at = end;
-        else
-            *at = '\0';
-    }
-}
-
 COHORT_PRINTF(4, 0)
 static void set(cohort_api_error *error, int status, const char *param,
                 const char *format, va_list args) {
     char text[1024];
     vsnprintf(text, sizeof text, format, args);
-    hide_places(text);
     error->status = status;
     error->type = cohort_api_error_type(status);
     snprintf(error->param, sizeof error->param, "%s", param ? param : "");

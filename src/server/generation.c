@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "cohort/clock.h"
 
 enum { MAX_CHOICES = 4096 };
@@ -393,6 +394,7 @@ static void answer_error(cohort_generation *generation, const cohort_error *erro
     cohort_body body = {0};
     cohort_exchange *exchange = generation->exchange;
     cohort_generation_measure_error(generation);
+    cohort_log_place("server", error);
     cohort_api_refuse(&refused, status_of(error), NULL, "%s", error->message);
     cohort_api_error_write(&refused, &body);
     if (generation->has_begun) {
@@ -603,6 +605,7 @@ static bool start(cohort_generation *generation, cohort_api_error *error) {
     if (status >= 0) return true;
     cohort_exchange_on_gone(generation->exchange, NULL, NULL);
     const cohort_error *failure = cohort_last_error();
+    cohort_log_place("server", failure);
     if (status == COHORT_E_NOMEM) cohort_metrics_count_rejection(server->metrics);
     int code = status == COHORT_E_INVALID ? 500 : 503;
     return cohort_api_refuse(error, code, NULL, "%s", failure->message);

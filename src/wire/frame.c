@@ -224,6 +224,7 @@ cohort_status cohort_frame_read_error(const cohort_frame *frame,
         return COHORT_FAIL(COHORT_E_PROTOCOL, "an error of %zu bytes", frame->body_bytes);
     memcpy(out_error, frame->body, sizeof *out_error);
     out_error->message[sizeof out_error->message - 1] = '\0';
+    out_error->place[sizeof out_error->place - 1] = '\0';
     if (out_error->code >= 0 || out_error->code < COHORT_E_LAST)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "an error of code %d", out_error->code);
     return COHORT_OK;

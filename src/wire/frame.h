@@ -123,7 +123,7 @@ typedef struct cohort_frame_row {
 } cohort_frame_row;
 
 _Static_assert(sizeof(cohort_frame_hello) == 48 &&
-                   sizeof(cohort_frame_configure) == 120 && sizeof(cohort_error) == 252,
+                   sizeof(cohort_frame_configure) == 120 && sizeof(cohort_error) == 304,
                "on the wire");
 
 /* Each checks the body's size and every field, and copies the fixed part. */

@@ -116,9 +116,12 @@ static void configure_of_an_impossible_world_is_refused(void **state) {
     }
 }
 
-static void error_arrives_with_its_text(void **state) {
+static void error_arrives_with_its_text_and_place(void **state) {
     (void)state;
-    cohort_error error = {.code = COHORT_E_DEVICE, .rank = 3, .message = "out of luck"};
+    cohort_error error = {.code = COHORT_E_DEVICE,
+                          .rank = 3,
+                          .message = "out of luck",
+                          .place = "src/a.c:1"};
     cohort_error out;
     cohort_frame frame;
     size_t size = encode((cohort_frame){.kind = COHORT_FRAME_ERROR,
@@ -130,6 +133,10 @@ static void error_arrives_with_its_text(void **state) {
     assert_int_equal(cohort_frame_read_error(&frame, &out), COHORT_OK);
     assert_int_equal(out.rank, 3);
     assert_string_equal(out.message, "out of luck");
+    assert_string_equal(out.place, "src/a.c:1");
+    memset(((cohort_error *)(void *)frame.body)->place, 'x', sizeof error.place);
+    assert_int_equal(cohort_frame_read_error(&frame, &out), COHORT_OK);
+    assert_int_equal(strlen(out.place), sizeof out.place - 1);
     error.code = 1;
     size = encode((cohort_frame){
         .kind = COHORT_FRAME_ERROR, .body = &error, .body_bytes = sizeof error});
@@ -161,7 +168,7 @@ int main(void) {
         cmocka_unit_test(foreign_header_is_refused_by_name),
         cmocka_unit_test(configure_carries_its_options),
         cmocka_unit_test(configure_of_an_impossible_world_is_refused),
-        cmocka_unit_test(error_arrives_with_its_text),
+        cmocka_unit_test(error_arrives_with_its_text_and_place),
         cmocka_unit_test(table_must_hold_what_it_announces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

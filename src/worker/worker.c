@@ -160,6 +160,7 @@ static void send_error(cohort_worker *worker, cohort_frame_kind kind) {
     cohort_log(COHORT_LOG_ERROR, "worker", worker->info.rank,
                "event=%s method=%s call=%llu text=\"%s\"", cohort_frame_kind_name(kind),
                worker->doing, (unsigned long long)worker->call, error.message);
+    cohort_log_place("worker", &error);
     send_control(worker, (cohort_frame){.kind = kind,
                                         .call = worker->call,
                                         .status = error.code,

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -73,6 +74,7 @@ class Refusals(Home):
         said = done.stderr
         self.assertEqual((done.returncode, done.stdout, said.count("\n")), (2, "", 1),
                          f"{args}: {said}")
+        self.assertNotRegex(said, r"\.c:\d", args)
         for word in words:
             self.assertIn(word, said, args)
 
@@ -118,6 +120,12 @@ class Refusals(Home):
                      "--max-model-len", "16")
         self.refused(["99999"], "generate", MODEL, "--prompt-token-ids", "99999")
         self.refused(["-1"], "generate", MODEL, "--prompt-token-ids", "-1")
+
+    def test_where_it_was_raised_is_told_at_level_debug(self):
+        done = run("generate", MODEL, "--prompt", "a", "-tp", "5", "--log-level", "debug")
+        self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+        self.assertRegex(done.stderr, r"level=debug component=cli .*place=src/[a-z_/]+\.c:\d+")
+        self.assertNotRegex(re.sub("(?m)^t=.*$", "", done.stderr), r"\.c:\d")
 
     def test_missing_files(self):
         self.refused(["/nowhere"], "generate", "/nowhere", "--prompt", "a")
