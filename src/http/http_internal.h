@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http/http_internal.h - what http.c, exchange.c, intake.c and listen.c share;
+/* http/http_internal.h - what http.c, exchange.c, stream.c, intake.c, listen.c share;
  * private to them.
  */
 #ifndef COHORT_HTTP_HTTP_INTERNAL_H
@@ -115,7 +115,8 @@ cohort_exchange *cohort_exchange_create(cohort_http *http,
 void cohort_exchange_close(cohort_exchange *exchange);
 /* Under the lock: what is told to the holder when the client has gone. */
 void cohort_exchange_mark_gone(cohort_exchange *exchange);
-/* Under the lock: true where the caller has to resume the connection, after unlocking.
+
+/* stream.c: under the lock: true where the caller has to resume the connection, after unlocking.
  * One that has a rest sleeps on until that is sent. */
 bool cohort_exchange_wake(cohort_exchange *exchange);
 /* The HTTP thread, without the lock: hands an answer that has begun to the library. */
