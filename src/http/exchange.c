@@ -91,6 +91,10 @@ cohort_exchange *cohort_exchange_create(cohort_http *http,
     return NULL;
 }
 
+void cohort_exchange_mark_body(cohort_exchange *exchange, body_state found) {
+    if (found > exchange->body_state) exchange->body_state = found;
+}
+
 static void let_go(cohort_exchange *exchange) {
     pthread_mutex_lock(&exchange->http->lock);
     int left = --exchange->owners;
@@ -107,9 +111,10 @@ void cohort_exchange_close(cohort_exchange *exchange) {
 }
 
 void cohort_exchange_mark_gone(cohort_exchange *exchange) {
-    if (exchange->is_gone) return;
-    exchange->is_gone = true;
-    if (exchange->is_ended || !exchange->on_gone) return;
+    bool is_answered = exchange_is_answered(exchange->state);
+    if (!cohort_exchange_move(&exchange->state, EXCHANGE_LEAVE) || is_answered) return;
+    exchange->status = 499;
+    if (!exchange->on_gone) return;
     void (*on_gone)(void *) = exchange->on_gone;
     exchange->on_gone = NULL;
     on_gone(exchange->on_gone_user_data);
@@ -162,11 +167,11 @@ const char *cohort_exchange_body(const cohort_exchange *exchange, size_t *out_si
 }
 
 bool cohort_exchange_is_too_large(const cohort_exchange *exchange) {
-    return exchange->is_too_large;
+    return exchange->body_state == BODY_TOO_LARGE;
 }
 
 bool cohort_exchange_is_refused(const cohort_exchange *exchange) {
-    return exchange->is_refused;
+    return exchange->body_state == BODY_REFUSED;
 }
 
 bool cohort_exchange_keep(cohort_exchange *exchange, size_t bytes) {
@@ -181,7 +186,7 @@ bool cohort_exchange_keep(cohort_exchange *exchange, size_t bytes) {
 
 bool cohort_exchange_is_gone(const cohort_exchange *exchange) {
     pthread_mutex_lock(&exchange->http->lock);
-    bool is_gone = exchange->is_gone;
+    bool is_gone = exchange->state == EXCHANGE_GONE;
     pthread_mutex_unlock(&exchange->http->lock);
     return is_gone;
 }
@@ -198,8 +203,7 @@ void cohort_exchange_add_header(cohort_exchange *exchange, const char *name,
 void cohort_exchange_reply(cohort_exchange *exchange, int status,
                            const char *content_type, cohort_body *body) {
     pthread_mutex_lock(&exchange->http->lock);
-    if (!exchange->has_begun) {
-        exchange->has_begun = exchange->is_ended = exchange->is_whole = true;
+    if (cohort_exchange_move(&exchange->state, EXCHANGE_REPLY)) {
         exchange->on_gone = NULL;
         exchange->status = body && body->is_short ? 500 : status;
         exchange->content_type = content_type;
@@ -214,9 +218,10 @@ void cohort_exchange_reply(cohort_exchange *exchange, int status,
 void cohort_exchange_begin(cohort_exchange *exchange, int status,
                            const char *content_type) {
     pthread_mutex_lock(&exchange->http->lock);
-    exchange->has_begun = exchange->is_streaming = true;
-    exchange->status = status;
-    exchange->content_type = content_type;
+    if (cohort_exchange_move(&exchange->state, EXCHANGE_BEGIN)) {
+        exchange->status = status;
+        exchange->content_type = content_type;
+    }
     unlock_and_resume(exchange);
 }
 
@@ -242,7 +247,7 @@ static bool reads_too_little(const cohort_exchange *exchange, bool has_room) {
 
 void cohort_exchange_push(cohort_exchange *exchange, const cohort_body *part) {
     pthread_mutex_lock(&exchange->http->lock);
-    if (!exchange->is_gone) {
+    if (exchange->state == EXCHANGE_STREAMING) {
         cohort_body_add(&exchange->answer, part->bytes, part->size);
         exchange->answer.is_short |= part->is_short;
         if (part->size > LARGE_PART_BYTES) exchange->large_bytes += part->size;
@@ -255,8 +260,7 @@ void cohort_exchange_push(cohort_exchange *exchange, const cohort_body *part) {
 
 void cohort_exchange_end(cohort_exchange *exchange, bool whole) {
     pthread_mutex_lock(&exchange->http->lock);
-    exchange->is_ended = true;
-    exchange->is_whole = whole;
+    cohort_exchange_move(&exchange->state, whole ? EXCHANGE_END : EXCHANGE_BREAK);
     exchange->on_gone = NULL;
     unlock_and_resume(exchange);
 }
@@ -266,9 +270,9 @@ void cohort_exchange_on_gone(cohort_exchange *exchange, void (*on_gone)(void *us
     pthread_mutex_lock(&exchange->http->lock);
     exchange->on_gone = on_gone;
     exchange->on_gone_user_data = user_data;
-    bool is_gone = exchange->is_gone;
+    bool is_gone = exchange->state == EXCHANGE_GONE;
     if (is_gone) exchange->on_gone = NULL;
-    if (on_gone && is_gone && !exchange->is_ended) on_gone(user_data);
+    if (on_gone && is_gone) on_gone(user_data);
     pthread_mutex_unlock(&exchange->http->lock);
 }
 
@@ -278,10 +282,10 @@ void cohort_exchange_release(cohort_exchange *exchange) {
     exchange->kept_bytes = 0;
     cohort_exchange_count_held(exchange);
     /* A holder that lets go without an answer would leave the client waiting. */
-    if (!exchange->is_ended) exchange->is_ended = exchange->has_begun = true;
+    if (cohort_exchange_move(&exchange->state, EXCHANGE_REPLY)) exchange->status = 500;
+    cohort_exchange_move(&exchange->state, EXCHANGE_BREAK);
     bool resume = cohort_exchange_wake(exchange);
     struct MHD_Connection *connection = exchange->connection;
-    if (!exchange->status) exchange->status = 500;
     pthread_mutex_unlock(&exchange->http->lock);
     if (resume) resume_connection(exchange->http, connection);
     let_go(exchange);

@@ -167,14 +167,17 @@ static void take_event(cohort_http *http, uint64_t serial, uint32_t events) {
         peer = peer->next;
     cohort_exchange *exchange = peer ? peer->exchange : NULL;
     if (peer) peer->armed = 0;
-    if (exchange && exchange->is_dispatched) {
+    if (exchange && exchange->state != EXCHANGE_READING) {
         bool has_left = events & ~(uint32_t)EPOLLOUT, has_rest = exchange->rest.size;
-        if (has_left && (!exchange->is_ended || has_rest))
+        if (has_left && (!exchange_is_answered(exchange->state) || has_rest))
             cohort_exchange_mark_gone(exchange);
-        if (has_rest && !exchange->is_gone) cohort_exchange_send_rest(exchange);
-        if ((exchange->is_gone || exchange->is_ended) && cohort_exchange_wake(exchange))
+        if (has_rest && exchange->state != EXCHANGE_GONE)
+            cohort_exchange_send_rest(exchange);
+        bool is_gone = exchange->state == EXCHANGE_GONE;
+        if ((is_gone || exchange_is_answered(exchange->state)) &&
+            cohort_exchange_wake(exchange))
             resume = exchange->connection;
-        else if (!exchange->is_gone && !has_left)
+        else if (!is_gone && !has_left)
             watch_peer(http, peer);
     } else if (peer) {
         /* What it sent before may still be on the way through the library. */
@@ -267,12 +270,13 @@ static enum MHD_Result begin_request(cohort_http *http, struct MHD_Connection *c
     *out_exchange = exchange;
     if (!exchange) return MHD_NO;
     exchange->peer = peer;
-    exchange->is_faulty = is_faulty;
-    exchange->is_plain = !http->certificate && !strcmp(version, MHD_HTTP_VERSION_1_1);
-    exchange->is_too_large =
-        length && strtoull(length, NULL, 10) > http->options.max_body_bytes;
-    exchange->is_unwanted = http->options.wants_body &&
-                            !http->options.wants_body(http->options.user_data, exchange);
+    exchange->may_bypass = !http->certificate && !strcmp(version, MHD_HTTP_VERSION_1_1);
+    if (is_faulty) cohort_exchange_mark_body(exchange, BODY_FAULTY);
+    if (length && strtoull(length, NULL, 10) > http->options.max_body_bytes)
+        cohort_exchange_mark_body(exchange, BODY_TOO_LARGE);
+    if (http->options.wants_body &&
+        !http->options.wants_body(http->options.user_data, exchange))
+        cohort_exchange_mark_body(exchange, BODY_UNWANTED);
     pthread_mutex_lock(&http->lock);
     peer->exchange = exchange;
     int64_t body_ns = exchange->begin_ns + http->options.request_timeout_ns;
@@ -285,17 +289,18 @@ static void take_bytes(cohort_exchange *exchange, const char *bytes, size_t size
     cohort_http *http = exchange->http;
     size_t before = exchange->request.capacity;
     exchange->request_bytes += size;
-    exchange->is_too_large |= exchange->request_bytes > http->options.max_body_bytes;
-    if (!exchange->is_too_large && !exchange->is_refused && !exchange->is_unwanted)
+    if (exchange->request_bytes > http->options.max_body_bytes)
+        cohort_exchange_mark_body(exchange, BODY_TOO_LARGE);
+    if (exchange->body_state == BODY_KEPT)
         cohort_body_add(&exchange->request, bytes, size);
     /* What memory is too short for is too large as well. */
-    exchange->is_too_large |= exchange->request.is_short;
-    if (exchange->is_too_large) cohort_body_deinit(&exchange->request);
+    if (exchange->request.is_short) cohort_exchange_mark_body(exchange, BODY_TOO_LARGE);
+    if (exchange->body_state == BODY_TOO_LARGE) cohort_body_deinit(&exchange->request);
     if (exchange->request.capacity == before) return;
     pthread_mutex_lock(&http->lock);
     cohort_exchange_count_held(exchange);
     if (cohort_http_is_crowded(http, exchange->request.capacity)) {
-        exchange->is_refused = true;
+        cohort_exchange_mark_body(exchange, BODY_REFUSED);
         cohort_body_deinit(&exchange->request);
         cohort_exchange_count_held(exchange);
     }
@@ -305,8 +310,9 @@ static void take_bytes(cohort_exchange *exchange, const char *bytes, size_t size
 /* Answers, or sleeps until there is an answer. */
 static enum MHD_Result go_on(cohort_exchange *exchange) {
     pthread_mutex_lock(&exchange->http->lock);
-    bool has_begun = exchange->has_begun;
-    bool is_lost = exchange->is_gone || (exchange->http->is_closing && !has_begun);
+    bool has_begun = exchange_has_begun(exchange->state);
+    bool is_lost =
+        exchange->state == EXCHANGE_GONE || (exchange->http->is_closing && !has_begun);
     if (!is_lost && !has_begun) cohort_http_suspend(exchange);
     pthread_mutex_unlock(&exchange->http->lock);
     if (is_lost) return MHD_NO;
@@ -327,19 +333,26 @@ static void reply_fault(cohort_exchange *exchange) {
 static enum MHD_Result dispatch(cohort_exchange *exchange) {
     cohort_http *http = exchange->http;
     pthread_mutex_lock(&http->lock);
-    exchange->is_dispatched = true;
+    cohort_exchange_move(&exchange->state, EXCHANGE_DISPATCH);
     http->n_answering++;
     exchange->owners = 2;
     exchange->peer->deadline_ns = COHORT_NEVER;
     pthread_mutex_unlock(&http->lock);
-    exchange->is_faulty |=
-        MHD_lookup_connection_value(exchange->connection, MHD_FOOTER_KIND,
-                                    COHORT_FRAMING_MARK) != NULL;
-    if (exchange->is_faulty)
+    if (MHD_lookup_connection_value(exchange->connection, MHD_FOOTER_KIND,
+                                    COHORT_FRAMING_MARK))
+        cohort_exchange_mark_body(exchange, BODY_FAULTY);
+    if (exchange->body_state == BODY_FAULTY)
         reply_fault(exchange);
     else
         http->options.on_request(http->options.user_data, exchange);
     return go_on(exchange);
+}
+
+static bool is_reading(cohort_exchange *exchange) {
+    pthread_mutex_lock(&exchange->http->lock);
+    bool reads = exchange->state == EXCHANGE_READING;
+    pthread_mutex_unlock(&exchange->http->lock);
+    return reads;
 }
 
 static enum MHD_Result on_access(void *user_data, struct MHD_Connection *connection,
@@ -353,7 +366,7 @@ static enum MHD_Result on_access(void *user_data, struct MHD_Connection *connect
         *state = exchange;
         /* A client that asks before it sends is told at once; another is read to the
          * end, or it would see a reset in place of the answer. */
-        if (result == MHD_YES && (exchange->is_too_large || exchange->is_unwanted) &&
+        if (result == MHD_YES && exchange->body_state != BODY_KEPT &&
             expects_go_ahead(connection))
             return dispatch(exchange);
         return result;
@@ -363,7 +376,7 @@ static enum MHD_Result on_access(void *user_data, struct MHD_Connection *connect
         *size = 0;
         return MHD_YES;
     }
-    return exchange->is_dispatched ? go_on(exchange) : dispatch(exchange);
+    return is_reading(exchange) ? dispatch(exchange) : go_on(exchange);
 }
 
 static void on_completed(void *user_data, struct MHD_Connection *connection, void **state,
@@ -373,25 +386,25 @@ static void on_completed(void *user_data, struct MHD_Connection *connection, voi
     if (!exchange) return;
     *state = NULL;
     (void)connection;
+    (void)code; /* COMPLETED_OK, or the answer is lost, which its state tells */
     int64_t now = cohort_clock_ns();
-    bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     pthread_mutex_lock(&http->lock);
+    bool is_dispatched = exchange->state != EXCHANGE_READING;
+    cohort_exchange_mark_gone(exchange);
     cohort_http_record record = {.peer = exchange->peer->name,
                                  .method = exchange->method,
                                  .path = exchange->path,
-                                 .status =
-                                     whole || exchange->is_ended ? exchange->status : 499,
+                                 .status = exchange->status,
                                  .request_bytes = exchange->request_bytes,
                                  .response_bytes = exchange->sent_before + exchange->sent,
                                  .duration_ns = now - exchange->begin_ns};
     exchange->peer->exchange = NULL;
     watch_peer(http, exchange->peer);
     exchange->peer->deadline_ns = next_deadline(http);
-    http->n_answering -= exchange->is_dispatched;
+    http->n_answering -= is_dispatched;
     pthread_cond_broadcast(&http->answered);
     pthread_mutex_unlock(&http->lock);
-    if (http->observe && exchange->is_dispatched)
-        http->observe(http->observe_user_data, &record);
+    if (http->observe && is_dispatched) http->observe(http->observe_user_data, &record);
     cohort_exchange_close(exchange);
 }
 

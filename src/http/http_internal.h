@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "http/exchange_state.h"
 #include "http/framing.h"
 #include "http/http.h"
 
@@ -59,6 +60,15 @@ typedef struct http_header {
     struct http_header *next;
 } http_header;
 
+/* Whether a request has its bytes; the worst that was found stays. */
+typedef enum body_state {
+    BODY_KEPT,
+    BODY_UNWANTED,  /* nobody looks at them */
+    BODY_REFUSED,   /* too many beside those of others */
+    BODY_TOO_LARGE, /* over the limit */
+    BODY_FAULTY     /* this is where the connection's framing went wrong */
+} body_state;
+
 struct cohort_exchange {
     cohort_http *http;
     struct MHD_Connection *connection;
@@ -66,23 +76,19 @@ struct cohort_exchange {
     char *method, *path;
     http_header *request_headers;
     cohort_body request;
-    size_t request_bytes; /* also those over the limit, which are not kept */
-    bool is_too_large, is_refused, is_dispatched;
-    bool is_unwanted; /* its body is not kept, whatever it is */
-    bool is_faulty;   /* it is where the connection's framing went wrong */
-    bool is_plain;    /* its answer is chunked, and not encrypted */
+    size_t request_bytes;  /* also those over the limit, which are not kept */
+    body_state body_state; /* bytes in request only where they are kept */
+    bool may_bypass;       /* the library: its answer is chunked, and not encrypted */
     int64_t begin_ns;
 
     /* Under http->lock from here on. */
+    exchange_state state;
     int owners;
     size_t kept_bytes; /* by the holder, of what was asked */
     size_t held_bytes; /* as http counts it: what request and answer take */
-    bool is_suspended; /* whoever clears it resumes the connection */
+    bool is_suspended; /* the socket is ours; whoever clears it resumes the connection */
     cohort_exchange *next_asleep, **asleep_link; /* in http->asleep; NULL: is not */
-    bool has_begun, is_streaming, is_ended, is_whole;
-    bool is_gone; /* the client, or the whole of http */
-    bool is_released;
-    int status;
+    int status; /* 499: the client left before the answer was there */
     const char *content_type;
     http_header *headers;
     cohort_body answer;
@@ -111,13 +117,16 @@ bool cohort_http_is_crowded(const cohort_http *http, size_t bytes);
 cohort_exchange *cohort_exchange_create(cohort_http *http,
                                         struct MHD_Connection *connection,
                                         const char *method, const char *path);
+/* What was found of its body; a worse finding stays. */
+void cohort_exchange_mark_body(cohort_exchange *exchange, body_state found);
 /* The connection's half; the lock must be free. */
 void cohort_exchange_close(cohort_exchange *exchange);
-/* Under the lock: what is told to the holder when the client has gone. */
+/* Under the lock: the client has gone, or all ends; the holder is told where it still
+ * answers.  */
 void cohort_exchange_mark_gone(cohort_exchange *exchange);
 
-/* stream.c: under the lock: true where the caller has to resume the connection, after unlocking.
- * One that has a rest sleeps on until that is sent. */
+/* stream.c: under the lock: true where the caller has to resume the connection, after
+ * unlocking. One that has a rest sleeps on until that is sent. */
 bool cohort_exchange_wake(cohort_exchange *exchange);
 /* The HTTP thread, without the lock: hands an answer that has begun to the library. */
 enum MHD_Result cohort_exchange_queue(cohort_exchange *exchange);

@@ -11,7 +11,10 @@
  *
  * The library pulls: it asks for the next bytes of an answer and has to be told "not
  * yet", which is to suspend the connection.  Holders push.  Between them stands `answer`,
- * under the lock of http; is_suspended says who acts next, and whoever clears it calls
+ * under the lock of http.
+ *
+ * A socket has one writer at a time: the library, until is_suspended is set, and then who
+ * has the lock, by offer and nothing else.  Whoever clears it calls
  * MHD_resume_connection, without the lock: nobody else touches a suspended connection.
  *
  * A step of the engine pushes to every stream, and to wake another thread and the library
@@ -26,7 +29,8 @@
 enum { READER_BLOCK_BYTES = 32768 };
 
 bool cohort_exchange_wake(cohort_exchange *exchange) {
-    if (!exchange->is_suspended || (exchange->rest.size && !exchange->is_gone))
+    if (!exchange->is_suspended ||
+        (exchange->rest.size && exchange->state != EXCHANGE_GONE))
         return false;
     exchange->is_suspended = false;
     if (exchange->asleep_link) {
@@ -67,17 +71,16 @@ static ssize_t read_answer(void *user_data, uint64_t position, char *out, size_t
     (void)position;
     pthread_mutex_lock(&exchange->http->lock);
     size_t left = answer->size - exchange->sent;
-    if (exchange->is_gone || answer->is_short) {
+    if (exchange->state == EXCHANGE_GONE || answer->is_short) {
         got = MHD_CONTENT_READER_END_WITH_ERROR;
     } else if (left) {
         got = (ssize_t)(left < size ? left : size);
         memcpy(out, answer->bytes + exchange->sent, (size_t)got);
         exchange->sent += (size_t)got;
         forget_sent(exchange);
-    } else if (exchange->is_ended) {
-        got = exchange->is_whole ? MHD_CONTENT_READER_END_OF_STREAM
-                                 : MHD_CONTENT_READER_END_WITH_ERROR;
-    } else if (exchange->http->is_closing) {
+    } else if (exchange->state == EXCHANGE_ENDED) {
+        got = MHD_CONTENT_READER_END_OF_STREAM;
+    } else if (exchange->state == EXCHANGE_BROKEN || exchange->http->is_closing) {
         got = MHD_CONTENT_READER_END_WITH_ERROR;
     } else {
         sleep_amid(exchange);
@@ -96,24 +99,29 @@ static void add_headers(struct MHD_Response *response, const cohort_exchange *ex
 
 enum MHD_Result cohort_exchange_queue(cohort_exchange *exchange) {
     struct MHD_Response *response;
-    if (exchange->is_streaming)
-        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, READER_BLOCK_BYTES,
-                                                     read_answer, exchange, NULL);
-    else
+    pthread_mutex_lock(&exchange->http->lock);
+    bool has_begun = exchange_has_begun(exchange->state);
+    bool is_at_once = exchange->state == EXCHANGE_REPLIED;
+    unsigned status = (unsigned)exchange->status;
+    if (is_at_once) exchange->sent_before = exchange->answer.size;
+    pthread_mutex_unlock(&exchange->http->lock);
+    if (!has_begun) return MHD_NO; /* it has gone since */
+    if (is_at_once)
         response = MHD_create_response_from_buffer(
             exchange->answer.size, exchange->answer.bytes, MHD_RESPMEM_PERSISTENT);
+    else
+        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, READER_BLOCK_BYTES,
+                                                     read_answer, exchange, NULL);
     if (!response) return MHD_NO;
-    if (!exchange->is_streaming) exchange->sent_before = exchange->answer.size;
     add_headers(response, exchange);
-    enum MHD_Result result =
-        MHD_queue_response(exchange->connection, (unsigned)exchange->status, response);
+    enum MHD_Result result = MHD_queue_response(exchange->connection, status, response);
     MHD_destroy_response(response);
     return result;
 }
 
 static bool needs_library(const cohort_exchange *exchange) {
-    return exchange->is_gone || exchange->answer.is_short ||
-           (!exchange->is_plain && exchange->answer.size > exchange->sent);
+    return exchange->state == EXCHANGE_GONE || exchange->answer.is_short ||
+           (!exchange->may_bypass && exchange->answer.size > exchange->sent);
 }
 
 void cohort_exchange_resume(cohort_http *http) {
@@ -190,7 +198,7 @@ void cohort_exchange_send_rest(cohort_exchange *exchange) {
     exchange->rest_sent = 0;
     exchange->peer->deadline_ns = COHORT_NEVER;
     cohort_exchange_count_held(exchange);
-    if (!exchange->is_ended && exchange->answer.size > exchange->sent)
+    if (exchange->state == EXCHANGE_STREAMING && exchange->answer.size > exchange->sent)
         send_chunk(exchange);
 }
 
