@@ -38,8 +38,8 @@ enum {
     COHORT_MAX_PENDING_CALLS = 32 /* futures not yet complete; a further call waits */
 };
 
-/* mp, tp 1, pp 1; to connect 30 s, to load 600 s, to execute 300 s, hang 10 s, shutdown
- * 5 s; steps and replies of up to 64 MiB. */
+/* What the command has: tp 1, pp 1; to connect 60 s, to load 1800 s, to execute 300 s,
+ * hang 10 s, shutdown 5 s; steps and replies of up to 64 MiB. */
 COHORT_API cohort_executor_options cohort_executor_defaults(void);
 
 /* Returns when every rank has loaded; on an error nothing is left: no process, socket

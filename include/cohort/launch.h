@@ -36,7 +36,8 @@ typedef struct cohort_ray_options {
 /* Timeouts are durations; 0 or less: never. */
 typedef struct cohort_executor_options {
     const char *backend; /* "uni": threads of this process; "mp": processes; "ray": actors
-                            of a Ray cluster */
+                            of a Ray cluster; NULL: uni for one rank with worker_ops, else
+                            mp */
     int32_t tp;
     int32_t pp;
     bool async_scheduling; /* one more step in flight than stages */

@@ -2,7 +2,6 @@
 #include "cohort/engine.h"
 
 #include <sodium.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +10,11 @@
 #include "base/log.h"
 #include "cohort/clock.h"
 #include "engine/engine_internal.h"
+#include "engine/engine_options.h"
 #include "model/json.h"
 #include "model/shard.h"
 #include "worker/runner.h"
+#include "worker/runner_options.h"
 #include "worker/worker.h"
 
 /* Design notes.
@@ -26,9 +27,8 @@
 enum { DEFAULT_BLOCK_SIZE = 16, DEFAULT_NUM_SEQS = 256, DEFAULT_BATCHED_TOKENS = 2048 };
 
 cohort_engine_options cohort_engine_defaults(void) {
-    cohort_engine_options options = {.executor = cohort_executor_defaults(),
-                                     .enable_prefix_caching = true};
-    options.executor.async_scheduling = true;
+    cohort_engine_options options = {.executor = cohort_executor_defaults()};
+    cohort_options_set_defaults(&cohort_engine_option_table, &options);
     return options;
 }
 
@@ -48,19 +48,6 @@ const char *cohort_finish_reason_name(cohort_finish_reason reason) {
 
 static cohort_status resolve_options(cohort_engine *engine) {
     cohort_engine_options *options = &engine->options;
-    const struct {
-        const char *name;
-        int64_t value;
-    } numbers[] = {{"max_model_len", options->max_model_len},
-                   {"max_num_seqs", options->max_num_seqs},
-                   {"max_num_batched_tokens", options->max_num_batched_tokens},
-                   {"block_size", options->block_size},
-                   {"kv_cache_memory_bytes", options->kv_cache_memory_bytes},
-                   {"num_blocks", options->num_blocks}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (numbers[i].value < 0)
-            return COHORT_FAIL(COHORT_E_INVALID, "%s is %lld, must not be negative",
-                               numbers[i].name, (long long)numbers[i].value);
     if (!options->block_size) options->block_size = DEFAULT_BLOCK_SIZE;
     if (!options->max_num_batched_tokens)
         options->max_num_batched_tokens = DEFAULT_BATCHED_TOKENS;
@@ -73,7 +60,7 @@ static cohort_status resolve_options(cohort_engine *engine) {
                            "max_num_batched_tokens %d must be greater than or equal to "
                            "max_num_seqs %d",
                            options->max_num_batched_tokens, options->max_num_seqs);
-    return COHORT_OK;
+    return cohort_options_check(&cohort_engine_option_table, options);
 }
 
 static cohort_status check_layout(const cohort_engine *engine) {
@@ -187,59 +174,20 @@ static void size_messages(cohort_engine *engine) {
     engine->max_new_bytes = (int64_t)(executor->max_step_bytes - entries_bytes);
 }
 
-enum { CONFIG_PAIRS = 16 };
-
-struct config {
-    char *pairs[CONFIG_PAIRS + 1];
-    size_t n;
-    bool is_short; /* of memory */
-};
-
-COHORT_PRINTF(2, 3)
-static void add_pair(struct config *config, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    if (vasprintf(&config->pairs[config->n], format, args) < 0) {
-        config->pairs[config->n] = NULL;
-        config->is_short = true;
-    } else {
-        config->n++;
-    }
-    va_end(args);
-}
-
-static void add_text_pair(struct config *config, const char *key, const char *value) {
-    if (value) add_pair(config, "%s=%s", key, value);
-}
-
 static cohort_status start_executor(cohort_engine *engine) {
     const cohort_engine_options *options = &engine->options;
-    struct config config = {0};
-    add_pair(&config, "model=%s", options->model);
-    add_text_pair(&config, "dtype", options->dtype);
-    add_text_pair(&config, "load_format", options->load_format);
-    add_text_pair(&config, "layer_partition", options->layer_partition);
-    add_text_pair(&config, "cpu_threads_bind", options->cpu_threads_bind);
-    add_text_pair(&config, "isa", options->isa);
-    add_pair(&config, "seed=%llu", (unsigned long long)options->seed);
-    add_pair(&config, "max_model_len=%d", options->max_model_len);
-    add_pair(&config, "max_num_seqs=%d", options->max_num_seqs);
-    add_pair(&config, "max_num_batched_tokens=%d", options->max_num_batched_tokens);
-    add_pair(&config, "block_size=%d", options->block_size);
-    add_pair(&config, "keep_tokens=%d", engine->ranks_keep_tokens);
-    add_pair(&config, "kv_cache_memory_bytes=%lld",
-             (long long)options->kv_cache_memory_bytes);
     int64_t timeout_ns = options->executor.execute_timeout_ns;
-    add_pair(&config, "execute_timeout_ms=%lld",
-             (long long)(timeout_ns > 0 ? timeout_ns / 1000000 : 0));
+    cohort_runner_options told = {0};
+    cohort_options_copy(&cohort_runner_option_table, &told, &cohort_engine_option_table,
+                        options);
+    told.keep_tokens = engine->ranks_keep_tokens;
+    told.execute_timeout_ns = timeout_ns > 0 ? timeout_ns : 0;
     cohort_executor_options executor = options->executor;
-    executor.config = (const char *const *)config.pairs;
+    executor.config = cohort_options_to_pairs(&cohort_runner_option_table, &told);
+    if (!executor.config) return COHORT_FAIL(COHORT_E_NOMEM, "configuring workers");
     if (!executor.worker_ops) executor.worker_ops = cohort_model_worker_ops();
-    cohort_status status = config.is_short
-                               ? COHORT_FAIL(COHORT_E_NOMEM, "configuring workers")
-                               : cohort_executor_start(&executor, &engine->executor);
-    for (size_t i = 0; i < config.n; i++)
-        free(config.pairs[i]);
+    cohort_status status = cohort_executor_start(&executor, &engine->executor);
+    free((void *)(uintptr_t)executor.config);
     return status;
 }
 

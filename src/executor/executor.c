@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "cohort/clock.h"
 #include "executor/executor_internal.h"
+#include "executor/executor_options.h"
 #include "worker/worker.h"
 
 /* Design notes.
@@ -33,19 +34,11 @@
  * Queues are closed in destroy, which no call may run beside; shutdown only interrupts
  * them (vLLM's monitor closes them under a running collective_rpc, R29). */
 
-#define SECOND INT64_C(1000000000)
-
 cohort_executor_options cohort_executor_defaults(void) {
-    return (cohort_executor_options){.backend = "mp",
-                                     .tp = 1,
-                                     .pp = 1,
-                                     .connect_timeout_ns = 30 * SECOND,
-                                     .load_timeout_ns = 600 * SECOND,
-                                     .execute_timeout_ns = 300 * SECOND,
-                                     .hang_timeout_ns = 10 * SECOND,
-                                     .shutdown_timeout_ns = 5 * SECOND,
-                                     .max_step_bytes = 64 << 20,
-                                     .max_reply_bytes = 64 << 20};
+    cohort_executor_options options = {.max_step_bytes = 64 << 20,
+                                       .max_reply_bytes = 64 << 20};
+    cohort_options_set_defaults(&cohort_executor_option_table, &options);
+    return options;
 }
 
 /* ---- checks and copies -------------------------------------------------------- */
@@ -92,26 +85,6 @@ static cohort_status check_extension(const char *spec) {
         "worker extension '%.120s' is no LIB.so:SYMBOL, as ./mine.so:install", spec);
 }
 
-/* The options that are strings: copied, and freed, one like the other. */
-static const size_t string_options[] = {
-    offsetof(cohort_executor_options, worker_command),
-    offsetof(cohort_executor_options, worker_extension),
-    offsetof(cohort_executor_options, instance),
-    offsetof(cohort_executor_options, ray.address),
-    offsetof(cohort_executor_options, ray.node_address),
-    offsetof(cohort_executor_options, ray.placement_group),
-    offsetof(cohort_executor_options, ray.ray_namespace),
-    offsetof(cohort_executor_options, ray.strategy),
-    offsetof(cohort_executor_options, ray.resource),
-    offsetof(cohort_executor_options, ray.bundle_indices),
-    offsetof(cohort_executor_options, ray.excluded_env)};
-
-enum { N_STRING_OPTIONS = sizeof string_options / sizeof *string_options };
-
-static const char **string_option(cohort_executor_options *options, size_t index) {
-    return (const char **)(void *)((char *)options + string_options[index]);
-}
-
 static const char *copy_string(const char *text, bool *out_of_memory) {
     if (!text) return NULL;
     char *copy = strdup(text);
@@ -137,10 +110,9 @@ static cohort_status copy_options(cohort_executor *executor,
     size_t n = 0;
     executor->options = *options;
     executor->options.backend = executor->launcher->name;
-    for (size_t i = 0; i < N_STRING_OPTIONS; i++) {
-        const char **text = string_option(&executor->options, i);
-        *text = copy_string(*text, &is_short);
-    }
+    executor->options.worker_command = copy_string(options->worker_command, &is_short);
+    if (!cohort_options_copy_texts(&cohort_executor_option_table, &executor->options))
+        is_short = true;
     while (options->config && options->config[n])
         n++;
     const char **config = calloc(n + 2, sizeof *config);
@@ -160,13 +132,14 @@ static void free_options(cohort_executor_options *options) {
     for (size_t i = 0; options->config && options->config[i]; i++)
         free((void *)(uintptr_t)options->config[i]);
     free((void *)(uintptr_t)options->config);
-    for (size_t i = 0; i < N_STRING_OPTIONS; i++)
-        free((void *)(uintptr_t)*string_option(options, i));
+    free((void *)(uintptr_t)options->worker_command);
+    cohort_options_free_texts(&cohort_executor_option_table, options);
 }
 
 static cohort_status choose_launcher(const cohort_executor_options *options,
                                      const cohort_launcher **out_launcher) {
-    const char *backend = options->backend ? options->backend : "mp";
+    bool is_alone = options->tp == 1 && options->pp == 1 && options->worker_ops;
+    const char *backend = options->backend ? options->backend : is_alone ? "uni" : "mp";
     if (!strcmp(backend, "uni"))
         *out_launcher = &cohort_uni_launcher;
     else if (!strcmp(backend, "mp"))

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/runner.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "wire/step.h"
 #include "worker/groups.h"
 #include "worker/memory.h"
+#include "worker/runner_options.h"
 #include "worker/threads.h"
 #include "worker/worker.h"
 
@@ -52,12 +52,10 @@ struct slot {
 struct runner {
     const cohort_worker_info *info;
     cohort_model *model;
-    cohort_sampler *sampler; /* of the output rank */
-    int32_t max_num_seqs, max_num_batched_tokens, max_model_len, block_size, vocab_size;
+    cohort_sampler *sampler;       /* of the output rank */
+    cohort_runner_options options; /* point into info's configuration */
+    int32_t max_model_len, vocab_size;
     int32_t blocks_per_slot;
-    uint64_t kv_cache_memory_bytes; /* 0: decide here */
-    int64_t execute_timeout_ms;
-    bool keeps_tokens;
 
     struct slot *slots;
     int32_t *block_tables; /* max_num_seqs * blocks_per_slot */
@@ -82,43 +80,8 @@ struct runner {
 
 /* ---- opening ----------------------------------------------------------------------- */
 
-static cohort_status config_int(const cohort_worker_info *info, const char *key,
-                                int64_t least, int64_t most, int64_t fallback,
-                                int64_t *out_value) {
-    const char *text = cohort_worker_config(info, key);
-    *out_value = fallback;
-    if (!text || !*text) return COHORT_OK;
-    char *end;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (errno || *end || value < least || value > most)
-        return COHORT_FAIL(COHORT_E_INVALID, "%s is '%.40s', must be from %lld to %lld",
-                           key, text, (long long)least, (long long)most);
-    *out_value = value;
-    return COHORT_OK;
-}
-
-static cohort_status config_int32(const cohort_worker_info *info, const char *key,
-                                  int32_t least, int32_t fallback, int32_t *out_value) {
-    int64_t value;
-    COHORT_TRY(config_int(info, key, least, INT32_MAX, fallback, &value));
-    *out_value = (int32_t)value;
-    return COHORT_OK;
-}
-
-static cohort_status config_seed(const cohort_worker_info *info, uint64_t *out_seed) {
-    const char *text = cohort_worker_config(info, "seed");
-    char *end;
-    errno = 0;
-    *out_seed = text ? strtoull(text, &end, 10) : 0;
-    if (text && (errno || *end || !*text))
-        return COHORT_FAIL(COHORT_E_INVALID, "seed is '%.40s', must be a number", text);
-    return COHORT_OK;
-}
-
-static cohort_status place_threads(const cohort_worker_info *info,
+static cohort_status place_threads(const cohort_worker_info *info, const char *bind,
                                    cohort_cpu_list *out_cpus) {
-    const char *bind = cohort_worker_config(info, "cpu_threads_bind");
     cohort_cpu_list available;
     bool is_wish = !bind || !*bind || !strcmp(bind, "auto");
     cohort_threads_available(&available);
@@ -136,38 +99,39 @@ static cohort_status place_threads(const cohort_worker_info *info,
 }
 
 static cohort_status open_model(struct runner *runner, const cohort_worker_info *info) {
-    const char *format = cohort_worker_config(info, "load_format");
-    bool is_dummy = format && !strcmp(format, "dummy");
-    if (format && *format && !is_dummy && strcmp(format, "auto") != 0 &&
+    const cohort_runner_options *told = &runner->options;
+    const char *format = told->load_format;
+    bool is_dummy = !strcmp(format, "dummy");
+    if (*format && !is_dummy && strcmp(format, "auto") != 0 &&
         strcmp(format, "safetensors") != 0)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "load_format %.40s is not supported (auto, safetensors and "
                            "dummy are)",
                            format);
     cohort_cpu_list cpus;
-    COHORT_TRY(place_threads(info, &cpus));
+    COHORT_TRY(place_threads(info, told->cpu_threads_bind, &cpus));
     cohort_model_options options = {
-        .model_dir = cohort_worker_config(info, "model"),
+        .model_dir = told->model,
         .dummy_weights = is_dummy,
-        .dtype = cohort_worker_config(info, "dtype"),
-        .max_num_batched_tokens = runner->max_num_batched_tokens,
-        .max_num_seqs = runner->max_num_seqs,
-        .block_size = runner->block_size,
+        .dtype = told->dtype,
+        .seed = told->seed,
+        .max_model_len = told->max_model_len,
+        .max_num_batched_tokens = told->max_num_batched_tokens,
+        .max_num_seqs = told->max_num_seqs,
+        .block_size = told->block_size,
         .tp_rank = info->tp_rank,
         .tp_size = info->tp,
         .pp_rank = info->pp_rank,
         .pp_size = info->pp,
-        .layer_partition = cohort_worker_config(info, "layer_partition"),
+        .layer_partition = told->layer_partition,
         .tp_group = info->tp_group,
         .pp_group = info->pp_group,
         .cpus = cpus.cpus,
         .n_threads = cpus.n,
-        .isa = cohort_worker_config(info, "isa"),
+        .isa = told->isa,
     };
     if (!options.model_dir)
         return COHORT_FAIL(COHORT_E_INVALID, "no model in the worker's configuration");
-    COHORT_TRY(config_seed(info, &options.seed));
-    COHORT_TRY(config_int32(info, "max_model_len", 0, 0, &options.max_model_len));
     COHORT_TRY(cohort_model_open(&options, &runner->model));
     runner->max_model_len = cohort_model_max_len(runner->model);
     runner->vocab_size = cohort_model_config_of(runner->model)->vocab_size;
@@ -178,14 +142,14 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
 }
 
 static cohort_status allocate(struct runner *runner) {
-    size_t slots = (size_t)runner->max_num_seqs;
-    runner->blocks_per_slot =
-        (runner->max_model_len + runner->block_size - 1) / runner->block_size;
+    size_t slots = (size_t)runner->options.max_num_seqs;
+    runner->blocks_per_slot = (runner->max_model_len + runner->options.block_size - 1) /
+                              runner->options.block_size;
     runner->slots = calloc(slots, sizeof *runner->slots);
     runner->block_tables =
         calloc(slots * (size_t)runner->blocks_per_slot, sizeof *runner->block_tables);
     runner->token_ids =
-        calloc((size_t)runner->max_num_batched_tokens, sizeof *runner->token_ids);
+        calloc((size_t)runner->options.max_num_batched_tokens, sizeof *runner->token_ids);
     runner->sequences = calloc(slots, sizeof *runner->sequences);
     runner->n_logit_rows = calloc(slots, sizeof *runner->n_logit_rows);
     runner->results = calloc(slots, sizeof *runner->results);
@@ -203,18 +167,11 @@ static cohort_status runner_open(const cohort_worker_info *info, void **out_cont
     *out_context = runner; /* close takes it from any point on */
     if (!runner) return COHORT_FAIL(COHORT_E_NOMEM, "a model runner");
     runner->info = info;
-    int64_t memory_bytes;
-    COHORT_TRY(config_int32(info, "max_num_seqs", 1, 256, &runner->max_num_seqs));
-    COHORT_TRY(config_int32(info, "max_num_batched_tokens", 1, 2048,
-                            &runner->max_num_batched_tokens));
-    COHORT_TRY(config_int32(info, "block_size", 1, 16, &runner->block_size));
-    COHORT_TRY(config_int(info, "kv_cache_memory_bytes", 0, INT64_MAX, 0, &memory_bytes));
-    COHORT_TRY(config_int(info, "execute_timeout_ms", 0, INT64_MAX / 2000000, 300000,
-                          &runner->execute_timeout_ms));
-    int64_t keep_tokens;
-    COHORT_TRY(config_int(info, "keep_tokens", 0, info->pp == 1, 0, &keep_tokens));
-    runner->keeps_tokens = keep_tokens;
-    runner->kv_cache_memory_bytes = (uint64_t)memory_bytes;
+    COHORT_TRY(cohort_options_from_pairs(&cohort_runner_option_table, &runner->options,
+                                         info->config));
+    if (runner->options.keep_tokens && info->pp > 1)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "tokens are kept with one stage, not with %d", info->pp);
     COHORT_TRY(open_model(runner, info));
     return allocate(runner);
 }
@@ -222,7 +179,7 @@ static cohort_status runner_open(const cohort_worker_info *info, void **out_cont
 static void runner_close(void *context) {
     struct runner *runner = context;
     if (!runner) return;
-    for (int32_t i = 0; runner->slots && i < runner->max_num_seqs; i++) {
+    for (int32_t i = 0; runner->slots && i < runner->options.max_num_seqs; i++) {
         free(runner->slots[i].tokens);
         free(runner->slots[i].allowed);
     }
@@ -270,7 +227,8 @@ static cohort_status runner_load(void *context) {
  * CPU backend takes by default. */
 static uint64_t cache_bytes(const struct runner *runner) {
     const uint64_t most = UINT64_C(4) << 30;
-    if (runner->kv_cache_memory_bytes) return runner->kv_cache_memory_bytes;
+    if (runner->options.kv_cache_memory_bytes)
+        return (uint64_t)runner->options.kv_cache_memory_bytes;
     uint64_t share =
         cohort_memory_available_bytes() / 2 / (uint64_t)runner->info->local_world_size;
     return share < most ? share : most;
@@ -318,9 +276,9 @@ static cohort_status initialize_from_config(void *context, const void *payload,
 
 /* NULL, with an error, where the step is wrong about the slot. */
 static struct slot *slot_of(struct runner *runner, uint32_t index, bool is_used) {
-    if (index >= (uint32_t)runner->max_num_seqs) {
+    if (index >= (uint32_t)runner->options.max_num_seqs) {
         COHORT_FAIL(COHORT_E_PROTOCOL, "slot %u of a step is none of %d", index,
-                    runner->max_num_seqs);
+                    runner->options.max_num_seqs);
         return NULL;
     }
     if (runner->slots[index].is_used == is_used) return &runner->slots[index];
@@ -430,14 +388,16 @@ static cohort_status take_entry(struct runner *runner, uint32_t index, int32_t *
     COHORT_TRY(append_tokens(runner, slot, entry->new_tokens, entry->n_new_tokens));
     COHORT_TRY(append_blocks(runner, slot, entry->new_blocks, entry->n_new_blocks));
     int64_t end = (int64_t)entry->n_computed_tokens + entry->n_scheduled_tokens;
-    if (end > slot->n_tokens || end > (int64_t)slot->n_blocks * runner->block_size ||
-        (int64_t)entry->n_scheduled_tokens > runner->max_num_batched_tokens - *n_rows)
+    if (end > slot->n_tokens ||
+        end > (int64_t)slot->n_blocks * runner->options.block_size ||
+        (int64_t)entry->n_scheduled_tokens >
+            runner->options.max_num_batched_tokens - *n_rows)
         return COHORT_FAIL(COHORT_E_PROTOCOL,
                            "a step computes tokens %u to %lld of request %llu, which has "
                            "%d and %d blocks, in a batch of %d",
                            entry->n_computed_tokens, (long long)end,
                            (unsigned long long)slot->request_id, slot->n_tokens,
-                           slot->n_blocks, runner->max_num_batched_tokens);
+                           slot->n_blocks, runner->options.max_num_batched_tokens);
     memcpy(runner->token_ids + *n_rows, slot->tokens + entry->n_computed_tokens,
            entry->n_scheduled_tokens * sizeof *runner->token_ids);
     runner->sequences[index] = (cohort_sequence){
@@ -454,9 +414,9 @@ static cohort_status take_entry(struct runner *runner, uint32_t index, int32_t *
 
 static cohort_status take_step(struct runner *runner, int32_t *out_n_rows) {
     const cohort_step *step = &runner->view.step;
-    if (step->n_entries < 1 || step->n_entries > (uint32_t)runner->max_num_seqs)
+    if (step->n_entries < 1 || step->n_entries > (uint32_t)runner->options.max_num_seqs)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "a step of %u entries; 1 to %d can be",
-                           step->n_entries, runner->max_num_seqs);
+                           step->n_entries, runner->options.max_num_seqs);
     for (uint32_t i = 0; i < step->n_finished; i++) {
         struct slot *slot = slot_of(runner, step->finished[i], true);
         if (!slot) return COHORT_E_PROTOCOL;
@@ -475,8 +435,8 @@ static cohort_status take_step(struct runner *runner, int32_t *out_n_rows) {
 }
 
 static void set_deadline(struct runner *runner) {
-    runner->deadline_ns = runner->execute_timeout_ms
-                              ? cohort_deadline_ms(runner->execute_timeout_ms)
+    runner->deadline_ns = runner->options.execute_timeout_ns
+                              ? cohort_clock_ns() + runner->options.execute_timeout_ns
                               : COHORT_NEVER;
 }
 
@@ -697,7 +657,7 @@ static cohort_status runner_execute(void *context, const void *payload, size_t s
     COHORT_TRY(cohort_model_forward(runner->model, &batch,
                                     runner->sampler ? take_logits : NULL, runner));
     COHORT_TRY(await_masks(runner));
-    if (runner->keeps_tokens) COHORT_TRY(keep_tokens(runner));
+    if (runner->options.keep_tokens) COHORT_TRY(keep_tokens(runner));
     cohort_worker_count_tokens(runner->info->worker, (uint64_t)n_rows);
     return runner->sampler ? reply_results(runner, reply) : COHORT_OK;
 }

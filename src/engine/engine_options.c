@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/engine_options.h"
+
+#include "worker/runner_options.h"
+
+#define OPTIONS_OF cohort_engine_options
+
+static const cohort_option rows[] = {
+    COHORT_RUNNER_ROWS,
+    OPTION_TEXT("tokenizer", tokenizer, NULL,
+                "directory or name of the tokenizer (default: the model's)"),
+    OPTION_FLAG("skip-tokenizer-init", skip_tokenizer_init, NULL,
+                "token ids in and out, no text"),
+    OPTION_TEXT("generation-config", generation_config, "auto",
+                "defaults of requests: auto: of the model's generation_config.json; "
+                "vllm: of none; or a folder with one"),
+    OPTION_ROW(TEXT, "override-generation-config", override_generation_config, NULL, 0, 0,
+               "JSON object that goes before it: {\"temperature\": 0.5}",
+               .flags = COHORT_OPTION_JSON),
+    OPTION_COUNT("num-gpu-blocks-override", num_blocks, "0", 0, 1 << 30,
+                 "blocks of the KV cache, whatever memory there is"),
+    OPTION_FLAG("enable-prefix-caching", enable_prefix_caching, "true",
+                "start prompts behind what others have in common"),
+    OPTION_FLAG("async-scheduling", executor.async_scheduling, "true",
+                "send the next step while one computes"),
+    OPTION_WORD("scheduling-policy", priority_scheduling, "fcfs", "fcfs|priority",
+                "fcfs, or priority: a request's priority before its arrival"),
+};
+
+const cohort_option_table cohort_engine_option_table = OPTION_TABLE(rows);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "executor/executor_options.h"
+
+#define OPTIONS_OF cohort_executor_options
+
+static const cohort_option rows[] = {
+    OPTION_ROW(COUNT, "tensor-parallel-size", tp, "1", 1, COHORT_MAX_WORLD_SIZE,
+               "ranks that share every layer", .alias = "tp"),
+    OPTION_ROW(COUNT, "pipeline-parallel-size", pp, "1", 1, COHORT_MAX_WORLD_SIZE,
+               "stages of layers", .alias = "pp"),
+    OPTION_WORD("distributed-executor-backend", backend, NULL, "uni|mp|ray",
+                "uni: ranks are threads; mp: processes; ray: actors on a Ray cluster "
+                "(default: uni for one rank, else mp)"),
+    OPTION_TEXT("worker-extension-cls", worker_extension, NULL,
+                "LIB.so:SYMBOL, which every worker loads and calls before its model "
+                "(cohort/worker.h)"),
+    OPTION_SECONDS("connect-timeout", connect_timeout_ns, "60", 0.001, 1e6,
+                   "for workers to start and find each other"),
+    OPTION_SECONDS("load-timeout", load_timeout_ns, "1800", 0.001, 1e6,
+                   "for loading weights"),
+    OPTION_SECONDS("execute-model-timeout", execute_timeout_ns, "300", 0.001, 1e6,
+                   "a rank busy for so long without progress is hung"),
+    OPTION_SECONDS("hang-timeout", hang_timeout_ns, "10", 0.001, 1e6,
+                   "a rank without a heartbeat for so long is hung"),
+    OPTION_SECONDS("worker-shutdown-timeout", shutdown_timeout_ns, "5", 0.001, 1e6,
+                   "for ending all workers"),
+    OPTION_TEXT("ray-address", ray.address, NULL,
+                "of the cluster (default: RAY_ADDRESS, else the one that runs here, else "
+                "a new one)"),
+    OPTION_TEXT("ray-node-address", ray.node_address, NULL,
+                "this host's address in the cluster (default: as Ray finds it)"),
+    OPTION_TEXT("ray-placement-group", ray.placement_group, NULL,
+                "id or name of a group to use and leave in place (default: a new one)"),
+    OPTION_TEXT("ray-namespace", ray.ray_namespace, NULL,
+                "Ray namespace, where a group's name is found (default: this run's own)"),
+    OPTION_TEXT("ray-placement-strategy", ray.strategy, "PACK",
+                "PACK, STRICT_PACK, SPREAD or STRICT_SPREAD"),
+    OPTION_TEXT("ray-worker-resource", ray.resource, "CPU=1",
+                "of each rank: CPU=2, GPU, GPU=0.5, or a resource of your cluster's"),
+    OPTION_TEXT("ray-bundle-indices", ray.bundle_indices, NULL,
+                "bundles for the ranks, in their order: 2,1 (VLLM_RAY_BUNDLE_INDICES is "
+                "heeded too)"),
+    OPTION_TEXT("ray-excluded-env", ray.excluded_env, NULL,
+                "variables that workers shall not get: A,B_*"),
+    OPTION_SECONDS("ray-placement-timeout", ray.placement_timeout_ns, "300", 0.001, 1e6,
+                   "for the cluster to have room"),
+    OPTION_TEXT("instance", instance, NULL,
+                "name of this run for `cohort stat` (default: drawn)"),
+};
+
+const cohort_option_table cohort_executor_option_table = OPTION_TABLE(rows);
