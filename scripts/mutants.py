@@ -312,13 +312,20 @@ class Scratch:
         return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(found))).hexdigest() \
             if found else None
 
+    def script_of(self, name):
+        found = [*self.tree.glob(f"tests/*/{name}.py"), *self.tree.glob(f"scripts/{name}.py")]
+        return found[0] if found else None
+
+    def make(self, test=""):
+        """0 where it builds: the command, and a test that is a program of its own."""
+        targets = ["cohort"] if not test or self.script_of(test) else ["cohort", test]
+        return self.run(["cmake", "--build", self.build, "-j2", "--target", *targets], 900)
+
     def test(self, name, limit_s):
-        script = [p for p in [*self.tree.glob(f"tests/*/{name}.py"), *self.tree.glob(f"scripts/{name}.py")]]
-        return self.run([script[0] if script else self.build / name], limit_s)
+        return self.run([self.script_of(name) or self.build / name], limit_s)
 
     def exists(self, name):
-        return (self.build / name).exists() or bool(
-            [*self.tree.glob(f"tests/*/{name}.py"), *self.tree.glob(f"scripts/{name}.py")])
+        return (self.build / name).exists() or bool(self.script_of(name))
 
     def limit_of(self, name):
         """Six times what it takes on the sound tree, and 20 s; a test that fails there or is
@@ -372,19 +379,23 @@ def judge(scratch, folder, fault, known):
     path = scratch.tree / fault.file
     text = path.read_text()
     before, after = lines_of(fault, text)
-    tests = [name for name in tests_of(scratch, folder, fault) if scratch.limit_of(name)]
     old = scratch.object_of(fault.file)
-    path.write_text(text[:fault.start] + fault.text + text[fault.end:])
+    faulty = text[:fault.start] + fault.text + text[fault.end:]
+    path.write_text(faulty)
     try:
-        targets = [name for name in tests if (scratch.tree / f"scripts/{name}.py").exists() is False
-                   and not [*scratch.tree.glob(f"tests/*/{name}.py")]]
-        built = scratch.run(["cmake", "--build", scratch.build, "-j2", "--target", "cohort",
-                             *targets], 600)
-        if built != 0:
+        if scratch.make() != 0:
             return "not compiled", ""
         if old and scratch.object_of(fault.file) == old and "order" not in fault.operator:
             return "same code", ""
-        for name in tests:
+        for name in tests_of(scratch, folder, fault):
+            if name not in scratch.seconds: # the first time: how long it takes without a fault
+                path.write_text(text)
+                scratch.make(name)
+                scratch.limit_of(name)
+                path.write_text(faulty)
+            if scratch.seconds[name] is None:
+                continue
+            scratch.make(name)
             status = scratch.test(name, scratch.limit_of(name))
             if status not in (0, 77):
                 return "killed", name if status is not None else f"{name} got no end"

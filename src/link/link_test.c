@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -287,6 +288,186 @@ static void other_build_is_refused_and_told(void **state) {
                      COHORT_E_PROTOCOL);
 }
 
+/* A proof that is right but for one bit, wherever it is, is none. */
+static void every_byte_of_a_proof_counts(void **state) {
+    (void)state;
+    uint8_t secret[COHORT_SECRET_BYTES] = {1, 2, 3};
+    cohort_challenge challenge, other;
+    cohort_claim claim, changed;
+    cohort_verdict verdict, told, unused;
+    cohort_link_hello hello = {.purpose = COHORT_LINK_MESH, .rank = 2, .detail = 1};
+    bool welcome = false;
+    assert_int_equal(cohort_challenge_make(&challenge), COHORT_OK);
+    assert_int_equal(cohort_claim_make(secret, &challenge, &hello, &claim), COHORT_OK);
+    for (size_t i = 0; i < sizeof claim; i++) {
+        changed = claim;
+        ((uint8_t *)&changed)[i] ^= 0x80;
+        assert_int_equal(
+            cohort_claim_judge(secret, &challenge, &changed, &unused, &welcome),
+            COHORT_E_PROTOCOL);
+    }
+    for (size_t i = 0; i < sizeof challenge.nonce; i++) { /* a claim played back */
+        other = challenge;
+        other.nonce[i] ^= 1;
+        assert_int_equal(cohort_claim_judge(secret, &other, &claim, &unused, &welcome),
+                         COHORT_E_PROTOCOL);
+    }
+    assert_int_equal(cohort_claim_judge(secret, &challenge, &claim, &verdict, &welcome),
+                     COHORT_OK);
+    for (size_t i = 0; i < sizeof verdict; i++) {
+        told = verdict;
+        ((uint8_t *)&told)[i] ^= 1;
+        assert_int_equal(cohort_verdict_check(secret, &challenge, &claim, &told),
+                         COHORT_E_PROTOCOL);
+    }
+    changed = claim; /* a verdict for somebody else */
+    changed.nonce[31] ^= 1;
+    assert_int_equal(cohort_verdict_check(secret, &challenge, &changed, &verdict),
+                     COHORT_E_PROTOCOL);
+    /* An answer to one side is none for the other. */
+    memcpy(told.mac, claim.mac, sizeof told.mac);
+    assert_int_equal(cohort_verdict_check(secret, &challenge, &claim, &told),
+                     COHORT_E_PROTOCOL);
+    assert_int_equal(cohort_verdict_check(secret, &challenge, &claim, &verdict),
+                     COHORT_OK);
+    challenge.magic[7] ^= 1;
+    assert_int_equal(cohort_claim_make(secret, &challenge, &hello, &changed),
+                     COHORT_E_PROTOCOL);
+}
+
+/* A connection that the listener has not seen yet. */
+static int connect_raw(const cohort_link_address *published, bool tcp) {
+    cohort_address address;
+    struct sockaddr_storage to;
+    assert_int_equal(cohort_address_read(published, &address), COHORT_OK);
+    socklen_t length =
+        tcp ? cohort_address_tcp(&address, &to) : cohort_address_unix(&address, &to);
+    int fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, length), 0);
+    return fd;
+}
+
+static void accept_nobody(cohort_listener *listener, int64_t for_ms) {
+    cohort_link_hello hello;
+    cohort_link *link = NULL;
+    assert_int_equal(
+        cohort_listener_accept(listener, cohort_deadline_ms(for_ms), &hello, &link),
+        COHORT_E_TIMEOUT);
+}
+
+/* True where the listener has hung up; its challenge is read and forgotten. */
+static bool is_dismissed(int fd) {
+    uint8_t bytes[256];
+    ssize_t got;
+    while ((got = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+        ;
+    return got == 0 || errno == ECONNRESET;
+}
+
+/* Whoever sends half a claim has a second for the rest. */
+static void half_a_claim_is_not_waited_for(void **state) {
+    (void)state;
+    static const uint8_t half[sizeof(cohort_claim) / 2];
+    cohort_link_address address;
+    cohort_listener *listener = open_listener(NULL, &address);
+    int64_t begin_ns = cohort_clock_ns();
+    int fd = connect_raw(&address, false);
+    assert_int_equal(send(fd, half, sizeof half, 0), sizeof half);
+    accept_nobody(listener, 500);
+    assert_true(!is_dismissed(fd) || cohort_clock_ns() - begin_ns > 900000000);
+    accept_nobody(listener, 2000);
+    assert_true(is_dismissed(fd));
+    close(fd);
+    cohort_listener_close(listener);
+}
+
+/* Claims that come byte by byte are put together. */
+static void claim_in_pieces_is_taken(void **state) {
+    (void)state;
+    cohort_link_address published;
+    cohort_address address;
+    cohort_challenge challenge;
+    cohort_claim claim;
+    cohort_link_hello hello = {.purpose = COHORT_LINK_MESH, .rank = 5}, heard = {0};
+    cohort_link *link = NULL;
+    cohort_listener *listener = open_listener(NULL, &published);
+    assert_int_equal(cohort_address_read(&published, &address), COHORT_OK);
+    int fd = connect_raw(&published, false);
+    accept_nobody(listener, 1); /* seats it */
+    assert_int_equal(recv(fd, &challenge, sizeof challenge, MSG_WAITALL),
+                     sizeof challenge);
+    assert_int_equal(cohort_claim_make(address.secret, &challenge, &hello, &claim),
+                     COHORT_OK);
+    for (size_t i = 0; i + 1 < sizeof claim; i++) {
+        assert_int_equal(send(fd, (uint8_t *)&claim + i, 1, 0), 1);
+        if (i % 16 == 0) accept_nobody(listener, 1);
+    }
+    assert_int_equal(send(fd, (uint8_t *)&claim + sizeof claim - 1, 1, 0), 1);
+    assert_int_equal(
+        cohort_listener_accept(listener, cohort_deadline_ms(PATIENCE_MS), &heard, &link),
+        COHORT_OK);
+    assert_memory_equal(&heard, &hello, sizeof hello);
+    cohort_link_close(link);
+    close(fd);
+    cohort_listener_close(listener);
+}
+
+/* More guests than seats, within the second that each has: the longest seated goes. */
+static bool oldest_guest_goes(void) {
+    enum { SEATS = 64, GUESTS = SEATS + 2 };
+    cohort_link_address address;
+    cohort_listener *listener = open_listener(NULL, &address);
+    int fds[GUESTS];
+    bool in_time = true;
+    int64_t begin_ns = cohort_clock_ns();
+    for (int i = 0; i < GUESTS; i++) {
+        fds[i] = connect_raw(&address, false);
+        accept_nobody(listener, 2);
+    }
+    for (int i = 0; i < GUESTS; i++) {
+        bool dismissed = is_dismissed(fds[i]);
+        in_time = in_time && cohort_clock_ns() - begin_ns < 900000000;
+        if (in_time) assert_int_equal(dismissed, i < GUESTS - SEATS);
+        close(fds[i]);
+    }
+    cohort_listener_close(listener);
+    return in_time;
+}
+
+static void longest_seated_guest_makes_room(void **state) {
+    (void)state;
+    while (!oldest_guest_goes()) /* this machine was too slow for a second */
+        ;
+}
+
+/* As root a user's socket can be tried: no challenge is given to it. */
+static void other_users_are_refused(void **state) {
+    (void)state;
+    enum { NOBODY = 65534 };
+    if (geteuid()) skip();
+    dialer self = {0};
+    cohort_listener *listener = open_listener(NULL, &self.address);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (!pid) {
+        uint8_t byte;
+        if (setuid(NOBODY)) _exit(2);
+        int fd = connect_raw(&self.address, false);
+        _exit(recv(fd, &byte, 1, 0) != 0); /* the end, and nothing before it */
+    }
+    int status = -1;
+    while (waitpid(pid, &status, WNOHANG) == 0)
+        accept_nobody(listener, 20);
+    assert_int_equal(status, 0);
+    /* The other way round: who listens there is another user. */
+    assert_int_equal(seteuid(NOBODY), 0);
+    dial_main(&self);
+    assert_int_equal(seteuid(0), 0);
+    assert_int_equal(self.status, COHORT_E_PROTOCOL);
+    assert_non_null(strstr(self.error.message, "runs as user 0, not 65534"));
+    cohort_listener_close(listener);
+}
+
 static void silent_stranger_keeps_nobody_waiting(void **state) {
     (void)state;
     dialer self = {.tcp_only = true};
@@ -433,6 +614,11 @@ int main(void) {
         cmocka_unit_test(descriptors_travel),
         cmocka_unit_test(wrong_secret_is_refused),
         cmocka_unit_test(other_build_is_refused_and_told),
+        cmocka_unit_test(every_byte_of_a_proof_counts),
+        cmocka_unit_test(half_a_claim_is_not_waited_for),
+        cmocka_unit_test(claim_in_pieces_is_taken),
+        cmocka_unit_test(longest_seated_guest_makes_room),
+        cmocka_unit_test(other_users_are_refused),
         cmocka_unit_test(silent_stranger_keeps_nobody_waiting),
         cmocka_unit_test(foreign_address_bytes_are_refused),
         cmocka_unit_test(contender_cannot_bind_a_published_port),
