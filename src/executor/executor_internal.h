@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* executor/executor_internal.h - the one object that executor.c, calls.c and monitor.c
- * share; nobody else includes this.
+ * share with clock.c; nobody else includes this.
  *
  * Three locks, taken in this order: send_lock (one call is sent at a time), lock (what
  * callers and monitor share), and the monitor's own state, which needs none.
@@ -137,6 +137,21 @@ cohort_status executor_make_broadcast(cohort_executor *executor, const char *hos
 
 /* monitor.c */
 cohort_status executor_monitor_start(cohort_executor *executor);
+const char *executor_state_name(executor_state state);
+enum { EXECUTOR_WHO_BYTES = COHORT_LAUNCH_NAME_BYTES + COHORT_HOST_BYTES + 32 };
+/* "pid 4711", or with name and address. */
+void executor_describe_rank(const cohort_launch *launch, char *out_text, size_t size);
+/* A frame with an error or without; who cannot be told is dead or will be killed. */
+void executor_send_small(cohort_executor *executor, int32_t rank, cohort_frame_kind kind,
+                         const cohort_error *error);
+
+/* clock.c, on the monitor's thread.  now_ns: of cohort_clock_ns, or a test's. */
+void executor_on_clock(cohort_executor *executor, int64_t now_ns);
+/* How long the monitor may sleep. */
+int executor_tick_ms(const cohort_executor *executor, executor_state state);
+/* An error that may be another rank's death: the failure, unless that is told soon. */
+void executor_suspect(cohort_executor *executor, const cohort_error *error,
+                      int64_t now_ns);
 void executor_fill_views(cohort_executor *executor, cohort_rank_view *views);
 /* With lock held. */
 void executor_set_state(cohort_executor *executor, executor_state state);

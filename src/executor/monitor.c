@@ -33,19 +33,14 @@
  * it never ends the loop (vLLM's returns, and nobody watches any more, R19). */
 
 enum {
-    TICK_MS = 100,
-    SUSPICION_MS = 300,
     SEND_TIMEOUT_MS = 1000,
     MAX_EVENTS = 32,
-    /* How long ranks of a failed executor get to leave by themselves. */
-    FAILED_TERM_MS = 50,
-    FAILED_KILL_MS = 150,
 };
 
 #define WAKE_EVENT   UINT64_MAX
 #define CANCEL_EVENT (UINT64_MAX - 1)
 
-static const char *state_name(executor_state state) {
+const char *executor_state_name(executor_state state) {
     static const char *const names[] = {"place", "configure", "connect", "load",
                                         "ready", "stop",      "closed"};
     return names[state];
@@ -69,8 +64,8 @@ static cohort_status send_frame(cohort_executor *executor, int32_t rank,
                                   cohort_deadline_ms(SEND_TIMEOUT_MS));
 }
 
-static void send_small(cohort_executor *executor, int32_t rank, cohort_frame_kind kind,
-                       const cohort_error *error) {
+void executor_send_small(cohort_executor *executor, int32_t rank, cohort_frame_kind kind,
+                         const cohort_error *error) {
     uint8_t buffer[COHORT_FRAME_HEADER_BYTES + sizeof *error];
     if (!executor->ranks[rank].control || executor->ranks[rank].has_ended) return;
     /* A rank that cannot be told is dead or will be killed: no new failure. */
@@ -152,7 +147,7 @@ static void describe_moment(cohort_executor *executor, int32_t rank, char *out_t
     uint32_t phase = atomic_load_explicit(&row->phase, memory_order_acquire);
     unsigned long long call = atomic_load_explicit(&row->call, memory_order_relaxed);
     if (state < EXECUTOR_READY)
-        snprintf(out_text, size, "during %s", state_name(state));
+        snprintf(out_text, size, "during %s", executor_state_name(state));
     else if (phase == COHORT_RANK_IDLE || !call)
         snprintf(out_text, size, "while idle (last call %llu)", call);
     else
@@ -160,9 +155,7 @@ static void describe_moment(cohort_executor *executor, int32_t rank, char *out_t
                  call);
 }
 
-enum { WHO_BYTES = COHORT_LAUNCH_NAME_BYTES + COHORT_HOST_BYTES + 32 };
-
-static void describe_rank(const cohort_launch *launch, char *out_text, size_t size) {
+void executor_describe_rank(const cohort_launch *launch, char *out_text, size_t size) {
     if (launch->name[0])
         snprintf(out_text, size, "%s, pid %d on %s", launch->name, launch->pid,
                  launch->address);
@@ -191,10 +184,10 @@ static void judge_death(cohort_executor *executor, int32_t rank,
     uint32_t exited = atomic_load_explicit(&row->exited, memory_order_acquire);
     int32_t exit_status = exited && !ending->is_known ? (int32_t)exited - 1 : -1;
     if (ending->is_known && !ending->signal) exit_status = ending->status;
-    char who[WHO_BYTES];
+    char who[EXECUTOR_WHO_BYTES];
     char where[80] = "";
     if (crash) describe_crash(row, where, sizeof where);
-    describe_rank(&executor->ranks[rank].launch, who, sizeof who);
+    executor_describe_rank(&executor->ranks[rank].launch, who, sizeof who);
     if (signal_number)
         COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) was killed by signal %d (%s)%s %s",
                     rank, who, signal_number, sigdescr_np(signal_number), where, moment);
@@ -230,10 +223,8 @@ static void judge_error(cohort_executor *executor, int32_t rank,
                          error.code == COHORT_E_CLOSED;
     if (!is_about_peer) {
         executor_fail(executor, &error);
-    } else if (!executor->has_suspect) {
-        executor->has_suspect = true;
-        executor->suspect = error;
-        executor->suspect_until_ns = cohort_deadline_ms(SUSPICION_MS);
+    } else {
+        executor_suspect(executor, &error, cohort_clock_ns());
     }
 }
 
@@ -314,8 +305,8 @@ static bool read_link(cohort_executor *executor, int32_t rank) {
         if (status >= 0) status = cohort_frame_decode(bytes, size_bytes, &frame);
         if (status >= 0) status = on_frame(executor, rank, &frame);
         if (status < 0) {
-            char who[WHO_BYTES];
-            describe_rank(&self->launch, who, sizeof who);
+            char who[EXECUTOR_WHO_BYTES];
+            executor_describe_rank(&self->launch, who, sizeof who);
             cohort_fail_while(status, "hearing rank %d (%s)", rank, who);
             executor_fail_last(executor, rank);
             return false;
@@ -347,20 +338,19 @@ static void on_link(cohort_executor *executor, int32_t rank) {
     if (!self->has_link || read_link(executor, rank)) return;
     unwatch_link(executor, rank);
     if (self->has_reported) return; /* and leaves because of it */
-    char who[WHO_BYTES], moment[80];
+    char who[EXECUTOR_WHO_BYTES], moment[80];
     bool is_living = lives_on(&self->launch);
-    describe_rank(&self->launch, who, sizeof who);
+    executor_describe_rank(&self->launch, who, sizeof who);
     describe_moment(executor, rank, moment, sizeof moment);
     COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) %s %s", rank, who,
                 is_living ? "lives, but its control link broke"
                           : "vanished (its control link ended)",
                 moment);
     if (is_living) executor_fail_last(executor, rank);
-    if (is_living || executor->has_suspect) return;
-    executor->has_suspect = true;
-    executor->suspect = *cohort_last_error();
-    executor->suspect.rank = rank;
-    executor->suspect_until_ns = cohort_deadline_ms(SUSPICION_MS);
+    if (is_living) return;
+    cohort_error error = *cohort_last_error();
+    error.rank = rank;
+    executor_suspect(executor, &error, cohort_clock_ns());
 }
 
 static void on_ended(cohort_executor *executor, int32_t rank) {
@@ -450,7 +440,8 @@ static cohort_status enter_phase(cohort_executor *executor, executor_state state
         /* Who cannot be told is dying, and its death says more. */
         if (status == COHORT_E_PEER_DIED) status = COHORT_OK;
         if (status < 0) {
-            cohort_fail_while(status, "telling rank %d to %s", rank, state_name(state));
+            cohort_fail_while(status, "telling rank %d to %s", rank,
+                              executor_state_name(state));
             executor_fail_last(executor, rank);
         }
     }
@@ -467,7 +458,7 @@ static void stamp_phase(cohort_executor *executor, executor_state left, int64_t 
     if (left == EXECUTOR_LOAD) executor->phases.load_ns = spent_ns;
     executor->phases.total_ns = now_ns - executor->started_ns;
     cohort_log(COHORT_LOG_INFO, "executor", COHORT_RANK_LOCAL,
-               "event=phase_done phase=%s us=%lld", state_name(left),
+               "event=phase_done phase=%s us=%lld", executor_state_name(left),
                (long long)(spent_ns / 1000));
 }
 
@@ -491,244 +482,14 @@ static void advance(cohort_executor *executor) {
     pthread_mutex_unlock(&executor->lock);
 }
 
-/* ---- the clock ---------------------------------------------------------------- */
-
-void executor_fill_views(cohort_executor *executor, cohort_rank_view *views) {
-    for (int32_t i = 0; i < executor->world_size; i++) {
-        executor_rank *rank = &executor->ranks[i];
-        cohort_counters_row *row = rank->row;
-        /* Pairs with set_phase in worker.c. */
-        uint32_t phase = atomic_load_explicit(&row->phase, memory_order_acquire);
-        views[i] = (cohort_rank_view){
-            .is_watched = phase != COHORT_RANK_DEAD,
-            .pid = atomic_load_explicit(&row->pid, memory_order_relaxed),
-            .phase = phase,
-            .waits_for = atomic_load_explicit(&row->waits_for, memory_order_relaxed),
-            .call = atomic_load_explicit(&row->call, memory_order_relaxed),
-            .heartbeat_ns =
-                atomic_load_explicit(&row->heartbeat_ns, memory_order_relaxed),
-            .progress_ns = atomic_load_explicit(&row->phase_ns, memory_order_relaxed)};
-    }
-}
-
-static int64_t later(int64_t a_ns, int64_t b_ns) { return a_ns > b_ns ? a_ns : b_ns; }
-
-/* Fills in what only the monitor knows. */
-static void complete_views(cohort_executor *executor, cohort_rank_view *views,
-                           int64_t now_ns) {
-    for (int32_t i = 0; i < executor->world_size; i++) {
-        executor_rank *rank = &executor->ranks[i];
-        uint64_t progress =
-            atomic_load_explicit(&rank->row->progress, memory_order_relaxed);
-        if (progress != rank->progress) {
-            rank->progress = progress;
-            rank->progress_ns = now_ns;
-        }
-        /* No heartbeat yet: the rank has not mapped the counters; phases have deadlines
-         * of their own. */
-        views[i].is_watched =
-            rank->is_started && !rank->has_ended && views[i].heartbeat_ns != 0;
-        views[i].heartbeat_ns = later(views[i].heartbeat_ns, executor->resumed_ns);
-        views[i].progress_ns =
-            later(later(views[i].progress_ns, rank->progress_ns), executor->resumed_ns);
-    }
-}
-
-static void check_hang(cohort_executor *executor, int64_t now_ns) {
-    cohort_rank_view *views = calloc((size_t)executor->world_size, sizeof *views);
-    if (!views) return; /* the next tick tries again */
-    cohort_hang_limits limits = {.heartbeat_ns = executor->options.hang_timeout_ns,
-                                 .execute_ns = executor->options.execute_timeout_ns};
-    pthread_mutex_lock(&executor->lock);
-    for (cohort_future *future = executor->head; future; future = future->next)
-        if (future->is_step && future->next_rank == future->first_rank) {
-            limits.pending_call = future->call;
-            limits.pending_ns = future->sent_ns;
-            break;
-        }
-    pthread_mutex_unlock(&executor->lock);
-    executor_fill_views(executor, views);
-    complete_views(executor, views, now_ns);
-    cohort_hang hang = cohort_find_hang(views, executor->world_size, &limits, now_ns);
-    if (hang.rank >= 0) {
-        char text[COHORT_ERROR_MESSAGE_BYTES];
-        cohort_describe_ranks(views, executor->world_size, text, sizeof text);
-        char who[WHO_BYTES];
-        describe_rank(&executor->ranks[hang.rank].launch, who, sizeof who);
-        COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) is hung: no %s for %.1f s; %.120s",
-                    hang.rank, who, hang.is_silent ? "heartbeat" : "progress",
-                    (double)(now_ns - hang.since_ns) * 1e-9, text);
-        executor_fail_last(executor, hang.rank);
-    }
-    free(views);
-}
-
-static void check_phase(cohort_executor *executor, executor_state state, int64_t now_ns) {
-    bool is_load = state == EXECUTOR_LOAD;
-    int64_t limit_ns = is_load ? executor->options.load_timeout_ns
-                               : executor->options.connect_timeout_ns;
-    int64_t since_ns = is_load ? executor->phase_ns : executor->opened_ns;
-    if (limit_ns <= 0 || now_ns - since_ns <= limit_ns) return;
-    int32_t rank = 0;
-    while (rank + 1 < executor->world_size && executor->ranks[rank].reached > state)
-        rank++;
-    char who[WHO_BYTES];
-    describe_rank(&executor->ranks[rank].launch, who, sizeof who);
-    COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) has not finished %s after %.1f s", rank, who,
-                state_name(state), (double)(now_ns - since_ns) * 1e-9);
-    executor_fail_last(executor, rank);
-}
-
-static void report_progress(cohort_executor *executor) {
-    if (!executor->options.on_progress) return;
-    for (int32_t i = 0; i < executor->world_size; i++) {
-        executor_rank *rank = &executor->ranks[i];
-        uint64_t done = atomic_load_explicit(&rank->row->done, memory_order_relaxed);
-        uint64_t total = atomic_load_explicit(&rank->row->total, memory_order_relaxed);
-        if (done == rank->reported_done) continue;
-        rank->reported_done = done;
-        executor->options.on_progress(executor->options.user_data, i, done, total);
-    }
-}
-
-/* The failure, once it is known, is everybody's: poison for the ranks, the callback. */
-static void tell_failure(cohort_executor *executor) {
-    if (executor->is_poison_sent) return;
-    pthread_mutex_lock(&executor->lock);
-    bool is_failed = executor->is_failed;
-    cohort_error error = executor->failure;
-    cohort_failure_callback callback = executor->callback;
-    void *user_data = executor->callback_data;
-    if (!is_failed || executor->is_told) callback = NULL;
-    if (callback) executor->is_told = true;
-    pthread_mutex_unlock(&executor->lock);
-    if (!is_failed) return;
-    executor->is_poison_sent = true;
-    for (int32_t rank = 0; rank < executor->world_size; rank++)
-        send_small(executor, rank, COHORT_FRAME_POISON, &error);
-    if (callback) callback(user_data, &error);
-}
-
-/* ---- the end ------------------------------------------------------------------ */
-
-/* One deadline for everything (R33): ask, then SIGTERM after 60 % of what the ranks have
- * of it, SIGKILL after 80 %.  A failed executor's ranks were asked by poison already. */
-static void signal_stage(cohort_executor *executor, int32_t stage, int signal_number) {
-    static const cohort_error shutdown_error = {.code = COHORT_E_CLOSED,
-                                                .rank = COHORT_RANK_LOCAL,
-                                                .message = "the driver shuts down"};
-    if (executor->stop_stage >= stage) return;
-    executor->stop_stage = stage;
-    bool is_failed = cohort_executor_failure(executor, NULL) < 0;
-    for (int32_t rank = 0; rank < executor->world_size; rank++) {
-        executor_rank *self = &executor->ranks[rank];
-        if (!self->is_started || self->has_ended) continue;
-        if (stage > 1) /* Of a failed executor it is what was to be expected. */
-            cohort_log(is_failed ? COHORT_LOG_INFO : COHORT_LOG_WARNING, "executor", rank,
-                       "event=rank_lingers pid=%d signal=%d", self->launch.pid,
-                       signal_number);
-        /* A thread cannot be killed, but it can be made to give up. */
-        if (stage == 2) send_small(executor, rank, COHORT_FRAME_POISON, &shutdown_error);
-        if (signal_number)
-            executor->launcher->signal(&self->launch, signal_number);
-        else
-            send_small(executor, rank, COHORT_FRAME_STOP, NULL);
-    }
-}
-
-/* Gets what is left of the limit; without one, as long as anything sensible takes. */
-static void close_world(cohort_executor *executor) {
-    enum { UNLIMITED_MS = 60000 };
-    int64_t limit_ns = executor->options.shutdown_timeout_ns;
-    int64_t deadline_ns =
-        limit_ns > 0 ? executor->stop_ns + limit_ns : cohort_deadline_ms(UNLIMITED_MS);
-    cohort_error error = *cohort_last_error();
-    if (executor->world) executor->launcher->close(executor->world, deadline_ns);
-    executor->world = NULL;
-    cohort_fail_adopt(&error);
-}
-
-static void close_executor(cohort_executor *executor, cohort_status status) {
-    if (executor->world) close_world(executor);
-    cohort_counters_unlink(executor->counters);
-    pthread_mutex_lock(&executor->lock);
-    if (status >= 0 && executor->is_failed)
-        status = cohort_fail_adopt(&executor->failure);
-    else if (status >= 0 && executor->late_death.code < 0)
-        status = cohort_fail_adopt(&executor->late_death);
-    executor->shutdown_status = status;
-    if (status < 0) executor->shutdown_error = *cohort_last_error();
-    executor_set_state(executor, EXECUTOR_CLOSED);
-    pthread_mutex_unlock(&executor->lock);
-}
-
-/* Of the limit for all: a launcher that has a world to close gets its part, too. */
-static int64_t ranks_limit_ns(const cohort_executor *executor) {
-    int64_t limit_ns = executor->options.shutdown_timeout_ns;
-    return executor->launcher->close ? limit_ns / 10 * 6 : limit_ns;
-}
-
-static void stop_step(cohort_executor *executor, int64_t now_ns) {
-    int64_t limit_ns = ranks_limit_ns(executor);
-    pthread_mutex_lock(&executor->lock);
-    bool is_failed = executor->is_failed;
-    pthread_mutex_unlock(&executor->lock);
-    if (!executor->stop_ns) executor->stop_ns = now_ns;
-    int64_t spent_ns = now_ns - executor->stop_ns;
-    int64_t term_ns = limit_ns / 10 * 6;
-    int64_t kill_ns = limit_ns / 10 * 8;
-    if (is_failed && (limit_ns <= 0 || term_ns > FAILED_TERM_MS * INT64_C(1000000))) {
-        term_ns = FAILED_TERM_MS * INT64_C(1000000);
-        kill_ns = FAILED_KILL_MS * INT64_C(1000000);
-    }
-    bool is_limited = limit_ns > 0 || is_failed;
-    signal_stage(executor, 1, 0);
-    if (is_limited && spent_ns >= term_ns) signal_stage(executor, 2, SIGTERM);
-    if (is_limited && spent_ns >= kill_ns) signal_stage(executor, 3, SIGKILL);
-    for (int32_t rank = 0; rank < executor->world_size; rank++) {
-        if (!executor->ranks[rank].is_started || executor->ranks[rank].has_ended)
-            continue;
-        if (limit_ns <= 0 || spent_ns < limit_ns) return;
-        executor->has_stayed = true;
-        close_executor(
-            executor,
-            COHORT_FAIL(COHORT_E_TIMEOUT, "rank %d (pid %d) could not be ended in %.1f s",
-                        rank, executor->ranks[rank].launch.pid, (double)limit_ns * 1e-9));
-        return;
-    }
-    close_executor(executor, COHORT_OK);
-}
-
 /* ---- the loop ----------------------------------------------------------------- */
-
-static void on_clock(cohort_executor *executor, executor_state state) {
-    int64_t now_ns = cohort_clock_ns();
-    /* If we did not run (a frozen container), neither did they: count from now. */
-    if (now_ns - executor->tick_ns > 5 * TICK_MS * INT64_C(1000000))
-        executor->resumed_ns = now_ns;
-    executor->tick_ns = now_ns;
-    if (executor->has_suspect && now_ns >= executor->suspect_until_ns)
-        executor_fail(executor, &executor->suspect);
-    if (state <= EXECUTOR_READY && cohort_executor_failure(executor, NULL) >= 0) {
-        if (state < EXECUTOR_READY) check_phase(executor, state, now_ns);
-        if (state == EXECUTOR_LOAD || state == EXECUTOR_READY) report_progress(executor);
-        check_hang(executor, now_ns);
-    }
-    tell_failure(executor);
-}
-
-static int timeout_ms(cohort_executor *executor, executor_state state) {
-    if (state == EXECUTOR_STOPPING) return 10;
-    if (!executor->has_suspect) return TICK_MS;
-    return TICK_MS / 10;
-}
 
 /* It stays readable, so it is watched no longer. */
 static void on_cancel(cohort_executor *executor) {
     executor_state state = locked_state(executor);
     epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, executor->options.cancel_fd, NULL);
     if (state >= EXECUTOR_READY) return;
-    COHORT_FAIL(COHORT_E_CANCELLED, "told to stop during %s", state_name(state));
+    COHORT_FAIL(COHORT_E_CANCELLED, "told to stop during %s", executor_state_name(state));
     executor_fail_last(executor, COHORT_RANK_LOCAL);
 }
 
@@ -756,13 +517,11 @@ static void *monitor_main(void *argument) {
         executor_state state = locked_state(executor);
         if (state == EXECUTOR_CLOSED) return NULL;
         int n = epoll_wait(executor->epoll_fd, events, MAX_EVENTS,
-                           timeout_ms(executor, state));
+                           executor_tick_ms(executor, state));
         for (int i = 0; i < n; i++)
             on_event(executor, events[i].data.u64);
         advance(executor);
-        state = locked_state(executor);
-        on_clock(executor, state);
-        if (state == EXECUTOR_STOPPING) stop_step(executor, cohort_clock_ns());
+        executor_on_clock(executor, cohort_clock_ns());
     }
 }
 
