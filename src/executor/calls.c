@@ -163,9 +163,8 @@ static cohort_status keep_reply(reply_buffer *buffer, const cohort_frame *frame)
     return COHORT_OK;
 }
 
-/* COHORT_PENDING: a late reply of an older epoch, dropped. */
-static cohort_status take_reply(cohort_executor *executor, cohort_future *future,
-                                int32_t rank, const void *bytes, size_t size_bytes) {
+cohort_status executor_take_reply(cohort_executor *executor, cohort_future *future,
+                                  int32_t rank, const void *bytes, size_t size_bytes) {
     cohort_frame frame;
     cohort_error error;
     COHORT_TRY(cohort_frame_decode(bytes, size_bytes, &frame));
@@ -194,7 +193,7 @@ static cohort_status read_reply(cohort_executor *executor, cohort_future *future
     const void *bytes = NULL;
     size_t size_bytes = 0;
     COHORT_TRY(cohort_queue_read_begin(queue, deadline_ns, &bytes, &size_bytes));
-    cohort_status status = take_reply(executor, future, rank, bytes, size_bytes);
+    cohort_status status = executor_take_reply(executor, future, rank, bytes, size_bytes);
     cohort_queue_read_end(queue);
     return status;
 }

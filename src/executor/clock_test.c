@@ -1,49 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lateness has an upper bound, and it is exact: the test holds the clock. */
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include "executor/executor_test.h"
 
-#include <cmocka.h>
-
-#include "executor/executor_internal.h"
-
-enum { RANKS = 3 };
-#define MS         INT64_C(1000000)
-#define SECOND     (1000 * MS)
-#define BEGIN      (100 * SECOND)
-#define HANG_NS    (10 * SECOND)
-#define EXECUTE_NS (30 * SECOND)
-#define CONNECT_NS (5 * SECOND)
-#define LOAD_NS    (50 * SECOND)
-
-typedef struct signalled {
-    int32_t pid;
-    int signal;
-} signalled;
-
-static signalled signals[32];
-static size_t n_signals, n_told, n_reports;
+static size_t n_reports;
 static int32_t reported_rank;
-
-static void record_signal(cohort_launch *launch, int number) {
-    signals[n_signals++] = (signalled){launch->pid, number};
-}
-
-static const cohort_launcher recorder = {.name = "recorder", .signal = record_signal};
-
-static void count_told(void *user_data, const cohort_error *error) {
-    (void)user_data;
-    (void)error;
-    n_told++;
-}
 
 static void report(void *user_data, int32_t rank, uint64_t done, uint64_t total) {
     (void)user_data;
@@ -51,54 +11,6 @@ static void report(void *user_data, int32_t rank, uint64_t done, uint64_t total)
     (void)total;
     reported_rank = rank;
     n_reports++;
-}
-
-/* Ranks that are at work since BEGIN, of an executor without a monitor. */
-static cohort_executor *open_executor(executor_state state) {
-    cohort_executor *executor = calloc(1, sizeof *executor);
-    const cohort_counters_options options = {
-        .backend = "recorder", .tp = RANKS, .pp = 1, .n_rows = RANKS};
-    assert_non_null(executor);
-    n_signals = n_told = n_reports = 0;
-    pthread_mutex_init(&executor->lock, NULL);
-    pthread_cond_init(&executor->changed, NULL);
-    executor->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    executor->world_size = RANKS;
-    executor->launcher = &recorder;
-    executor->options = (cohort_executor_options){.hang_timeout_ns = HANG_NS,
-                                                  .execute_timeout_ns = EXECUTE_NS,
-                                                  .connect_timeout_ns = CONNECT_NS,
-                                                  .load_timeout_ns = LOAD_NS,
-                                                  .shutdown_timeout_ns = 10 * SECOND};
-    executor->callback = count_told;
-    executor->ranks = calloc(RANKS, sizeof *executor->ranks);
-    assert_int_equal(cohort_counters_create(&options, &executor->counters), COHORT_OK);
-    executor->state = state;
-    executor->tick_ns = executor->phase_ns = executor->opened_ns = BEGIN;
-    executor->resumed_ns = BEGIN;
-    for (int32_t i = 0; i < RANKS; i++) {
-        executor_rank *rank = &executor->ranks[i];
-        rank->row = cohort_counters_row_of(executor->counters, i);
-        rank->is_started = true;
-        rank->launch.pid = 1000 + i;
-        rank->reached = state + 1;
-        rank->progress_ns = BEGIN;
-        rank->row->pid = 1000 + i;
-        rank->row->waits_for = COHORT_RANK_LOCAL;
-        rank->row->phase = COHORT_RANK_IDLE;
-        rank->row->phase_ns = BEGIN;
-        rank->row->heartbeat_ns = BEGIN;
-    }
-    return executor;
-}
-
-static void close_executor(cohort_executor *executor) {
-    cohort_counters_close(executor->counters);
-    close(executor->wake_fd);
-    free(executor->ranks);
-    pthread_mutex_destroy(&executor->lock);
-    pthread_cond_destroy(&executor->changed);
-    free(executor);
 }
 
 /* The clock up to then, in the steps of a monitor that is on time. */
@@ -437,8 +349,6 @@ static void progress_is_reported_once_each(void **state) {
 }
 
 int main(void) {
-    char folder[] = "/tmp/cohort-clock-XXXXXX";
-    if (!mkdtemp(folder) || setenv("XDG_RUNTIME_DIR", folder, 1)) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(silent_process_is_told_when_the_limit_has_passed),
         cmocka_unit_test(rank_that_ended_or_never_began_is_not_silent),
@@ -461,10 +371,5 @@ int main(void) {
         cmocka_unit_test(ended_ranks_get_no_signal),
         cmocka_unit_test(progress_is_reported_once_each),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    char inner[64];
-    snprintf(inner, sizeof inner, "%s/cohort", folder);
-    rmdir(inner);
-    rmdir(folder);
-    return failed;
+    return run_with_counters(tests, sizeof tests / sizeof *tests);
 }

@@ -141,6 +141,10 @@ const char *executor_state_name(executor_state state);
 enum { EXECUTOR_WHO_BYTES = COHORT_LAUNCH_NAME_BYTES + COHORT_HOST_BYTES + 32 };
 /* "pid 4711", or with name and address. */
 void executor_describe_rank(const cohort_launch *launch, char *out_text, size_t size);
+/* What came over its control link, and its end. */
+cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
+                                const cohort_frame *frame);
+void executor_on_ended(cohort_executor *executor, int32_t rank);
 /* A frame with an error or without; who cannot be told is dead or will be killed. */
 void executor_send_small(cohort_executor *executor, int32_t rank, cohort_frame_kind kind,
                          const cohort_error *error);
@@ -157,6 +161,9 @@ void executor_fill_views(cohort_executor *executor, cohort_rank_view *views);
 void executor_set_state(cohort_executor *executor, executor_state state);
 
 /* calls.c */
+/* COHORT_PENDING: a late reply of an older epoch, dropped. */
+cohort_status executor_take_reply(cohort_executor *executor, cohort_future *future,
+                                  int32_t rank, const void *bytes, size_t size_bytes);
 /* By a rank that does not reply.  False where the call is not pending, or not yet. */
 bool executor_refuse(cohort_executor *executor, uint64_t call, const cohort_error *error);
 /* A queue broke, as the calling thread's last error says.  The monitor knows better why,

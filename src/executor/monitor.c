@@ -250,8 +250,8 @@ static cohort_status on_hello(cohort_executor *executor, int32_t rank,
     return COHORT_OK;
 }
 
-static cohort_status on_frame(cohort_executor *executor, int32_t rank,
-                              const cohort_frame *frame) {
+cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
+                                const cohort_frame *frame) {
     executor_rank *self = &executor->ranks[rank];
     cohort_error error;
     cohort_frame_row sent;
@@ -303,7 +303,7 @@ static bool read_link(cohort_executor *executor, int32_t rank) {
         if (status == COHORT_PENDING) return true;
         if (status == COHORT_E_PEER_DIED) return false;
         if (status >= 0) status = cohort_frame_decode(bytes, size_bytes, &frame);
-        if (status >= 0) status = on_frame(executor, rank, &frame);
+        if (status >= 0) status = executor_on_frame(executor, rank, &frame);
         if (status < 0) {
             char who[EXECUTOR_WHO_BYTES];
             executor_describe_rank(&self->launch, who, sizeof who);
@@ -353,7 +353,7 @@ static void on_link(cohort_executor *executor, int32_t rank) {
     executor_suspect(executor, &error, cohort_clock_ns());
 }
 
-static void on_ended(cohort_executor *executor, int32_t rank) {
+void executor_on_ended(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
     cohort_launch_ending ending;
     if (self->has_ended) return;
@@ -501,7 +501,7 @@ static void on_event(cohort_executor *executor, uint64_t data) {
         ssize_t ignored = read(executor->wake_fd, &count, sizeof count);
         (void)ignored;
     } else if (data % 2) {
-        on_ended(executor, (int32_t)(data / 2));
+        executor_on_ended(executor, (int32_t)(data / 2));
     } else {
         on_link(executor, (int32_t)(data / 2));
     }

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who is blamed, whatever comes first: what ranks say, how they end, two at once. */
+#include "executor/executor_test.h"
+
+static cohort_error error_about(int32_t rank, cohort_status code, const char *text) {
+    cohort_error error = {.code = code, .rank = rank};
+    snprintf(error.message, sizeof error.message, "%s", text);
+    return error;
+}
+
+static cohort_status say(cohort_executor *executor, int32_t rank, uint32_t kind,
+                         uint64_t epoch, const cohort_error *error) {
+    const cohort_frame frame = {.kind = kind,
+                                .rank = rank,
+                                .epoch = epoch,
+                                .call = 17,
+                                .status = error ? error->code : 0,
+                                .method = error ? "execute" : "",
+                                .body = error,
+                                .body_bytes = error ? sizeof *error : 0};
+    return executor_on_frame(executor, rank, &frame);
+}
+
+static void die(cohort_executor *executor, int32_t rank, int signal_number, int status) {
+    next_ending = (cohort_launch_ending){
+        .is_known = true, .signal = signal_number, .status = status};
+    executor_on_ended(executor, rank);
+}
+
+static void expect_blame(cohort_executor *executor, int32_t rank, cohort_status code,
+                         const char *words) {
+    assert_true(executor->is_failed);
+    assert_int_equal(executor->failure.rank, rank);
+    assert_int_equal(executor->failure.code, code);
+    if (!strstr(executor->failure.message, words))
+        fail_msg("%s", executor->failure.message);
+    close_executor(executor);
+}
+
+static void frames_of_another_epoch_are_refused(void **state) {
+    (void)state;
+    static const uint32_t kinds[] = {COHORT_FRAME_CONNECTED, COHORT_FRAME_READY,
+                                     COHORT_FRAME_BYE};
+    cohort_executor *executor = open_executor(EXECUTOR_CONNECT);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        executor_state before = executor->ranks[1].reached;
+        assert_int_equal(say(executor, 1, kinds[i], 4, NULL), COHORT_E_PROTOCOL);
+        assert_int_equal(say(executor, 1, kinds[i], 6, NULL), COHORT_E_PROTOCOL);
+        assert_int_equal(executor->ranks[1].reached, before);
+        assert_int_equal(say(executor, 1, kinds[i], 5, NULL), COHORT_OK);
+    }
+    assert_int_equal(executor->ranks[1].reached, EXECUTOR_READY);
+    assert_int_equal(executor->ranks[0].reached, EXECUTOR_CONNECT + 1);
+    close_executor(executor);
+}
+
+static void rank_of_another_build_is_refused(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_PLACE);
+    cohort_frame_hello hello = {.pid = 1001};
+    cohort_frame frame = {.kind = COHORT_FRAME_HELLO,
+                          .method = "",
+                          .body = &hello,
+                          .body_bytes = sizeof hello};
+    executor->ranks[1].reached = EXECUTOR_PLACE;
+    memcpy(hello.build_id, cohort_build_id(), COHORT_BUILD_ID_CHARS);
+    hello.build_id[COHORT_BUILD_ID_CHARS - 1] ^= 1;
+    assert_int_equal(executor_on_frame(executor, 1, &frame), COHORT_E_PROTOCOL);
+    assert_non_null(
+        strstr(cohort_last_error()->message, "rank 1 (pid 1001) is of build"));
+    assert_int_equal(executor->ranks[1].reached, EXECUTOR_PLACE);
+    memcpy(hello.build_id, cohort_build_id(), COHORT_BUILD_ID_CHARS);
+    assert_int_equal(executor_on_frame(executor, 1, &frame), COHORT_OK);
+    assert_int_equal(executor->ranks[1].reached, EXECUTOR_CONFIGURE);
+    close_executor(executor);
+}
+
+static void rank_with_an_error_of_its_own_is_named_at_once(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    cohort_error error = error_about(COHORT_RANK_LOCAL, COHORT_E_NOMEM, "no memory");
+    assert_int_equal(say(executor, 2, COHORT_FRAME_ERROR, 5, &error), COHORT_OK);
+    die(executor, 2, 0, 1); /* leaves because of it: no news */
+    expect_blame(executor, 2, COHORT_E_NOMEM, "rank 2, execute (call 17): no memory");
+}
+
+/* Rank 0 says that 1 gave up because of 2; 0 and 1 are messengers. */
+static void culprit_is_named_and_not_the_messenger(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    cohort_error error = error_about(2, COHORT_E_PEER_DIED, "rank 2 died");
+    say(executor, 0, COHORT_FRAME_ERROR, 5, &error);
+    assert_false(executor->is_failed); /* its death may say more */
+    executor_on_clock(executor, executor->suspect_until_ns);
+    expect_blame(executor, 2, COHORT_E_PEER_DIED,
+                 "rank 0, execute (call 17): rank 2 died");
+}
+
+static void death_is_told_instead_of_its_echo(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    cohort_error error = error_about(2, COHORT_E_PEER_DIED, "rank 2 died");
+    executor->ranks[2].row->phase = COHORT_RANK_EXECUTE;
+    executor->ranks[2].row->call = 17;
+    say(executor, 0, COHORT_FRAME_ERROR, 5, &error);
+    say(executor, 1, COHORT_FRAME_ERROR, 5, &error);
+    die(executor, 2, SIGSEGV, 0);
+    die(executor, 0, 0, 1);
+    executor_on_clock(executor, executor->suspect_until_ns);
+    expect_blame(executor, 2, COHORT_E_PEER_DIED,
+                 "rank 2 (pid 1002) was killed by signal 11 (Segmentation fault) during "
+                 "execute (call 17)");
+}
+
+/* Each of the two that died together has heard of the other's end first. */
+static void of_two_deaths_at_once_the_first_is_told(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    cohort_error error = error_about(1, COHORT_E_PEER_DIED, "rank 1 died");
+    say(executor, 0, COHORT_FRAME_ERROR, 5, &error);
+    die(executor, 2, SIGKILL, 0);
+    die(executor, 1, SIGKILL, 0);
+    executor_on_clock(executor, BEGIN + 1);
+    executor_on_clock(executor, executor->suspect_until_ns);
+    assert_int_equal(n_told, 1);
+    assert_int_equal(executor->ranks[1].row->phase, COHORT_RANK_DEAD);
+    expect_blame(executor, 2, COHORT_E_PEER_DIED, "rank 2 (pid 1002) was killed");
+}
+
+static void exit_status_is_told(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_LOAD);
+    die(executor, 1, 0, 3);
+    expect_blame(executor, 1, COHORT_E_PEER_DIED,
+                 "rank 1 (pid 1001) exited with status 3 during load");
+}
+
+/* Of a process that others reap the counters know. */
+static void last_words_tell_what_nobody_reaped(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    executor->ranks[1].row->exited = 1 + 4;
+    next_ending = (cohort_launch_ending){0};
+    executor_on_ended(executor, 1);
+    expect_blame(executor, 1, COHORT_E_PEER_DIED, "exited with status 4 while idle");
+    executor = open_executor(EXECUTOR_READY);
+    executor->ranks[1].row->crash_signal = SIGBUS;
+    executor->ranks[1].row->crash_frames[0] = 0x12ab;
+    executor->ranks[1].row->crash_frames[1] = 0x34cd;
+    executor_on_ended(executor, 1);
+    expect_blame(executor, 1, COHORT_E_PEER_DIED,
+                 "signal 7 (Bus error) at +0x12ab +0x34cd");
+}
+
+/* A rank that crashes after it was asked to stop is told at the end; one that our own
+ * SIGTERM ended is what was wanted. */
+static void crash_during_shutdown_is_told_and_our_own_signal_is_not(void **state) {
+    (void)state;
+    for (int32_t stage = 1; stage <= 3; stage++) {
+        cohort_executor *executor = open_executor(EXECUTOR_STOPPING);
+        executor->stop_stage = stage;
+        die(executor, 0, 0, 0);
+        die(executor, 1, stage == 1 ? SIGSEGV : SIGTERM, 0);
+        die(executor, 2, 0, stage == 1 ? 1 : 0);
+        executor_on_clock(executor, BEGIN);
+        assert_int_equal(executor->state, EXECUTOR_CLOSED);
+        assert_int_equal(executor->shutdown_status,
+                         stage == 1 ? COHORT_E_PEER_DIED : COHORT_OK);
+        if (stage == 1) assert_int_equal(executor->shutdown_error.rank, 1);
+        assert_int_equal(n_told, 0);
+        close_executor(executor);
+    }
+}
+
+static cohort_status reply(cohort_executor *executor, cohort_future *future, int32_t rank,
+                           uint64_t epoch, uint64_t call, uint32_t kind) {
+    _Alignas(8) uint8_t bytes[128];
+    const cohort_frame frame = {.kind = kind,
+                                .rank = rank,
+                                .epoch = epoch,
+                                .call = call,
+                                .method = "",
+                                .body = "answer!",
+                                .body_bytes = 8};
+    size_t size = cohort_frame_encode(&frame, bytes);
+    return executor_take_reply(executor, future, 1, bytes, size);
+}
+
+/* Only the reply of that rank, to that call, of this epoch. */
+static void foreign_replies_are_not_taken(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    reply_buffer replies[RANKS] = {0};
+    cohort_future future = {.executor = executor, .call = 9, .replies = replies};
+    enum { REPLY = COHORT_FRAME_REPLY };
+    assert_int_equal(reply(executor, &future, 1, 4, 9, REPLY), COHORT_PENDING);
+    assert_int_equal(reply(executor, &future, 1, 6, 9, REPLY), COHORT_E_PROTOCOL);
+    assert_int_equal(reply(executor, &future, 2, 5, 9, REPLY), COHORT_E_PROTOCOL);
+    assert_int_equal(reply(executor, &future, 1, 5, 8, REPLY), COHORT_E_PROTOCOL);
+    assert_int_equal(reply(executor, &future, 1, 5, 10, REPLY), COHORT_E_PROTOCOL);
+    assert_int_equal(reply(executor, &future, 1, 5, 9, COHORT_FRAME_READY),
+                     COHORT_E_PROTOCOL);
+    assert_null(replies[1].bytes);
+    assert_int_equal(reply(executor, &future, 1, 5, 9, REPLY), COHORT_OK);
+    assert_int_equal(replies[1].size_bytes, 8);
+    assert_string_equal((char *)replies[1].bytes, "answer!");
+    free(replies[1].bytes);
+    close_executor(executor);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(frames_of_another_epoch_are_refused),
+        cmocka_unit_test(rank_of_another_build_is_refused),
+        cmocka_unit_test(rank_with_an_error_of_its_own_is_named_at_once),
+        cmocka_unit_test(culprit_is_named_and_not_the_messenger),
+        cmocka_unit_test(death_is_told_instead_of_its_echo),
+        cmocka_unit_test(of_two_deaths_at_once_the_first_is_told),
+        cmocka_unit_test(exit_status_is_told),
+        cmocka_unit_test(last_words_tell_what_nobody_reaped),
+        cmocka_unit_test(crash_during_shutdown_is_told_and_our_own_signal_is_not),
+        cmocka_unit_test(foreign_replies_are_not_taken),
+    };
+    return run_with_counters(tests, sizeof tests / sizeof *tests);
+}
