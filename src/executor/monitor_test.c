@@ -112,6 +112,38 @@ static void death_is_told_instead_of_its_echo(void **state) {
                  "execute (call 17)");
 }
 
+/* The messenger leaves before the death is known. */
+static void messenger_that_leaves_is_not_blamed(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    cohort_error error = error_about(2, COHORT_E_PEER_DIED, "rank 2 died");
+    say(executor, 0, COHORT_FRAME_ERROR, 5, &error);
+    die(executor, 0, 0, 1);
+    assert_false(executor->is_failed);
+    die(executor, 2, SIGKILL, 0);
+    expect_blame(executor, 2, COHORT_E_PEER_DIED, "rank 2 (pid 1002) was killed");
+}
+
+/* Whatever is about somebody else may be an echo, and so may what names nobody. */
+static void errors_about_others_wait_for_a_death(void **state) {
+    (void)state;
+    static const struct {
+        int32_t rank;
+        cohort_status code;
+    } echoes[] = {{1, COHORT_E_TIMEOUT},
+                  {COHORT_RANK_LOCAL, COHORT_E_PEER_DIED},
+                  {COHORT_RANK_LOCAL, COHORT_E_CLOSED},
+                  {RANKS, COHORT_E_CLOSED}};
+    for (size_t i = 0; i < sizeof echoes / sizeof *echoes; i++) {
+        cohort_executor *executor = open_executor(EXECUTOR_READY);
+        cohort_error error = error_about(echoes[i].rank, echoes[i].code, "echo");
+        say(executor, 0, COHORT_FRAME_ERROR, 5, &error);
+        assert_false(executor->is_failed);
+        die(executor, 1, SIGKILL, 0);
+        expect_blame(executor, 1, COHORT_E_PEER_DIED, "rank 1 (pid 1001) was killed");
+    }
+}
+
 /* Each of the two that died together has heard of the other's end first. */
 static void of_two_deaths_at_once_the_first_is_told(void **state) {
     (void)state;
@@ -215,6 +247,8 @@ int main(void) {
         cmocka_unit_test(rank_with_an_error_of_its_own_is_named_at_once),
         cmocka_unit_test(culprit_is_named_and_not_the_messenger),
         cmocka_unit_test(death_is_told_instead_of_its_echo),
+        cmocka_unit_test(messenger_that_leaves_is_not_blamed),
+        cmocka_unit_test(errors_about_others_wait_for_a_death),
         cmocka_unit_test(of_two_deaths_at_once_the_first_is_told),
         cmocka_unit_test(exit_status_is_told),
         cmocka_unit_test(last_words_tell_what_nobody_reaped),
