@@ -31,6 +31,8 @@ serve() {
     bench/serve_bench.py "$build/cohort" "$model"
     echo "== grammar_bench Qwen3"
     "$build/bench/grammar_bench"
+    echo "== masked_bench SmolLM2-135M"
+    "$build/bench/masked_bench" "$model"
 }
 
 ray() {
