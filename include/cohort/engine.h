@@ -226,6 +226,9 @@ typedef struct cohort_engine_stats {
     uint64_t n_steps, n_computed_tokens, n_preemptions; /* since the start */
     uint64_t n_cache_queries, n_cache_hits; /* tokens: asked of the prefix cache, found */
     uint64_t n_corrupted; /* completions that ended with COHORT_FINISH_CORRUPTED */
+    /* Of grammars, with their masks: of those kept for the next request, at most 128 MiB,
+     * and of all in this process, at most 1 GiB and what is compiled just then. */
+    int64_t kept_grammar_bytes, grammar_bytes;
     /* Where the time of the steps went, since the start: scheduling, encoding and
      * sending; waiting for the ranks; taking their results in; and in the caller between
      * two steps with something left to do.  What is not waiting is what the control plane

@@ -12,30 +12,10 @@
  * other, and its masks follow: they are made while the ranks compute.
  *
  * Grammars are kept by their text, because the masks that were computed for one serve the
- * next request with the same schema, too.  The list and the vocabulary are for any thread
- * under the lock; masks and matchers are the engine's thread's. */
-
-cohort_status cohort_engine_grammars_create(cohort_engine *engine) {
-    engine->grammars = calloc(1, sizeof *engine->grammars);
-    if (!engine->grammars) return COHORT_FAIL(COHORT_E_NOMEM, "an engine");
-    pthread_mutex_init(&engine->grammars->lock, NULL);
-    return COHORT_OK;
-}
-
-void cohort_engine_grammars_destroy(cohort_engine *engine) {
-    engine_grammars *grammars = engine->grammars;
-    if (!grammars) return;
-    for (size_t i = 0; i < COHORT_MAX_KEPT_GRAMMARS; i++) {
-        free(grammars->kept[i].text);
-        cohort_grammar_release(grammars->kept[i].grammar);
-    }
-    cohort_vocabulary_destroy(grammars->vocabulary);
-    free(grammars->words);
-    free(grammars->masks);
-    free(grammars->message);
-    pthread_mutex_destroy(&grammars->lock);
-    free(grammars);
-}
+ * next request with the same schema, too: so many, and so many bytes; what is used last
+ * stays.  One that was dropped lives as long as its requests.  The list and the
+ * vocabulary are for any thread under the lock; masks and matchers are the engine's
+ * thread's. */
 
 /* ---- for any thread ---------------------------------------------------------------- */
 
@@ -68,22 +48,56 @@ static cohort_grammar *find(engine_grammars *grammars, cohort_grammar_kind kind,
     return NULL;
 }
 
+static size_t bytes_of_kept(const struct kept_grammar *kept) {
+    return kept->grammar ? kept->size + cohort_grammar_bytes(kept->grammar) : 0;
+}
+
+static void drop(struct kept_grammar *kept) {
+    free(kept->text);
+    cohort_grammar_release(kept->grammar);
+    *kept = (struct kept_grammar){0};
+}
+
+/* Under the lock: the one that was used least lately, a free place first; NULL: none of
+ * those is taken. */
+static struct kept_grammar *oldest_of(engine_grammars *grammars, bool is_taken) {
+    struct kept_grammar *oldest = NULL;
+    for (size_t i = 0; i < COHORT_MAX_KEPT_GRAMMARS; i++) {
+        struct kept_grammar *kept = &grammars->kept[i];
+        if (is_taken && !kept->grammar) continue;
+        if (!oldest || kept->last_use < oldest->last_use) oldest = kept;
+    }
+    return oldest;
+}
+
+/* Under the lock. */
+static void keep_within(engine_grammars *grammars, size_t most_bytes) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < COHORT_MAX_KEPT_GRAMMARS; i++)
+        bytes += bytes_of_kept(&grammars->kept[i]);
+    for (struct kept_grammar *oldest;
+         bytes > most_bytes && (oldest = oldest_of(grammars, true));) {
+        size_t its_bytes = bytes_of_kept(oldest);
+        bytes -= its_bytes < bytes ? its_bytes : bytes; /* masks come and go */
+        drop(oldest);
+    }
+    atomic_store_explicit(&grammars->kept_bytes, bytes, memory_order_relaxed);
+}
+
 /* Under the lock, in place of the one that was used least lately. */
 static void keep(engine_grammars *grammars, cohort_grammar_kind kind, const char *text,
                  size_t size, cohort_grammar *grammar) {
-    struct kept_grammar *oldest = &grammars->kept[0];
+    struct kept_grammar *place = oldest_of(grammars, false);
     char *copy = malloc(size + 1);
     if (!copy) return;
     if (size) memcpy(copy, text, size);
-    for (size_t i = 1; i < COHORT_MAX_KEPT_GRAMMARS; i++)
-        if (grammars->kept[i].last_use < oldest->last_use) oldest = &grammars->kept[i];
-    free(oldest->text);
-    cohort_grammar_release(oldest->grammar);
-    *oldest = (struct kept_grammar){.kind = kind,
-                                    .text = copy,
-                                    .size = size,
-                                    .grammar = cohort_grammar_acquire(grammar),
-                                    .last_use = ++grammars->n_uses};
+    drop(place);
+    *place = (struct kept_grammar){.kind = kind,
+                                   .text = copy,
+                                   .size = size,
+                                   .grammar = cohort_grammar_acquire(grammar),
+                                   .last_use = ++grammars->n_uses};
+    keep_within(grammars, COHORT_MAX_KEPT_GRAMMAR_BYTES);
 }
 
 cohort_status cohort_engine_compile_grammar(const cohort_engine *engine,
@@ -96,6 +110,11 @@ cohort_status cohort_engine_compile_grammar(const cohort_engine *engine,
     *out_grammar = find(grammars, kind, text, text_bytes);
     pthread_mutex_unlock(&grammars->lock);
     if (*out_grammar) return COHORT_OK;
+    if (cohort_grammar_held_bytes() >= COHORT_GRAMMAR_MAX_HELD_BYTES) {
+        pthread_mutex_lock(&grammars->lock);
+        keep_within(grammars, 0); /* those of requests come first */
+        pthread_mutex_unlock(&grammars->lock);
+    }
     /* Without the lock: it may take a while, and two at once do no harm. */
     COHORT_TRY(cohort_grammar_compile(kind, text, text_bytes, out_grammar));
     pthread_mutex_lock(&grammars->lock);
@@ -227,6 +246,11 @@ cohort_status cohort_engine_make_masks(cohort_engine *engine, size_t *out_size_b
                                .n_words = grammars->n_words,
                                .words = words};
     }
+    /* Masks were added; a step waits for nobody. */
+    if (!pthread_mutex_trylock(&grammars->lock)) {
+        keep_within(grammars, COHORT_MAX_KEPT_GRAMMAR_BYTES);
+        pthread_mutex_unlock(&grammars->lock);
+    }
     *out_size_bytes = cohort_step_masks_encoded_bytes(&masks);
     cohort_step_masks_encode(&masks, grammars->message);
     return COHORT_OK;
@@ -251,4 +275,25 @@ cohort_status cohort_engine_follow(const cohort_engine *engine, engine_sequence 
     if (!has_end && cohort_matcher_is_finished(sequence->matcher))
         *out_reason = COHORT_FINISH_STOP;
     return COHORT_OK;
+}
+
+/* ---- life -------------------------------------------------------------------------- */
+
+cohort_status cohort_engine_grammars_create(cohort_engine *engine) {
+    engine->grammars = calloc(1, sizeof *engine->grammars);
+    if (!engine->grammars) return COHORT_FAIL(COHORT_E_NOMEM, "an engine");
+    pthread_mutex_init(&engine->grammars->lock, NULL);
+    return COHORT_OK;
+}
+
+void cohort_engine_grammars_destroy(cohort_engine *engine) {
+    engine_grammars *grammars = engine->grammars;
+    if (!grammars) return;
+    keep_within(grammars, 0);
+    cohort_vocabulary_destroy(grammars->vocabulary);
+    free(grammars->words);
+    free(grammars->masks);
+    free(grammars->message);
+    pthread_mutex_destroy(&grammars->lock);
+    free(grammars);
 }

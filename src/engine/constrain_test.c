@@ -305,6 +305,39 @@ static void grammars_are_kept_by_their_text(void **state) {
     cohort_engine_destroy(engine);
 }
 
+/* Large ones push earlier ones out, and what is counted is what there is. */
+static void kept_grammars_are_bounded_in_bytes(void **state) {
+    (void)state;
+    enum { N = 8 };
+    const cohort_engine_options options = small_options();
+    size_t before = cohort_grammar_held_bytes(), most = 0, sum = 0;
+    cohort_engine *engine = start(&options);
+    cohort_engine_stats stats;
+    for (int i = 0; i < N; i++) {
+        char pattern[128];
+        cohort_grammar *one;
+        snprintf(pattern, sizeof pattern,
+                 "(abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789){%d}",
+                 1400 - i);
+        assert_int_equal(cohort_engine_compile_grammar(engine, COHORT_GRAMMAR_REGEX,
+                                                       pattern, strlen(pattern), &one),
+                         0);
+        sum += cohort_grammar_bytes(one);
+        cohort_grammar_release(one);
+        cohort_engine_get_stats(engine, &stats);
+        assert_true(stats.kept_grammar_bytes <= COHORT_MAX_KEPT_GRAMMAR_BYTES);
+        assert_in_range(cohort_grammar_held_bytes() - before,
+                        stats.kept_grammar_bytes - N * 128, stats.kept_grammar_bytes);
+        if ((size_t)stats.kept_grammar_bytes > most)
+            most = (size_t)stats.kept_grammar_bytes;
+    }
+    /* Or the test keeps too little. */
+    assert_true(sum > COHORT_MAX_KEPT_GRAMMAR_BYTES);
+    assert_true(most > COHORT_MAX_KEPT_GRAMMAR_BYTES / 2);
+    cohort_engine_destroy(engine);
+    assert_int_equal(cohort_grammar_held_bytes(), before);
+}
+
 static void a_grammar_needs_a_tokenizer(void **state) {
     (void)state;
     cohort_engine_options options = small_options();
@@ -442,6 +475,7 @@ int main(void) {
         cmocka_unit_test(neighbours_change_nothing),
         cmocka_unit_test(it_ends_with_eos_or_without),
         cmocka_unit_test(grammars_are_kept_by_their_text),
+        cmocka_unit_test(kept_grammars_are_bounded_in_bytes),
         cmocka_unit_test(a_grammar_needs_a_tokenizer),
     };
     return cmocka_run_group_tests(tests, open_vocabulary, close_vocabulary);

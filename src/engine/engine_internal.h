@@ -10,6 +10,7 @@
 #define COHORT_ENGINE_ENGINE_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "cohort/engine.h"
 #include "engine/scheduler.h"
@@ -19,7 +20,11 @@
 #include "text/tokenizer.h"
 #include "wire/step.h"
 
-enum { COHORT_MAX_IN_FLIGHT = 64, COHORT_MAX_KEPT_GRAMMARS = 32 };
+enum {
+    COHORT_MAX_IN_FLIGHT = 64,
+    COHORT_MAX_KEPT_GRAMMARS = 32,
+    COHORT_MAX_KEPT_GRAMMAR_BYTES = 128 << 20, /* with their texts and masks */
+};
 
 /* What the sequences of one request share. */
 typedef struct engine_request {
@@ -104,6 +109,7 @@ typedef struct engine_grammars {
         uint64_t last_use;
     } kept[COHORT_MAX_KEPT_GRAMMARS];
     uint64_t n_uses;
+    atomic_size_t kept_bytes;
     /* Of a step, for max_num_seqs: stride words each; NULL: not needed yet. */
     uint32_t *words;
     cohort_step_mask *masks;

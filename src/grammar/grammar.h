@@ -43,8 +43,15 @@ enum {
     COHORT_GRAMMAR_MAX_CONFIGURATIONS = 1024, /* readings of one text at a time */
     /* Values that may begin at one place; inside an object one is up to 3 readings. */
     COHORT_GRAMMAR_MAX_ALTERNATIVES = COHORT_GRAMMAR_MAX_CONFIGURATIONS / 4,
-    COHORT_GRAMMAR_MASK_BYTES = 16 << 20, /* of masks kept with a grammar */
+    COHORT_GRAMMAR_MASK_BYTES = 16 << 20,    /* of masks kept with a grammar */
+    COHORT_GRAMMAR_MAX_HELD_BYTES = 1 << 30, /* of all grammars: then none is compiled */
 };
+
+/* What a grammar takes: its tables, and the masks that are kept with it.  Any thread. */
+size_t cohort_grammar_bytes(const cohort_grammar *grammar);
+/* The same of all grammars of the process that live.  Compiling one more, where they have
+ * COHORT_GRAMMAR_MAX_HELD_BYTES, is COHORT_E_NOMEM. */
+size_t cohort_grammar_held_bytes(void);
 
 typedef struct cohort_vocabulary cohort_vocabulary;
 

@@ -162,9 +162,13 @@ struct cohort_grammar {
     /* Masks by state; the matchers' (matcher.c). */
     const cohort_vocabulary *vocabulary;
     struct mask_entry **masks;
-    size_t n_masks, masks_capacity, mask_bytes;
+    size_t n_masks, masks_capacity;
+    size_t table_bytes;
+    atomic_size_t mask_bytes; /* the matchers' thread changes it, any may read it */
 };
 
+/* Counts among cohort_grammar_held_bytes. */
+void cohort_grammar_hold(int64_t bytes);
 void cohort_grammar_forget_masks(cohort_grammar *grammar);
 
 /* ---- json.c: the parts of JSON texts ----------------------------------------------- */

@@ -374,12 +374,22 @@ static configuration key_of(const struct mask_entry *entry) {
                            .most = entry->most};
 }
 
+static size_t mask_bytes_of(const cohort_grammar *grammar) {
+    return atomic_load_explicit(&grammar->mask_bytes, memory_order_relaxed);
+}
+
+static void count_masks(cohort_grammar *grammar, size_t bytes) {
+    cohort_grammar_hold((int64_t)bytes - (int64_t)mask_bytes_of(grammar));
+    atomic_store_explicit(&grammar->mask_bytes, bytes, memory_order_relaxed);
+}
+
 void cohort_grammar_forget_masks(cohort_grammar *grammar) {
     for (size_t i = 0; i < grammar->masks_capacity; i++)
         free(grammar->masks[i]);
     free(grammar->masks);
     grammar->masks = NULL;
-    grammar->n_masks = grammar->masks_capacity = grammar->mask_bytes = 0;
+    grammar->n_masks = grammar->masks_capacity = 0;
+    count_masks(grammar, 0);
 }
 
 static struct mask_entry *find_mask(const cohort_grammar *grammar,
@@ -421,7 +431,7 @@ static void keep_mask(cohort_matcher *self, const configuration *key) {
     cohort_grammar *grammar = self->grammar;
     size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
     size_t bytes = sizeof(struct mask_entry) + (n_words + self->n_ends) * 4;
-    if (grammar->mask_bytes + bytes > COHORT_GRAMMAR_MASK_BYTES)
+    if (mask_bytes_of(grammar) + bytes > COHORT_GRAMMAR_MASK_BYTES)
         cohort_grammar_forget_masks(grammar);
     struct mask_entry *entry = reserve_masks(grammar) ? malloc(bytes) : NULL;
     if (!entry) return;
@@ -436,7 +446,7 @@ static void keep_mask(cohort_matcher *self, const configuration *key) {
     if (self->n_ends)
         memcpy(entry->data + n_words, self->ends, self->n_ends * sizeof *entry->data);
     insert_mask(grammar, entry);
-    grammar->mask_bytes += bytes;
+    count_masks(grammar, mask_bytes_of(grammar) + bytes);
 }
 
 /* ---- one configuration ------------------------------------------------------------- */

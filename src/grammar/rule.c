@@ -237,6 +237,36 @@ void cohort_rules_find_ends(cohort_builder *builder) {
 
 /* ---- the grammar ------------------------------------------------------------------- */
 
+static atomic_size_t held_bytes;
+
+void cohort_grammar_hold(int64_t bytes) {
+    atomic_fetch_add_explicit(&held_bytes, (size_t)bytes, memory_order_relaxed);
+}
+
+size_t cohort_grammar_held_bytes(void) {
+    return atomic_load_explicit(&held_bytes, memory_order_relaxed);
+}
+
+size_t cohort_grammar_bytes(const cohort_grammar *grammar) {
+    return grammar->table_bytes +
+           atomic_load_explicit(&grammar->mask_bytes, memory_order_relaxed);
+}
+
+static size_t table_bytes(const cohort_grammar *grammar) {
+    size_t bytes = sizeof *grammar + grammar->n_rules * sizeof *grammar->rules;
+    for (size_t r = 0; r < grammar->n_rules; r++) {
+        const cohort_rule *rule = &grammar->rules[r];
+        const cohort_automaton *automaton = &rule->automaton;
+        size_t n = automaton->n_states;
+        bytes += n * automaton->n_classes * sizeof *automaton->next +
+                 n * sizeof *automaton->accepts + n * sizeof *rule->heights +
+                 (n + 1) * sizeof *automaton->first_call;
+        if (automaton->first_call)
+            bytes += automaton->first_call[n] * sizeof *automaton->calls;
+    }
+    return bytes;
+}
+
 static cohort_status finish(cohort_builder *builder, cohort_grammar **out_grammar) {
     cohort_grammar *grammar = NULL;
     for (size_t r = 0; r < builder->n_rules; r++)
@@ -252,6 +282,8 @@ static cohort_status finish(cohort_builder *builder, cohort_grammar **out_gramma
         grammar->n_rules = builder->n_rules;
         builder->rules = NULL;
         builder->n_rules = 0;
+        grammar->table_bytes = table_bytes(grammar);
+        cohort_grammar_hold((int64_t)grammar->table_bytes);
     }
     cohort_status status = builder->status;
     cohort_builder_deinit(builder);
@@ -290,6 +322,11 @@ cohort_status cohort_grammar_compile(cohort_grammar_kind kind, const char *text,
     if (text_bytes > COHORT_GRAMMAR_MAX_TEXT_BYTES)
         return COHORT_FAIL(COHORT_E_INVALID, "a grammar of %zu bytes; at most %d can be",
                            text_bytes, COHORT_GRAMMAR_MAX_TEXT_BYTES);
+    if (cohort_grammar_held_bytes() >= COHORT_GRAMMAR_MAX_HELD_BYTES)
+        return COHORT_FAIL(COHORT_E_NOMEM,
+                           "the grammars of requests hold %zu bytes, %d can be; try "
+                           "again when some have ended",
+                           cohort_grammar_held_bytes(), COHORT_GRAMMAR_MAX_HELD_BYTES);
     cohort_builder_init(&builder);
     switch (kind) {
     case COHORT_GRAMMAR_JSON_OBJECT:
@@ -331,6 +368,7 @@ void cohort_grammar_release(cohort_grammar *grammar) {
         atomic_fetch_sub_explicit(&grammar->references, 1, memory_order_acq_rel) > 1)
         return;
     cohort_grammar_forget_masks(grammar);
+    cohort_grammar_hold(-(int64_t)grammar->table_bytes);
     for (size_t r = 0; r < grammar->n_rules; r++) {
         cohort_automaton_deinit(&grammar->rules[r].automaton);
         free(grammar->rules[r].heights);

@@ -47,7 +47,7 @@ static bool refuse_last(cohort_api_error *error, const char *param) {
     const cohort_error *failure = cohort_last_error();
     if (failure->code == COHORT_E_INVALID)
         return cohort_api_refuse(error, 400, param, "%s", failure->message);
-    return cohort_api_refuse(error, 503, NULL, "out of memory");
+    return cohort_api_refuse(error, 503, NULL, "out of memory: %s", failure->message);
 }
 
 static bool compile(cohort_generation *generation, cohort_api_error *error) {

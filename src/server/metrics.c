@@ -525,6 +525,12 @@ static void write_engine(const cohort_metrics *metrics, cohort_body *out) {
     write_one(out, "cohort:computed_tokens_total", "counter", metrics->labels,
               (double)metrics->stats.n_computed_tokens,
               "Tokens that steps computed, of prompts, outputs and anew.");
+    write_one(out, "cohort:grammar_cache_bytes", "gauge", metrics->labels,
+              (double)metrics->stats.kept_grammar_bytes,
+              "Bytes of the grammars that are kept for the next request.");
+    write_one(out, "cohort:grammar_bytes", "gauge", metrics->labels,
+              (double)metrics->stats.grammar_bytes,
+              "Bytes of all grammars, of requests and kept.");
     write_step_times(metrics, out);
 }
 
