@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a grammar costs to make, in what is looked at and not in time: strangers write
  * them, and one thread makes them for all. */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +12,22 @@
 
 #include "cohort/status.h"
 #include "grammar/grammar_internal.h"
+
+/* What cJSON allocates for a schema and for all that is merged of it. */
+static size_t n_allocations, n_live_bytes, n_most_bytes;
+
+static void *count_malloc(size_t size) {
+    void *bytes = malloc(size);
+    n_allocations++;
+    n_live_bytes += malloc_usable_size(bytes);
+    if (n_live_bytes > n_most_bytes) n_most_bytes = n_live_bytes;
+    return bytes;
+}
+
+static void count_free(void *bytes) {
+    n_live_bytes -= malloc_usable_size(bytes);
+    free(bytes);
+}
 
 typedef struct text {
     char *bytes;
@@ -217,8 +234,57 @@ static void deep_values_are_compared_in_one_pass(void **state) {
     }
 }
 
+/* n branches over 4n members, each of which would be gone through for each branch. */
+static void write_branches(FILE *out, int n, const char *keyword, const char *before,
+                           const char *behind) {
+    fprintf(out, "{\"type\":\"object\",\"properties\":{");
+    for (int i = 0; i < 4 * n; i++)
+        fprintf(out, "%s\"a%d\":{}", i ? "," : "", i);
+    fprintf(out, "},\"%s\":[", keyword);
+    for (int i = 0; i < n; i++)
+        fprintf(out, "%s%s%d%s", i ? "," : "", before, 4 * i, behind);
+    fprintf(out, "]}");
+}
+
+/* 205 KB of it took 2.9 GB and 8 s once. */
+static void many_branches_over_many_members_cost_little(void **state) {
+    (void)state;
+    static const struct {
+        const char *keyword, *before, *behind;
+    } kinds[] = {
+        {"allOf", "{\"properties\":{\"a", "\":{\"type\":\"integer\"}}}"},
+        {"anyOf", "{\"properties\":{\"a", "\":{\"type\":\"integer\"}}}"},
+        {"oneOf", "{\"required\":[\"a", "\"]}"},
+        {"allOf", "{\"not\":{\"required\":[\"a", "\"]}}"},
+        {"allOf", "{\"anyOf\":[{\"required\":[\"a", "\"]},{\"type\":\"null\"}]}"},
+        {"allOf", "{\"if\":{\"required\":[\"a", "\"]},\"then\":{\"minProperties\":2}}"},
+    };
+    cJSON_Hooks hooks = {.malloc_fn = count_malloc, .free_fn = count_free};
+    cJSON_InitHooks(&hooks);
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        size_t cost[2], work, measuring, size = 0;
+        for (int half = 0; half < 2; half++) {
+            text schema;
+            open_text(&schema);
+            write_branches(schema.out, half ? 2500 : 1250, kinds[k].keyword,
+                           kinds[k].before, kinds[k].behind);
+            fflush(schema.out);
+            size = schema.size;
+            n_allocations = n_most_bytes = 0;
+            make(&schema, &work, &measuring); /* too large for some: then it says so */
+            cost[half] = n_allocations + work;
+        }
+        assert_true(cost[1] < cost[0] * 5 / 2);
+        assert_true(cost[1] < COHORT_GRAMMAR_MAX_WORK + 2000000);
+        assert_true(n_most_bytes < 200 * size);
+        assert_int_equal(n_live_bytes, 0);
+    }
+    cJSON_InitHooks(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_branches_over_many_members_cost_little),
         cmocka_unit_test(rules_that_call_earlier_ones_are_measured_in_a_few_passes),
         cmocka_unit_test(values_deeper_than_the_limit_are_none),
         cmocka_unit_test(large_lists_cost_what_they_take),
