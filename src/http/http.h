@@ -119,6 +119,17 @@ void cohort_exchange_on_gone(cohort_exchange *exchange, void (*on_gone)(void *us
 /* The holder is done with it. */
 void cohort_exchange_release(cohort_exchange *exchange);
 
+/* Pages that browsers may let ask; "*" in a list: all.  NULL-terminated. */
+typedef struct cohort_cors {
+    const char *const *origins; /* "https://example.org" */
+    const char *const *methods, *const *headers;
+    bool allow_credentials;
+} cohort_cors;
+
+/* Adds what the browser of a page that asks has to be told.  True: this was its question
+ * before the question, and was answered and released. */
+bool cohort_exchange_answer_origin(cohort_exchange *exchange, const cohort_cors *cors);
+
 /* Of what was answered; for logs and metrics, called on the HTTP thread. */
 typedef struct cohort_http_record {
     const char *peer; /* "127.0.0.1:40000", or "unix" */

@@ -461,8 +461,11 @@ static void add_request_id(const cohort_server *server, cohort_exchange *exchang
 
 void cohort_route(cohort_server *server, cohort_exchange *exchange) {
     const struct route *route;
+    const cohort_cors cors = {
+        server->options.allowed_origins, server->options.allowed_methods,
+        server->options.allowed_headers, server->options.allow_credentials};
     add_request_id(server, exchange);
-    if (cohort_answer_origin(server, exchange)) return;
+    if (cohort_exchange_answer_origin(exchange, &cors)) return;
     int refusal = judge_head(server, exchange, &route);
     if (refusal == 401) {
         cohort_reply_text(exchange, 401, "application/json",

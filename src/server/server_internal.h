@@ -66,9 +66,6 @@ void cohort_route(cohort_server *server, cohort_exchange *exchange);
 /* Whoever asks has the key, where one is needed, for a route that has a body. */
 bool cohort_route_reads_body(const cohort_server *server,
                              const cohort_exchange *exchange);
-/* cors.c: headers for the page that asks.  True where this was its question before the
- * question, and is answered. */
-bool cohort_answer_origin(const cohort_server *server, cohort_exchange *exchange);
 /* The request takes longer than the HTTP thread has: true where somebody else serves it,
  * or it is refused; false where the caller may take its time. */
 bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "server/server_internal.h"
+#include "http/http.h"
 
 /* Which web pages of others may ask, told to their browsers as Starlette's CORSMiddleware
  * (0.50) tells it, which vLLM mounts. */
@@ -32,28 +32,27 @@ static void add_header(cohort_exchange *exchange, const char *name, cohort_body 
     cohort_body_deinit(value);
 }
 
-/* Names in order, each once, as Python sorts them. */
-static void add_allowed_headers(const cohort_server *server, cohort_exchange *exchange) {
-    const char *names[COHORT_MAX_ORIGINS + sizeof plain_headers / sizeof *plain_headers];
-    size_t n = 0;
-    const char *const *lists[] = {plain_headers, server->options.allowed_headers};
+/* Of both lists the first name, as Python sorts them, behind `before`; NULL: none. */
+static const char *next_name(const cohort_cors *cors, const char *before) {
+    const char *const *const lists[] = {plain_headers, cors->headers};
+    const char *next = NULL;
     for (int l = 0; l < 2; l++)
-        for (size_t i = 0; lists[l][i]; i++) {
-            size_t at = n;
-            while (at && strcmp(names[at - 1], lists[l][i]) > 0)
-                at--;
-            if (at && !strcmp(names[at - 1], lists[l][i])) continue;
-            memmove(&names[at + 1], &names[at], (n++ - at) * sizeof *names);
-            names[at] = lists[l][i];
-        }
-    names[n] = NULL;
+        for (size_t i = 0; lists[l][i]; i++)
+            if (strcmp(lists[l][i], before) > 0 &&
+                (!next || strcmp(lists[l][i], next) < 0))
+                next = lists[l][i];
+    return next;
+}
+
+static void add_allowed_headers(const cohort_cors *cors, cohort_exchange *exchange) {
     cohort_body value = {0};
-    add_words(&value, names);
+    for (const char *name = next_name(cors, ""); name; name = next_name(cors, name))
+        cohort_body_printf(&value, "%s%s", value.size ? ", " : "", name);
     add_header(exchange, "Access-Control-Allow-Headers", &value);
 }
 
 /* "a, B" asks for nothing that is not allowed. */
-static bool allows_headers(const cohort_server *server, const char *asked) {
+static bool allows_headers(const cohort_cors *cors, const char *asked) {
     for (size_t size;; asked += size + 1) {
         const char *name = asked;
         size = strcspn(asked, ",");
@@ -63,19 +62,17 @@ static bool allows_headers(const cohort_server *server, const char *asked) {
         while (length && strchr(" \t", name[length - 1]))
             length--;
         if (!has(plain_headers, name, length, true) &&
-            !has(server->options.allowed_headers, name, length, true))
+            !has(cors->headers, name, length, true))
             return false;
         if (!asked[size]) return true;
     }
 }
 
-static void answer_first(const cohort_server *server, cohort_exchange *exchange,
+static void answer_first(const cohort_cors *cors, cohort_exchange *exchange,
                          const char *origin, bool is_allowed, const char *method) {
-    const cohort_server_options *options = &server->options;
-    bool takes_all = has_all(options->allowed_headers);
-    bool is_plain = has_all(options->allowed_origins) && !options->allow_credentials;
-    const char *const *methods =
-        has_all(options->allowed_methods) ? every_method : options->allowed_methods;
+    bool takes_all = has_all(cors->headers);
+    bool is_plain = has_all(cors->origins) && !cors->allow_credentials;
+    const char *const *methods = has_all(cors->methods) ? every_method : cors->methods;
     const char *asked =
         cohort_exchange_header(exchange, "Access-Control-Request-Headers");
     cohort_body failures = {0}, list = {0};
@@ -87,27 +84,27 @@ static void answer_first(const cohort_server *server, cohort_exchange *exchange,
     add_header(exchange, "Access-Control-Allow-Methods", &list);
     cohort_exchange_add_header(exchange, "Access-Control-Max-Age", "600");
     if (!takes_all)
-        add_allowed_headers(server, exchange);
+        add_allowed_headers(cors, exchange);
     else if (asked)
         cohort_exchange_add_header(exchange, "Access-Control-Allow-Headers", asked);
-    if (options->allow_credentials)
+    if (cors->allow_credentials)
         cohort_exchange_add_header(exchange, "Access-Control-Allow-Credentials", "true");
     const char *const refused[] = {
         is_allowed ? NULL : "origin",
         has(methods, method, strlen(method), false) ? NULL : "method",
-        !asked || takes_all || allows_headers(server, asked) ? NULL : "headers"};
+        !asked || takes_all || allows_headers(cors, asked) ? NULL : "headers"};
     for (int i = 0; i < 3; i++)
         if (refused[i])
             cohort_body_printf(&failures, "%s%s",
                                failures.size ? ", " : "Disallowed CORS ", refused[i]);
-    cohort_reply_text(exchange, failures.size ? 400 : 200, "text/plain; charset=utf-8",
-                      failures.size ? failures.bytes : "OK");
-    cohort_body_deinit(&failures);
+    int status = failures.size ? 400 : 200;
+    if (!failures.size) cohort_body_puts(&failures, "OK");
+    cohort_exchange_reply(exchange, status, "text/plain; charset=utf-8", &failures);
+    cohort_exchange_release(exchange);
 }
 
-bool cohort_answer_origin(const cohort_server *server, cohort_exchange *exchange) {
-    const cohort_server_options *options = &server->options;
-    const char *const *origins = options->allowed_origins;
+bool cohort_exchange_answer_origin(cohort_exchange *exchange, const cohort_cors *cors) {
+    const char *const *origins = cors->origins;
     const char *origin = cohort_exchange_header(exchange, "Origin");
     if (!origins[0] || !origin) return false;
     bool takes_all = has_all(origins);
@@ -115,7 +112,7 @@ bool cohort_answer_origin(const cohort_server *server, cohort_exchange *exchange
     const char *method =
         cohort_exchange_header(exchange, "Access-Control-Request-Method");
     if (method && !strcmp(cohort_exchange_method(exchange), "OPTIONS")) {
-        answer_first(server, exchange, origin, is_allowed, method);
+        answer_first(cors, exchange, origin, is_allowed, method);
         return true;
     }
     /* Browsers do not take "*" where cookies were sent. */
@@ -124,7 +121,7 @@ bool cohort_answer_origin(const cohort_server *server, cohort_exchange *exchange
         cohort_exchange_add_header(exchange, "Access-Control-Allow-Origin",
                                    names_it ? origin : "*");
     if (is_allowed && names_it) cohort_exchange_add_header(exchange, "Vary", "Origin");
-    if (options->allow_credentials)
+    if (cors->allow_credentials)
         cohort_exchange_add_header(exchange, "Access-Control-Allow-Credentials", "true");
     return false;
 }
