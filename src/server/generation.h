@@ -115,7 +115,8 @@ void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
 
 bool cohort_generation_set_prompts(cohort_generation *generation, size_t n_prompts,
                                    cohort_api_error *error);
-/* Tokenizes: the special tokens of the tokenizer are added where add_special. */
+/* prompt.c: tokenizes; the special tokens of the tokenizer are added where add_special.
+ */
 bool cohort_generation_tokenize(cohort_generation *generation, cohort_prompt *prompt,
                                 const char *text, size_t text_bytes, bool add_special,
                                 cohort_api_error *error);

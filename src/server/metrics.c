@@ -408,6 +408,10 @@ static void write_counters(const cohort_metrics *metrics, cohort_body *out) {
         write_one(out, name, "counter", metrics->labels, counters[i].value,
                   counters[i].help);
     }
+}
+
+/* Those that are told apart by a label of their own. */
+static void write_labelled_counters(const cohort_metrics *metrics, cohort_body *out) {
     const struct {
         const char *name;
         uint64_t n_tokens;
@@ -595,6 +599,7 @@ void cohort_metrics_write(cohort_metrics *metrics, cohort_body *out) {
     pthread_mutex_lock(&metrics->lock);
     write_gauges(metrics, out);
     write_counters(metrics, out);
+    write_labelled_counters(metrics, out);
     write_engine(metrics, out);
     write_http(metrics, out);
     pthread_mutex_unlock(&metrics->lock);
