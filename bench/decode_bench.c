@@ -51,15 +51,13 @@ static void make_model(struct model *model, int32_t n_threads, int32_t n_layers)
     int32_t cpus[MOST_THREADS];
     for (int32_t i = 0; i < n_threads; i++)
         cpus[i] = i % bench_cpus();
-    cohort_backend_options options = {.cpus = cpus,
-                                      .n_threads = n_threads,
-                                      .bf16_activations = true,
-                                      .isa = "avx512_bf16"};
+    cohort_cpu_options cpu = {.cpus = cpus, .n_threads = n_threads, .isa = "avx512_bf16"};
+    const cohort_backend_options options = {.bf16_activations = true, .device = &cpu};
     uint16_t *source = malloc(SOURCE_ROWS * INNER * sizeof *source);
     /* Both ways where there are both, whichever an engine would take. */
-    if (cohort_backend_cpu()->create(&options, &model->backend) < 0) options.isa = NULL;
+    if (cohort_backend_cpu()->create(&options, &model->backend) < 0) cpu.isa = NULL;
     if (!source ||
-        (!options.isa && cohort_backend_cpu()->create(&options, &model->backend) < 0))
+        (!cpu.isa && cohort_backend_cpu()->create(&options, &model->backend) < 0))
         exit(1);
     uint32_t state = 1;
     for (int32_t i = 0; i < SOURCE_ROWS * INNER; i++) {

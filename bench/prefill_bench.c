@@ -40,12 +40,11 @@ static float *floats(size_t n) {
 }
 
 static void make_layer(struct layer *layer, int32_t n_threads) {
-    cohort_backend_options options = {
-        .n_threads = n_threads, .bf16_activations = true, .isa = "avx512_bf16"};
+    cohort_cpu_options cpu = {.n_threads = n_threads, .isa = "avx512_bf16"};
+    const cohort_backend_options options = {.bf16_activations = true, .device = &cpu};
     /* Both ways where there are both, whichever an engine would take. */
-    if (cohort_backend_cpu()->create(&options, &layer->backend) < 0) options.isa = NULL;
-    if (!options.isa && cohort_backend_cpu()->create(&options, &layer->backend) < 0)
-        exit(1);
+    if (cohort_backend_cpu()->create(&options, &layer->backend) < 0) cpu.isa = NULL;
+    if (!cpu.isa && cohort_backend_cpu()->create(&options, &layer->backend) < 0) exit(1);
     for (int s = 0; s < SHAPES; s++) {
         int64_t n_out = shapes[s].n_out, n_in = shapes[s].n_in;
         layer->wide[s] = floats((size_t)(n_out * n_in));

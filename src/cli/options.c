@@ -88,6 +88,8 @@ static const row rows[] = {
     {"worker-extension-cls", NULL, TEXT, CLI_ENGINE, AT(worker_extension), NULL, 0, 0,
      "LIB.so:SYMBOL, which every worker loads and calls before its model "
      "(cohort/worker.h)"},
+    {"device", NULL, TEXT, CLI_ENGINE, AT(device), "auto", 0, 0,
+     "what ranks compute on: auto, the fastest there is, or cpu"},
     {"isa", NULL, TEXT, CLI_ENGINE, AT(isa), NULL, 0, 0,
      "portable, avx2, avx512 or avx512_bf16 (default: the fastest here)"},
     {"tokenizer", NULL, TEXT, CLI_ENGINE, AT(tokenizer), NULL, 0, 0,
@@ -931,6 +933,7 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
     }
     engine.layer_partition = options->layer_partition;
     engine.cpu_threads_bind = options->threads_bind;
+    engine.device = options->device;
     engine.isa = options->isa;
     engine.skip_tokenizer_init = options->skip_tokenizer_init;
     *out_options = engine;

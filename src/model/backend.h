@@ -2,15 +2,23 @@
 /* model/backend.h - the operations a model is computed with, one table per kind of
  * device.
  *
- * The forward pass (model.c) is written once against this table; cpu/ implements it,
- * cuda/ will.  Activations are f32 matrices, row-major, one row a token; weights are
- * opaque and live in whatever layout the device reads fastest.
+ *   create -> buffers, weights, kv_create -> (step_begin -> operations -> step_end)*
  *
- * Ownership: what a backend creates dies with it or by its _destroy.
- * Threads:   a backend belongs to one thread; it uses threads of its own inside an op.
+ * The forward pass is written once against this table.  Operations are enqueued: they run
+ * in the order of the calls, now or later, on whatever thread or device.  What they are
+ * told is copied, but for arrays that are said to stay.  None of them fails by itself:
+ * the first error is kept, what comes after it is left out, and step_end and download
+ * return it, as does everything from then on.
+ *
+ * Activations are f32 matrices, row-major, one row a token, in buffers, which are handles
+ * and not addresses: the host reaches into them by upload and download alone.  Weights
+ * lie in whatever layout the device reads fastest.
+ *
+ * Ownership: what a backend creates is destroyed before it.
+ * Threads:   a backend belongs to one thread; it may use threads of its own.
  * Determinism: an output element is added up in an order that does not depend on the
  *            number of rows in the call: a sequence computes the same alone and in a
- * batch.
+ *            batch.
  */
 #ifndef COHORT_MODEL_BACKEND_H
 #define COHORT_MODEL_BACKEND_H
@@ -19,12 +27,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cohort/collective.h"
 #include "cohort/dtype.h"
-#include "cohort/status.h"
+#include "cohort/sampling.h"
 
 typedef struct cohort_backend cohort_backend;
+typedef struct cohort_buffer cohort_buffer;
 typedef struct cohort_linear cohort_linear; /* a packed weight matrix [n_out, n_in] */
 typedef struct cohort_kv cohort_kv; /* the paged key and value cache of one rank */
+
+/* The elements of a buffer from one on. */
+typedef struct cohort_view {
+    cohort_buffer *buffer;
+    int64_t at;
+} cohort_view;
+
+/* ---- a step ------------------------------------------------------------------------ */
+
+/* In place of a token's id: the one that the sequence's slot sampled last.  It need not
+ * be known on the host yet. */
+enum { COHORT_LAST_TOKEN = INT32_MIN };
 
 /* One sequence's rows in a batch. */
 typedef struct cohort_sequence {
@@ -32,7 +54,41 @@ typedef struct cohort_sequence {
     int32_t n_rows;             /* tokens computed in this step, at least 1 */
     int32_t n_computed;         /* tokens in the cache before them */
     const int32_t *block_table; /* ceil((n_computed + n_rows) / block_size) block ids */
+    int32_t slot;               /* its name for as long as it is there; < max_sequences */
 } cohort_sequence;
+
+/* What is wanted of one row of logits: a token, or the logprobs of one that is known, or
+ * nothing.  What it points to stays as it is until step_end; then results are there, on
+ * tp rank 0 of the last stage, tokens on its peers too where share_tokens says so. */
+typedef struct cohort_sample_row {
+    const cohort_sampling_params *params; /* NULL: nothing is drawn */
+    const uint32_t *mask; /* tokens that may come, as bits; beyond its words: none */
+    uint32_t n_mask_words;
+    const int32_t *tokens; /* the history, n_prompt_tokens of it prompt */
+    int32_t n_tokens, n_prompt_tokens;
+    int32_t slot;  /* whose last token the drawn one becomes */
+    int32_t known; /* where nothing is drawn: the token that logprobs are about */
+    int32_t n_logprobs;
+    cohort_token_logprob *out_logprobs; /* 1 + n_logprobs; NULL: none are wanted */
+    int32_t *out_token;                 /* drawn; -1: the logits are no numbers */
+} cohort_sample_row;
+
+typedef struct cohort_batch {
+    const int32_t *token_ids; /* n_rows */
+    int32_t n_rows;
+    const cohort_sequence *sequences; /* rows of sequences follow one another */
+    const int32_t *n_logit_rows; /* per sequence: its last so many rows give logits */
+    int32_t n_sequences;
+    int64_t deadline_ns; /* for what peers owe us */
+    /* One a row of logits, in their order, or NULL: logits go to a sink.  Masks may be
+     * filled in late, by await_masks (NULL: they are there), which is called once all
+     * before the first draw is under way, and sets a deadline for what follows. */
+    const cohort_sample_row *samples;
+    cohort_status (*await_masks)(void *user_data, int64_t *deadline_ns);
+    void *user_data;
+} cohort_batch;
+
+/* ---- what operations are told ------------------------------------------------------ */
 
 typedef enum cohort_activation {
     COHORT_SILU,
@@ -40,15 +96,123 @@ typedef enum cohort_activation {
     COHORT_GELU
 } cohort_activation;
 
-typedef struct cohort_attention {
-    const cohort_sequence *sequences;
-    int32_t n_sequences;
-    int32_t n_heads;    /* query heads of this rank; query head h reads KV head */
-    int32_t n_kv_heads; /*   h / (n_heads / n_kv_heads) */
-    int32_t head_dim;
+/* Of this rank; query head h reads KV head h / (n_heads / n_kv_heads).  A row of qkv:
+ * [n_heads | n_kv_heads | n_kv_heads] heads. */
+typedef struct cohort_heads {
+    int32_t n_heads, n_kv_heads, head_dim;
     float scale;
     int32_t sliding_window; /* a token sees itself and window-1 before it; 0: all */
-} cohort_attention;
+} cohort_heads;
+
+/* y[i] = row (id + shift) of the table as f32, id being the step's i-th token, or its
+ * position; outside the table: zeros (another rank's token). */
+typedef struct cohort_op_embed {
+    const cohort_linear *table;
+    bool positions;
+    int32_t shift;
+    cohort_view y;
+} cohort_op_embed;
+
+/* y[n_rows, n_out] = x[n_rows, n_in] W^T + bias (may be NULL).  y rows lie y_stride
+ * elements apart, x rows x_stride. */
+typedef struct cohort_op_linear {
+    const cohort_linear *weight;
+    const cohort_buffer *bias;
+    cohort_view x, y;
+    int64_t x_stride, y_stride, n_rows;
+} cohort_op_linear;
+
+/* RMS norm, or layer norm where it is centred, which alone may have a bias; y may be x.
+ */
+typedef struct cohort_op_norm {
+    bool centred;
+    const cohort_buffer *weight, *bias;
+    float eps;
+    cohort_view x, y;
+    int64_t n_rows, n_columns;
+} cohort_op_norm;
+
+/* y[i] += x[i], count elements. */
+typedef struct cohort_op_add {
+    cohort_view y, x;
+    int64_t count;
+} cohort_op_add;
+
+/* The q and k parts of the step's qkv rows, in place: head norms (weights may be NULL),
+ * then rotation by cos/sin[position][head_dim / 2] (NULL: none), "rotate half" pairing
+ * (i, i + head_dim / 2). */
+typedef struct cohort_op_rotate {
+    cohort_heads heads;
+    cohort_view qkv;
+    int64_t qkv_stride;
+    const cohort_buffer *q_norm, *k_norm;
+    float eps;
+    const cohort_buffer *cos, *sin;
+} cohort_op_rotate;
+
+/* store: the k and v heads of the step's qkv rows into the cache.  attend: then, what the
+ * q heads see there into out[row][n_heads * head_dim]. */
+typedef struct cohort_op_attention {
+    cohort_kv *kv;
+    int32_t layer;
+    cohort_heads heads;
+    cohort_view qkv;
+    int64_t qkv_stride;
+    cohort_view out; /* of attend */
+} cohort_op_attention;
+
+/* y[r][i] = act(x[r][i]) * x[r][n + i] (gated), or act(x[r][i]) alone. */
+typedef struct cohort_op_activate {
+    cohort_activation activation;
+    bool gated;
+    cohort_view x, y;
+    int64_t n_rows, n;
+} cohort_op_activate;
+
+/* A router: softmax over n_experts logits a row, the top_k likeliest, renormalised where
+ * asked; ids (I32) and weights are [n_rows][top_k]. */
+typedef struct cohort_op_route {
+    cohort_view logits;
+    int64_t n_rows;
+    int32_t n_experts, top_k;
+    bool renormalise;
+    cohort_view ids, weights;
+} cohort_op_route;
+
+/* y[row] = sum over its experts of weight * down(silu(gate_up x)); experts[e] packed as
+ * gate_up [2 * n_inner, n_in] (gate rows first) and down [n_in, n_inner].  The arrays
+ * stay. */
+typedef struct cohort_op_experts {
+    cohort_linear *const *gate_up;
+    cohort_linear *const *down;
+    int32_t n_experts, top_k;
+    cohort_view ids, weights, x, y;
+    int64_t n_rows, n_in, n_inner;
+} cohort_op_experts;
+
+/* y[i] = the x row of the step's logit row first + i, for n_rows of them. */
+typedef struct cohort_op_take {
+    cohort_view x, y;
+    int64_t n_columns;
+    int32_t first, n_rows;
+} cohort_op_take;
+
+/* Rows of logits put together on tp rank 0, side by side in y: rank i gives part_bytes[i]
+ * of each (an array that stays).  Other ranks' y is not looked at. */
+typedef struct cohort_op_gather {
+    cohort_view x, y;
+    const size_t *part_bytes;
+    int32_t n_rows;
+} cohort_op_gather;
+
+/* What the batch's samples [first, first + n_rows) want of logits[n_rows][vocab_size],
+ * which may be changed.  On tp rank 0 of the last stage; where tokens are shared, on its
+ * peers too, which have no logits. */
+typedef struct cohort_op_sample {
+    cohort_view logits;
+    int32_t first, n_rows;
+    int64_t deadline_ns;
+} cohort_op_sample;
 
 /* What a rank keeps of its tokens; dtype F32 or BF16. */
 typedef struct cohort_kv_shape {
@@ -56,88 +220,107 @@ typedef struct cohort_kv_shape {
     cohort_dtype dtype;
 } cohort_kv_shape;
 
+/* ---- the table --------------------------------------------------------------------- */
+
 typedef struct cohort_backend_options {
-    const int32_t *cpus; /* one thread per entry, pinned; entry -1: not pinned */
-    int32_t n_threads;
     bool bf16_activations; /* products, attention's too, may round inputs to bf16 */
-    const char *isa;       /* NULL: the best this CPU has; else "portable", "avx2", ... */
+    int32_t max_rows, max_sequences;   /* of a step */
+    int32_t block_size, max_blocks;    /* tokens of a block, blocks of a sequence */
+    int32_t vocab_size;                /* where it samples, or has its tokens shared */
+    bool share_tokens;                 /* tell tp peers what was sampled */
+    cohort_group *tp_group, *pp_group; /* NULL where there is one rank */
+    const void *device; /* options of this kind of device alone, or NULL; see below */
 } cohort_backend_options;
 
+/* Operations that a table may leave NULL are composed of others by forward.c. */
 typedef struct cohort_backend_ops {
     const char *name;
 
     cohort_status (*create)(const cohort_backend_options *options,
                             cohort_backend **out_backend);
     void (*destroy)(cohort_backend *backend);
-    const char *(*isa)(const cohort_backend *backend); /* "avx512_bf16", for the log */
+    const char *(*describe)(const cohort_backend *backend); /* "avx512_bf16"; for logs */
 
-    /* f32 scratch for activations, 64-byte aligned (device memory on a device). */
-    cohort_status (*alloc)(cohort_backend *backend, size_t count, float **out_floats);
-    void (*free)(cohort_backend *backend, float *floats);
+    /* Upload and download take the host's elements of the buffer's dtype; both
+     * return when that is done, a download after all that was enqueued before. */
+    cohort_status (*buffer_create)(cohort_backend *backend, cohort_dtype dtype,
+                                   int64_t count, cohort_buffer **out_buffer);
+    void (*buffer_destroy)(cohort_buffer *buffer);
+    cohort_status (*upload)(cohort_backend *backend, cohort_view to, const void *from,
+                            int64_t count);
+    cohort_status (*download)(cohort_backend *backend, cohort_view from, void *to,
+                              int64_t count);
 
     /* Weights.  linear_set fills rows [row_begin, row_begin + n_rows) from a row-major
      * host matrix of src_dtype whose rows lie src_stride elements apart; any order, any
-     * number of calls, from one thread (it uses the backend's threads inside). */
+     * number of calls. */
     cohort_status (*linear_create)(cohort_backend *backend, int64_t n_out, int64_t n_in,
                                    cohort_dtype dtype, cohort_linear **out_linear);
-    void (*linear_set)(cohort_linear *linear, int64_t row_begin, int64_t n_rows,
-                       const void *src, cohort_dtype src_dtype, int64_t src_stride);
+    cohort_status (*linear_set)(cohort_linear *linear, int64_t row_begin, int64_t n_rows,
+                                const void *src, cohort_dtype src_dtype,
+                                int64_t src_stride);
     void (*linear_destroy)(cohort_linear *linear);
     size_t (*linear_bytes)(const cohort_linear *linear);
-
-    /* y[n_rows, n_out] = x[n_rows, n_in] W^T + bias (may be NULL).
-     * y rows lie y_stride floats apart, x rows x_stride. */
-    void (*linear)(cohort_backend *backend, const cohort_linear *weight,
-                   const float *bias, const float *x, int64_t x_stride, float *y,
-                   int64_t y_stride, int64_t n_rows);
-    /* y[i] = row ids[i] of W as f32; a negative id gives zeros (another rank's token). */
-    void (*embed)(cohort_backend *backend, const cohort_linear *table, const int32_t *ids,
-                  int64_t n_rows, float *y);
-
-    void (*rms_norm)(cohort_backend *backend, const float *x, const float *weight,
-                     float eps, float *y, int64_t n_rows, int64_t n_columns);
-    void (*layer_norm)(cohort_backend *backend, const float *x, const float *weight,
-                       const float *bias, float eps, float *y, int64_t n_rows,
-                       int64_t n_columns);
-    /* x += residual rows: y[i] += x[i], count elements. */
-    void (*add)(cohort_backend *backend, float *y, const float *x, int64_t count);
-    /* The q and k parts of fused qkv rows, in place: head norms (weights may be NULL),
-     * then rotation by cos/sin[position][head_dim / 2] (NULL: none), "rotate half"
-     * pairing (i, i + head_dim / 2).  qkv row: [n_heads | n_kv_heads | n_kv_heads] heads.
-     */
-    void (*qk_norm_rope)(cohort_backend *backend, const cohort_attention *shape,
-                         float *qkv, int64_t qkv_stride, const float *q_norm,
-                         const float *k_norm, float eps, const float *cos,
-                         const float *sin);
-    /* y[r][i] = act(x[r][i]) * x[r][n + i] (gated), or act(x[r][i]) alone. */
-    void (*activate)(cohort_backend *backend, cohort_activation activation, bool gated,
-                     const float *x, float *y, int64_t n_rows, int64_t n);
 
     /* Bytes that one block takes, padding included: what to account for. */
     size_t (*kv_block_bytes)(const cohort_backend *backend, const cohort_kv_shape *shape);
     cohort_status (*kv_create)(cohort_backend *backend, const cohort_kv_shape *shape,
                                int64_t n_blocks, cohort_kv **out_kv);
     void (*kv_destroy)(cohort_kv *kv);
-    /* Stores the k and v heads of the qkv rows, then attends: out[row][n_heads *
-     * head_dim]. */
-    void (*attention)(cohort_backend *backend, cohort_kv *kv, int32_t layer,
-                      const cohort_attention *shape, const float *qkv, int64_t qkv_stride,
-                      float *out);
 
-    /* Mixture of experts.  router: softmax over n_experts logits a row, the top_k
-     * likeliest, renormalised where asked; ids and weights are [n_rows][top_k]. */
-    void (*route)(cohort_backend *backend, const float *logits, int64_t n_rows,
-                  int32_t n_experts, int32_t top_k, bool renormalise, int32_t *out_ids,
-                  float *out_weights);
-    /* y[row] = sum over its experts of weight * down(act(gate_up x)); experts[e] packed
-     * as gate_up [2 * n_inner, n_in] (gate rows first) and down [n_in, n_inner]. */
-    void (*experts)(cohort_backend *backend, cohort_linear *const *gate_up,
-                    cohort_linear *const *down, int32_t n_experts, const int32_t *ids,
-                    const float *weights, int32_t top_k, const float *x, float *y,
-                    int64_t n_rows, int64_t n_in, int64_t n_inner);
+    /* A step's ids, positions, slots, block tables and logit rows go to the device at
+     * once; the batch is copied, its samples stay until step_end, which waits for all
+     * that was enqueued.  Whoever calls has checked the batch.  at_layer: what follows is
+     * of this layer, for errors to name; -1: of none. */
+    cohort_status (*step_begin)(cohort_backend *backend, const cohort_batch *batch);
+    cohort_status (*step_end)(cohort_backend *backend);
+    void (*at_layer)(cohort_backend *backend, int32_t layer);
+    /* The first error, if it is known already; waits for nothing. */
+    cohort_status (*check)(const cohort_backend *backend);
+
+    void (*embed)(cohort_backend *backend, const cohort_op_embed *op);
+    void (*linear)(cohort_backend *backend, const cohort_op_linear *op);
+    void (*norm)(cohort_backend *backend, const cohort_op_norm *op);
+    void (*add)(cohort_backend *backend, const cohort_op_add *op);
+    void (*rotate)(cohort_backend *backend, const cohort_op_rotate *op);
+    void (*store)(cohort_backend *backend, const cohort_op_attention *op);
+    void (*attend)(cohort_backend *backend, const cohort_op_attention *op);
+    void (*activate)(cohort_backend *backend, const cohort_op_activate *op);
+    void (*route)(cohort_backend *backend, const cohort_op_route *op);
+    void (*experts)(cohort_backend *backend, const cohort_op_experts *op);
+    void (*take)(cohort_backend *backend, const cohort_op_take *op);
+    void (*sample)(cohort_backend *backend, const cohort_op_sample *op);
+
+    /* Between ranks: sums over the tp group, activations from the stage before and to the
+     * one behind, rows of logits. */
+    void (*all_reduce)(cohort_backend *backend, cohort_view values, int64_t count);
+    void (*receive)(cohort_backend *backend, cohort_view to, int64_t count);
+    void (*send)(cohort_backend *backend, cohort_view from, int64_t count);
+    void (*gather)(cohort_backend *backend, const cohort_op_gather *op);
+
+    /* Any may be NULL.  Of two in one, the second reads what the first writes, which
+     * nobody else does; norm NULL: there is none.  linear_add: y += x W^T + bias. */
+    void (*norm_linear)(cohort_backend *backend, const cohort_op_norm *norm,
+                        const cohort_op_linear *linear);
+    void (*norm_linear_activate)(cohort_backend *backend, const cohort_op_norm *norm,
+                                 const cohort_op_linear *linear,
+                                 const cohort_op_activate *activate);
+    void (*linear_add)(cohort_backend *backend, const cohort_op_linear *op);
+    void (*rotate_store)(cohort_backend *backend, const cohort_op_rotate *rotate,
+                         const cohort_op_attention *store);
 } cohort_backend_ops;
 
-/* The CPU's table; see cpu/. */
+/* NULL or "auto": the fastest device of this machine; else "cpu". */
+cohort_status cohort_backend_find(const char *device, const cohort_backend_ops **out_ops);
+
+/* ---- the CPU ----------------------------------------------------------------------- */
+
+typedef struct cohort_cpu_options {
+    const int32_t *cpus; /* one thread per entry, pinned; entry -1, or NULL: not pinned */
+    int32_t n_threads;   /* 0: one */
+    const char *isa;     /* NULL: the best this CPU has; else "portable", "avx2", ... */
+} cohort_cpu_options;
+
 const cohort_backend_ops *cohort_backend_cpu(void);
 
 #endif /* COHORT_MODEL_BACKEND_H */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
-#include <string.h>
 
 #include "base/fail.h"
 #include "model/model_internal.h"
 
 /* Design notes.
  *
- * Written once for all architectures: what one lacks (a bias, a norm, rope) is NULL.
+ * Written once for all architectures and devices: what one lacks (a bias, a norm, rope)
+ * is NULL.  Operations are enqueued in order; nothing here waits, but step_end at the
+ * end, and what a sink is to see.  Nothing allocates.
  *
  * Between two all-reduces every tp rank holds the same residual rows, bit for bit,
  * because the reduction hands the same sums to everybody; each rank's heads and columns
@@ -15,21 +16,25 @@
  * added once.  The router of a mixture of experts is computed by every rank from those
  * same rows, with the same result.
  *
- * Only all-reduce, gather, send and recv wait, all with the batch's deadline.  Nothing
- * here allocates.
- *
- * Activations are f32 rows in memory that the host can read: collectives and the logits
- * sink take them from there. */
+ * A device may do in one operation what is two or three here: see the compositions. */
 
 struct step {
-    cohort_model *model;
+    const cohort_model *model;
     const cohort_backend_ops *ops;
     cohort_backend *backend;
     const cohort_batch *batch;
-    int64_t rows, width; /* width: hidden_size */
-    float *hidden;       /* the residual stream, [rows, width] */
-    float *normed;       /* what a block reads, and then what it adds */
+    int64_t rows, width;   /* width: hidden_size */
+    cohort_buffer *hidden; /* the residual stream, [rows, width] */
+    cohort_buffer *normed; /* what a block reads, and then what it adds */
+    int64_t draw_deadline_ns;
+    bool has_masks;
 };
+
+static cohort_view from_row(cohort_buffer *buffer, int64_t row, int64_t width) {
+    return (cohort_view){buffer, row * width};
+}
+
+static cohort_view all_of(cohort_buffer *buffer) { return (cohort_view){buffer, 0}; }
 
 /* ---- the batch --------------------------------------------------------------------- */
 
@@ -50,6 +55,9 @@ static cohort_status check_sequence(const cohort_model *model, const cohort_batc
                            "max_model_len %d",
                            i, sequence->n_computed, sequence->n_rows,
                            model->max_model_len);
+    if (sequence->slot < 0 || sequence->slot >= model->options.max_num_seqs)
+        return COHORT_FAIL(COHORT_E_INVALID, "sequence %d of the batch: slot %d of %d", i,
+                           sequence->slot, model->options.max_num_seqs);
     int32_t n_tokens = sequence->n_computed + sequence->n_rows;
     for (int32_t b = 0; b < (n_tokens + block_size - 1) / block_size; b++)
         if (sequence->block_table[b] < 0 || sequence->block_table[b] >= model->n_blocks)
@@ -64,8 +72,9 @@ static cohort_status check_batch(const cohort_model *model, const cohort_batch *
     if (!model->loaded || !model->kv)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "forward before weights and cache are there");
-    if (!sink && cohort_model_is_output_rank(model))
-        return COHORT_FAIL(COHORT_E_INVALID, "the output rank needs a logits sink");
+    if (!sink && !batch->samples && cohort_model_is_output_rank(model))
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "the output rank needs samples or a logits sink");
     if (batch->n_rows < 1 || batch->n_rows > model->options.max_num_batched_tokens)
         return COHORT_FAIL(COHORT_E_INVALID, "a batch of %d tokens; the limit is %d",
                            batch->n_rows, model->options.max_num_batched_tokens);
@@ -73,7 +82,8 @@ static cohort_status check_batch(const cohort_model *model, const cohort_batch *
         return COHORT_FAIL(COHORT_E_INVALID, "a batch of %d sequences; the limit is %d",
                            batch->n_sequences, model->options.max_num_seqs);
     for (int32_t i = 0; i < batch->n_rows; i++)
-        if (batch->token_ids[i] < 0 || batch->token_ids[i] >= model->config.vocab_size)
+        if (batch->token_ids[i] != COHORT_LAST_TOKEN &&
+            (batch->token_ids[i] < 0 || batch->token_ids[i] >= model->config.vocab_size))
             return COHORT_FAIL(COHORT_E_INVALID,
                                "token %d is outside the vocabulary of %d",
                                batch->token_ids[i], model->config.vocab_size);
@@ -88,238 +98,334 @@ static cohort_status check_batch(const cohort_model *model, const cohort_batch *
     return COHORT_OK;
 }
 
-/* ---- between ranks ----------------------------------------------------------------- */
+/* ---- compositions ------------------------------------------------------------------ */
 
-static cohort_status sum_over_ranks(const struct step *step, float *values,
-                                    int64_t count) {
-    const cohort_model_options *options = &step->model->options;
-    if (options->tp_size == 1) return COHORT_OK;
-    return cohort_all_reduce(options->tp_group, COHORT_F32, COHORT_SUM, values,
-                             (size_t)count, step->batch->deadline_ns);
+/* norm NULL: none. */
+static void norm_linear(const struct step *step, const cohort_op_norm *norm,
+                        const cohort_op_linear *linear) {
+    if (norm && step->ops->norm_linear) {
+        step->ops->norm_linear(step->backend, norm, linear);
+        return;
+    }
+    if (norm) step->ops->norm(step->backend, norm);
+    step->ops->linear(step->backend, linear);
 }
 
-static size_t hidden_bytes(const struct step *step) {
-    return (size_t)(step->rows * step->width) * sizeof(float);
+static void norm_linear_activate(const struct step *step, const cohort_op_norm *norm,
+                                 const cohort_op_linear *linear,
+                                 const cohort_op_activate *activate) {
+    if (step->ops->norm_linear_activate) {
+        step->ops->norm_linear_activate(step->backend, norm, linear, activate);
+        return;
+    }
+    norm_linear(step, norm, linear);
+    step->ops->activate(step->backend, activate);
 }
 
-static cohort_status receive_hidden(const struct step *step) {
-    const cohort_model_options *options = &step->model->options;
-    COHORT_TRY_WHILE(cohort_recv(options->pp_group, options->pp_rank - 1, step->hidden,
-                                 hidden_bytes(step), step->batch->deadline_ns),
-                     "receiving activations from stage %d", options->pp_rank - 1);
-    return COHORT_OK;
+static void rotate_store(const struct step *step, const cohort_op_rotate *rotate,
+                         const cohort_op_attention *store) {
+    bool rotates = rotate->q_norm || rotate->cos;
+    if (rotates && step->ops->rotate_store) {
+        step->ops->rotate_store(step->backend, rotate, store);
+        return;
+    }
+    if (rotates) step->ops->rotate(step->backend, rotate);
+    step->ops->store(step->backend, store);
 }
 
-static cohort_status send_hidden(const struct step *step) {
-    const cohort_model_options *options = &step->model->options;
-    COHORT_TRY_WHILE(cohort_send(options->pp_group, options->pp_rank + 1, step->hidden,
-                                 hidden_bytes(step), step->batch->deadline_ns),
-                     "sending activations to stage %d", options->pp_rank + 1);
-    return COHORT_OK;
+/* May products add to the residual themselves?  Not where ranks have a part each. */
+static bool adds_at_once(const struct step *step) {
+    return step->ops->linear_add && step->model->options.tp_size == 1;
 }
 
 /* ---- layers ------------------------------------------------------------------------ */
 
-/* OPT's learned positions; every rank has the whole table. */
-static void add_positions(const struct step *step) {
-    cohort_model *model = step->model;
-    for (int32_t i = 0; i < step->batch->n_sequences; i++) {
-        const cohort_sequence *sequence = &step->batch->sequences[i];
-        for (int32_t r = 0; r < sequence->n_rows; r++)
-            model->ids[sequence->row_begin + r] =
-                sequence->n_computed + r + COHORT_OPT_POSITIONS;
+static void sum_over_ranks(const struct step *step, cohort_buffer *values) {
+    if (step->model->options.tp_size > 1)
+        step->ops->all_reduce(step->backend, all_of(values), step->rows * step->width);
+}
+
+static void embed(const struct step *step) {
+    const cohort_model *model = step->model;
+    const cohort_op_embed tokens = {.table = model->embedding,
+                                    .shift = -model->shard.vocab.begin,
+                                    .y = all_of(step->hidden)};
+    step->ops->embed(step->backend, &tokens);
+    sum_over_ranks(step, step->hidden);
+    if (!model->positions) return;
+    /* Learned positions; every rank has the whole table. */
+    const cohort_op_embed positions = {.table = model->positions,
+                                       .positions = true,
+                                       .shift = COHORT_OPT_POSITIONS,
+                                       .y = all_of(step->normed)};
+    const cohort_op_add add = {.y = all_of(step->hidden),
+                               .x = all_of(step->normed),
+                               .count = step->rows * step->width};
+    step->ops->embed(step->backend, &positions);
+    step->ops->add(step->backend, &add);
+}
+
+static cohort_op_norm norm_of(const struct step *step, const cohort_buffer *weight,
+                              const cohort_buffer *bias, int64_t row, int64_t rows) {
+    return (cohort_op_norm){.centred =
+                                step->model->config.architecture == COHORT_ARCH_OPT,
+                            .weight = weight,
+                            .bias = bias,
+                            .eps = step->model->config.norm_eps,
+                            .x = from_row(step->hidden, row, step->width),
+                            .y = from_row(step->normed, row, step->width),
+                            .n_rows = rows,
+                            .n_columns = step->width};
+}
+
+/* What attention and MLP share: a sum goes to the residual, which is normalised here
+ * where norms come after.  Where products added at once, sum is NULL. */
+static void add_to_residual(struct step *step, cohort_buffer *sum,
+                            const cohort_buffer *norm, const cohort_buffer *bias) {
+    if (sum) {
+        const cohort_op_add add = {.y = all_of(step->hidden),
+                                   .x = all_of(sum),
+                                   .count = step->rows * step->width};
+        sum_over_ranks(step, sum);
+        step->ops->add(step->backend, &add);
     }
-    step->ops->embed(step->backend, model->positions, model->ids, step->rows,
-                     step->normed);
-    step->ops->add(step->backend, step->hidden, step->normed, step->rows * step->width);
-}
-
-static cohort_status embed(const struct step *step) {
-    cohort_model *model = step->model;
-    cohort_span vocab = model->shard.vocab;
-    for (int64_t i = 0; i < step->rows; i++) {
-        int32_t id = step->batch->token_ids[i];
-        bool mine = id >= vocab.begin && id < vocab.end;
-        model->ids[i] = mine ? id - vocab.begin : -1;
-    }
-    step->ops->embed(step->backend, model->embedding, model->ids, step->rows,
-                     step->hidden);
-    COHORT_TRY(sum_over_ranks(step, step->hidden, step->rows * step->width));
-    if (model->positions) add_positions(step);
-    return COHORT_OK;
-}
-
-static void normalise(const struct step *step, const float *weight, const float *bias,
-                      const float *x, float *y, int64_t rows) {
-    float eps = step->model->config.norm_eps;
-    if (step->model->config.architecture == COHORT_ARCH_OPT)
-        step->ops->layer_norm(step->backend, x, weight, bias, eps, y, rows, step->width);
-    else
-        step->ops->rms_norm(step->backend, x, weight, eps, y, rows, step->width);
-}
-
-/* What attention and MLP share: in `normed` lies the input, afterwards the sum to add. */
-static cohort_status add_to_residual(struct step *step, float *sum, const float *norm,
-                                     const float *norm_bias) {
-    COHORT_TRY(sum_over_ranks(step, sum, step->rows * step->width));
-    step->ops->add(step->backend, step->hidden, sum, step->rows * step->width);
-    if (!step->model->config.norm_after) return COHORT_OK;
-    normalise(step, norm, norm_bias, step->hidden, step->normed, step->rows);
-    float *swap = step->hidden;
+    if (!step->model->config.norm_after) return;
+    const cohort_op_norm after = norm_of(step, norm, bias, 0, step->rows);
+    step->ops->norm(step->backend, &after);
+    cohort_buffer *swap = step->hidden;
     step->hidden = step->normed;
     step->normed = swap;
-    return COHORT_OK;
 }
 
-/* The rows a block reads: normed, or the residual itself where norms come after. */
-static const float *block_input(const struct step *step, const float *norm,
-                                const float *norm_bias) {
-    if (step->model->config.norm_after) return step->hidden;
-    normalise(step, norm, norm_bias, step->hidden, step->normed, step->rows);
-    return step->normed;
+/* A product whose result is part of a sum for the residual, rows of it from one on. */
+static void linear_to_sum(const struct step *step, cohort_op_linear linear,
+                          cohort_buffer *sum, int64_t row) {
+    bool at_once = adds_at_once(step);
+    linear.y = from_row(at_once ? step->hidden : sum, row, step->width);
+    linear.y_stride = step->width;
+    (at_once ? step->ops->linear_add : step->ops->linear)(step->backend, &linear);
 }
 
-static cohort_status attention(struct step *step, const cohort_model_layer *layer,
-                               int32_t local) {
-    cohort_model *model = step->model;
+static void attention(struct step *step, const cohort_model_layer *layer, int32_t local) {
+    const cohort_model *model = step->model;
     const cohort_model_config *config = &model->config;
     bool full = cohort_layer_bit(config->full_layers, model->shard.layers.begin + local);
-    const cohort_attention shape = {
-        .sequences = step->batch->sequences,
-        .n_sequences = step->batch->n_sequences,
+    const cohort_heads heads = {
         .n_heads = cohort_span_size(model->shard.heads),
         .n_kv_heads = cohort_span_size(model->shard.kv_heads),
         .head_dim = config->head_dim,
         .scale = (float)(1 / sqrt((double)config->head_dim)),
         .sliding_window = full ? 0 : config->sliding_window,
     };
-    int64_t attended_width = (int64_t)shape.n_heads * shape.head_dim;
-    int64_t qkv_width = attended_width + (int64_t)2 * shape.n_kv_heads * shape.head_dim;
-    const float *input =
-        block_input(step, layer->attention_norm, layer->attention_norm_bias);
-    step->ops->linear(step->backend, layer->qkv, layer->qkv_bias, input, step->width,
-                      model->qkv, qkv_width, step->rows);
-    if (config->qk_norm || model->cos)
-        step->ops->qk_norm_rope(step->backend, &shape, model->qkv, qkv_width,
-                                layer->q_norm, layer->k_norm, config->norm_eps,
-                                model->cos, model->sin);
-    step->ops->attention(step->backend, model->kv, local, &shape, model->qkv, qkv_width,
-                         model->attended);
-    step->ops->linear(step->backend, layer->out, layer->out_bias, model->attended,
-                      attended_width, step->normed, step->width, step->rows);
-    return add_to_residual(step, step->normed, layer->attention_norm,
-                           layer->attention_norm_bias);
+    int64_t attended_width = (int64_t)heads.n_heads * heads.head_dim;
+    int64_t qkv_width = attended_width + (int64_t)2 * heads.n_kv_heads * heads.head_dim;
+    const cohort_op_norm norm =
+        norm_of(step, layer->attention_norm, layer->attention_norm_bias, 0, step->rows);
+    const cohort_op_linear qkv = {.weight = layer->qkv,
+                                  .bias = layer->qkv_bias,
+                                  .x = config->norm_after ? norm.x : norm.y,
+                                  .x_stride = step->width,
+                                  .y = all_of(model->qkv),
+                                  .y_stride = qkv_width,
+                                  .n_rows = step->rows};
+    const cohort_op_rotate rotate = {.heads = heads,
+                                     .qkv = all_of(model->qkv),
+                                     .qkv_stride = qkv_width,
+                                     .q_norm = layer->q_norm,
+                                     .k_norm = layer->k_norm,
+                                     .eps = config->norm_eps,
+                                     .cos = model->cos,
+                                     .sin = model->sin};
+    const cohort_op_attention attend = {.kv = model->kv,
+                                        .layer = local,
+                                        .heads = heads,
+                                        .qkv = all_of(model->qkv),
+                                        .qkv_stride = qkv_width,
+                                        .out = all_of(model->attended)};
+    const cohort_op_linear out = {.weight = layer->out,
+                                  .bias = layer->out_bias,
+                                  .x = all_of(model->attended),
+                                  .x_stride = attended_width,
+                                  .n_rows = step->rows};
+    norm_linear(step, config->norm_after ? NULL : &norm, &qkv);
+    rotate_store(step, &rotate, &attend);
+    step->ops->attend(step->backend, &attend);
+    linear_to_sum(step, out, step->normed, 0);
+    add_to_residual(step, adds_at_once(step) ? NULL : step->normed, layer->attention_norm,
+                    layer->attention_norm_bias);
 }
 
-/* A plain MLP on some rows; y may be x. */
+/* A plain MLP on some rows. */
 static void mlp_rows(const struct step *step, const cohort_model_layer *layer,
-                     const float *x, float *y, int64_t rows) {
-    cohort_model *model = step->model;
+                     const cohort_op_norm *norm, cohort_view x, int64_t row,
+                     int64_t rows) {
+    const cohort_model *model = step->model;
     bool gated = model->config.architecture != COHORT_ARCH_OPT;
     int64_t inner = cohort_span_size(model->shard.mlp);
-    int64_t wide = gated ? 2 * inner : inner;
-    step->ops->linear(step->backend, layer->gate_up, layer->gate_up_bias, x, step->width,
-                      model->wide, wide, rows);
-    step->ops->activate(step->backend, gated ? COHORT_SILU : COHORT_RELU, gated,
-                        model->wide, model->narrow, rows, inner);
-    step->ops->linear(step->backend, layer->down, layer->down_bias, model->narrow, inner,
-                      y, step->width, rows);
+    const cohort_op_linear gate_up = {.weight = layer->gate_up,
+                                      .bias = layer->gate_up_bias,
+                                      .x = x,
+                                      .x_stride = step->width,
+                                      .y = all_of(model->wide),
+                                      .y_stride = gated ? 2 * inner : inner,
+                                      .n_rows = rows};
+    const cohort_op_activate activate = {.activation = gated ? COHORT_SILU : COHORT_RELU,
+                                         .gated = gated,
+                                         .x = all_of(model->wide),
+                                         .y = all_of(model->narrow),
+                                         .n_rows = rows,
+                                         .n = inner};
+    const cohort_op_linear down = {.weight = layer->down,
+                                   .bias = layer->down_bias,
+                                   .x = all_of(model->narrow),
+                                   .x_stride = inner,
+                                   .n_rows = rows};
+    norm_linear_activate(step, norm, &gate_up, &activate);
+    linear_to_sum(step, down, step->normed, row);
 }
 
 static void expert_rows(const struct step *step, const cohort_model_layer *layer,
-                        const float *x, float *y, int64_t rows) {
-    cohort_model *model = step->model;
+                        const cohort_op_norm *norm, cohort_view x, int64_t row,
+                        int64_t rows) {
+    const cohort_model *model = step->model;
     const cohort_model_config *config = &model->config;
-    /* Backend memory has no type of its own: ids lie in what was allocated as floats. */
-    int32_t *ids = (int32_t *)(void *)model->route_ids;
-    step->ops->linear(step->backend, layer->router, NULL, x, step->width, model->wide,
-                      config->n_experts, rows);
-    step->ops->route(step->backend, model->wide, rows, config->n_experts,
-                     config->n_experts_per_token, config->norm_topk_prob, ids,
-                     model->route_weights);
-    step->ops->experts(step->backend, layer->expert_gate_up, layer->expert_down,
-                       config->n_experts, ids, model->route_weights,
-                       config->n_experts_per_token, x, y, rows, step->width,
-                       cohort_span_size(model->shard.experts_mlp));
+    const cohort_op_linear router = {.weight = layer->router,
+                                     .x = x,
+                                     .x_stride = step->width,
+                                     .y = all_of(model->wide),
+                                     .y_stride = config->n_experts,
+                                     .n_rows = rows};
+    const cohort_op_route route = {.logits = all_of(model->wide),
+                                   .n_rows = rows,
+                                   .n_experts = config->n_experts,
+                                   .top_k = config->n_experts_per_token,
+                                   .renormalise = config->norm_topk_prob,
+                                   .ids = all_of(model->route_ids),
+                                   .weights = all_of(model->route_weights)};
+    const cohort_op_experts experts = {.gate_up = layer->expert_gate_up,
+                                       .down = layer->expert_down,
+                                       .n_experts = config->n_experts,
+                                       .top_k = config->n_experts_per_token,
+                                       .ids = all_of(model->route_ids),
+                                       .weights = all_of(model->route_weights),
+                                       .x = x,
+                                       .y = from_row(model->expert_sum, row, step->width),
+                                       .n_rows = rows,
+                                       .n_in = step->width,
+                                       .n_inner =
+                                           cohort_span_size(model->shard.experts_mlp)};
+    /* Router and experts both read what was normalised. */
+    if (norm) step->ops->norm(step->backend, norm);
+    step->ops->linear(step->backend, &router);
+    step->ops->route(step->backend, &route);
+    step->ops->experts(step->backend, &experts);
 }
 
-static cohort_status mlp(struct step *step, const cohort_model_layer *layer) {
-    const float *input = block_input(step, layer->mlp_norm, layer->mlp_norm_bias);
-    float *sum = layer->router ? step->model->expert_sum : step->normed;
+static void mlp(struct step *step, const cohort_model_layer *layer) {
+    bool after = step->model->config.norm_after;
     for (int64_t row = 0; row < step->rows; row += COHORT_MLP_ROWS) {
         int64_t rows = step->rows - row;
         if (rows > COHORT_MLP_ROWS) rows = COHORT_MLP_ROWS;
-        const float *x = input + row * step->width;
-        float *y = sum + row * step->width;
-        if (layer->router)
-            expert_rows(step, layer, x, y, rows);
-        else
-            mlp_rows(step, layer, x, y, rows);
+        const cohort_op_norm norm =
+            norm_of(step, layer->mlp_norm, layer->mlp_norm_bias, row, rows);
+        (layer->router ? expert_rows : mlp_rows)(step, layer, after ? NULL : &norm,
+                                                 after ? norm.x : norm.y, row, rows);
     }
-    return add_to_residual(step, sum, layer->mlp_norm, layer->mlp_norm_bias);
+    cohort_buffer *sum = layer->router ? step->model->expert_sum : step->normed;
+    if (!layer->router && adds_at_once(step)) sum = NULL;
+    add_to_residual(step, sum, layer->mlp_norm, layer->mlp_norm_bias);
 }
 
 /* ---- logits ------------------------------------------------------------------------ */
 
-/* Final norm of the rows that give logits, one below the other into `normed`. */
-static int32_t collect_logit_rows(const struct step *step) {
+static cohort_status give_logits(const struct step *step, cohort_buffer *logits,
+                                 int32_t first, int32_t rows, cohort_logits_sink sink,
+                                 void *user_data) {
     const cohort_model *model = step->model;
-    const cohort_batch *batch = step->batch;
-    int32_t n = 0;
-    for (int32_t i = 0; i < batch->n_sequences;) {
-        int32_t end = batch->sequences[i].row_begin + batch->sequences[i].n_rows;
-        int32_t begin = end - batch->n_logit_rows[i];
-        /* Decoding sequences lie side by side: one call for a run of rows. */
-        for (i++; i < batch->n_sequences &&
-                  batch->n_logit_rows[i] == batch->sequences[i].n_rows;
-             i++)
-            end += batch->sequences[i].n_rows;
-        if (begin == end) continue;
-        const float *x = step->hidden + begin * step->width;
-        float *y = step->normed + n * step->width;
-        if (model->final_norm)
-            normalise(step, model->final_norm, model->final_norm_bias, x, y, end - begin);
-        else
-            memcpy(y, x, (size_t)((end - begin) * step->width) * sizeof *y);
-        n += end - begin;
-    }
-    return n;
+    int32_t vocab_size = model->config.vocab_size;
+    if (!cohort_model_is_output_rank(model)) return COHORT_OK;
+    COHORT_TRY(step->ops->download(step->backend, all_of(logits), model->host_logits,
+                                   (int64_t)rows * vocab_size));
+    return sink(user_data, first, rows, model->host_logits, vocab_size);
 }
 
-/* Puts rows together on tp rank 0, one at a time: a gathered row is in vocabulary order
- * as it comes, and still in the cache when the sink reads it. */
-static cohort_status gather_rows(const struct step *step, int32_t first, int32_t rows,
-                                 cohort_logits_sink sink, void *user_data) {
-    cohort_model *model = step->model;
-    const cohort_model_options *options = &model->options;
-    int64_t mine = cohort_span_size(model->shard.vocab);
-    for (int32_t r = 0; r < rows; r++) {
-        COHORT_TRY(cohort_gather(options->tp_group, 0, model->logits + r * mine,
-                                 model->logit_bytes, model->logit_row,
-                                 step->batch->deadline_ns));
-        if (options->tp_rank == 0)
-            COHORT_TRY(sink(user_data, first + r, 1, model->logit_row,
-                            model->config.vocab_size));
+static cohort_status draw(struct step *step, cohort_buffer *logits, int32_t first,
+                          int32_t rows) {
+    const cohort_model *model = step->model;
+    if (!cohort_model_is_output_rank(model) && !model->options.share_tokens)
+        return COHORT_OK;
+    COHORT_TRY(step->ops->check(step->backend));
+    if (step->batch->await_masks && !step->has_masks)
+        COHORT_TRY(
+            step->batch->await_masks(step->batch->user_data, &step->draw_deadline_ns));
+    step->has_masks = true;
+    const cohort_op_sample sample = {.logits = all_of(logits),
+                                     .first = first,
+                                     .n_rows = rows,
+                                     .deadline_ns = step->draw_deadline_ns};
+    step->ops->sample(step->backend, &sample);
+    return COHORT_OK;
+}
+
+/* The head of a few logit rows, and what becomes of them. */
+static cohort_status head_rows(struct step *step, int32_t first, int32_t rows,
+                               cohort_logits_sink sink, void *user_data) {
+    const cohort_model *model = step->model;
+    bool parts = model->options.tp_size > 1;
+    const cohort_op_take take = {.x = all_of(step->hidden),
+                                 .y = all_of(step->normed),
+                                 .n_columns = step->width,
+                                 .first = first,
+                                 .n_rows = rows};
+    cohort_op_norm norm =
+        norm_of(step, model->final_norm, model->final_norm_bias, 0, rows);
+    norm.x = norm.y;
+    const cohort_op_linear head = {.weight = model->head,
+                                   .x = norm.y,
+                                   .x_stride = step->width,
+                                   .y = all_of(model->logits),
+                                   .y_stride = cohort_span_size(model->shard.vocab),
+                                   .n_rows = rows};
+    const cohort_op_gather gather = {.x = all_of(model->logits),
+                                     .y = all_of(model->whole_logits),
+                                     .part_bytes = model->logit_bytes,
+                                     .n_rows = rows};
+    cohort_buffer *logits = parts ? model->whole_logits : model->logits;
+    step->ops->take(step->backend, &take);
+    norm_linear(step, model->final_norm ? &norm : NULL, &head);
+    if (parts) step->ops->gather(step->backend, &gather);
+    if (!step->batch->samples)
+        return give_logits(step, logits, first, rows, sink, user_data);
+    return draw(step, logits, first, rows);
+}
+
+static cohort_status head(struct step *step, cohort_logits_sink sink, void *user_data) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < step->batch->n_sequences; i++)
+        n += step->batch->n_logit_rows[i];
+    for (int32_t row = 0; row < n; row += COHORT_LOGIT_ROWS) {
+        int32_t rows = n - row < COHORT_LOGIT_ROWS ? n - row : COHORT_LOGIT_ROWS;
+        COHORT_TRY(head_rows(step, row, rows, sink, user_data));
     }
     return COHORT_OK;
 }
 
-static cohort_status head(const struct step *step, cohort_logits_sink sink,
-                          void *user_data) {
-    cohort_model *model = step->model;
-    int64_t columns = cohort_span_size(model->shard.vocab);
-    int32_t n = collect_logit_rows(step);
-    for (int32_t row = 0; row < n; row += COHORT_LOGIT_ROWS) {
-        int32_t rows = n - row < COHORT_LOGIT_ROWS ? n - row : COHORT_LOGIT_ROWS;
-        step->ops->linear(step->backend, model->head, NULL,
-                          step->normed + row * step->width, step->width, model->logits,
-                          columns, rows);
-        if (model->options.tp_size > 1)
-            COHORT_TRY(gather_rows(step, row, rows, sink, user_data));
-        else
-            COHORT_TRY(
-                sink(user_data, row, rows, model->logits, model->config.vocab_size));
+static cohort_status compute(struct step *step, cohort_logits_sink sink,
+                             void *user_data) {
+    const cohort_model *model = step->model;
+    int64_t count = step->rows * step->width;
+    if (model->shard.first_stage)
+        embed(step);
+    else
+        step->ops->receive(step->backend, all_of(step->hidden), count);
+    for (int32_t i = 0; i < cohort_span_size(model->shard.layers); i++) {
+        step->ops->at_layer(step->backend, model->shard.layers.begin + i);
+        attention(step, &model->layers[i], i);
+        mlp(step, &model->layers[i]);
     }
+    step->ops->at_layer(step->backend, -1);
+    if (model->shard.last_stage) return head(step, sink, user_data);
+    step->ops->send(step->backend, all_of(step->hidden), count);
     return COHORT_OK;
 }
 
@@ -333,13 +439,10 @@ cohort_status cohort_model_forward(cohort_model *model, const cohort_batch *batc
                         .rows = batch->n_rows,
                         .width = model->config.hidden_size,
                         .hidden = model->hidden,
-                        .normed = model->normed};
-    COHORT_TRY(model->shard.first_stage ? embed(&step) : receive_hidden(&step));
-    for (int32_t i = 0; i < cohort_span_size(model->shard.layers); i++) {
-        COHORT_TRY_WHILE(attention(&step, &model->layers[i], i), "computing layer %d",
-                         model->shard.layers.begin + i);
-        COHORT_TRY_WHILE(mlp(&step, &model->layers[i]), "computing layer %d",
-                         model->shard.layers.begin + i);
-    }
-    return model->shard.last_stage ? head(&step, sink, user_data) : send_hidden(&step);
+                        .normed = model->normed,
+                        .draw_deadline_ns = batch->deadline_ns};
+    COHORT_TRY(model->ops->step_begin(model->backend, batch));
+    cohort_status status = compute(&step, sink, user_data);
+    cohort_status ended = model->ops->step_end(model->backend);
+    return status < 0 ? status : ended;
 }

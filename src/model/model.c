@@ -64,13 +64,23 @@ static cohort_status choose_length(cohort_model *model, int32_t asked) {
 
 static cohort_status open_backend(cohort_model *model) {
     const cohort_model_options *options = &model->options;
-    model->ops = cohort_backend_cpu();
-    return model->ops->create(
-        &(cohort_backend_options){.cpus = options->cpus,
-                                  .n_threads = options->n_threads,
-                                  .bf16_activations = model->dtype == COHORT_BF16,
-                                  .isa = options->isa},
-        &model->backend);
+    int32_t block_size = options->block_size;
+    bool samples = cohort_model_is_output_rank(model) ||
+                   (options->share_tokens && model->shard.last_stage);
+    const cohort_backend_options backend = {
+        .bf16_activations = model->dtype == COHORT_BF16,
+        .max_rows = options->max_num_batched_tokens,
+        .max_sequences = options->max_num_seqs,
+        .block_size = block_size,
+        .max_blocks = (model->max_model_len + block_size - 1) / block_size,
+        .vocab_size = samples ? model->config.vocab_size : 0,
+        .share_tokens = options->share_tokens,
+        .tp_group = options->tp_size > 1 ? options->tp_group : NULL,
+        .pp_group = options->pp_size > 1 ? options->pp_group : NULL,
+        .device = options->device,
+    };
+    model->ops = options->backend;
+    return model->ops->create(&backend, &model->backend);
 }
 
 /* A rank may gather only what its peers give: all of them are planned. */
@@ -106,8 +116,8 @@ static cohort_status open_model(cohort_model *model,
         return COHORT_FAIL(COHORT_E_NOMEM, "opening %s", options->model_dir);
     COHORT_TRY(open_backend(model));
     model->options.model_dir = NULL; /* the caller's texts may go away */
-    model->options.dtype = model->options.layer_partition = model->options.isa = NULL;
-    model->options.cpus = NULL;
+    model->options.dtype = model->options.layer_partition = NULL;
+    model->options.device = NULL;
     return COHORT_OK;
 }
 
@@ -136,22 +146,49 @@ static int64_t qkv_width(const cohort_model *model) {
             2 * cohort_span_size(model->shard.kv_heads));
 }
 
-static cohort_status alloc(cohort_model *model, int64_t rows, int64_t columns,
-                           float **out) {
-    COHORT_TRY_WHILE(model->ops->alloc(model->backend, (size_t)(rows * columns), out),
-                     "making room for activations of %lld x %lld", (long long)rows,
-                     (long long)columns);
+static cohort_status alloc(cohort_model *model, cohort_dtype dtype, int64_t rows,
+                           int64_t columns, cohort_buffer **out) {
+    COHORT_TRY_WHILE(
+        model->ops->buffer_create(model->backend, dtype, rows * columns, out),
+        "making room for activations of %lld x %lld", (long long)rows,
+        (long long)columns);
     return COHORT_OK;
 }
 
 static cohort_status make_head_scratch(cohort_model *model) {
     const cohort_model_options *options = &model->options;
+    int64_t vocab_size = model->config.vocab_size;
     if (!model->shard.last_stage) return COHORT_OK;
-    COHORT_TRY(alloc(model, COHORT_LOGIT_ROWS, cohort_span_size(model->shard.vocab),
-                     &model->logits));
-    if (options->tp_size > 1 && options->tp_rank == 0)
-        COHORT_TRY(alloc(model, 1, model->config.vocab_size, &model->logit_row));
+    COHORT_TRY(alloc(model, COHORT_F32, COHORT_LOGIT_ROWS,
+                     cohort_span_size(model->shard.vocab), &model->logits));
+    if (options->tp_rank > 0) return COHORT_OK;
+    if (options->tp_size > 1)
+        COHORT_TRY(alloc(model, COHORT_F32, COHORT_LOGIT_ROWS, vocab_size,
+                         &model->whole_logits));
+    /* Takes memory only where it is used. */
+    model->host_logits =
+        malloc(COHORT_LOGIT_ROWS * (size_t)vocab_size * sizeof *model->host_logits);
+    if (!model->host_logits) return COHORT_FAIL(COHORT_E_NOMEM, "logits");
     return COHORT_OK;
+}
+
+static cohort_status make_rope(cohort_model *model) {
+    const cohort_model_config *config = &model->config;
+    int64_t pairs = config->head_dim / 2, n = model->max_model_len * pairs;
+    if (config->rope.type == COHORT_ROPE_NONE) return COHORT_OK;
+    COHORT_TRY(alloc(model, COHORT_F32, model->max_model_len, pairs, &model->cos));
+    COHORT_TRY(alloc(model, COHORT_F32, model->max_model_len, pairs, &model->sin));
+    float *tables = malloc(2 * (size_t)n * sizeof *tables);
+    if (!tables) return COHORT_FAIL(COHORT_E_NOMEM, "rope tables");
+    cohort_rope_tables(&config->rope, config->head_dim, model->max_model_len, tables,
+                       tables + n);
+    cohort_status status =
+        model->ops->upload(model->backend, (cohort_view){model->cos, 0}, tables, n);
+    if (status >= 0)
+        status = model->ops->upload(model->backend, (cohort_view){model->sin, 0},
+                                    tables + n, n);
+    free(tables);
+    return status;
 }
 
 static cohort_status make_scratch(cohort_model *model) {
@@ -160,27 +197,28 @@ static cohort_status make_scratch(cohort_model *model) {
     int64_t mlp_rows = rows < COHORT_MLP_ROWS ? rows : COHORT_MLP_ROWS;
     int32_t mlp = cohort_span_size(model->shard.mlp);
     int64_t top_k = most(config->n_experts_per_token, 1);
-    COHORT_TRY(alloc(model, rows, config->hidden_size, &model->hidden));
-    COHORT_TRY(alloc(model, rows, config->hidden_size, &model->normed));
-    COHORT_TRY(alloc(model, rows, qkv_width(model), &model->qkv));
-    COHORT_TRY(alloc(model, rows,
-                     (int64_t)config->head_dim * cohort_span_size(model->shard.heads),
-                     &model->attended));
-    COHORT_TRY(alloc(model, mlp_rows, most(2 * mlp, config->n_experts), &model->wide));
-    COHORT_TRY(alloc(model, mlp_rows, mlp, &model->narrow));
+    int64_t heads = (int64_t)config->head_dim * cohort_span_size(model->shard.heads);
+    const struct {
+        cohort_buffer **to;
+        int64_t rows, columns;
+    } parts[] = {
+        {&model->hidden, rows, config->hidden_size},
+        {&model->normed, rows, config->hidden_size},
+        {&model->qkv, rows, qkv_width(model)},
+        {&model->attended, rows, heads},
+        {&model->wide, mlp_rows, most(2 * mlp, config->n_experts)},
+        {&model->narrow, mlp_rows, mlp},
+        {&model->route_weights, mlp_rows, top_k},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        COHORT_TRY(
+            alloc(model, COHORT_F32, parts[i].rows, parts[i].columns, parts[i].to));
+    COHORT_TRY(alloc(model, COHORT_I32, mlp_rows, top_k, &model->route_ids));
     if (config->n_experts)
-        COHORT_TRY(alloc(model, rows, config->hidden_size, &model->expert_sum));
-    COHORT_TRY(alloc(model, mlp_rows, top_k, &model->route_ids));
-    COHORT_TRY(alloc(model, mlp_rows, top_k, &model->route_weights));
+        COHORT_TRY(
+            alloc(model, COHORT_F32, rows, config->hidden_size, &model->expert_sum));
     COHORT_TRY(make_head_scratch(model));
-    model->ids = malloc((size_t)rows * sizeof *model->ids);
-    if (!model->ids) return COHORT_FAIL(COHORT_E_NOMEM, "token ids of a step");
-    if (config->rope.type == COHORT_ROPE_NONE) return COHORT_OK;
-    COHORT_TRY(alloc(model, model->max_model_len, config->head_dim / 2, &model->cos));
-    COHORT_TRY(alloc(model, model->max_model_len, config->head_dim / 2, &model->sin));
-    cohort_rope_tables(&config->rope, config->head_dim, model->max_model_len, model->cos,
-                       model->sin);
-    return COHORT_OK;
+    return make_rope(model);
 }
 
 cohort_status cohort_model_load(cohort_model *model, cohort_load_progress progress,
@@ -231,8 +269,8 @@ size_t cohort_model_weight_bytes(const cohort_model *model) {
 
 int32_t cohort_model_max_len(const cohort_model *model) { return model->max_model_len; }
 
-const char *cohort_model_isa(const cohort_model *model) {
-    return model->ops->isa(model->backend);
+const char *cohort_model_device(const cohort_model *model) {
+    return model->ops->describe(model->backend);
 }
 
 bool cohort_model_is_output_rank(const cohort_model *model) {
@@ -242,18 +280,19 @@ bool cohort_model_is_output_rank(const cohort_model *model) {
 void cohort_model_close(cohort_model *model) {
     if (!model) return;
     if (model->backend) {
-        float *scratch[] = {model->hidden,     model->normed,    model->qkv,
-                            model->attended,   model->wide,      model->narrow,
-                            model->expert_sum, model->route_ids, model->route_weights,
-                            model->logits,     model->logit_row, model->cos,
-                            model->sin};
+        cohort_buffer *scratch[] = {
+            model->hidden,     model->normed,       model->qkv,
+            model->attended,   model->wide,         model->narrow,
+            model->expert_sum, model->route_ids,    model->route_weights,
+            model->logits,     model->whole_logits, model->cos,
+            model->sin};
         if (model->kv) model->ops->kv_destroy(model->kv);
         for (size_t i = 0; i < sizeof scratch / sizeof *scratch; i++)
-            if (scratch[i]) model->ops->free(model->backend, scratch[i]);
+            if (scratch[i]) model->ops->buffer_destroy(scratch[i]);
         cohort_model_weights_destroy(model);
         model->ops->destroy(model->backend);
     }
-    free(model->ids);
+    free(model->host_logits);
     free(model->logit_bytes);
     free(model->layers);
     free(model->model_dir);

@@ -33,9 +33,9 @@ typedef struct cohort_model_options {
     int32_t tp_rank, tp_size, pp_rank, pp_size;
     const char *layer_partition;       /* "7,8,8,7" or NULL: even */
     cohort_group *tp_group, *pp_group; /* may be NULL where the size is 1 */
-    const int32_t *cpus; /* threads of this rank; see cohort_backend_options */
-    int32_t n_threads;
-    const char *isa; /* see cohort_backend_options */
+    bool share_tokens;                 /* see cohort_backend_options */
+    const cohort_backend_ops *backend; /* what it is computed with */
+    const void *device;                /* options of that backend alone */
 } cohort_model_options;
 
 /* done_bytes of total_bytes of this rank's shard; phase text as vLLM prints it is the
@@ -44,18 +44,10 @@ typedef cohort_status (*cohort_load_progress)(void *user_data, int32_t shard,
                                               int32_t n_shards, size_t done_bytes,
                                               size_t total_bytes);
 
-typedef struct cohort_batch {
-    const int32_t *token_ids; /* n_rows */
-    int32_t n_rows;
-    const cohort_sequence *sequences; /* rows of sequences follow one another */
-    const int32_t *n_logit_rows; /* per sequence: its last so many rows give logits */
-    int32_t n_sequences;
-    int64_t deadline_ns; /* for what peers owe us */
-} cohort_batch;
-
 /* Called on the output rank (tp rank 0 of the last stage) for rows in order, some rows at
  * a time: logits[n_rows][vocab_size] of rows [row_begin, ...) of the concatenated logit
- * rows. The callee may change them in place. */
+ * rows. The callee may change them in place.  For who looks at logits: the batch has no
+ * samples then. */
 typedef cohort_status (*cohort_logits_sink)(void *user_data, int32_t row_begin,
                                             int32_t n_rows, float *logits,
                                             int32_t vocab_size);
@@ -68,8 +60,8 @@ cohort_status cohort_model_load(cohort_model *model, cohort_load_progress progre
 size_t cohort_model_weight_bytes(const cohort_model *model);
 size_t cohort_model_kv_block_bytes(const cohort_model *model); /* on this rank */
 cohort_status cohort_model_kv_create(cohort_model *model, int64_t n_blocks);
-int32_t cohort_model_max_len(const cohort_model *model); /* max_model_len, resolved */
-const char *cohort_model_isa(const cohort_model *model);
+int32_t cohort_model_max_len(const cohort_model *model);    /* max_model_len, resolved */
+const char *cohort_model_device(const cohort_model *model); /* "avx512_bf16" */
 bool cohort_model_is_output_rank(const cohort_model *model);
 cohort_status cohort_model_forward(cohort_model *model, const cohort_batch *batch,
                                    cohort_logits_sink sink, void *user_data);

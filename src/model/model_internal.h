@@ -19,15 +19,15 @@ typedef struct cohort_model_layer {
     cohort_linear *gate_up, *down; /* a plain MLP; OPT's fc1 and fc2 */
     cohort_linear *router;
     cohort_linear **expert_gate_up, **expert_down; /* n_experts each */
-    float *attention_norm, *attention_norm_bias;
-    float *mlp_norm, *mlp_norm_bias;
-    float *qkv_bias, *gate_up_bias;
-    float *out_bias, *down_bias; /* of sums over ranks: on tp rank 0 alone */
-    float *q_norm, *k_norm;
+    cohort_buffer *attention_norm, *attention_norm_bias;
+    cohort_buffer *mlp_norm, *mlp_norm_bias;
+    cohort_buffer *qkv_bias, *gate_up_bias;
+    cohort_buffer *out_bias, *down_bias; /* of sums over ranks: on tp rank 0 alone */
+    cohort_buffer *q_norm, *k_norm;
 } cohort_model_layer;
 
 struct cohort_model {
-    cohort_model_options options; /* pointers in it: groups only */
+    cohort_model_options options; /* pointers in it: groups and operations only */
     char *model_dir;
     cohort_model_config config;
     cohort_shard shard;
@@ -40,23 +40,23 @@ struct cohort_model {
     cohort_model_layer *layers; /* of shard.layers */
     cohort_linear *embedding, *positions;
     cohort_linear *head; /* may be embedding itself */
-    float *final_norm, *final_norm_bias;
+    cohort_buffer *final_norm, *final_norm_bias;
     size_t weight_bytes;
 
     cohort_kv *kv;
     int64_t n_blocks;
 
     /* Scratch of a step.  R rows: max_num_batched_tokens. */
-    float *hidden, *normed;           /* [R, hidden_size] */
-    float *qkv, *attended;            /* [R, heads of this rank] */
-    float *wide, *narrow;             /* [COHORT_MLP_ROWS, MLP columns of this rank] */
-    float *expert_sum;                /* [R, hidden_size], with experts only */
-    float *route_ids, *route_weights; /* [COHORT_MLP_ROWS, n_experts_per_token] */
-    float *logits;                    /* [COHORT_LOGIT_ROWS, vocabulary of this rank] */
-    float *logit_row;                 /* [vocab_size], where a row is put together */
-    size_t *logit_bytes;              /* what each tp rank gives to a row of logits */
-    float *cos, *sin;                 /* [max_model_len, head_dim / 2] */
-    int32_t *ids;                     /* [R] */
+    cohort_buffer *hidden, *normed;           /* [R, hidden_size] */
+    cohort_buffer *qkv, *attended;            /* [R, heads of this rank] */
+    cohort_buffer *wide, *narrow;             /* [COHORT_MLP_ROWS, MLP columns here] */
+    cohort_buffer *expert_sum;                /* [R, hidden_size], with experts only */
+    cohort_buffer *route_ids, *route_weights; /* [COHORT_MLP_ROWS, n_experts_per_token] */
+    cohort_buffer *logits;       /* [COHORT_LOGIT_ROWS, vocabulary of this rank] */
+    cohort_buffer *whole_logits; /* [COHORT_LOGIT_ROWS, vocab_size], where gathered */
+    float *host_logits;          /* the same, for a sink */
+    size_t *logit_bytes;         /* what each tp rank gives to a row of logits */
+    cohort_buffer *cos, *sin;    /* [max_model_len, head_dim / 2] */
 };
 
 /* weights.c; a load that fails leaves no weights behind. */

@@ -28,8 +28,6 @@ enum {
     N_BLOCKS = 8
 };
 
-static const int32_t no_cpu = -1;
-
 /* ---- counting allocations ---------------------------------------------------------- */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -120,8 +118,7 @@ static cohort_model_options options_of(const char *model_dir) {
                                   .block_size = BLOCK_SIZE,
                                   .tp_size = 1,
                                   .pp_size = 1,
-                                  .cpus = &no_cpu,
-                                  .n_threads = 1};
+                                  .backend = cohort_backend_cpu()};
 }
 
 struct run {

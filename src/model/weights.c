@@ -33,7 +33,7 @@ enum {
 struct part {
     char name[NAME_BYTES];
     cohort_linear *linear; /* or: */
-    float *floats;
+    cohort_buffer *vector;
     int64_t to;                /* first row of the destination */
     int64_t n_rows, n_columns; /* of the whole tensor; a vector has 0 columns */
     cohort_span rows, columns; /* what is taken of it */
@@ -47,7 +47,7 @@ struct loader {
     size_t n_parts, capacity;
     size_t done_bytes, total_bytes;
     int32_t n_files, files_done;
-    void *slab; /* SLAB_BYTES; for dummy values, and for files that align nothing */
+    float *slab; /* SLAB_BYTES: of vectors, dummy values, files that align nothing */
     cohort_load_progress progress;
     void *user_data;
 };
@@ -88,9 +88,9 @@ static cohort_status new_linear(struct loader *loader, int64_t n_out, int64_t n_
     return COHORT_OK;
 }
 
-static cohort_status new_floats(struct loader *loader, int64_t n, float **out) {
+static cohort_status new_vector(struct loader *loader, int64_t n, cohort_buffer **out) {
     cohort_model *model = loader->model;
-    COHORT_TRY(model->ops->alloc(model->backend, (size_t)n, out));
+    COHORT_TRY(model->ops->buffer_create(model->backend, COHORT_F32, n, out));
     model->weight_bytes += (size_t)n * sizeof(float);
     return COHORT_OK;
 }
@@ -98,9 +98,9 @@ static cohort_status new_floats(struct loader *loader, int64_t n, float **out) {
 /* A vector of n values that every rank holds. */
 #define ADD_VECTOR(loader, out, n, ...)                                                  \
     do {                                                                                 \
-        COHORT_TRY(new_floats((loader), (n), (out)));                                    \
+        COHORT_TRY(new_vector((loader), (n), (out)));                                    \
         COHORT_TRY(add((loader),                                                         \
-                       (struct part){.floats = *(out), .n_rows = (n), .rows = whole(n)}, \
+                       (struct part){.vector = *(out), .n_rows = (n), .rows = whole(n)}, \
                        __VA_ARGS__));                                                    \
     } while (0)
 
@@ -127,7 +127,7 @@ static cohort_status list_qkv(struct loader *loader, int32_t index,
     for (int i = 0; i < 3; i++)
         n_out += cohort_span_size(projections[i].rows);
     COHORT_TRY(new_linear(loader, n_out, config->hidden_size, &layer->qkv));
-    if (config->attention_bias) COHORT_TRY(new_floats(loader, n_out, &layer->qkv_bias));
+    if (config->attention_bias) COHORT_TRY(new_vector(loader, n_out, &layer->qkv_bias));
     int64_t to = 0;
     for (int i = 0; i < 3; i++) {
         struct part part = {.linear = layer->qkv,
@@ -139,7 +139,7 @@ static cohort_status list_qkv(struct loader *loader, int32_t index,
         COHORT_TRY(add(loader, part, "%s.layers.%d.self_attn.%s_proj.weight",
                        prefix_of(model), index, projections[i].name));
         part.linear = NULL;
-        part.floats = layer->qkv_bias;
+        part.vector = layer->qkv_bias;
         part.n_columns = 0;
         if (config->attention_bias)
             COHORT_TRY(add(loader, part, "%s.layers.%d.self_attn.%s_proj.bias",
@@ -220,8 +220,8 @@ static cohort_status list_mlp(struct loader *loader, int32_t index,
                           &layer->gate_up, &layer->down));
     if (!config->mlp_bias) return COHORT_OK;
     int32_t width = cohort_span_size(inner), n_up = names[1] ? 2 : 1;
-    COHORT_TRY(new_floats(loader, (int64_t)width * n_up, &layer->gate_up_bias));
-    struct part part = {.floats = layer->gate_up_bias,
+    COHORT_TRY(new_vector(loader, (int64_t)width * n_up, &layer->gate_up_bias));
+    struct part part = {.vector = layer->gate_up_bias,
                         .n_rows = config->intermediate_size,
                         .rows = inner};
     for (int32_t i = 0; i < n_up; i++, part.to += width)
@@ -264,8 +264,8 @@ static cohort_status list_layer(struct loader *loader, int32_t index,
     bool opt = config->architecture == COHORT_ARCH_OPT;
     const char *names[2] = {opt ? "self_attn_layer_norm" : "input_layernorm",
                             opt ? "final_layer_norm" : "post_attention_layernorm"};
-    float **norms[2] = {&layer->attention_norm, &layer->mlp_norm};
-    float **biases[2] = {&layer->attention_norm_bias, &layer->mlp_norm_bias};
+    cohort_buffer **norms[2] = {&layer->attention_norm, &layer->mlp_norm};
+    cohort_buffer **biases[2] = {&layer->attention_norm_bias, &layer->mlp_norm_bias};
     for (int i = 0; i < 2; i++) {
         ADD_VECTOR(loader, norms[i], config->hidden_size, "%s.layers.%d.%s.weight",
                    prefix, index, names[i]);
@@ -457,30 +457,37 @@ static cohort_status report(struct loader *loader) {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* n elements as linear_set reads them: aligned, and F64 as F32. */
+/* n elements as linear_set reads them: aligned, which the format does not promise, and
+ * F64 as F32. */
 static const char *straighten(struct loader *loader, const cohort_tensor *tensor,
                               const char *data, size_t n) {
     if (is_double(tensor)) {
-        float *floats = loader->slab;
         for (size_t i = 0; i < n; i++)
-            floats[i] = element(data, tensor, i);
-        return loader->slab;
+            loader->slab[i] = element(data, tensor, i);
+        return (const char *)loader->slab;
     }
     if (tensor->begin % tensor->element_bytes)
         return memcpy(loader->slab, data, n * tensor->element_bytes);
     return data;
 }
 
+/* The part's rows of a vector, which lie in the slab. */
+static cohort_status set_vector(struct loader *loader, const struct part *part) {
+    cohort_view to = {part->vector, part->to};
+    return loader->model->ops->upload(loader->model->backend, to, loader->slab,
+                                      cohort_span_size(part->rows));
+}
+
 static cohort_status load_part(struct loader *loader, const struct part *part) {
     const cohort_tensor *tensor = part->tensor;
     const char *data = cohort_tensor_data(loader->checkpoint, tensor);
     size_t size = tensor->element_bytes;
-    if (part->floats) {
+    if (part->vector) {
         for (int32_t i = part->rows.begin; i < part->rows.end; i++)
-            part->floats[part->to + i - part->rows.begin] =
+            loader->slab[i - part->rows.begin] =
                 rounded(element(data, tensor, (size_t)i), loader->model->dtype);
         loader->done_bytes += part_elements(part) * size;
-        return COHORT_OK;
+        return set_vector(loader, part);
     }
     int64_t row_bytes = part->n_columns * (int64_t)size;
     int64_t slab = row_bytes < SLAB_BYTES ? SLAB_BYTES / row_bytes : 1;
@@ -489,9 +496,9 @@ static cohort_status load_part(struct loader *loader, const struct part *part) {
         const char *rows = straighten(loader, tensor, data + row * row_bytes,
                                       (size_t)(n * part->n_columns));
         size_t width = cohort_dtype_bytes(tensor->dtype);
-        loader->model->ops->linear_set(part->linear, part->to + row - part->rows.begin, n,
-                                       rows + part->columns.begin * (int64_t)width,
-                                       tensor->dtype, part->n_columns);
+        COHORT_TRY(loader->model->ops->linear_set(
+            part->linear, part->to + row - part->rows.begin, n,
+            rows + part->columns.begin * (int64_t)width, tensor->dtype, part->n_columns));
         uint64_t begin = tensor->begin + (uint64_t)(row * row_bytes);
         cohort_safetensors_release(loader->checkpoint, tensor->file, begin,
                                    begin + (uint64_t)(n * row_bytes));
@@ -549,13 +556,12 @@ static bool is_norm(const char *name) {
 }
 
 static cohort_status make_part(struct loader *loader, const struct part *part) {
-    float *slab_floats = loader->slab;
     uint64_t stream = cohort_random_stream(loader->model->options.seed, part->name);
-    if (part->floats) {
+    if (part->vector) {
         for (int32_t i = part->rows.begin; i < part->rows.end; i++)
-            part->floats[part->to + i - part->rows.begin] =
+            loader->slab[i - part->rows.begin] =
                 is_norm(part->name) ? 1 : dummy_value(stream, (uint64_t)i);
-        return COHORT_OK;
+        return set_vector(loader, part);
     }
     int64_t width = cohort_span_size(part->columns);
     /* What is made at a time should still be in the cache when it is packed. */
@@ -566,10 +572,11 @@ static cohort_status make_part(struct loader *loader, const struct part *part) {
             uint64_t first =
                 (uint64_t)((row + r) * part->n_columns + part->columns.begin);
             for (int64_t c = 0; c < width; c++)
-                slab_floats[r * width + c] = dummy_value(stream, first + (uint64_t)c);
+                loader->slab[r * width + c] = dummy_value(stream, first + (uint64_t)c);
         }
-        loader->model->ops->linear_set(part->linear, part->to + row - part->rows.begin, n,
-                                       slab_floats, COHORT_F32, width);
+        COHORT_TRY(loader->model->ops->linear_set(part->linear,
+                                                  part->to + row - part->rows.begin, n,
+                                                  loader->slab, COHORT_F32, width));
         loader->done_bytes +=
             (size_t)(n * width) * cohort_dtype_bytes(loader->model->dtype);
         COHORT_TRY(report(loader));
@@ -585,26 +592,15 @@ static cohort_status make_dummies(struct loader *loader) {
     return report(loader);
 }
 
-/* The format does not promise that a tensor's bytes are aligned; its library does it. */
-static cohort_status make_slab(struct loader *loader) {
-    bool needed = !loader->checkpoint;
-    for (size_t i = 0; i < loader->n_parts && !needed; i++) {
-        const cohort_tensor *tensor = loader->parts[i].tensor;
-        needed = is_double(tensor) || tensor->begin % tensor->element_bytes != 0;
-    }
-    if (needed) loader->slab = malloc(SLAB_BYTES);
-    if (needed && !loader->slab)
-        return COHORT_FAIL(COHORT_E_NOMEM, "buffer of %d bytes for loading", SLAB_BYTES);
-    return COHORT_OK;
-}
-
 static cohort_status run_loader(struct loader *loader) {
     if (!loader->model->options.dummy_weights)
         COHORT_TRY(
             cohort_safetensors_open(loader->model->model_dir, &loader->checkpoint));
     COHORT_TRY(list_all(loader));
     COHORT_TRY(check_parts(loader));
-    COHORT_TRY(make_slab(loader));
+    loader->slab = malloc(SLAB_BYTES); /* what is not used takes no memory */
+    if (!loader->slab)
+        return COHORT_FAIL(COHORT_E_NOMEM, "buffer of %d bytes for loading", SLAB_BYTES);
     return loader->checkpoint ? load_files(loader) : make_dummies(loader);
 }
 
@@ -623,15 +619,15 @@ static void destroy_layer(cohort_model *model, cohort_model_layer *layer) {
     const cohort_backend_ops *ops = model->ops;
     cohort_linear *linears[] = {layer->qkv, layer->out, layer->gate_up, layer->down,
                                 layer->router};
-    float *vectors[] = {layer->attention_norm, layer->attention_norm_bias,
-                        layer->mlp_norm,       layer->mlp_norm_bias,
-                        layer->qkv_bias,       layer->gate_up_bias,
-                        layer->out_bias,       layer->down_bias,
-                        layer->q_norm,         layer->k_norm};
+    cohort_buffer *vectors[] = {layer->attention_norm, layer->attention_norm_bias,
+                                layer->mlp_norm,       layer->mlp_norm_bias,
+                                layer->qkv_bias,       layer->gate_up_bias,
+                                layer->out_bias,       layer->down_bias,
+                                layer->q_norm,         layer->k_norm};
     for (size_t i = 0; i < sizeof linears / sizeof *linears; i++)
         if (linears[i]) ops->linear_destroy(linears[i]);
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
-        if (vectors[i]) ops->free(model->backend, vectors[i]);
+        if (vectors[i]) ops->buffer_destroy(vectors[i]);
     for (int32_t e = 0; e < model->config.n_experts; e++) {
         if (layer->expert_gate_up && layer->expert_gate_up[e])
             ops->linear_destroy(layer->expert_gate_up[e]);
@@ -650,8 +646,8 @@ void cohort_model_weights_destroy(cohort_model *model) {
         model->ops->linear_destroy(model->head);
     if (model->embedding) model->ops->linear_destroy(model->embedding);
     if (model->positions) model->ops->linear_destroy(model->positions);
-    if (model->final_norm) model->ops->free(model->backend, model->final_norm);
-    if (model->final_norm_bias) model->ops->free(model->backend, model->final_norm_bias);
+    if (model->final_norm) model->ops->buffer_destroy(model->final_norm);
+    if (model->final_norm_bias) model->ops->buffer_destroy(model->final_norm_bias);
     model->head = model->embedding = model->positions = NULL;
     model->final_norm = model->final_norm_bias = NULL;
     model->weight_bytes = 0;

@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "cohort/clock.h"
 #include "model/model.h"
-#include "model/sample.h"
 #include "wire/step.h"
 #include "worker/groups.h"
 #include "worker/memory.h"
@@ -21,16 +20,16 @@
 /* Design notes.
  *
  * Every rank keeps, per slot, the token history and the block table that the steps tell
- * of; the output rank samples with them as the model hands it logits, row by row, so that
- * no more than a few rows of logits are ever held.
+ * of.  With them it says, before the step is computed, what is wanted of each row of
+ * logits; the backend draws on the output rank, where the results come out.
  *
  * A step is checked before it touches anything that a wrong one could break: it comes
  * from a driver of the same build, so what is wrong with it is a bug, and the rank fails
  * (COHORT_E_PROTOCOL) rather than compute with half of it.
  *
- * Masks come while a step is computed: the output rank waits for them with the first
- * masked row, the others when they are through, since all read the same queue.  What lies
- * in the step's message is gone by then.
+ * Masks come while a step is computed: who draws waits for them before it does, the
+ * others when they are through, since all read the same queue.  What lies in the step's
+ * message is gone by then.
  *
  * Nothing is allocated in a step, except that a slot's history and the results grow until
  * they are as long as they get. */
@@ -52,7 +51,7 @@ struct slot {
 struct runner {
     const cohort_worker_info *info;
     cohort_model *model;
-    cohort_sampler *sampler;       /* of the output rank */
+    bool is_output;                /* results are made here */
     cohort_runner_options options; /* point into info's configuration */
     int32_t max_model_len, vocab_size;
     int32_t blocks_per_slot;
@@ -63,19 +62,18 @@ struct runner {
     /* The step under way. */
     cohort_step_view view;
     cohort_step_masks_view masks_view;
-    const cohort_step_mask **masks; /* by entry; NULL: any token */
     bool awaits_masks;
     int64_t deadline_ns;
     int32_t *token_ids; /* max_num_batched_tokens */
     cohort_sequence *sequences;
     int32_t *n_logit_rows;
     cohort_step_result *results;
-    int32_t *sampled; /* by entry, where tokens are kept */
+    cohort_sample_row *samples; /* max_num_batched_tokens: one a row of logits */
+    cohort_sample_row **drawn;  /* by entry: the one that its token is drawn from */
+    int32_t *sampled;           /* by entry; -1: nothing was */
     cohort_position_logprobs *positions;
     cohort_token_logprob *logprobs;
     size_t n_positions, positions_capacity, n_logprobs, logprobs_capacity;
-    uint32_t sink_entry; /* whose logits come next, */
-    int32_t sink_row;    /* and its how-manieth row of logits */
 };
 
 /* ---- opening ----------------------------------------------------------------------- */
@@ -109,7 +107,11 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
                            "dummy are)",
                            format);
     cohort_cpu_list cpus;
+    const cohort_backend_ops *backend;
+    COHORT_TRY(cohort_backend_find(told->device, &backend));
     COHORT_TRY(place_threads(info, told->cpu_threads_bind, &cpus));
+    const cohort_cpu_options cpu = {
+        .cpus = cpus.cpus, .n_threads = cpus.n, .isa = told->isa};
     cohort_model_options options = {
         .model_dir = told->model,
         .dummy_weights = is_dummy,
@@ -126,18 +128,19 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
         .layer_partition = told->layer_partition,
         .tp_group = info->tp_group,
         .pp_group = info->pp_group,
-        .cpus = cpus.cpus,
-        .n_threads = cpus.n,
-        .isa = told->isa,
+        .share_tokens = told->keep_tokens,
+        .backend = backend,
+        .device = &cpu,
     };
     if (!options.model_dir)
         return COHORT_FAIL(COHORT_E_INVALID, "no model in the worker's configuration");
     COHORT_TRY(cohort_model_open(&options, &runner->model));
     runner->max_model_len = cohort_model_max_len(runner->model);
     runner->vocab_size = cohort_model_config_of(runner->model)->vocab_size;
+    runner->is_output = cohort_model_is_output_rank(runner->model);
     cohort_log(COHORT_LOG_INFO, "worker", info->rank,
-               "event=model_opened threads=%d isa=%s", cpus.n,
-               cohort_model_isa(runner->model));
+               "event=model_opened device=%s threads=%d isa=%s", backend->name, cpus.n,
+               cohort_model_device(runner->model));
     return COHORT_OK;
 }
 
@@ -154,10 +157,12 @@ static cohort_status allocate(struct runner *runner) {
     runner->n_logit_rows = calloc(slots, sizeof *runner->n_logit_rows);
     runner->results = calloc(slots, sizeof *runner->results);
     runner->sampled = calloc(slots, sizeof *runner->sampled);
-    runner->masks = calloc(slots, sizeof *runner->masks);
+    runner->drawn = calloc(slots, sizeof *runner->drawn);
+    runner->samples =
+        calloc((size_t)runner->options.max_num_batched_tokens, sizeof *runner->samples);
     if (!runner->slots || !runner->block_tables || !runner->token_ids ||
         !runner->sequences || !runner->n_logit_rows || !runner->results ||
-        !runner->sampled || !runner->masks)
+        !runner->sampled || !runner->drawn || !runner->samples)
         return COHORT_FAIL(COHORT_E_NOMEM, "state of %zu sequences", slots);
     return COHORT_OK;
 }
@@ -190,12 +195,12 @@ static void runner_close(void *context) {
     free(runner->n_logit_rows);
     free(runner->results);
     free(runner->sampled);
-    free(runner->masks);
+    free(runner->drawn);
+    free(runner->samples);
     free(runner->positions);
     free(runner->logprobs);
     cohort_step_view_deinit(&runner->view);
     cohort_step_masks_view_deinit(&runner->masks_view);
-    cohort_sampler_destroy(runner->sampler);
     cohort_model_close(runner->model);
     free(runner);
 }
@@ -213,8 +218,6 @@ static cohort_status loading(void *user_data, int32_t shard, int32_t n_shards,
 static cohort_status runner_load(void *context) {
     struct runner *runner = context;
     COHORT_TRY(cohort_model_load(runner->model, loading, runner));
-    if (cohort_model_is_output_rank(runner->model))
-        COHORT_TRY(cohort_sampler_create(runner->vocab_size, &runner->sampler));
     cohort_log(COHORT_LOG_INFO, "worker", runner->info->rank,
                "event=model_loaded weight_bytes=%zu",
                cohort_model_weight_bytes(runner->model));
@@ -247,7 +250,7 @@ static cohort_status determine_available_memory(void *context, const void *paylo
         .max_model_len = runner->max_model_len,
         .vocab_size = runner->vocab_size,
     };
-    snprintf(memory.isa, sizeof memory.isa, "%s", cohort_model_isa(runner->model));
+    snprintf(memory.isa, sizeof memory.isa, "%s", cohort_model_device(runner->model));
     if (reply->capacity_bytes < sizeof memory)
         return COHORT_FAIL(COHORT_E_INVALID, "replies of %zu bytes hold no memory report",
                            reply->capacity_bytes);
@@ -406,6 +409,7 @@ static cohort_status take_entry(struct runner *runner, uint32_t index, int32_t *
         .n_computed = (int32_t)entry->n_computed_tokens,
         .block_table =
             runner->block_tables + (slot - runner->slots) * runner->blocks_per_slot,
+        .slot = (int32_t)entry->slot,
     };
     runner->n_logit_rows[index] = logit_rows(slot, entry);
     *n_rows += (int32_t)entry->n_scheduled_tokens;
@@ -428,7 +432,6 @@ static cohort_status take_step(struct runner *runner, int32_t *out_n_rows) {
     runner->awaits_masks = false;
     for (uint32_t i = 0; i < step->n_entries; i++) {
         COHORT_TRY(take_entry(runner, i, out_n_rows));
-        runner->masks[i] = NULL;
         runner->awaits_masks |= step->entries[i].flags & COHORT_ENTRY_MASKED;
     }
     return COHORT_OK;
@@ -440,7 +443,8 @@ static void set_deadline(struct runner *runner) {
                               : COHORT_NEVER;
 }
 
-static cohort_status await_masks(struct runner *runner) {
+static cohort_status await_masks(void *user_data, int64_t *out_deadline_ns) {
+    struct runner *runner = user_data;
     const cohort_step *step = &runner->view.step;
     const void *bytes;
     size_t size_bytes;
@@ -454,9 +458,13 @@ static cohort_status await_masks(struct runner *runner) {
             !(step->entries[mask->entry].flags & COHORT_ENTRY_MASKED))
             return COHORT_FAIL(COHORT_E_PROTOCOL, "a mask for entry %u of %u",
                                mask->entry, step->n_entries);
-        runner->masks[mask->entry] = mask;
+        cohort_sample_row *row = runner->drawn[mask->entry];
+        if (!row) continue; /* its token comes in a later step */
+        row->mask = mask->words;
+        row->n_mask_words = mask->n_words;
     }
     set_deadline(runner); /* the driver took its time, not the ranks */
+    *out_deadline_ns = runner->deadline_ns;
     return COHORT_OK;
 }
 
@@ -493,8 +501,6 @@ static cohort_status begin_results(struct runner *runner) {
         n_logprobs += (size_t)runner->n_logit_rows[i] * ((size_t)per_row + 1);
     }
     runner->n_positions = runner->n_logprobs = 0;
-    runner->sink_entry = 0;
-    runner->sink_row = 0;
     COHORT_TRY(grow(&runner->positions, &runner->positions_capacity, n_positions,
                     sizeof *runner->positions));
     return grow(&runner->logprobs, &runner->logprobs_capacity, n_logprobs,
@@ -514,95 +520,49 @@ static cohort_token_logprob *add_position(struct runner *runner,
     return entries;
 }
 
-static bool mask_has(const cohort_step_mask *mask, int32_t token) {
-    return token >= 0 && (uint32_t)token / 32 < mask->n_words &&
-           mask->words[token / 32] >> token % 32 & 1;
-}
-
-/* Tokens that may not come next become impossible, before anything else looks at them
- * (vLLM's apply_grammar_bitmask). */
-static void apply_mask(const cohort_step_mask *mask, int32_t vocab_size, float *logits) {
-    for (int32_t begin = 0; begin < vocab_size; begin += 32) {
-        uint32_t word = (uint32_t)begin / 32;
-        uint32_t bits = word < mask->n_words ? mask->words[word] : 0;
-        int32_t end = vocab_size - begin < 32 ? vocab_size : begin + 32;
-        for (int32_t i = begin; i < end && bits != UINT32_MAX; i++)
-            if (!(bits >> (i - begin) & 1)) logits[i] = -INFINITY;
-    }
-}
-
-/* min_tokens keeps stop tokens away, but not where the mask has nothing else. */
-static bool allows_only_stops(const cohort_step_mask *mask,
-                              const cohort_sampling_params *sampling) {
-    uint32_t n_allowed = 0, n_stops = 0;
-    for (uint32_t i = 0; i < mask->n_words; i++)
-        n_allowed += (uint32_t)__builtin_popcount(mask->words[i]);
-    if (n_allowed > sampling->n_stop_tokens) return false;
-    for (uint32_t i = 0; i < sampling->n_stop_tokens; i++) {
-        bool is_first = true;
-        for (uint32_t j = 0; j < i; j++)
-            is_first = is_first && sampling->stop_tokens[j] != sampling->stop_tokens[i];
-        n_stops += is_first && mask_has(mask, sampling->stop_tokens[i]);
-    }
-    return n_allowed == n_stops;
-}
-
-static int32_t sample_row(struct runner *runner, const struct slot *slot,
-                          const cohort_step_mask *mask, int32_t n_tokens, float *logits,
-                          cohort_token_logprob *logprobs) {
-    cohort_sampling_params sampling = slot->sampling;
-    if (mask) {
-        apply_mask(mask, runner->vocab_size, logits);
-        if (sampling.min_tokens > 0 && allows_only_stops(mask, &sampling))
-            sampling.n_stop_tokens = 0;
-    }
-    return cohort_sample(runner->sampler, &sampling, slot->tokens, n_tokens,
-                         slot->n_prompt_tokens, logits, logprobs);
-}
-
-static cohort_status take_row(struct runner *runner, uint32_t index, int32_t token,
-                              float *logits) {
+/* What is wanted of the logits behind a token of an entry. */
+static cohort_sample_row sample_row(struct runner *runner, uint32_t index,
+                                    int32_t token) {
     const cohort_step_entry *entry = &runner->view.step.entries[index];
-    struct slot *slot = &runner->slots[entry->slot];
+    const struct slot *slot = &runner->slots[entry->slot];
     cohort_step_result *result = &runner->results[index];
     const cohort_sampling_params *sampling = &slot->sampling;
     int32_t next = token + 1; /* the position that these logits are about */
+    cohort_sample_row row = {.slot = (int32_t)entry->slot};
     if (sampling->n_prompt_logprobs >= 0 && next < slot->n_prompt_tokens) {
-        int32_t n = sampling->n_prompt_logprobs;
-        cohort_sampler_logprobs(runner->sampler, logits, slot->tokens[next], n,
-                                add_position(runner, result, next, n));
-        return COHORT_OK;
+        row.known = slot->tokens[next];
+        row.n_logprobs = sampling->n_prompt_logprobs;
+        row.out_logprobs = add_position(runner, result, next, row.n_logprobs);
+        return row;
     }
     bool is_last =
         next == (int32_t)(entry->n_computed_tokens + entry->n_scheduled_tokens);
-    if (!is_last || !(entry->flags & COHORT_ENTRY_SAMPLE)) return COHORT_OK;
-    cohort_token_logprob *logprobs =
-        sampling->n_logprobs < 0
-            ? NULL
-            : add_position(runner, result, next, sampling->n_logprobs);
-    if (entry->flags & COHORT_ENTRY_MASKED) COHORT_TRY(await_masks(runner));
-    result->token_id =
-        sample_row(runner, slot, runner->masks[index], next, logits, logprobs);
-    if (result->token_id < 0) result->token_id = COHORT_TOKEN_OF_NO_NUMBERS;
-    return COHORT_OK;
+    if (!is_last || !(entry->flags & COHORT_ENTRY_SAMPLE)) return row;
+    row.params = sampling;
+    row.tokens = slot->tokens;
+    row.n_tokens = next;
+    row.n_prompt_tokens = slot->n_prompt_tokens;
+    row.out_token = &runner->sampled[index];
+    if (sampling->n_logprobs >= 0) {
+        row.n_logprobs = sampling->n_logprobs;
+        row.out_logprobs = add_position(runner, result, next, row.n_logprobs);
+    }
+    return row;
 }
 
-static cohort_status take_logits(void *user_data, int32_t row_begin, int32_t n_rows,
-                                 float *logits, int32_t vocab_size) {
-    struct runner *runner = user_data;
-    (void)row_begin; /* rows come in order */
-    for (int32_t row = 0; row < n_rows; row++, runner->sink_row++) {
-        while (runner->sink_row == runner->n_logit_rows[runner->sink_entry]) {
-            runner->sink_entry++;
-            runner->sink_row = 0;
+static void list_samples(struct runner *runner) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < runner->view.step.n_entries; i++) {
+        const cohort_sequence *sequence = &runner->sequences[i];
+        int32_t end = sequence->n_computed + sequence->n_rows;
+        runner->sampled[i] = -1;
+        runner->drawn[i] = NULL;
+        for (int32_t token = end - runner->n_logit_rows[i]; token < end; token++) {
+            runner->samples[n] = sample_row(runner, i, token);
+            if (runner->samples[n].params) runner->drawn[i] = &runner->samples[n];
+            n++;
         }
-        const cohort_sequence *sequence = &runner->sequences[runner->sink_entry];
-        int32_t token = sequence->n_computed + sequence->n_rows -
-                        runner->n_logit_rows[runner->sink_entry] + runner->sink_row;
-        COHORT_TRY(take_row(runner, runner->sink_entry, token,
-                            logits + (size_t)row * (size_t)vocab_size));
     }
-    return COHORT_OK;
 }
 
 static cohort_status reply_results(const struct runner *runner,
@@ -620,21 +580,24 @@ static cohort_status reply_results(const struct runner *runner,
     return COHORT_OK;
 }
 
-/* What the output rank has sampled, added to the requests of every rank. */
-static cohort_status keep_tokens(struct runner *runner) {
+static void take_results(struct runner *runner) {
     const cohort_step *step = &runner->view.step;
-    for (uint32_t i = 0; runner->sampler && i < step->n_entries; i++)
-        /* Of one that ends here some token is computed that nobody reads. */
-        runner->sampled[i] =
-            runner->results[i].token_id < 0 ? 0 : runner->results[i].token_id;
-    if (runner->info->tp > 1)
-        COHORT_TRY(cohort_broadcast(runner->info->tp_group, 0, runner->sampled,
-                                    step->n_entries * sizeof *runner->sampled,
-                                    runner->deadline_ns));
     for (uint32_t i = 0; i < step->n_entries; i++)
         if (step->entries[i].flags & COHORT_ENTRY_SAMPLE)
-            COHORT_TRY(append_tokens(runner, &runner->slots[step->entries[i].slot],
-                                     &runner->sampled[i], 1));
+            runner->results[i].token_id =
+                runner->sampled[i] < 0 ? COHORT_TOKEN_OF_NO_NUMBERS : runner->sampled[i];
+}
+
+/* What was sampled, added to the requests of every rank. */
+static cohort_status keep_tokens(struct runner *runner) {
+    const cohort_step *step = &runner->view.step;
+    for (uint32_t i = 0; i < step->n_entries; i++) {
+        /* Of one that ends here some token is computed that nobody reads. */
+        int32_t token = runner->sampled[i] < 0 ? 0 : runner->sampled[i];
+        if (step->entries[i].flags & COHORT_ENTRY_SAMPLE)
+            COHORT_TRY(
+                append_tokens(runner, &runner->slots[step->entries[i].slot], &token, 1));
+    }
     return COHORT_OK;
 }
 
@@ -644,7 +607,8 @@ static cohort_status runner_execute(void *context, const void *payload, size_t s
     int32_t n_rows = 0;
     COHORT_TRY(cohort_step_decode(payload, size_bytes, &runner->view));
     COHORT_TRY(take_step(runner, &n_rows));
-    if (runner->sampler) COHORT_TRY(begin_results(runner));
+    COHORT_TRY(begin_results(runner));
+    list_samples(runner);
     set_deadline(runner);
     const cohort_batch batch = {
         .token_ids = runner->token_ids,
@@ -652,14 +616,17 @@ static cohort_status runner_execute(void *context, const void *payload, size_t s
         .sequences = runner->sequences,
         .n_logit_rows = runner->n_logit_rows,
         .n_sequences = (int32_t)runner->view.step.n_entries,
+        .samples = runner->samples,
+        .await_masks = await_masks,
+        .user_data = runner,
         .deadline_ns = runner->deadline_ns,
     };
-    COHORT_TRY(cohort_model_forward(runner->model, &batch,
-                                    runner->sampler ? take_logits : NULL, runner));
-    COHORT_TRY(await_masks(runner));
+    COHORT_TRY(cohort_model_forward(runner->model, &batch, NULL, NULL));
+    COHORT_TRY(await_masks(runner, &runner->deadline_ns));
+    if (runner->is_output) take_results(runner);
     if (runner->options.keep_tokens) COHORT_TRY(keep_tokens(runner));
     cohort_worker_count_tokens(runner->info->worker, (uint64_t)n_rows);
-    return runner->sampler ? reply_results(runner, reply) : COHORT_OK;
+    return runner->is_output ? reply_results(runner, reply) : COHORT_OK;
 }
 
 static const cohort_worker_method methods[] = {

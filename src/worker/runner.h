@@ -9,9 +9,9 @@
  *
  * Configuration, "key=value": model, dtype, load_format, seed, max_model_len,
  * max_num_seqs, max_num_batched_tokens, block_size, kv_cache_memory_bytes,
- * layer_partition, cpu_threads_bind, isa, execute_timeout_ms, keep_tokens: 1 where every
- * rank adds the tokens that a step samples to its requests, rather than be told by later
- * steps, which may then go out before this one is done; of one stage only.
+ * layer_partition, device, cpu_threads_bind, isa, execute_timeout_ms, keep_tokens: 1
+ * where every rank adds the tokens that a step samples to its requests, rather than be
+ * told by later steps, which may then go out before this one is done; of one stage only.
  */
 #ifndef COHORT_WORKER_RUNNER_H
 #define COHORT_WORKER_RUNNER_H

@@ -22,6 +22,7 @@ typedef struct cohort_runner_options {
     uint64_t seed;
     const char *layer_partition;
     const char *cpu_threads_bind;
+    const char *device;
     const char *isa;
     /* Not the user's: what the engine has chosen. */
     bool keep_tokens; /* sampled ones, for the next step */
@@ -53,6 +54,8 @@ typedef struct cohort_runner_options {
                     "layers of each stage, as 7,8,8,7 (default: even)"),                \
         OPTION_TEXT("cpu-threads-bind", cpu_threads_bind, "auto",                       \
                     "cores of each rank, as 0-1|2-3; auto shares them out; nobind"),    \
+        OPTION_TEXT("device", device, "auto",                                           \
+                    "what ranks compute on: auto, the fastest there is, or cpu"),       \
         OPTION_TEXT("isa", isa, NULL,                                                   \
                     "portable, avx2, avx512 or avx512_bf16 (default: the fastest here)")
 

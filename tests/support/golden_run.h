@@ -321,15 +321,25 @@ static void round_rope(const cohort_model *model) {
     int32_t n_pairs = config->head_dim / 2;
     double frequencies[512];
     if (config->dtype == COHORT_F32 || !model->cos) return;
+    size_t bytes = (size_t)model->max_model_len * (size_t)n_pairs * sizeof(float);
+    float *cosines = malloc(bytes), *sines = malloc(bytes);
+    if (!cosines || !sines) abort();
     cohort_rope_frequencies(&config->rope, config->head_dim, frequencies);
     for (int32_t i = 0; i < n_pairs; i++) {
         /* f16's subnormals end at 2^-24; no frequency here is below 2^-14. */
         double frequency = (double)round_to(frequencies[i], config->dtype);
         for (int32_t p = 0; p < model->max_model_len; p++) {
-            model->cos[p * n_pairs + i] = (float)cos(p * frequency);
-            model->sin[p * n_pairs + i] = (float)sin(p * frequency);
+            cosines[p * n_pairs + i] = (float)cos(p * frequency);
+            sines[p * n_pairs + i] = (float)sin(p * frequency);
         }
     }
+    const cohort_view to[2] = {{model->cos, 0}, {model->sin, 0}};
+    int64_t n = (int64_t)model->max_model_len * n_pairs;
+    if (model->ops->upload(model->backend, to[0], cosines, n) < 0 ||
+        model->ops->upload(model->backend, to[1], sines, n) < 0)
+        abort();
+    free(cosines);
+    free(sines);
 }
 
 struct world {
@@ -344,7 +354,6 @@ static cohort_status run_rank(void *user_data, const ranks_place *place) {
     char dir[512];
     snprintf(dir, sizeof dir, "%s/tests/golden/%s", COHORT_SOURCE_DIR,
              layout->checkpoint);
-    const int32_t cpu = -1;
     const cohort_model_options options = {
         .model_dir = layout->model_dir ? layout->model_dir : dir,
         .dtype = layout->dtype,
@@ -359,8 +368,7 @@ static cohort_status run_rank(void *user_data, const ranks_place *place) {
         .layer_partition = layout->partition,
         .tp_group = place->tp,
         .pp_group = place->pp,
-        .cpus = &cpu,
-        .n_threads = 1,
+        .backend = cohort_backend_cpu(),
     };
     rank->layout = layout;
     cohort_status status = cohort_model_open(&options, &rank->model);

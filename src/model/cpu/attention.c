@@ -282,6 +282,17 @@ static int32_t task_queries(const struct work *work, int32_t n_threads) {
     return each < 1 ? 1 : (int32_t)each;
 }
 
+void cohort_cpu_store(cohort_backend *backend, cohort_kv *kv, int32_t layer,
+                      const cohort_attention *shape, const float *qkv,
+                      int64_t qkv_stride) {
+    struct work work = {
+        .kv = kv, .layer = layer, .shape = shape, .qkv = qkv, .qkv_stride = qkv_stride};
+    if (count_rows(shape) == 1)
+        store_share(&work, 0, 1);
+    else
+        cohort_pool_run(backend->pool, store_share, &work);
+}
+
 void cohort_cpu_attention(cohort_backend *backend, cohort_kv *kv, int32_t layer,
                           const cohort_attention *shape, const float *qkv,
                           int64_t qkv_stride, float *out) {
@@ -292,9 +303,5 @@ void cohort_cpu_attention(cohort_backend *backend, cohort_kv *kv, int32_t layer,
                         .qkv_stride = qkv_stride,
                         .out = out};
     work.n_queries = task_queries(&work, cohort_pool_size(backend->pool));
-    if (count_rows(shape) == 1)
-        store_share(&work, 0, 1);
-    else
-        cohort_pool_run(backend->pool, store_share, &work);
     cohort_pool_run(backend->pool, attend_share, &work);
 }

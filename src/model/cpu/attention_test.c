@@ -92,13 +92,17 @@ static void step(struct cache *cache, struct story *stories, const int32_t *done
         malloc(MOST_SEQUENCES * MOST_TOKENS * (size_t)cache->out_width * sizeof *out);
     int32_t rows = 0;
     for (int32_t i = 0; i < n_stories; i++) {
-        sequences[i] = (cohort_sequence){rows, n[i], done[i], stories[i].blocks};
+        sequences[i] = (cohort_sequence){.row_begin = rows,
+                                         .n_rows = n[i],
+                                         .n_computed = done[i],
+                                         .block_table = stories[i].blocks};
         memcpy(qkv + rows * cache->width, stories[i].qkv + done[i] * cache->width,
                (size_t)(n[i] * cache->width) * sizeof *qkv);
         rows += n[i];
     }
     const cohort_attention shape = {sequences,   n_stories, g->n_heads, g->n_kv_heads,
                                     g->head_dim, 1.5f,      g->window};
+    cohort_cpu_store(cache->backend, cache->kv, 1, &shape, qkv, cache->width);
     cohort_cpu_attention(cache->backend, cache->kv, 1, &shape, qkv, cache->width, out);
     for (int32_t i = 0; i < n_stories; i++)
         memcpy(stories[i].out + done[i] * cache->out_width,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/fail.h"
@@ -30,19 +31,68 @@ void cohort_cpu_unmap(void *memory, size_t bytes) {
     if (memory) munmap(memory, bytes);
 }
 
-static cohort_status alloc_floats(cohort_backend *backend, size_t count,
-                                  float **out_floats) {
+static cohort_status buffer_create(cohort_backend *backend, cohort_dtype dtype,
+                                   int64_t count, cohort_buffer **out_buffer) {
     (void)backend;
+    size_t each = cohort_cpu_bytes(dtype);
+    *out_buffer = NULL;
+    if (count < 0 || (uint64_t)count > SIZE_MAX / 2 / each)
+        return COHORT_FAIL(COHORT_E_NOMEM, "a buffer of %lld numbers", (long long)count);
+    cohort_buffer *buffer = calloc(1, sizeof *buffer);
     size_t bytes =
-        (count * sizeof(float) + COHORT_CPU_ALIGN) / COHORT_CPU_ALIGN * COHORT_CPU_ALIGN;
-    *out_floats = count < SIZE_MAX / 8 ? aligned_alloc(COHORT_CPU_ALIGN, bytes) : NULL;
-    if (!*out_floats) return COHORT_FAIL(COHORT_E_NOMEM, "%zu floats", count);
+        ((size_t)count * each + COHORT_CPU_ALIGN) / COHORT_CPU_ALIGN * COHORT_CPU_ALIGN;
+    if (buffer) buffer->memory = aligned_alloc(COHORT_CPU_ALIGN, bytes);
+    if (!buffer || !buffer->memory) {
+        free(buffer);
+        return COHORT_FAIL(COHORT_E_NOMEM, "a buffer of %lld numbers", (long long)count);
+    }
+    buffer->dtype = dtype;
+    *out_buffer = buffer;
     return COHORT_OK;
 }
 
-static void free_floats(cohort_backend *backend, float *floats) {
-    (void)backend;
-    free(floats);
+static void buffer_destroy(cohort_buffer *buffer) {
+    if (!buffer) return;
+    free(buffer->memory);
+    free(buffer);
+}
+
+static char *place(cohort_view view) {
+    return (char *)view.buffer->memory +
+           (size_t)view.at * cohort_cpu_bytes(view.buffer->dtype);
+}
+
+float *cohort_cpu_floats(cohort_view view) {
+    return view.buffer ? (float *)(void *)place(view) : NULL;
+}
+
+const float *cohort_cpu_vector(const cohort_buffer *buffer) {
+    return buffer ? buffer->memory : NULL;
+}
+
+static size_t bytes_of(cohort_view view, int64_t count) {
+    return (size_t)count * cohort_cpu_bytes(view.buffer->dtype);
+}
+
+static cohort_status upload(cohort_backend *backend, cohort_view to, const void *from,
+                            int64_t count) {
+    COHORT_TRY(cohort_cpu_check(backend));
+    memcpy(place(to), from, bytes_of(to, count));
+    return COHORT_OK;
+}
+
+static cohort_status download(cohort_backend *backend, cohort_view from, void *to,
+                              int64_t count) {
+    COHORT_TRY(cohort_cpu_check(backend));
+    memcpy(to, place(from), bytes_of(from, count));
+    return COHORT_OK;
+}
+
+static cohort_status linear_set(cohort_linear *linear, int64_t row_begin, int64_t n_rows,
+                                const void *src, cohort_dtype src_dtype,
+                                int64_t src_stride) {
+    cohort_cpu_linear_set(linear, row_begin, n_rows, src, src_dtype, src_stride);
+    return COHORT_OK;
 }
 
 /* ---- the object -------------------------------------------------------------------- */
@@ -50,6 +100,8 @@ static void free_floats(cohort_backend *backend, float *floats) {
 static void destroy(cohort_backend *backend) {
     if (!backend) return;
     cohort_pool_destroy(backend->pool);
+    cohort_sampler_destroy(backend->sampler);
+    cohort_cpu_step_destroy(backend);
     cohort_cpu_unmap(backend->pack, COHORT_CPU_PACK_FLOATS * sizeof(float));
     cohort_cpu_unmap(backend->expert, COHORT_CPU_EXPERT_FLOATS * sizeof(float));
     free(backend);
@@ -57,14 +109,22 @@ static void destroy(cohort_backend *backend) {
 
 static cohort_status set_up(cohort_backend *backend,
                             const cohort_backend_options *options) {
-    COHORT_TRY(cohort_cpu_isa_find(options->isa, &backend->isa));
+    const cohort_cpu_options defaults = {.n_threads = 1};
+    const cohort_cpu_options *cpu = options->device ? options->device : &defaults;
+    COHORT_TRY(cohort_cpu_isa_find(cpu->isa, &backend->isa));
+    backend->options = *options;
+    backend->options.device = NULL;
     backend->kernels = backend->isa.kernels;
     backend->bf16_activations = options->bf16_activations && backend->isa.dot;
+    backend->layer = -1;
     backend->pack = cohort_cpu_map(COHORT_CPU_PACK_FLOATS * sizeof(float));
     backend->expert = cohort_cpu_map(COHORT_CPU_EXPERT_FLOATS * sizeof(float));
     if (!backend->pack || !backend->expert)
         return COHORT_FAIL(COHORT_E_NOMEM, "scratch of the CPU backend");
-    return cohort_pool_create(options->cpus, options->n_threads, &backend->pool);
+    COHORT_TRY(cohort_cpu_step_create(backend));
+    if (options->vocab_size)
+        COHORT_TRY(cohort_sampler_create(options->vocab_size, &backend->sampler));
+    return cohort_pool_create(cpu->cpus, cpu->n_threads, &backend->pool);
 }
 
 static cohort_status create(const cohort_backend_options *options,
@@ -81,33 +141,45 @@ static cohort_status create(const cohort_backend_options *options,
     return COHORT_OK;
 }
 
-static const char *isa(const cohort_backend *backend) { return backend->isa.name; }
+static const char *describe(const cohort_backend *backend) { return backend->isa.name; }
 
 const cohort_backend_ops *cohort_backend_cpu(void) {
     static const cohort_backend_ops ops = {
         .name = "cpu",
         .create = create,
         .destroy = destroy,
-        .isa = isa,
-        .alloc = alloc_floats,
-        .free = free_floats,
+        .describe = describe,
+        .buffer_create = buffer_create,
+        .buffer_destroy = buffer_destroy,
+        .upload = upload,
+        .download = download,
         .linear_create = cohort_cpu_linear_create,
-        .linear_set = cohort_cpu_linear_set,
+        .linear_set = linear_set,
         .linear_destroy = cohort_cpu_linear_destroy,
         .linear_bytes = cohort_cpu_linear_bytes,
-        .linear = cohort_cpu_linear,
-        .embed = cohort_cpu_embed,
-        .rms_norm = cohort_cpu_rms_norm,
-        .layer_norm = cohort_cpu_layer_norm,
-        .add = cohort_cpu_add,
-        .qk_norm_rope = cohort_cpu_qk_norm_rope,
-        .activate = cohort_cpu_activate,
         .kv_block_bytes = cohort_cpu_kv_block_bytes,
         .kv_create = cohort_cpu_kv_create,
         .kv_destroy = cohort_cpu_kv_destroy,
-        .attention = cohort_cpu_attention,
-        .route = cohort_cpu_route,
-        .experts = cohort_cpu_experts,
+        .step_begin = cohort_cpu_step_begin,
+        .step_end = cohort_cpu_step_end,
+        .at_layer = cohort_cpu_at_layer,
+        .check = cohort_cpu_check,
+        .embed = cohort_cpu_op_embed,
+        .linear = cohort_cpu_op_linear,
+        .norm = cohort_cpu_op_norm,
+        .add = cohort_cpu_op_add,
+        .rotate = cohort_cpu_op_rotate,
+        .store = cohort_cpu_op_store,
+        .attend = cohort_cpu_op_attend,
+        .activate = cohort_cpu_op_activate,
+        .route = cohort_cpu_op_route,
+        .experts = cohort_cpu_op_experts,
+        .take = cohort_cpu_op_take,
+        .sample = cohort_cpu_op_sample,
+        .all_reduce = cohort_cpu_all_reduce,
+        .receive = cohort_cpu_receive,
+        .send = cohort_cpu_send,
+        .gather = cohort_cpu_gather,
     };
     return &ops;
 }

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* model/cpu/cpu_internal.h - what the files of the CPU backend share; private to them.
  *
- * backend.c owns the object and the table, linear.c weights and products, attention.c the
- * cache, rows.c what goes row by row, experts.c the mixture.
+ * backend.c owns the object and the table, step.c a step's batch and what goes between
+ * ranks, ops.c leads the table's operations to those below, linear.c has weights and
+ * products, attention.c the cache, rows.c what goes row by row, experts.c the mixture,
+ * sampling.c what becomes of logits.
+ *
+ * An operation is done when its call returns.
  */
 #ifndef COHORT_MODEL_CPU_CPU_INTERNAL_H
 #define COHORT_MODEL_CPU_CPU_INTERNAL_H
 
 #include <string.h>
 
+#include "cohort/status.h"
 #include "model/backend.h"
 #include "model/cpu/kernels.h"
 #include "model/cpu/pool.h"
+#include "model/sample.h"
 
 enum {
     COHORT_CPU_ALIGN = 64,
@@ -24,7 +30,30 @@ enum {
     COHORT_CPU_ALONE = 8192, /* work on fewer elements isn't worth waking the others */
 };
 
+struct cohort_buffer {
+    cohort_dtype dtype;
+    void *memory;
+};
+
+/* A step's batch, in one allocation. */
+typedef struct cohort_cpu_step {
+    cohort_batch batch; /* its arrays are the ones below, samples apart */
+    int32_t *ids, *positions;
+    int32_t *logit_rows; /* of the activations; n_logit_rows of them */
+    int32_t n_logit_rows;
+    int32_t *lookup; /* rows of a table, while an embed runs */
+    cohort_sequence *sequences;
+    int32_t *block_tables; /* max_sequences x max_blocks */
+    int32_t *last_tokens;  /* by slot */
+    int32_t *drawn;        /* what one sample op draws, for the tp peers */
+} cohort_cpu_step;
+
 struct cohort_backend {
+    cohort_backend_options options; /* of its pointers, only the groups are valid */
+    cohort_cpu_step step;
+    cohort_sampler *sampler; /* NULL: doesn't sample */
+    cohort_error error;      /* the first; code 0: none yet */
+    int32_t layer;           /* being computed; -1: none */
     cohort_cpu_isa isa;
     const cohort_cpu_kernels *kernels; /* isa.kernels */
     bool bf16_activations;             /* and isa.dot is there */
@@ -54,7 +83,7 @@ static inline cohort_cpu_range cohort_cpu_share(int64_t n, int32_t thread,
 }
 
 static inline size_t cohort_cpu_bytes(cohort_dtype dtype) {
-    return dtype == COHORT_F32 ? 4 : 2;
+    return dtype == COHORT_F32 || dtype == COHORT_I32 ? 4 : 2;
 }
 
 /* Rounds to nearest, ties to even; a NaN stays one. */
@@ -70,7 +99,40 @@ static inline uint16_t cohort_cpu_to_bf16(float value) {
 void *cohort_cpu_map(size_t bytes);
 void cohort_cpu_unmap(void *memory, size_t bytes);
 
-/* The operations; see model/backend.h for what each does. */
+float *cohort_cpu_floats(cohort_view view); /* NULL: no buffer */
+const float *cohort_cpu_vector(const cohort_buffer *buffer);
+
+/* step.c.  fail keeps the thread's error as the backend's first. */
+cohort_status cohort_cpu_step_create(cohort_backend *backend);
+void cohort_cpu_step_destroy(cohort_backend *backend);
+void cohort_cpu_fail(cohort_backend *backend, cohort_status status);
+static inline bool cohort_cpu_failed(const cohort_backend *backend) {
+    return backend->error.code < 0;
+}
+cohort_status cohort_cpu_step_begin(cohort_backend *backend, const cohort_batch *batch);
+cohort_status cohort_cpu_step_end(cohort_backend *backend);
+cohort_status cohort_cpu_check(const cohort_backend *backend);
+void cohort_cpu_at_layer(cohort_backend *backend, int32_t layer);
+void cohort_cpu_all_reduce(cohort_backend *backend, cohort_view values, int64_t count);
+void cohort_cpu_receive(cohort_backend *backend, cohort_view to, int64_t count);
+void cohort_cpu_send(cohort_backend *backend, cohort_view from, int64_t count);
+void cohort_cpu_gather(cohort_backend *backend, const cohort_op_gather *op);
+
+/* ops.c and sampling.c: the table's operations. */
+void cohort_cpu_op_embed(cohort_backend *backend, const cohort_op_embed *op);
+void cohort_cpu_op_linear(cohort_backend *backend, const cohort_op_linear *op);
+void cohort_cpu_op_norm(cohort_backend *backend, const cohort_op_norm *op);
+void cohort_cpu_op_add(cohort_backend *backend, const cohort_op_add *op);
+void cohort_cpu_op_rotate(cohort_backend *backend, const cohort_op_rotate *op);
+void cohort_cpu_op_store(cohort_backend *backend, const cohort_op_attention *op);
+void cohort_cpu_op_attend(cohort_backend *backend, const cohort_op_attention *op);
+void cohort_cpu_op_activate(cohort_backend *backend, const cohort_op_activate *op);
+void cohort_cpu_op_route(cohort_backend *backend, const cohort_op_route *op);
+void cohort_cpu_op_experts(cohort_backend *backend, const cohort_op_experts *op);
+void cohort_cpu_op_take(cohort_backend *backend, const cohort_op_take *op);
+void cohort_cpu_op_sample(cohort_backend *backend, const cohort_op_sample *op);
+
+/* The rest, on plain memory. */
 cohort_status cohort_cpu_linear_create(cohort_backend *backend, int64_t n_out,
                                        int64_t n_in, cohort_dtype dtype,
                                        cohort_linear **out_linear);
@@ -111,6 +173,9 @@ cohort_status cohort_cpu_kv_create(cohort_backend *backend, const cohort_kv_shap
                                    int64_t n_blocks, cohort_kv **out_kv);
 size_t cohort_cpu_kv_bytes(const cohort_kv *kv); /* of memory, scratch apart */
 void cohort_cpu_kv_destroy(cohort_kv *kv);
+void cohort_cpu_store(cohort_backend *backend, cohort_kv *kv, int32_t layer,
+                      const cohort_attention *shape, const float *qkv,
+                      int64_t qkv_stride);
 void cohort_cpu_attention(cohort_backend *backend, cohort_kv *kv, int32_t layer,
                           const cohort_attention *shape, const float *qkv,
                           int64_t qkv_stride, float *out);

@@ -24,8 +24,9 @@ enum { N_ISAS = 4 };
 /* NULL where the machine lacks it. */
 static inline cohort_backend *open_backend(const char *isa, int32_t n_threads,
                                            bool bf16_activations) {
-    cohort_backend_options options = {
-        .n_threads = n_threads, .isa = isa, .bf16_activations = bf16_activations};
+    const cohort_cpu_options cpu = {.n_threads = n_threads, .isa = isa};
+    const cohort_backend_options options = {.bf16_activations = bf16_activations,
+                                            .device = &cpu};
     cohort_backend *backend;
     if (cohort_backend_cpu()->create(&options, &backend) < 0) return NULL;
     return backend;

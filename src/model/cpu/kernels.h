@@ -25,6 +25,15 @@
 #include "model/backend.h"
 #include "model/cpu/logits.h"
 
+/* The heads of a step, and whose rows they are. */
+typedef struct cohort_attention {
+    const cohort_sequence *sequences;
+    int32_t n_sequences;
+    int32_t n_heads, n_kv_heads, head_dim;
+    float scale;
+    int32_t sliding_window;
+} cohort_attention;
+
 enum {
     COHORT_CPU_PANEL = 16,         /* output rows side by side */
     COHORT_CPU_TILE_ROWS = 12,     /* the most rows of x that any kernel takes at once */

@@ -343,14 +343,15 @@ static void empty_matrices_are_harmless_and_absurd_ones_refused(void **state) {
 
 static void unknown_isa_is_refused_by_name(void **state) {
     (void)state;
-    cohort_backend_options options = {.n_threads = 1, .isa = "neon"};
+    cohort_cpu_options cpu = {.n_threads = 1, .isa = "neon"};
+    const cohort_backend_options options = {.device = &cpu};
     cohort_backend *backend;
     assert_int_equal(cohort_backend_cpu()->create(&options, &backend), COHORT_E_INVALID);
     assert_null(backend);
     assert_non_null(strstr(cohort_last_error()->message, "neon"));
-    options.isa = "portable";
+    cpu.isa = "portable";
     assert_int_equal(cohort_backend_cpu()->create(&options, &backend), COHORT_OK);
-    assert_string_equal(cohort_backend_cpu()->isa(backend), "portable");
+    assert_string_equal(cohort_backend_cpu()->describe(backend), "portable");
     cohort_backend_cpu()->destroy(backend);
 }
 

@@ -76,8 +76,9 @@ static void rotation(cohort_backend *backend, int32_t dim, bool normed, bool tur
     enum { HEADS = 5, KV_HEADS = 2, ROWS_A = 6, ROWS_B = 1, BEFORE_B = 9, TABLE = 10 };
     const int64_t width = (HEADS + 2 * KV_HEADS) * dim, stride = width + 8;
     const int32_t half = dim / 2;
-    cohort_sequence sequences[2] = {{0, ROWS_A, 0, NULL},
-                                    {ROWS_A, ROWS_B, BEFORE_B, NULL}};
+    cohort_sequence sequences[2] = {
+        {.n_rows = ROWS_A},
+        {.row_begin = ROWS_A, .n_rows = ROWS_B, .n_computed = BEFORE_B}};
     cohort_attention shape = {.sequences = sequences,
                               .n_sequences = 2,
                               .n_heads = HEADS,
