@@ -9,10 +9,10 @@
 #include <cjson/cJSON.h>
 
 #include "base/random.h"
+#include "bench/micro.h"
 #include "cli/options.h"
 #include "cli/series.h"
 #include "cohort/clock.h"
-#include "micro.h"
 
 static double seconds_since(int64_t start_ns) {
     return (double)(cohort_clock_ns() - start_ns) / 1e9;
