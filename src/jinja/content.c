@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
+#include "jinja/content.h"
 
-#include "jinja/jinja_internal.h"
+#include <string.h>
 
 /* Does a template go over the parts of a message's content?  Decided as vLLM does
  * (renderers/hf.py, _detect_content_format), by names alone and not by scopes: names that

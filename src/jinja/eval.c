@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
+#include "jinja/eval.h"
+
 #include <string.h>
 
-#include "jinja/jinja_internal.h"
+#include "jinja/access.h"
+#include "jinja/arguments.h"
+#include "jinja/filters.h"
+#include "jinja/operate.h"
+#include "jinja/write.h"
 
 /* Design notes.
  *
@@ -19,125 +24,10 @@ typedef enum flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE } flow;
 static const jinja_value *eval(jinja_run *run, const jinja_node *node);
 static flow execute(jinja_run *run, const jinja_node *node);
 
-/* ---- names ------------------------------------------------------------------------- */
-
-void cohort_jinja_set(jinja_run *run, const char *name, const jinja_value *value) {
-    struct jinja_variable *variable;
-    int64_t n = 0;
-    for (variable = run->scope->first; variable; variable = variable->next, n++)
-        if (!strcmp(variable->name, name)) {
-            variable->value = value;
-            return;
-        }
-    cohort_jinja_step(run->arena, n / 16);
-    variable = cohort_jinja_alloc(run->arena, sizeof *variable);
-    *variable = (struct jinja_variable){name, value, run->scope->first};
-    run->scope->first = variable;
-}
-
-/* Scopes lie in the arena: a macro may keep its own beyond the block that made it. */
-static jinja_scope *open_scope(jinja_run *run, jinja_scope *parent) {
-    jinja_scope *outer = run->scope;
-    run->scope = cohort_jinja_alloc(run->arena, sizeof *run->scope);
-    run->scope->parent = parent;
-    return outer;
-}
-
-static const jinja_value *look_up(const jinja_run *run, const char *name) {
-    int64_t n = 0;
-    for (const jinja_scope *scope = run->scope; scope; scope = scope->parent, n++) {
-        for (const struct jinja_variable *variable = scope->first; variable;
-             variable = variable->next, n++)
-            if (!strcmp(variable->name, name)) {
-                cohort_jinja_step(run->arena, n / 16);
-                return variable->value;
-            }
-        const jinja_value *value =
-            scope->given ? cohort_jinja_member(scope->given, name) : NULL;
-        if (value) return value;
-    }
-    cohort_jinja_step(run->arena, n / 16);
-    return cohort_jinja_undefined(run->arena, name, NULL);
-}
-
-_Noreturn static void fail_undefined(jinja_run *run, const jinja_value *value) {
-    if (!value->undefined.of)
-        cohort_jinja_fail(run->arena, "'%.100s' is undefined", value->undefined.name);
-    cohort_jinja_fail(run->arena, "'%s object' has no attribute '%.100s'",
-                      value->undefined.of, value->undefined.name);
-}
-
-/* Neither the value may be undefined. */
-static const jinja_value *defined(jinja_run *run, const jinja_value *value) {
-    if (value->kind == JINJA_UNDEFINED) fail_undefined(run, value);
-    return value;
-}
-
-const jinja_value *cohort_jinja_bind(jinja_run *run, const jinja_value *self,
-                                     const jinja_builtin *builtin) {
-    jinja_value *method = cohort_jinja_alloc(run->arena, sizeof *method);
-    method->kind = JINJA_CALLABLE;
-    method->callable.builtin = builtin;
-    method->callable.self = self;
-    return method;
-}
-
-const jinja_value *cohort_jinja_attribute(jinja_run *run, const jinja_value *of,
-                                          const char *name) {
-    defined(run, of);
-    const jinja_builtin *method = cohort_jinja_find_method(of, name);
-    if (method) return cohort_jinja_bind(run, of, method);
-    const jinja_value *value = NULL;
-    if (of->kind == JINJA_TUPLE && of->list.is_group) {
-        if (!strcmp(name, "grouper")) return of->list.items[0];
-        if (!strcmp(name, "list")) return of->list.items[1];
-    }
-    if (of->kind == JINJA_DICT || of->kind == JINJA_NAMESPACE) {
-        value = cohort_jinja_member(of, name);
-    }
-    return value ? value
-                 : cohort_jinja_undefined(run->arena, name, cohort_jinja_type_name(of));
-}
-
-/* Of a string or a list; undefined where it is outside. */
-static const jinja_value *at_index(jinja_run *run, const jinja_value *of, int64_t index) {
-    bool is_string = of->kind == JINJA_STRING;
-    const char *bytes = of->string.bytes;
-    size_t size = of->string.size;
-    if (is_string) cohort_jinja_look_chars(run->arena, size);
-    int64_t n = (int64_t)(is_string ? cohort_jinja_n_chars(bytes, size) : of->list.n);
-    if (index < 0) index += n;
-    if (index < 0 || index >= n)
-        return cohort_jinja_undefined(run->arena, "index out of range",
-                                      cohort_jinja_type_name(of));
-    if (!is_string) return of->list.items[index];
-    size_t length, at = cohort_jinja_char_at(bytes, size, (size_t)index);
-    cohort_jinja_char(bytes + at, size - at, &length);
-    return cohort_jinja_like(run->arena, of,
-                             cohort_jinja_string(run->arena, bytes + at, length));
-}
-
-const jinja_value *cohort_jinja_item(jinja_run *run, const jinja_value *of,
-                                     const jinja_value *key) {
-    defined(run, of);
-    const jinja_value *value = NULL;
-    bool is_whole = key->kind == JINJA_INT || key->kind == JINJA_BOOL;
-    if (of->kind == JINJA_DICT)
-        value = cohort_jinja_get(run->arena, of, key);
-    else if (is_whole && (of->kind == JINJA_STRING || cohort_jinja_is_list(of)))
-        return at_index(run, of, cohort_jinja_whole(key));
-    if (value) return value;
-    if (key->kind == JINJA_STRING)
-        return cohort_jinja_attribute(run, of, key->string.bytes);
-    return cohort_jinja_undefined(run->arena,
-                                  cohort_jinja_to_string(run->arena, key)->string.bytes,
-                                  cohort_jinja_type_name(of));
-}
-
 /* One of begin, end, step of a slice: Python clips them to the length. */
 static bool slice_part(jinja_run *run, const jinja_node *node, int64_t *out_value) {
     if (!node) return false;
-    const jinja_value *value = defined(run, eval(run, node));
+    const jinja_value *value = cohort_jinja_defined(run, eval(run, node));
     if (value->kind == JINJA_NONE) return false;
     if (value->kind != JINJA_INT && value->kind != JINJA_BOOL)
         cohort_jinja_fail(run->arena, "slice indices must be integers or None");
@@ -151,7 +41,7 @@ static int64_t clip(int64_t index, int64_t n, int64_t least, int64_t most) {
 }
 
 static const jinja_value *eval_slice(jinja_run *run, const jinja_node *node) {
-    const jinja_value *of = defined(run, eval(run, node->a));
+    const jinja_value *of = cohort_jinja_defined(run, eval(run, node->a));
     bool is_string = of->kind == JINJA_STRING;
     if (!is_string && !cohort_jinja_is_list(of))
         cohort_jinja_fail(run->arena, "'%s' object is not subscriptable",
@@ -183,172 +73,14 @@ static const jinja_value *eval_slice(jinja_run *run, const jinja_node *node) {
     return cohort_jinja_like(run->arena, of, cohort_jinja_taken(&text));
 }
 
-/* ---- arithmetic -------------------------------------------------------------------- */
-
-static const char *operator_name(jinja_operator operator_) {
-    static const char *const names[] = {"+", "-", "*", "/", "//", "%", "** or pow()"};
-    return names[operator_];
-}
-
-_Noreturn static void fail_operands(jinja_run *run, jinja_operator operator_,
-                                    const jinja_value *a, const jinja_value *b) {
-    if (operator_ == OPERATOR_ADD && a->kind == JINJA_STRING)
-        cohort_jinja_fail(run->arena, "can only concatenate str (not \"%s\") to str",
-                          cohort_jinja_type_name(b));
-    cohort_jinja_fail(run->arena, "unsupported operand type(s) for %s: '%s' and '%s'",
-                      operator_name(operator_), cohort_jinja_type_name(a),
-                      cohort_jinja_type_name(b));
-}
-
-static int64_t floor_divide(int64_t a, int64_t b) {
-    return a / b - (a % b != 0 && (a < 0) != (b < 0));
-}
-
-static bool power_of(int64_t base, int64_t exponent, int64_t *out) {
-    *out = 1;
-    if (exponent > 64 && (base > 1 || base < -1)) return false;
-    if (exponent > 64) exponent = 64 + exponent % 2;
-    for (int64_t i = 0; i < exponent; i++)
-        if (__builtin_mul_overflow(*out, base, out)) return false;
-    return true;
-}
-
-/* False where the result is no int. */
-static bool whole_result(jinja_run *run, jinja_operator operator_, int64_t a, int64_t b,
-                         int64_t *out) {
-    bool overflow = false;
-    if (b == 0 && (operator_ == OPERATOR_FLOOR || operator_ == OPERATOR_MODULO ||
-                   operator_ == OPERATOR_DIVIDE))
-        cohort_jinja_fail(run->arena, "division by zero");
-    switch (operator_) {
-    case OPERATOR_ADD: overflow = __builtin_add_overflow(a, b, out); break;
-    case OPERATOR_SUBTRACT: overflow = __builtin_sub_overflow(a, b, out); break;
-    case OPERATOR_MULTIPLY: overflow = __builtin_mul_overflow(a, b, out); break;
-    case OPERATOR_FLOOR:
-    case OPERATOR_MODULO:
-        overflow = a == INT64_MIN && b == -1;
-        if (overflow) break;
-        *out =
-            operator_ == OPERATOR_FLOOR ? floor_divide(a, b) : a - floor_divide(a, b) * b;
-        break;
-    case OPERATOR_POWER:
-        if (b < 0) return false;
-        overflow = !power_of(a, b, out);
-        break;
-    case OPERATOR_DIVIDE: return false;
-    }
-    if (overflow) cohort_jinja_fail(run->arena, "a number is longer than 64 bits");
-    return true;
-}
-
-/* a // b as Python has it: by the remainder, which is exact where a / b is not. */
-static double floor_of(double a, double b) {
-    double left = fmod(a, b), quotient = (a - left) / b;
-    if (left != 0 && (left < 0) != (b < 0)) quotient -= 1;
-    if (quotient == 0) return copysign(0, a / b);
-    double whole = floor(quotient);
-    return quotient - whole > 0.5 ? whole + 1 : whole;
-}
-
-static const jinja_value *real_result(jinja_run *run, jinja_operator operator_, double a,
-                                      double b) {
-    double out = 0;
-    if (b == 0 && (operator_ == OPERATOR_FLOOR || operator_ == OPERATOR_MODULO ||
-                   operator_ == OPERATOR_DIVIDE))
-        cohort_jinja_fail(run->arena, "float division by zero");
-    switch (operator_) {
-    case OPERATOR_ADD: out = a + b; break;
-    case OPERATOR_SUBTRACT: out = a - b; break;
-    case OPERATOR_MULTIPLY: out = a * b; break;
-    case OPERATOR_DIVIDE: out = a / b; break;
-    case OPERATOR_FLOOR: out = floor_of(a, b); break;
-    case OPERATOR_MODULO: out = fmod(a, b); break;
-    case OPERATOR_POWER: out = pow(a, b); break;
-    }
-    if (operator_ == OPERATOR_MODULO && out != 0 && (out < 0) != (b < 0)) out += b;
-    if (operator_ == OPERATOR_MODULO && out == 0) out = copysign(0, b);
-    return cohort_jinja_float(run->arena, out);
-}
-
-static const jinja_value *join_lists(jinja_run *run, const jinja_value *a,
-                                     const jinja_value *b) {
-    jinja_value *list = cohort_jinja_list(run->arena, a->kind, a->list.n + b->list.n);
-    memcpy(list->list.items, a->list.items, a->list.n * sizeof *a->list.items);
-    memcpy(list->list.items + a->list.n, b->list.items,
-           b->list.n * sizeof *b->list.items);
-    return list;
-}
-
-static const jinja_value *repeat(jinja_run *run, const jinja_value *value,
-                                 int64_t count) {
-    if (count < 0) count = 0;
-    cohort_jinja_step(run->arena, count);
-    if (value->kind == JINJA_STRING) {
-        jinja_text text = {.arena = run->arena};
-        for (int64_t i = 0; i < count; i++)
-            cohort_jinja_append(&text, value->string.bytes, value->string.size);
-        return cohort_jinja_like(run->arena, value, cohort_jinja_taken(&text));
-    }
-    size_t n = value->list.n;
-    jinja_value *list = cohort_jinja_list(run->arena, value->kind, n * (size_t)count);
-    for (size_t i = 0; i < n * (size_t)count; i++)
-        list->list.items[i] = value->list.items[i % n];
-    return list;
-}
-
-static const jinja_value *join_strings(jinja_run *run, const jinja_value *a,
-                                       const jinja_value *b) {
-    jinja_text text = {.arena = run->arena};
-    bool is_markup = cohort_jinja_is_markup(a) || cohort_jinja_is_markup(b);
-    cohort_jinja_write(&text, is_markup ? cohort_jinja_escaped(run->arena, a) : a);
-    cohort_jinja_write(&text, is_markup ? cohort_jinja_escaped(run->arena, b) : b);
-    const jinja_value *joined = cohort_jinja_taken(&text);
-    return is_markup ? cohort_jinja_marked(run->arena, joined) : joined;
-}
-
-static bool is_whole(const jinja_value *value) {
-    return value->kind == JINJA_INT || value->kind == JINJA_BOOL;
-}
-
-static const jinja_value *operate(jinja_run *run, jinja_operator operator_,
-                                  const jinja_value *a, const jinja_value *b) {
-    int64_t whole = 0;
-    if (operator_ == OPERATOR_MODULO && a->kind == JINJA_STRING)
-        return cohort_jinja_format(run->arena, a, b);
-    defined(run, a);
-    defined(run, b);
-    if (is_whole(a) && is_whole(b) &&
-        whole_result(run, operator_, cohort_jinja_whole(a), cohort_jinja_whole(b),
-                     &whole))
-        return cohort_jinja_int(run->arena, whole);
-    if (cohort_jinja_is_number(a) && cohort_jinja_is_number(b))
-        return real_result(run, operator_, cohort_jinja_real(a), cohort_jinja_real(b));
-    if (operator_ == OPERATOR_ADD && a->kind == JINJA_STRING && b->kind == JINJA_STRING)
-        return join_strings(run, a, b);
-    if (operator_ == OPERATOR_ADD && cohort_jinja_is_list(a) && a->kind == b->kind)
-        return join_lists(run, a, b);
-    bool a_repeats = a->kind == JINJA_STRING || cohort_jinja_is_list(a);
-    bool b_repeats = b->kind == JINJA_STRING || cohort_jinja_is_list(b);
-    if (operator_ == OPERATOR_MULTIPLY && a_repeats && is_whole(b))
-        return repeat(run, a, cohort_jinja_whole(b));
-    if (operator_ == OPERATOR_MULTIPLY && b_repeats && is_whole(a))
-        return repeat(run, b, cohort_jinja_whole(a));
-    fail_operands(run, operator_, a, b);
-}
-
-const jinja_value *cohort_jinja_add(jinja_run *run, const jinja_value *a,
-                                    const jinja_value *b) {
-    return operate(run, OPERATOR_ADD, a, b);
-}
-
 static const jinja_value *eval_binary(jinja_run *run, const jinja_node *node) {
     const jinja_value *a = eval(run, node->a), *b = eval(run, node->b);
     run->arena->line = node->line;
-    return operate(run, node->operator_, a, b);
+    return cohort_jinja_operate(run, node->operator_, a, b);
 }
 
 static const jinja_value *eval_sign(jinja_run *run, const jinja_node *node) {
-    const jinja_value *value = defined(run, eval(run, node->a));
+    const jinja_value *value = cohort_jinja_defined(run, eval(run, node->a));
     bool is_negative = node->kind == NODE_NEGATIVE;
     if (!cohort_jinja_is_number(value))
         cohort_jinja_fail(run->arena, "bad operand type for unary %c: '%s'",
@@ -361,28 +93,12 @@ static const jinja_value *eval_sign(jinja_run *run, const jinja_node *node) {
     return cohort_jinja_int(run->arena, whole);
 }
 
-static bool compares(jinja_run *run, const char *sign, const jinja_value *a,
-                     const jinja_value *b) {
-    if (!strcmp(sign, "==")) return cohort_jinja_equal(run->arena, a, b);
-    if (!strcmp(sign, "!=")) return !cohort_jinja_equal(run->arena, a, b);
-    if (!strcmp(sign, "in")) return cohort_jinja_contains(run->arena, b, a);
-    if (!strcmp(sign, "not in")) return !cohort_jinja_contains(run->arena, b, a);
-    defined(run, a);
-    defined(run, b);
-    bool is_nan = (a->kind == JINJA_FLOAT && isnan(a->real)) ||
-                  (b->kind == JINJA_FLOAT && isnan(b->real));
-    int order = cohort_jinja_compare(run->arena, a, b, sign);
-    if (is_nan) return false;
-    if (sign[0] == '<') return sign[1] ? order <= 0 : order < 0;
-    return sign[1] ? order >= 0 : order > 0;
-}
-
 static const jinja_value *eval_comparison(jinja_run *run, const jinja_node *node) {
     const jinja_value *a = eval(run, node->a);
     for (size_t i = 0; i < node->n_kids; i++) {
         const jinja_value *b = eval(run, node->kids[i]);
         run->arena->line = node->line;
-        if (!compares(run, node->names[i], a, b)) return &cohort_jinja_false;
+        if (!cohort_jinja_compares(run, node->names[i], a, b)) return &cohort_jinja_false;
         a = b;
     }
     return &cohort_jinja_true;
@@ -452,14 +168,6 @@ static jinja_args eval_arguments(jinja_run *run, const jinja_node *node) {
     return args;
 }
 
-const jinja_value *cohort_jinja_arg(const jinja_args *args, size_t index,
-                                    const char *name) {
-    for (size_t i = 0; i < args->n; i++)
-        if (args->names[i] ? name && !strcmp(args->names[i], name) : i == index)
-            return args->values[i];
-    return NULL;
-}
-
 /* What the body prints, as a string. */
 static const jinja_value *capture(jinja_run *run, const jinja_node *body) {
     jinja_text text = {.arena = run->arena}, *out = run->out;
@@ -470,7 +178,7 @@ static const jinja_value *capture(jinja_run *run, const jinja_node *body) {
 }
 
 static const jinja_value *capture_in_scope(jinja_run *run, const jinja_node *body) {
-    jinja_scope *outer = open_scope(run, run->scope);
+    jinja_scope *outer = cohort_jinja_open_scope(run, run->scope);
     const jinja_value *text = capture(run, body);
     run->scope = outer;
     return text;
@@ -526,7 +234,7 @@ static const jinja_value *call_macro(jinja_run *run, const jinja_value *callee,
     size_t n_required = macro->n_names - macro->n_kids;
     if (macro->kind == NODE_FOR) return call_loop(run, callee, args);
     check_arguments(run, macro, args);
-    jinja_scope *outer = open_scope(run, callee->callable.scope);
+    jinja_scope *outer = cohort_jinja_open_scope(run, callee->callable.scope);
     if (macro->takes_varargs || macro->takes_kwargs) set_rest(run, macro, args);
     for (size_t i = 0; i < macro->n_names; i++) {
         const jinja_value *value = cohort_jinja_arg(args, i, macro->names[i]);
@@ -543,7 +251,7 @@ static const jinja_value *call_macro(jinja_run *run, const jinja_value *callee,
 
 const jinja_value *cohort_jinja_call(jinja_run *run, const jinja_value *callee,
                                      const jinja_args *args) {
-    defined(run, callee);
+    cohort_jinja_defined(run, callee);
     if (callee->kind == JINJA_NAMESPACE) { /* a loop, perhaps */
         const jinja_value *call = cohort_jinja_member(callee, CALL_OF_LOOP);
         if (call) callee = call;
@@ -632,7 +340,7 @@ static const jinja_value *eval_kind(jinja_run *run, const jinja_node *node) {
     const jinja_value *a;
     switch (node->kind) {
     case NODE_LITERAL: return node->literal;
-    case NODE_NAME: return look_up(run, node->name);
+    case NODE_NAME: return cohort_jinja_look_up(run, node->name);
     case NODE_LIST:
     case NODE_TUPLE: return eval_items(run, node);
     case NODE_DICT: return eval_dict(run, node);
@@ -681,7 +389,8 @@ static void assign(jinja_run *run, const jinja_node *node, const jinja_value *va
         cohort_jinja_set(run, node->names[0], value);
         return;
     }
-    const jinja_value *parts = cohort_jinja_elements(run->arena, defined(run, value));
+    const jinja_value *parts =
+        cohort_jinja_elements(run->arena, cohort_jinja_defined(run, value));
     if (parts->list.n != node->n_names)
         cohort_jinja_fail(run->arena, "%s values to unpack (expected %zu, got %zu)",
                           parts->list.n < node->n_names ? "not enough" : "too many",
@@ -702,7 +411,7 @@ static void execute_set(jinja_run *run, const jinja_node *node) {
         assign(run, node, value);
         return;
     }
-    const jinja_value *space = look_up(run, node->name);
+    const jinja_value *space = cohort_jinja_look_up(run, node->name);
     if (space->kind != JINJA_NAMESPACE)
         cohort_jinja_fail(run->arena,
                           "cannot assign attribute on non-namespace object '%.60s'",
@@ -784,7 +493,7 @@ static const jinja_value *filtered(jinja_run *run, const jinja_node *node,
     jinja_scope *outer = run->scope;
     kept->list.n = 0;
     for (size_t i = 0; i < items->list.n; i++) {
-        open_scope(run, outer);
+        cohort_jinja_open_scope(run, outer);
         assign(run, node, items->list.items[i]);
         if (cohort_jinja_is_true(eval(run, node->d)))
             kept->list.items[kept->list.n++] = items->list.items[i];
@@ -813,7 +522,7 @@ static void loop_over(jinja_run *run, const jinja_node *node, const jinja_value 
     jinja_scope *outer = run->scope;
     flow flow_ = FLOW_ON;
     for (size_t i = 0; i < items->list.n && flow_ != FLOW_BREAK; i++) {
-        open_scope(run, outer);
+        cohort_jinja_open_scope(run, outer);
         cohort_jinja_step(run->arena, 1);
         assign(run, node, items->list.items[i]);
         jinja_value *loop = loop_of(run, items, i, memory, depth);
@@ -863,7 +572,7 @@ static void execute_call_block(jinja_run *run, const jinja_node *node) {
 }
 
 static flow execute_with(jinja_run *run, const jinja_node *node) {
-    jinja_scope *outer = open_scope(run, run->scope);
+    jinja_scope *outer = cohort_jinja_open_scope(run, run->scope);
     for (size_t i = 0; i < node->n_kids; i++) /* each sees those before it */
         cohort_jinja_set(run, node->names[i], eval(run, node->kids[i]));
     flow flow_ = execute(run, node->b);

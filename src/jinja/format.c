@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <inttypes.h>
+#include "jinja/format.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "jinja/jinja_internal.h"
+#include "jinja/access.h"
+#include "jinja/characters.h"
+#include "jinja/scope.h"
+#include "jinja/text.h"
+#include "jinja/write.h"
 
 /* Design notes.
  *

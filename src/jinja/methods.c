@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "jinja/methods.h"
+
 #include <string.h>
 #include <utf8proc.h>
 
-#include "jinja/jinja_internal.h"
+#include "jinja/arguments.h"
+#include "jinja/characters.h"
+#include "jinja/format.h"
+#include "jinja/scope.h"
+#include "jinja/text.h"
+#include "jinja/write.h"
 
 /* Methods of strings, dicts and lists, by Python's names.  What each takes is in the
  * table at the end: arguments arrive by position, NULL where they were not given. */
@@ -133,19 +140,6 @@ static const jinja_value *need_text(jinja_run *run, const jinja_args *args,
     return value;
 }
 
-int64_t cohort_jinja_need_whole(jinja_run *run, const jinja_value *value) {
-    if (value->kind != JINJA_INT && value->kind != JINJA_BOOL)
-        cohort_jinja_fail(run->arena, "'%s' object cannot be interpreted as an integer",
-                          cohort_jinja_type_name(value));
-    return cohort_jinja_whole(value);
-}
-
-static int64_t whole_arg(jinja_run *run, const jinja_args *args, size_t index,
-                         int64_t otherwise) {
-    const jinja_value *value = args->values[index];
-    return value ? cohort_jinja_need_whole(run, value) : otherwise;
-}
-
 /* A place among n; as Python's slices have it, None and all. */
 static int64_t place_arg(jinja_run *run, const jinja_args *args, size_t index, int64_t n,
                          int64_t otherwise) {
@@ -183,7 +177,7 @@ RECASED(text_casefold, JINJA_FOLD)
 static const jinja_value *any_split(jinja_run *run, const jinja_value *self,
                                     const jinja_args *args, bool from_right) {
     const jinja_value *separator = text_arg(run, args, 0);
-    int64_t most = whole_arg(run, args, 1, -1);
+    int64_t most = cohort_jinja_whole_arg(run, args, 1, -1);
     if (!separator)
         return from_right ? split_at_last_spaces(run->arena, self, most)
                           : split_at_spaces(run->arena, self, most);
@@ -287,7 +281,8 @@ METHOD(text_removesuffix) {
 METHOD(text_replace) {
     const jinja_value *from = need_text(run, args, 0), *to = need_text(run, args, 1);
     if (self->string.is_markup) to = cohort_jinja_escaped(run->arena, to);
-    return cohort_jinja_replace(run->arena, self, from, to, whole_arg(run, args, 2, -1));
+    return cohort_jinja_replace(run->arena, self, from, to,
+                                cohort_jinja_whole_arg(run, args, 2, -1));
 }
 
 /* The last place of a needle, or NULL. */
@@ -417,21 +412,22 @@ static int32_t fill_arg(jinja_run *run, const jinja_args *args) {
 }
 
 METHOD(text_ljust) {
-    int64_t n = lacking(run, self, whole_arg(run, args, 0, 0));
+    int64_t n = lacking(run, self, cohort_jinja_whole_arg(run, args, 0, 0));
     return padded(run, self, 0, n, fill_arg(run, args));
 }
 METHOD(text_rjust) {
-    int64_t n = lacking(run, self, whole_arg(run, args, 0, 0));
+    int64_t n = lacking(run, self, cohort_jinja_whole_arg(run, args, 0, 0));
     return padded(run, self, n, 0, fill_arg(run, args));
 }
 METHOD(text_center) {
-    int64_t width = whole_arg(run, args, 0, 0), n = lacking(run, self, width);
+    int64_t width = cohort_jinja_whole_arg(run, args, 0, 0),
+            n = lacking(run, self, width);
     int64_t left = n / 2 + (n & width & 1); /* as Python halves what is odd */
     return padded(run, self, left, n - left, fill_arg(run, args));
 }
 
 METHOD(text_zfill) {
-    int64_t n = lacking(run, self, whole_arg(run, args, 0, 0));
+    int64_t n = lacking(run, self, cohort_jinja_whole_arg(run, args, 0, 0));
     jinja_text out = {.arena = run->arena};
     size_t sign = self->string.size && strchr("+-", self->string.bytes[0]) ? 1 : 0;
     cohort_jinja_append(&out, self->string.bytes, sign);
@@ -441,7 +437,7 @@ METHOD(text_zfill) {
 }
 
 METHOD(text_expandtabs) {
-    int64_t every = whole_arg(run, args, 0, 8), column = 0;
+    int64_t every = cohort_jinja_whole_arg(run, args, 0, 8), column = 0;
     jinja_text out = {.arena = run->arena};
     size_t length;
     cohort_jinja_look_chars(run->arena, self->string.size);
@@ -570,77 +566,85 @@ _Noreturn static const jinja_value *refuse_change(jinja_run *run, const jinja_va
 
 #define WINDOW "start? end? /"
 
+static const struct {
+    jinja_kind kind;
+    jinja_builtin builtin;
+} methods[] = {{JINJA_STRING, {"strip", "chars? /", text_strip}},
+               {JINJA_STRING, {"lstrip", "chars? /", text_lstrip}},
+               {JINJA_STRING, {"rstrip", "chars? /", text_rstrip}},
+               {JINJA_STRING, {"upper", "", text_upper}},
+               {JINJA_STRING, {"lower", "", text_lower}},
+               {JINJA_STRING, {"title", "", text_title}},
+               {JINJA_STRING, {"capitalize", "", text_capitalize}},
+               {JINJA_STRING, {"swapcase", "", text_swapcase}},
+               {JINJA_STRING, {"casefold", "", text_casefold}},
+               {JINJA_STRING, {"split", "sep? maxsplit?", text_split}},
+               {JINJA_STRING, {"rsplit", "sep? maxsplit?", text_rsplit}},
+               {JINJA_STRING, {"splitlines", "keepends?", text_splitlines}},
+               {JINJA_STRING, {"partition", "sep /", text_partition}},
+               {JINJA_STRING, {"rpartition", "sep /", text_rpartition}},
+               {JINJA_STRING, {"startswith", "prefix " WINDOW, text_startswith}},
+               {JINJA_STRING, {"endswith", "suffix " WINDOW, text_endswith}},
+               {JINJA_STRING, {"removeprefix", "prefix /", text_removeprefix}},
+               {JINJA_STRING, {"removesuffix", "suffix /", text_removesuffix}},
+               {JINJA_STRING, {"replace", "old new count? /", text_replace}},
+               {JINJA_STRING, {"find", "sub " WINDOW, text_find}},
+               {JINJA_STRING, {"rfind", "sub " WINDOW, text_rfind}},
+               {JINJA_STRING, {"index", "sub " WINDOW, text_index}},
+               {JINJA_STRING, {"rindex", "sub " WINDOW, text_rindex}},
+               {JINJA_STRING, {"count", "sub " WINDOW, text_count}},
+               {JINJA_STRING, {"join", "iterable /", text_join}},
+               {JINJA_STRING, {"format", "**", text_format}},
+               {JINJA_STRING, {"ljust", "width fillchar? /", text_ljust}},
+               {JINJA_STRING, {"rjust", "width fillchar? /", text_rjust}},
+               {JINJA_STRING, {"center", "width fillchar? /", text_center}},
+               {JINJA_STRING, {"zfill", "width /", text_zfill}},
+               {JINJA_STRING, {"expandtabs", "tabsize?", text_expandtabs}},
+               {JINJA_STRING, {"isalpha", "", text_isalpha}},
+               {JINJA_STRING, {"isdecimal", "", text_isdecimal}},
+               {JINJA_STRING, {"isdigit", "", text_isdigit}},
+               {JINJA_STRING, {"isnumeric", "", text_isnumeric}},
+               {JINJA_STRING, {"isalnum", "", text_isalnum}},
+               {JINJA_STRING, {"isspace", "", text_isspace}},
+               {JINJA_STRING, {"isprintable", "", text_isprintable}},
+               {JINJA_STRING, {"isascii", "", text_isascii}},
+               {JINJA_STRING, {"isupper", "", text_isupper}},
+               {JINJA_STRING, {"islower", "", text_islower}},
+               {JINJA_STRING, {"istitle", "", text_istitle}},
+               {JINJA_DICT, {"items", "", dict_items}},
+               {JINJA_DICT, {"keys", "", dict_keys}},
+               {JINJA_DICT, {"values", "", dict_values}},
+               {JINJA_DICT, {"get", "key default? /", dict_get}},
+               {JINJA_DICT, {"copy", "", same_copy}},
+               {JINJA_DICT, {"pop", "**", refuse_change}},
+               {JINJA_DICT, {"popitem", "**", refuse_change}},
+               {JINJA_DICT, {"update", "**", refuse_change}},
+               {JINJA_DICT, {"setdefault", "**", refuse_change}},
+               {JINJA_DICT, {"clear", "**", refuse_change}},
+               {JINJA_LIST, {"index", "value start? stop? /", list_index}},
+               {JINJA_LIST, {"count", "value /", list_count}},
+               {JINJA_LIST, {"copy", "", same_copy}},
+               {JINJA_LIST, {"append", "**", refuse_change}},
+               {JINJA_LIST, {"extend", "**", refuse_change}},
+               {JINJA_LIST, {"insert", "**", refuse_change}},
+               {JINJA_LIST, {"pop", "**", refuse_change}},
+               {JINJA_LIST, {"remove", "**", refuse_change}},
+               {JINJA_LIST, {"reverse", "**", refuse_change}},
+               {JINJA_LIST, {"sort", "**", refuse_change}},
+               {JINJA_LIST, {"clear", "**", refuse_change}},
+               {JINJA_TUPLE, {"index", "value start? stop? /", list_index}},
+               {JINJA_TUPLE, {"count", "value /", list_count}}};
+
 const jinja_builtin *cohort_jinja_find_method(const jinja_value *of, const char *name) {
-    static const struct {
-        jinja_kind kind;
-        jinja_builtin builtin;
-    } methods[] = {{JINJA_STRING, {"strip", "chars? /", text_strip}},
-                   {JINJA_STRING, {"lstrip", "chars? /", text_lstrip}},
-                   {JINJA_STRING, {"rstrip", "chars? /", text_rstrip}},
-                   {JINJA_STRING, {"upper", "", text_upper}},
-                   {JINJA_STRING, {"lower", "", text_lower}},
-                   {JINJA_STRING, {"title", "", text_title}},
-                   {JINJA_STRING, {"capitalize", "", text_capitalize}},
-                   {JINJA_STRING, {"swapcase", "", text_swapcase}},
-                   {JINJA_STRING, {"casefold", "", text_casefold}},
-                   {JINJA_STRING, {"split", "sep? maxsplit?", text_split}},
-                   {JINJA_STRING, {"rsplit", "sep? maxsplit?", text_rsplit}},
-                   {JINJA_STRING, {"splitlines", "keepends?", text_splitlines}},
-                   {JINJA_STRING, {"partition", "sep /", text_partition}},
-                   {JINJA_STRING, {"rpartition", "sep /", text_rpartition}},
-                   {JINJA_STRING, {"startswith", "prefix " WINDOW, text_startswith}},
-                   {JINJA_STRING, {"endswith", "suffix " WINDOW, text_endswith}},
-                   {JINJA_STRING, {"removeprefix", "prefix /", text_removeprefix}},
-                   {JINJA_STRING, {"removesuffix", "suffix /", text_removesuffix}},
-                   {JINJA_STRING, {"replace", "old new count? /", text_replace}},
-                   {JINJA_STRING, {"find", "sub " WINDOW, text_find}},
-                   {JINJA_STRING, {"rfind", "sub " WINDOW, text_rfind}},
-                   {JINJA_STRING, {"index", "sub " WINDOW, text_index}},
-                   {JINJA_STRING, {"rindex", "sub " WINDOW, text_rindex}},
-                   {JINJA_STRING, {"count", "sub " WINDOW, text_count}},
-                   {JINJA_STRING, {"join", "iterable /", text_join}},
-                   {JINJA_STRING, {"format", "**", text_format}},
-                   {JINJA_STRING, {"ljust", "width fillchar? /", text_ljust}},
-                   {JINJA_STRING, {"rjust", "width fillchar? /", text_rjust}},
-                   {JINJA_STRING, {"center", "width fillchar? /", text_center}},
-                   {JINJA_STRING, {"zfill", "width /", text_zfill}},
-                   {JINJA_STRING, {"expandtabs", "tabsize?", text_expandtabs}},
-                   {JINJA_STRING, {"isalpha", "", text_isalpha}},
-                   {JINJA_STRING, {"isdecimal", "", text_isdecimal}},
-                   {JINJA_STRING, {"isdigit", "", text_isdigit}},
-                   {JINJA_STRING, {"isnumeric", "", text_isnumeric}},
-                   {JINJA_STRING, {"isalnum", "", text_isalnum}},
-                   {JINJA_STRING, {"isspace", "", text_isspace}},
-                   {JINJA_STRING, {"isprintable", "", text_isprintable}},
-                   {JINJA_STRING, {"isascii", "", text_isascii}},
-                   {JINJA_STRING, {"isupper", "", text_isupper}},
-                   {JINJA_STRING, {"islower", "", text_islower}},
-                   {JINJA_STRING, {"istitle", "", text_istitle}},
-                   {JINJA_DICT, {"items", "", dict_items}},
-                   {JINJA_DICT, {"keys", "", dict_keys}},
-                   {JINJA_DICT, {"values", "", dict_values}},
-                   {JINJA_DICT, {"get", "key default? /", dict_get}},
-                   {JINJA_DICT, {"copy", "", same_copy}},
-                   {JINJA_DICT, {"pop", "**", refuse_change}},
-                   {JINJA_DICT, {"popitem", "**", refuse_change}},
-                   {JINJA_DICT, {"update", "**", refuse_change}},
-                   {JINJA_DICT, {"setdefault", "**", refuse_change}},
-                   {JINJA_DICT, {"clear", "**", refuse_change}},
-                   {JINJA_LIST, {"index", "value start? stop? /", list_index}},
-                   {JINJA_LIST, {"count", "value /", list_count}},
-                   {JINJA_LIST, {"copy", "", same_copy}},
-                   {JINJA_LIST, {"append", "**", refuse_change}},
-                   {JINJA_LIST, {"extend", "**", refuse_change}},
-                   {JINJA_LIST, {"insert", "**", refuse_change}},
-                   {JINJA_LIST, {"pop", "**", refuse_change}},
-                   {JINJA_LIST, {"remove", "**", refuse_change}},
-                   {JINJA_LIST, {"reverse", "**", refuse_change}},
-                   {JINJA_LIST, {"sort", "**", refuse_change}},
-                   {JINJA_LIST, {"clear", "**", refuse_change}},
-                   {JINJA_TUPLE, {"index", "value start? stop? /", list_index}},
-                   {JINJA_TUPLE, {"count", "value /", list_count}}};
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (methods[i].kind == of->kind && !strcmp(methods[i].builtin.name, name))
             return &methods[i].builtin;
     return NULL;
+}
+
+const jinja_value *cohort_jinja_by_method(jinja_run *run, const jinja_value *value,
+                                          const char *name, const jinja_args *args) {
+    const jinja_value *text = cohort_jinja_to_string(run->arena, value);
+    const jinja_builtin *method = cohort_jinja_find_method(text, name);
+    return cohort_jinja_like(run->arena, value, method->function(run, text, args));
 }

@@ -1,42 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "jinja/text.h"
+
 #include <string.h>
 #include <utf8proc.h>
 
-#include "jinja/jinja_internal.h"
+#include "jinja/characters.h"
+#include "jinja/write.h"
 
 /* Strings, character by character. */
-
-/* ---- characters -------------------------------------------------------------------- */
-
-int32_t cohort_jinja_char(const char *bytes, size_t size, size_t *out_length) {
-    utf8proc_int32_t character;
-    utf8proc_ssize_t length =
-        utf8proc_iterate((const utf8proc_uint8_t *)bytes,
-                         size > 4 ? 4 : (utf8proc_ssize_t)size, &character);
-    *out_length = length > 0 ? (size_t)length : 1;
-    return length > 0 ? character : 0xfffd;
-}
-
-size_t cohort_jinja_n_chars(const char *bytes, size_t size) {
-    size_t n = 0, length;
-    for (size_t at = 0; at < size; at += length, n++)
-        cohort_jinja_char(bytes + at, size - at, &length);
-    return n;
-}
-
-size_t cohort_jinja_char_at(const char *bytes, size_t size, size_t n) {
-    size_t at = 0, length;
-    for (; n > 0 && at < size; at += length, n--)
-        cohort_jinja_char(bytes + at, size - at, &length);
-    return at;
-}
-
-bool cohort_jinja_is_space(int32_t c) {
-    if ((c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85) return true;
-    utf8proc_category_t category = utf8proc_category(c);
-    return category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
-           category == UTF8PROC_CATEGORY_ZP;
-}
 
 static bool is_in(int32_t c, const jinja_value *chars) {
     size_t length;
@@ -77,18 +48,9 @@ const jinja_value *cohort_jinja_strip(jinja_arena *arena, const jinja_value *str
     return cohort_jinja_string(arena, bytes + begin, end - begin);
 }
 
-size_t cohort_jinja_encode(int32_t c, char *out_bytes) {
-    utf8proc_ssize_t n = utf8proc_encode_char(c, (utf8proc_uint8_t *)out_bytes);
-    return n > 0 ? (size_t)n : 0;
-}
-
 static void append_char(jinja_text *out, int32_t c) {
     char bytes[4];
     cohort_jinja_append(out, bytes, cohort_jinja_encode(c, bytes));
-}
-
-bool cohort_jinja_is_cased(int32_t c) {
-    return utf8proc_toupper(c) != c || utf8proc_tolower(c) != c;
 }
 
 /* One character of a word, where that has begun, or is to. */
