@@ -26,7 +26,6 @@ SHOWN = {
     "model": ["json", "model_config", "sample", "shard"],
     "worker": ["runner", "runner_options", "worker_main"],
     "launcher": ["child"],
-    "ray": ["doctor"],
     "client": ["curl_api"],
     "bench": ["micro"],
 }
@@ -55,7 +54,6 @@ SIZES_LEFT = {
     "src/executor/monitor.c": "to be split",
     "src/grammar/grammar_test.c": "to be split by subject",
     "src/grammar/matcher.c": "to be split",
-    "src/ray/ray.c": "to be split",
     "src/server/generation.c": "the API is being split from HTTP",
     "src/server/metrics.c": "the API is being split from HTTP",
     "src/worker/runner.c": "to be split",

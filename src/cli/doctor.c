@@ -4,7 +4,7 @@
 
 #include "cli/options.h"
 #include "cohort/clock.h"
-#include "ray/doctor.h"
+#include "ray/ray.h"
 
 static void print_finding(void *user_data, bool is_fault, const char *text) {
     (void)user_data;

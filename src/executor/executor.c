@@ -18,6 +18,7 @@
 #include "cohort/clock.h"
 #include "executor/executor_internal.h"
 #include "executor/executor_options.h"
+#include "ray/ray.h"
 #include "worker/worker.h"
 
 /* Design notes.

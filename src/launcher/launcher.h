@@ -71,6 +71,5 @@ typedef struct cohort_launcher {
 
 extern const cohort_launcher cohort_uni_launcher;
 extern const cohort_launcher cohort_mp_launcher;
-extern const cohort_launcher cohort_ray_launcher;
 
 #endif /* COHORT_LAUNCHER_H */

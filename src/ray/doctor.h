@@ -1,30 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ray/doctor.h - would ranks run on this cluster?  `cohort doctor ray`.
- *
- * A sidecar looks at every node of a cluster that runs (versions, build of libcohort,
- * clock, ways between nodes); each finding is one line, and says what to do.
- *
- * Threads: one.   Errors: where nothing could be looked at; findings are none.
- */
+/* ray/doctor.h - the judgement behind cohort_ray_examine, without a cluster. */
 #ifndef COHORT_RAY_DOCTOR_H
 #define COHORT_RAY_DOCTOR_H
 
 #include <cjson/cJSON.h>
-#include <stdbool.h>
-#include <stdint.h>
 
-#include "cohort/launch.h"
-#include "cohort/status.h"
-
-typedef struct cohort_doctor_tally {
-    int32_t n_findings, n_faults;
-} cohort_doctor_tally;
-
-/* tell: for each finding, in order. */
-cohort_status cohort_ray_examine(const cohort_ray_options *options, int64_t deadline_ns,
-                                 void (*tell)(void *user_data, bool is_fault,
-                                              const char *text),
-                                 void *user_data, cohort_doctor_tally *out_tally);
+#include "ray/ray.h"
 
 /* The findings of what a sidecar saw; pure. */
 void cohort_ray_judge(const cJSON *event,

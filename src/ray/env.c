@@ -7,7 +7,6 @@
 #include <utf8proc.h>
 
 #include "base/fail.h"
-#include "ray/event.h"
 #include "ray/rules.h"
 
 enum { NAME_BYTES = 256 };

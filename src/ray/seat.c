@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ray/seat.h"
+
+#include <cjson/cJSON.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/log.h"
+#include "cohort/clock.h"
+#include "link/link.h"
+#include "ray/actor.h"
+#include "ray/env.h"
+#include "ray/event.h"
+#include "ray/rules.h"
+#include "ray/sidecar.h"
+#include "ray/world.h"
+
+extern char **environ;
+
+cohort_status ray_read_environment(ray_world *world) {
+    COHORT_TRY(cohort_ray_env_read(environ, world->placing->options->ray.excluded_env,
+                                   &world->env));
+    if (world->env.left_out[0])
+        cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
+                   "event=environment_left_out names=%s reason=\"not UTF-8\"",
+                   world->env.left_out);
+    return COHORT_OK;
+}
+
+/* Of what must precede a process's start, a node may have a value of its own, or lack a
+ * path: it is asked, which takes the start of a process there. */
+static cohort_status look_at_nodes(ray_world *world, cJSON **out_event) {
+    cJSON *order = cJSON_CreateObject();
+    cJSON *nodes = cJSON_AddArrayToObject(order, "nodes");
+    cJSON_AddStringToObject(order, "op", "look");
+    for (int32_t i = 0; i < world->world_size; i++) {
+        bool is_first = true;
+        for (int32_t j = 0; is_first && j < i; j++)
+            is_first = strcmp(world->ranks[j].bundle_node, world->ranks[i].bundle_node);
+        if (is_first)
+            cJSON_AddItemToArray(nodes, cJSON_CreateString(world->ranks[i].bundle_node));
+    }
+    cJSON_AddItemToObject(order, "names", cohort_ray_env_names(&world->env));
+    cJSON_AddItemToObject(order, "paths", cohort_ray_env_paths(&world->env));
+    COHORT_TRY(cohort_sidecar_send(world->sidecar, order));
+    COHORT_TRY(ray_hear(world, "looking at the environment of its nodes", out_event));
+    if (cohort_ray_event_is(*out_event, "looked")) return COHORT_OK;
+    cJSON_Delete(*out_event);
+    *out_event = NULL;
+    return COHORT_FAIL(COHORT_E_PROTOCOL, "the Ray sidecar looked at no node");
+}
+
+/* The runtime_env of the actors of each node, by the node's id. */
+static cohort_status make_runtime_envs(ray_world *world, cJSON *envs) {
+    cJSON *looked = NULL;
+    if (world->env.precedes->child) COHORT_TRY(look_at_nodes(world, &looked));
+    for (int32_t i = 0; i < world->world_size; i++) {
+        const char *node = world->ranks[i].bundle_node;
+        if (cJSON_GetObjectItemCaseSensitive(envs, node)) continue;
+        cJSON *env =
+            cohort_ray_env_on_node(&world->env, cohort_ray_event_looked(looked, node));
+        /* We mask devices ourselves, once all of a node's are known (R14). */
+        if (strcmp(world->demand.key, "CPU") != 0)
+            cJSON_AddStringToObject(env, "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES",
+                                    "1");
+        cJSON_AddItemToObject(envs, node, env);
+    }
+    cJSON_Delete(looked);
+    return COHORT_OK;
+}
+
+cohort_status ray_send_spawn(ray_world *world, const char *library) {
+    cJSON *order = cJSON_CreateObject();
+    cJSON *actors = cJSON_AddArrayToObject(order, "actors");
+    cohort_ray_identity identity = {.instance = world->placing->instance,
+                                    .dp_rank = -1,
+                                    .tp = world->placing->options->tp,
+                                    .pp = world->placing->options->pp};
+    cohort_status status =
+        make_runtime_envs(world, cJSON_AddObjectToObject(order, "envs"));
+    for (int32_t i = 0; status >= 0 && i < world->world_size; i++) {
+        ray_rank *rank = &world->ranks[i];
+        cJSON *actor = cJSON_CreateObject();
+        status = cohort_ray_actor_name(&identity, i, rank->name, sizeof rank->name);
+        cJSON_AddNumberToObject(actor, "rank", i);
+        cJSON_AddNumberToObject(actor, "bundle", rank->bundle);
+        cJSON_AddStringToObject(actor, "node", rank->bundle_node);
+        cJSON_AddStringToObject(actor, "name", rank->name);
+        cJSON_AddItemToArray(actors, actor);
+    }
+    cJSON_AddStringToObject(order, "op", "spawn");
+    cJSON_AddStringToObject(order, "key", world->demand.key);
+    cJSON_AddStringToObject(order, "library", library);
+    cJSON *resources = cJSON_AddObjectToObject(order, "resources");
+    cJSON_AddNumberToObject(resources, world->demand.key, world->demand.amount);
+    if (status < 0) {
+        cJSON_Delete(order);
+        return status;
+    }
+    return cohort_sidecar_send(world->sidecar, order);
+}
+
+static cohort_status seat_rank(ray_world *world, const cJSON *event) {
+    cohort_ray_seated seated;
+    COHORT_TRY(cohort_ray_event_seated(event, world->world_size, &seated));
+    ray_rank *rank = &world->ranks[seated.rank];
+    if (rank->pid)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "the Ray sidecar seated rank %d twice",
+                           seated.rank);
+    snprintf(rank->node, sizeof rank->node, "%s", seated.node);
+    snprintf(rank->address, sizeof rank->address, "%s", seated.address);
+    rank->pid = seated.pid;
+    if (strcmp(seated.build, cohort_ray_actor_build_id()) != 0)
+        return COHORT_FAIL(
+            COHORT_E_INVALID,
+            "node %s has libcohort of build %.12s, this host %.12s: install "
+            "one build on every node",
+            rank->address, seated.build, cohort_ray_actor_build_id());
+    for (int32_t k = 0; k < seated.n_devices; k++) {
+        char *copy = strdup(seated.devices[k]);
+        if (!copy) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a device's id");
+        rank->device_ids[rank->n_devices++] = copy;
+    }
+    return COHORT_OK;
+}
+
+static cohort_status hear_seats(ray_world *world) {
+    while (ray_count_ranks(world, ray_is_not_seated) > 0) {
+        cJSON *event = NULL;
+        char list[RAY_LIST_BYTES];
+        cohort_status status = ray_hear(world, "starting actors", &event);
+        if (status == COHORT_E_TIMEOUT) {
+            ray_name_ranks(world, ray_is_not_seated, list, sizeof list);
+            return COHORT_FAIL(
+                COHORT_E_TIMEOUT,
+                "Ray has not started %d of %d actors in time: %s: are these "
+                "bundles in use?",
+                ray_count_ranks(world, ray_is_not_seated), world->world_size, list);
+        }
+        COHORT_TRY(status);
+        if (cohort_ray_event_is(event, "seated")) status = seat_rank(world, event);
+        cJSON_Delete(event);
+        COHORT_TRY(status);
+    }
+    return COHORT_OK;
+}
+
+/* Where everybody came to sit. */
+cohort_status ray_await_seats(ray_world *world) {
+    COHORT_TRY(hear_seats(world));
+    for (int32_t i = 0; i < world->world_size; i++) {
+        ray_rank *rank = &world->ranks[i];
+        world->seats[i] = (cohort_ray_seat){.node_id = rank->node,
+                                            .bundle_node = rank->bundle_node,
+                                            .bundle = rank->bundle,
+                                            .device_ids = rank->device_ids,
+                                            .n_devices = rank->n_devices};
+    }
+    cohort_ray_number_seats(world->seats, world->world_size);
+    /* An adopted group's strategy is its owner's. */
+    return cohort_ray_check_placement(
+        world->seats, world->world_size,
+        world->is_adopted ? COHORT_RAY_PACK : world->strategy, &world->demand);
+}
+
+/* The whole of the engine's devices on a node are visible to each of its workers (R14).
+ */
+static cohort_status add_mask(const ray_world *world, int32_t rank, cJSON *spec) {
+    char mask[COHORT_RAY_MASK_BYTES];
+    cJSON *object = cJSON_AddObjectToObject(spec, "mask");
+    if (strcmp(world->demand.key, "GPU") != 0) return COHORT_OK;
+    COHORT_TRY(
+        cohort_ray_device_mask(world->seats, world->world_size, rank, mask, sizeof mask));
+    char ordinal[16];
+    snprintf(ordinal, sizeof ordinal, "%d",
+             cohort_ray_device_ordinal(world->seats, world->world_size, rank));
+    cJSON_AddStringToObject(object, "CUDA_VISIBLE_DEVICES", mask);
+    cJSON_AddStringToObject(object, "COHORT_DEVICE_ORDINAL", ordinal);
+    return COHORT_OK;
+}
+
+static cohort_status add_spec(ray_world *world, int32_t rank, cJSON *actors) {
+    cohort_link_address address;
+    char hex[2 * sizeof address + 1];
+    cJSON *spec = cJSON_CreateObject();
+    cohort_listener_address(world->listener, &address);
+    sodium_bin2hex(hex, sizeof hex, address.bytes, sizeof address.bytes);
+    cJSON_AddStringToObject(spec, "link", hex);
+    cJSON_AddNumberToObject(spec, "rank", rank);
+    cJSON_AddNumberToObject(spec, "epoch", (double)world->placing->epoch);
+    cJSON_AddNumberToObject(spec, "timeout_ms",
+                            (double)((world->deadline_ns - cohort_clock_ns()) / 1000000));
+    cohort_status status = add_mask(world, rank, spec);
+    char *text = status >= 0 ? cJSON_PrintUnformatted(spec) : NULL;
+    cJSON_Delete(spec);
+    COHORT_TRY(status);
+    cJSON *actor = cJSON_CreateObject();
+    cJSON_AddNumberToObject(actor, "rank", rank);
+    cJSON_AddStringToObject(actor, "spec", text ? text : "");
+    cJSON_AddItemToArray(actors, actor);
+    cJSON_free(text);
+    return COHORT_OK;
+}
+
+cohort_status ray_send_run(ray_world *world) {
+    cJSON *order = cJSON_CreateObject();
+    cJSON *actors = cJSON_AddArrayToObject(order, "actors");
+    /* A text already: the sidecar passes it on. */
+    char *env = cJSON_PrintUnformatted(world->env.follows);
+    cohort_status status =
+        env ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "writing an environment");
+    cJSON_AddStringToObject(order, "op", "run");
+    cJSON_AddStringToObject(order, "env", env ? env : "");
+    cJSON_free(env);
+    for (int32_t i = 0; status >= 0 && i < world->world_size; i++)
+        status = add_spec(world, i, actors);
+    if (status < 0) {
+        cJSON_Delete(order);
+        return status;
+    }
+    return cohort_sidecar_send(world->sidecar, order);
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ray/watch.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "cohort/clock.h"
+#include "launcher/launcher.h"
+#include "ray/event.h"
+#include "ray/rules.h"
+#include "ray/sidecar.h"
+#include "ray/world.h"
+
+static void mark_ended(ray_world *world, int32_t index, const char *text) {
+    uint64_t one = 1;
+    ray_rank *rank = &world->ranks[index];
+    pthread_mutex_lock(&world->lock);
+    bool is_first = !rank->has_ended;
+    rank->has_ended = true;
+    if (is_first) snprintf(rank->ending.text, sizeof rank->ending.text, "%s", text);
+    pthread_mutex_unlock(&world->lock);
+    if (is_first && write(rank->ended_fd, &one, sizeof one) < 0) abort(); /* it was 0 */
+}
+
+static void on_ended(ray_world *world, const cJSON *event) {
+    char text[COHORT_LAUNCH_ENDING_BYTES] = "";
+    cohort_ray_ended ended;
+    if (cohort_ray_event_ended(event, world->world_size, &ended) < 0) {
+        cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
+                   "event=trouble text=\"%.300s\"", cohort_last_error()->message);
+        return;
+    }
+    cohort_log(COHORT_LOG_INFO, "ray", ended.rank, "event=actor_ended text=\"%.200s\"",
+               ended.text);
+    /* Ray cannot tell a SIGKILL from an exit, but knows what it did itself. */
+    const char *reason = cohort_ray_reason(ended.text);
+    if (ended.has_returned && ended.text[0])
+        snprintf(text, sizeof text, "gave up: %.100s", ended.text);
+    else if (ended.has_returned)
+        snprintf(text, sizeof text, "left by itself");
+    else if (reason)
+        snprintf(text, sizeof text, "vanished (%s)", reason);
+    mark_ended(world, ended.rank, text);
+}
+
+/* Where nobody knows why: with the world's lock. */
+cohort_launch_ending ray_ending_of(const ray_rank *rank) {
+    cohort_launch_ending ending = rank->ending;
+    if (!ending.text[0])
+        snprintf(ending.text, sizeof ending.text, "vanished (killed?%s)",
+                 rank->pidfd >= 0 ? "" : " is its node lost?");
+    return ending;
+}
+
+static void on_failed(ray_world *world, const cJSON *event) {
+    pthread_mutex_lock(&world->lock);
+    if (!world->trouble.code) {
+        world->trouble.code = COHORT_E_IO;
+        world->trouble.rank = COHORT_RANK_LOCAL;
+        snprintf(world->trouble.message, sizeof world->trouble.message, "Ray: %s",
+                 cohort_ray_event_text(event, "text"));
+    }
+    pthread_mutex_unlock(&world->lock);
+}
+
+/* Until the sidecar is gone; a message that is none does not end it (R19), one without an
+ * end does: what follows would be read from its middle. */
+static void *reader_main(void *argument) {
+    ray_world *world = argument;
+    char text[COHORT_LAUNCH_ENDING_BYTES];
+    for (;;) {
+        cJSON *event = NULL;
+        cohort_status status =
+            cohort_sidecar_receive(world->sidecar, COHORT_NEVER, &event);
+        if (status == COHORT_E_PEER_DIED || status == COHORT_E_IO) break;
+        if (status < 0) continue;
+        if (cohort_ray_event_is(event, "ended")) on_ended(world, event);
+        if (cohort_ray_event_is(event, "failed")) on_failed(world, event);
+        if (cohort_ray_event_is(event, "failed") || cohort_ray_event_is(event, "trouble"))
+            cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
+                       "event=trouble text=\"%.300s\"",
+                       cohort_ray_event_text(event, "text"));
+        cJSON_Delete(event);
+    }
+    snprintf(text, sizeof text,
+             "was given up: its Ray driver, the sidecar (pid %d), ended",
+             cohort_sidecar_pid(world->sidecar));
+    for (int32_t i = 0; i < world->world_size; i++)
+        mark_ended(world, i, text);
+    return NULL;
+}
+
+cohort_status ray_start_reader(ray_world *world) {
+    COHORT_TRY(cohort_thread_start("cohort-sidecar", reader_main, world, &world->reader));
+    world->has_reader = true;
+    return COHORT_OK;
+}
+
+static cohort_status add_watch(int epoll_fd, int fd) {
+    struct epoll_event event = {.events = EPOLLIN};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event))
+        return COHORT_FAIL_SYS(errno, "epoll_ctl");
+    return COHORT_OK;
+}
+
+/* Only where our kernel's pid is that very process: it told us its pid, and connects with
+ * it over a unix socket (SO_PEERCRED), which no other pid namespace can. */
+static int open_local_pid(const ray_rank *rank) {
+    struct ucred peer = {0};
+    socklen_t length = sizeof peer;
+    if (getsockopt(rank->control_fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) ||
+        peer.pid <= 0 || peer.pid != rank->pid)
+        return -1;
+    return (int)syscall(SYS_pidfd_open, rank->pid, 0);
+}
+
+cohort_status ray_watch_rank(ray_rank *rank) {
+    rank->pidfd = open_local_pid(rank);
+    rank->exit_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (rank->exit_fd < 0) return COHORT_FAIL_SYS(errno, "epoll_create1");
+    COHORT_TRY(add_watch(rank->exit_fd, rank->ended_fd));
+    return rank->pidfd < 0 ? COHORT_OK : add_watch(rank->exit_fd, rank->pidfd);
+}

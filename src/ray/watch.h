@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ray/watch.h - who ends, as Ray and as the kernel see it. */
+#ifndef COHORT_RAY_WATCH_H
+#define COHORT_RAY_WATCH_H
+
+#include "ray/world.h"
+
+/* Where nobody knows why: with the world's lock. */
+cohort_launch_ending ray_ending_of(const ray_rank *rank);
+cohort_status ray_start_reader(ray_world *world);
+cohort_status ray_watch_rank(ray_rank *rank);
+
+#endif /* COHORT_RAY_WATCH_H */
