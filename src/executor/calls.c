@@ -7,6 +7,8 @@
 #include "base/fail.h"
 #include "cohort/clock.h"
 #include "executor/executor_internal.h"
+#include "executor/failure.h"
+#include "executor/views.h"
 
 /* Design notes.
  *

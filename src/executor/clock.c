@@ -6,6 +6,9 @@
 #include "base/log.h"
 #include "cohort/clock.h"
 #include "executor/executor_internal.h"
+#include "executor/failure.h"
+#include "executor/frames.h"
+#include "executor/views.h"
 
 /* Design notes.
  *
@@ -29,24 +32,6 @@ void executor_suspect(cohort_executor *executor, const cohort_error *error,
     executor->has_suspect = true;
     executor->suspect = *error;
     executor->suspect_until_ns = now_ns + SUSPICION_MS * INT64_C(1000000);
-}
-
-void executor_fill_views(cohort_executor *executor, cohort_rank_view *views) {
-    for (int32_t i = 0; i < executor->world_size; i++) {
-        executor_rank *rank = &executor->ranks[i];
-        cohort_counters_row *row = rank->row;
-        /* Pairs with set_phase in worker.c. */
-        uint32_t phase = atomic_load_explicit(&row->phase, memory_order_acquire);
-        views[i] = (cohort_rank_view){
-            .is_watched = phase != COHORT_RANK_DEAD,
-            .pid = atomic_load_explicit(&row->pid, memory_order_relaxed),
-            .phase = phase,
-            .waits_for = atomic_load_explicit(&row->waits_for, memory_order_relaxed),
-            .call = atomic_load_explicit(&row->call, memory_order_relaxed),
-            .heartbeat_ns =
-                atomic_load_explicit(&row->heartbeat_ns, memory_order_relaxed),
-            .progress_ns = atomic_load_explicit(&row->phase_ns, memory_order_relaxed)};
-    }
 }
 
 static int64_t later(int64_t a_ns, int64_t b_ns) { return a_ns > b_ns ? a_ns : b_ns; }

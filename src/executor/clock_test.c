@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lateness has an upper bound, and it is exact: the test holds the clock. */
 #include "executor/executor_test.h"
+#include "executor/failure.h"
 
 static size_t n_reports;
 static int32_t reported_rank;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* executor/executor_internal.h - the one object that executor.c, calls.c and monitor.c
- * share with clock.c; nobody else includes this.
+/* executor/executor_internal.h - the one object that the files of this folder share.
  *
  * Three locks, taken in this order: send_lock (one call is sent at a time), lock (what
  * callers and monitor share), and the monitor's own state, which needs none.
@@ -125,29 +124,15 @@ struct cohort_executor {
     cohort_error late_death; /* of a rank that crashed after it was asked to stop */
 };
 
-/* Fails the executor, once: wakes everybody.  From any thread; the monitor does the rest.
- */
-bool executor_fail(cohort_executor *executor, const cohort_error *error);
-/* The same for the calling thread's last error; rank where that has none. */
-bool executor_fail_last(cohort_executor *executor, int32_t rank);
-void executor_wake_monitor(cohort_executor *executor);
-
 /* host: to bind for ranks on other hosts; NULL: there are none. */
 cohort_status executor_make_broadcast(cohort_executor *executor, const char *host);
 
 /* monitor.c */
 cohort_status executor_monitor_start(cohort_executor *executor);
-const char *executor_state_name(executor_state state);
-enum { EXECUTOR_WHO_BYTES = COHORT_LAUNCH_NAME_BYTES + COHORT_HOST_BYTES + 32 };
-/* "pid 4711", or with name and address. */
-void executor_describe_rank(const cohort_launch *launch, char *out_text, size_t size);
 /* What came over its control link, and its end. */
 cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
                                 const cohort_frame *frame);
 void executor_on_ended(cohort_executor *executor, int32_t rank);
-/* A frame with an error or without; who cannot be told is dead or will be killed. */
-void executor_send_small(cohort_executor *executor, int32_t rank, cohort_frame_kind kind,
-                         const cohort_error *error);
 
 /* clock.c, on the monitor's thread.  now_ns: of cohort_clock_ns, or a test's. */
 void executor_on_clock(cohort_executor *executor, int64_t now_ns);
@@ -156,9 +141,6 @@ int executor_tick_ms(const cohort_executor *executor, executor_state state);
 /* An error that may be another rank's death: the failure, unless that is told soon. */
 void executor_suspect(cohort_executor *executor, const cohort_error *error,
                       int64_t now_ns);
-void executor_fill_views(cohort_executor *executor, cohort_rank_view *views);
-/* With lock held. */
-void executor_set_state(cohort_executor *executor, executor_state state);
 
 /* calls.c */
 /* COHORT_PENDING: a late reply of an older epoch, dropped. */

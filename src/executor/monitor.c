@@ -12,6 +12,9 @@
 #include "base/thread.h"
 #include "cohort/clock.h"
 #include "executor/executor_internal.h"
+#include "executor/failure.h"
+#include "executor/frames.h"
+#include "executor/views.h"
 
 /* Design notes.
  *
@@ -19,9 +22,9 @@
  * which watches the spawning thread, watches the executor), takes them from phase to
  * phase, notices deaths and hangs, and ends them.  It sleeps in epoll, with a timeout for
  * what only the clock can tell, and what else may hold it up is bounded: a frame to a
- * rank whose buffer is full (SEND_TIMEOUT_MS for each), and on Ray the reason of
- * the first death (REASON_MS in ray.c) and an order to a sidecar that does not read (its
- * SEND_TIMEOUT_MS, 5 s).
+ * rank whose buffer is full (SEND_TIMEOUT_MS of frames.c for each), and on Ray the reason
+ * of the first death (REASON_MS of ray/ray.c) and an order to a sidecar that does not
+ * read (its SEND_TIMEOUT_MS, 5 s).
  *
  * Cause and consequence arrive in any order: a killed process closes its sockets before
  * its pidfd is readable, so its peers' "rank 1 is gone" may come first.  Such an error is
@@ -33,108 +36,17 @@
  * it never ends the loop (vLLM's returns, and nobody watches any more, R19). */
 
 enum {
-    SEND_TIMEOUT_MS = 1000,
     MAX_EVENTS = 32,
 };
 
 #define WAKE_EVENT   UINT64_MAX
 #define CANCEL_EVENT (UINT64_MAX - 1)
 
-const char *executor_state_name(executor_state state) {
-    static const char *const names[] = {"place", "configure", "connect", "load",
-                                        "ready", "stop",      "closed"};
-    return names[state];
-}
-
 static executor_state locked_state(cohort_executor *executor) {
     pthread_mutex_lock(&executor->lock);
     executor_state state = executor->state;
     pthread_mutex_unlock(&executor->lock);
     return state;
-}
-
-/* ---- frames to ranks ---------------------------------------------------------- */
-
-static cohort_status send_frame(cohort_executor *executor, int32_t rank,
-                                cohort_frame frame, uint8_t *buffer) {
-    frame.rank = rank;
-    frame.epoch = executor->epoch;
-    size_t size_bytes = cohort_frame_encode(&frame, buffer);
-    return cohort_link_send_frame(executor->ranks[rank].control, buffer, size_bytes,
-                                  cohort_deadline_ms(SEND_TIMEOUT_MS));
-}
-
-void executor_send_small(cohort_executor *executor, int32_t rank, cohort_frame_kind kind,
-                         const cohort_error *error) {
-    uint8_t buffer[COHORT_FRAME_HEADER_BYTES + sizeof *error];
-    if (!executor->ranks[rank].control || executor->ranks[rank].has_ended) return;
-    /* A rank that cannot be told is dead or will be killed: no new failure. */
-    send_frame(executor, rank,
-               (cohort_frame){
-                   .kind = kind, .body = error, .body_bytes = error ? sizeof *error : 0},
-               buffer);
-}
-
-static cohort_status send_configure(cohort_executor *executor, int32_t rank,
-                                    uint8_t *buffer) {
-    const cohort_executor_options *options = &executor->options;
-    int64_t hang_ns = options->hang_timeout_ns;
-    int64_t heartbeat_ns = hang_ns > 0 ? hang_ns / 8 : INT64_C(1000000000);
-    if (heartbeat_ns > INT64_C(1000000000)) heartbeat_ns = INT64_C(1000000000);
-    if (heartbeat_ns < 5000000) heartbeat_ns = 5000000;
-    const cohort_launch *launch = &executor->ranks[rank].launch;
-    bool is_one_host = !launch->local_world_size;
-    cohort_frame_configure configure = {
-        .rank = rank,
-        .tp = options->tp,
-        .pp = options->pp,
-        .local_rank = is_one_host ? rank : launch->local_rank,
-        .local_world_size = is_one_host ? executor->world_size : launch->local_world_size,
-        .connect_timeout_ns =
-            options->connect_timeout_ns > 0 ? options->connect_timeout_ns : 0,
-        .heartbeat_ns = heartbeat_ns,
-        .max_step_bytes = options->max_step_bytes,
-        .max_reply_bytes = options->max_reply_bytes};
-    memcpy(configure.listen_host, launch->address, sizeof configure.listen_host);
-    uint8_t *body = buffer + COHORT_FRAME_HEADER_BYTES;
-    uint8_t *next = body + sizeof configure;
-    for (const char *const *pair = options->config; *pair; pair++) {
-        next = (uint8_t *)stpcpy((char *)next, *pair) + 1;
-        configure.n_config++;
-    }
-    memcpy(body, &configure, sizeof configure);
-    cohort_frame frame = {.kind = COHORT_FRAME_CONFIGURE,
-                          .rank = rank,
-                          .epoch = executor->epoch,
-                          .body_bytes = (size_t)(next - body)};
-    cohort_frame_encode_prefix(&frame, buffer);
-    int fd = cohort_counters_fd(executor->counters);
-    int64_t deadline_ns = cohort_deadline_ms(SEND_TIMEOUT_MS);
-    COHORT_TRY(cohort_link_send_frame(executor->ranks[rank].control, buffer,
-                                      (size_t)(next - buffer), deadline_ns));
-    /* A rank elsewhere sends its row instead. */
-    if (cohort_link_kind_of(executor->ranks[rank].control) != COHORT_LINK_UNIX)
-        return COHORT_OK;
-    return cohort_link_send_fds(executor->ranks[rank].control, &fd, 1, deadline_ns);
-}
-
-static cohort_status send_table(cohort_executor *executor, int32_t rank,
-                                uint8_t *buffer) {
-    cohort_frame_table table = {.world_size = (uint32_t)executor->world_size};
-    COHORT_TRY(cohort_queue_export(executor->broadcast, &table.broadcast_queue));
-    uint8_t *body = buffer + COHORT_FRAME_HEADER_BYTES;
-    uint8_t *next = body + sizeof table;
-    memcpy(body, &table, sizeof table);
-    for (int32_t i = 0; i < executor->world_size; i++, next += sizeof(cohort_mesh_handle))
-        memcpy(next, &executor->ranks[i].publish.mesh, sizeof(cohort_mesh_handle));
-    cohort_frame frame = {.kind = COHORT_FRAME_TABLE,
-                          .rank = rank,
-                          .epoch = executor->epoch,
-                          .body_bytes = (size_t)(next - body)};
-    cohort_frame_encode_prefix(&frame, buffer);
-    return cohort_link_send_frame(executor->ranks[rank].control, buffer,
-                                  (size_t)(next - buffer),
-                                  cohort_deadline_ms(SEND_TIMEOUT_MS));
 }
 
 /* ---- verdicts ----------------------------------------------------------------- */
@@ -153,14 +65,6 @@ static void describe_moment(cohort_executor *executor, int32_t rank, char *out_t
     else
         snprintf(out_text, size, "during %s (call %llu)", cohort_rank_phase_name(phase),
                  call);
-}
-
-void executor_describe_rank(const cohort_launch *launch, char *out_text, size_t size) {
-    if (launch->name[0])
-        snprintf(out_text, size, "%s, pid %d on %s", launch->name, launch->pid,
-                 launch->address);
-    else
-        snprintf(out_text, size, "pid %d", launch->pid);
 }
 
 /* " at +0x12ab +0x34cd": for addr2line, innermost first; "" where nothing was left. */
@@ -431,12 +335,12 @@ static cohort_status enter_phase(cohort_executor *executor, executor_state state
     cohort_status status = buffer ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "a frame");
     for (int32_t rank = 0; status >= 0 && rank < executor->world_size; rank++) {
         if (state == EXECUTOR_CONFIGURE)
-            status = send_configure(executor, rank, buffer);
+            status = executor_send_configure(executor, rank, buffer);
         else if (state == EXECUTOR_CONNECT)
-            status = send_table(executor, rank, buffer);
+            status = executor_send_table(executor, rank, buffer);
         else if (state == EXECUTOR_LOAD)
-            status = send_frame(executor, rank, (cohort_frame){.kind = COHORT_FRAME_LOAD},
-                                buffer);
+            status = executor_send_frame(
+                executor, rank, (cohort_frame){.kind = COHORT_FRAME_LOAD}, buffer);
         /* Who cannot be told is dying, and its death says more. */
         if (status == COHORT_E_PEER_DIED) status = COHORT_OK;
         if (status < 0) {
