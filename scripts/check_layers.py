@@ -55,7 +55,6 @@ SIZES_LEFT = {
     "src/server/generation.c": "the API is being split from HTTP",
     "src/server/metrics.c": "the API is being split from HTTP",
     "src/worker/runner.c": "to be split",
-    "src/worker/worker.c": "to be split",
     "tests/conformance/executor_conformance_test.c": "to be split by subject",
 }
 

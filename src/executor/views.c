@@ -23,7 +23,7 @@ void executor_fill_views(cohort_executor *executor, cohort_rank_view *views) {
     for (int32_t i = 0; i < executor->world_size; i++) {
         executor_rank *rank = &executor->ranks[i];
         cohort_counters_row *row = rank->row;
-        /* Pairs with set_phase in worker.c. */
+        /* Pairs with worker_set_phase. */
         uint32_t phase = atomic_load_explicit(&row->phase, memory_order_acquire);
         views[i] = (cohort_rank_view){
             .is_watched = phase != COHORT_RANK_DEAD,

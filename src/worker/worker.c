@@ -2,7 +2,6 @@
 #include "worker/worker.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,13 +11,13 @@
 #include <unistd.h>
 
 #include "base/fail.h"
-#include "base/log.h"
 #include "base/thread.h"
 #include "cohort/clock.h"
 #include "cohort/queue.h"
 #include "counters/counters.h"
 #include "link/link.h"
 #include "wire/frame.h"
+#include "worker/control.h"
 #include "worker/extension.h"
 #include "worker/last_words.h"
 
@@ -43,306 +42,17 @@
 
 enum {
     IDLE_SLICE_MS = 1000,
-    SEND_TIMEOUT_MS = 10000,
     DEFAULT_HEARTBEAT_MS = 250,
 };
-
-struct cohort_worker {
-    const cohort_worker_options *options;
-    cohort_link *control;
-    pthread_mutex_t send_lock;
-    pthread_t watcher;
-    int wake_fd;
-    bool has_watcher;
-
-    pthread_mutex_t lock; /* the mailbox, the poison, and the pointers that the watcher
-                             interrupts */
-    pthread_cond_t changed;
-    uint8_t *mail; /* NULL: empty */
-    size_t mail_bytes;
-    int counters_fd;
-    bool is_stopping;
-    bool is_poisoned;
-    cohort_error poison;
-    cohort_mesh *mesh;
-    cohort_queue *broadcast;
-    cohort_queue *response;
-
-    _Atomic int64_t heartbeat_ns; /* interval */
-    cohort_counters *counters;
-    cohort_counters_row *_Atomic row; /* spare_row until the counters are mapped */
-    cohort_counters_row spare_row;
-    _Atomic bool sends_row; /* the driver's counters cannot be mapped from here */
-    int64_t row_sent_ns;    /* the watcher's */
-
-    cohort_worker_info info;
-    uint8_t *configure; /* the frame that info.config points into */
-    const char *config[COHORT_CONFIG_MAX_PAIRS + 1];
-    cohort_frame_configure settings;
-    cohort_extension extension;
-    void *context;
-    uint8_t *reply;                      /* prefix and reply */
-    char doing[COHORT_METHOD_CHARS + 1]; /* phase or method, for errors */
-    uint64_t call;
-    bool holds_message; /* read_begin without its end */
-};
-
-/* ---- the row ------------------------------------------------------------------ */
-
-static cohort_counters_row *row_of(cohort_worker *worker) {
-    return atomic_load_explicit(&worker->row, memory_order_acquire);
-}
-
-static void beat(cohort_worker *worker) {
-    atomic_store_explicit(&row_of(worker)->heartbeat_ns, cohort_clock_ns(),
-                          memory_order_relaxed);
-}
-
-static void set_phase(cohort_worker *worker, cohort_rank_phase phase, uint64_t call) {
-    cohort_counters_row *row = row_of(worker);
-    atomic_store_explicit(&row->call, call, memory_order_relaxed);
-    atomic_store_explicit(&row->phase_ns, cohort_clock_ns(), memory_order_relaxed);
-    /* Release: who reads the phase (the monitor, acquire) reads its call and time too. */
-    atomic_store_explicit(&row->phase, phase, memory_order_release);
-}
-
-static void add(_Atomic uint64_t *counter, uint64_t amount) {
-    /* One writer: no need for a locked instruction. */
-    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, now + amount, memory_order_relaxed);
-}
-
-void cohort_worker_progress(cohort_worker *worker, uint64_t done, uint64_t total) {
-    cohort_counters_row *row = row_of(worker);
-    atomic_store_explicit(&row->done, done, memory_order_relaxed);
-    atomic_store_explicit(&row->total, total, memory_order_relaxed);
-    add(&row->progress, 1);
-}
-
-void cohort_worker_waits_for(cohort_worker *worker, int32_t rank) {
-    atomic_store_explicit(&row_of(worker)->waits_for, rank, memory_order_relaxed);
-}
-
-void cohort_worker_count_tokens(cohort_worker *worker, uint64_t tokens) {
-    add(&row_of(worker)->tokens, tokens);
-}
-
-const char *cohort_worker_config(const cohort_worker_info *info, const char *key) {
-    size_t length = strlen(key);
-    for (const char *const *pair = info->config; pair && *pair; pair++)
-        if (!strncmp(*pair, key, length) && (*pair)[length] == '=')
-            return *pair + length + 1;
-    return NULL;
-}
-
-/* ---- the control link --------------------------------------------------------- */
-
-static cohort_status send_control(cohort_worker *worker, cohort_frame frame) {
-    uint8_t bytes[COHORT_FRAME_HEADER_BYTES + COHORT_METHOD_CHARS + 1 +
-                  sizeof(cohort_frame_row)];
-    _Static_assert(sizeof(cohort_frame_publish) <= sizeof(cohort_frame_row) &&
-                       sizeof(cohort_error) <= sizeof(cohort_frame_row),
-                   "the longest body");
-    frame.rank = worker->info.rank;
-    frame.epoch = worker->info.epoch;
-    size_t size_bytes = cohort_frame_encode(&frame, bytes);
-    pthread_mutex_lock(&worker->send_lock);
-    cohort_status status = cohort_link_send_frame(worker->control, bytes, size_bytes,
-                                                  cohort_deadline_ms(SEND_TIMEOUT_MS));
-    pthread_mutex_unlock(&worker->send_lock);
-    return status;
-}
-
-static void send_error(cohort_worker *worker, cohort_frame_kind kind) {
-    cohort_error error = *cohort_last_error();
-    if (error.rank == COHORT_RANK_LOCAL) error.rank = worker->info.rank;
-    cohort_counters_row_error(row_of(worker), error.message);
-    cohort_log(COHORT_LOG_ERROR, "worker", worker->info.rank,
-               "event=%s method=%s call=%llu text=\"%s\"", cohort_frame_kind_name(kind),
-               worker->doing, (unsigned long long)worker->call, error.message);
-    cohort_log_place("worker", &error);
-    send_control(worker, (cohort_frame){.kind = kind,
-                                        .call = worker->call,
-                                        .status = error.code,
-                                        .method = worker->doing,
-                                        .body = &error,
-                                        .body_bytes = sizeof error});
-}
-
-/* Both with worker->lock held. */
-static void interrupt_waits(cohort_worker *worker) {
-    if (worker->broadcast) cohort_queue_interrupt(worker->broadcast);
-    if (worker->response) cohort_queue_interrupt(worker->response);
-    pthread_cond_broadcast(&worker->changed);
-}
-
-static void poison(cohort_worker *worker, const cohort_error *error) {
-    if (worker->is_poisoned) return;
-    worker->is_poisoned = true;
-    worker->poison = *error;
-    if (worker->mesh) cohort_mesh_poison(worker->mesh, error);
-    interrupt_waits(worker);
-}
-
-static void poison_locked(cohort_worker *worker, const cohort_error *error) {
-    pthread_mutex_lock(&worker->lock);
-    poison(worker, error);
-    pthread_mutex_unlock(&worker->lock);
-}
-
-static void deliver(cohort_worker *worker, const void *bytes, size_t size_bytes,
-                    int counters_fd) {
-    uint8_t *copy = malloc(size_bytes);
-    pthread_mutex_lock(&worker->lock);
-    if (copy && !worker->mail) {
-        memcpy(copy, bytes, size_bytes);
-        worker->mail = copy;
-        worker->mail_bytes = size_bytes;
-        if (counters_fd >= 0) worker->counters_fd = counters_fd;
-        pthread_cond_broadcast(&worker->changed);
-    } else {
-        COHORT_FAIL(COHORT_E_PROTOCOL, "the driver sent a phase before its time");
-        poison(worker, cohort_last_error());
-        free(copy);
-        if (counters_fd >= 0) close(counters_fd);
-    }
-    pthread_mutex_unlock(&worker->lock);
-}
-
-/* One frame from the driver; an error means that the link is of no more use. */
-static cohort_status take_control(cohort_worker *worker, uint8_t *buffer) {
-    size_t size_bytes = 0;
-    cohort_frame frame;
-    cohort_error error;
-    COHORT_TRY(cohort_link_recv_frame(worker->control, buffer, COHORT_CONTROL_MAX_BYTES,
-                                      &size_bytes, cohort_deadline_ms(SEND_TIMEOUT_MS)));
-    COHORT_TRY(cohort_frame_decode(buffer, size_bytes, &frame));
-    switch (frame.kind) {
-    case COHORT_FRAME_CONFIGURE: {
-        int fd = -1;
-        if (cohort_link_kind_of(worker->control) == COHORT_LINK_UNIX)
-            COHORT_TRY(cohort_link_recv_fds(worker->control, &fd, 1,
-                                            cohort_deadline_ms(SEND_TIMEOUT_MS)));
-        deliver(worker, buffer, size_bytes, fd);
-        return COHORT_OK;
-    }
-    case COHORT_FRAME_TABLE:
-    case COHORT_FRAME_LOAD: deliver(worker, buffer, size_bytes, -1); return COHORT_OK;
-    case COHORT_FRAME_STOP:
-        pthread_mutex_lock(&worker->lock);
-        worker->is_stopping = true;
-        interrupt_waits(worker);
-        pthread_mutex_unlock(&worker->lock);
-        return COHORT_OK;
-    case COHORT_FRAME_POISON:
-        COHORT_TRY(cohort_frame_read_error(&frame, &error));
-        poison_locked(worker, &error);
-        return COHORT_OK;
-    default:
-        return COHORT_FAIL(COHORT_E_PROTOCOL, "a %s frame from the driver",
-                           cohort_frame_kind_name(frame.kind));
-    }
-}
-
-/* Where the driver cannot read our row it is sent to it, once a heartbeat: some 20 us. */
-static void send_row(cohort_worker *worker, int64_t interval_ns) {
-    static const int64_t early_ns = 1000000; /* poll() may wake a little early */
-    int64_t now_ns = cohort_clock_ns();
-    if (!atomic_load_explicit(&worker->sends_row, memory_order_acquire) ||
-        now_ns - worker->row_sent_ns < interval_ns - early_ns)
-        return;
-    cohort_frame_row body = {.sent_ns = now_ns};
-    cohort_counters_row_copy(&body.row, &worker->spare_row);
-    worker->row_sent_ns = now_ns;
-    /* A driver that is gone shows as the end of the link. */
-    send_control(worker, (cohort_frame){.kind = COHORT_FRAME_ROW,
-                                        .body = &body,
-                                        .body_bytes = sizeof body});
-}
-
-static void *watcher_main(void *argument) {
-    cohort_worker *worker = argument;
-    uint8_t *buffer = malloc(COHORT_CONTROL_MAX_BYTES);
-    cohort_status status =
-        buffer ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "allocating a control frame");
-    while (status >= 0) {
-        struct pollfd fds[2] = {{.fd = cohort_link_fd(worker->control), .events = POLLIN},
-                                {.fd = worker->wake_fd, .events = POLLIN}};
-        int64_t interval_ns =
-            atomic_load_explicit(&worker->heartbeat_ns, memory_order_relaxed);
-        int ready = poll(fds, 2, (int)(interval_ns / 1000000));
-        beat(worker);
-        send_row(worker, interval_ns);
-        if (ready > 0 && fds[1].revents) break;
-        if (ready > 0 && fds[0].revents) status = take_control(worker, buffer);
-    }
-    free(buffer);
-    if (status < 0) {
-        bool is_gone = status == COHORT_E_PEER_DIED || status == COHORT_E_IO;
-        if (is_gone && worker->options->driver_gone) worker->options->driver_gone();
-        cohort_fail_while(status, "listening to the driver");
-        poison_locked(worker, cohort_last_error());
-    }
-    return NULL;
-}
-
-static cohort_status check_poison(cohort_worker *worker) {
-    pthread_mutex_lock(&worker->lock);
-    cohort_status status =
-        worker->is_poisoned ? cohort_fail_adopt(&worker->poison) : COHORT_OK;
-    pthread_mutex_unlock(&worker->lock);
-    return status;
-}
-
-static bool is_stopping(cohort_worker *worker) {
-    pthread_mutex_lock(&worker->lock);
-    bool result = worker->is_stopping;
-    pthread_mutex_unlock(&worker->lock);
-    return result;
-}
-
-cohort_status cohort_worker_check(cohort_worker *worker) {
-    COHORT_TRY(check_poison(worker));
-    if (is_stopping(worker)) return COHORT_FAIL(COHORT_E_CLOSED, "stopped by the driver");
-    return COHORT_OK;
-}
-
-/* Waits for the next phase frame: COHORT_E_CLOSED when the driver says stop instead.  The
- * caller frees *out_bytes, which the frame points into. */
-static cohort_status await_phase(cohort_worker *worker, cohort_frame_kind kind,
-                                 uint8_t **out_bytes, cohort_frame *out_frame) {
-    pthread_mutex_lock(&worker->lock);
-    while (!worker->mail && !worker->is_stopping && !worker->is_poisoned)
-        pthread_cond_wait(&worker->changed, &worker->lock);
-    uint8_t *mail = worker->mail;
-    size_t mail_bytes = worker->mail_bytes;
-    worker->mail = NULL;
-    pthread_mutex_unlock(&worker->lock);
-    *out_bytes = mail;
-    if (!mail) {
-        return cohort_worker_check(worker);
-    }
-    COHORT_TRY(cohort_frame_decode(mail, mail_bytes, out_frame));
-    if (out_frame->kind != kind)
-        return COHORT_FAIL(COHORT_E_PROTOCOL, "a %s frame where %s was due",
-                           cohort_frame_kind_name(out_frame->kind),
-                           cohort_frame_kind_name(kind));
-    return COHORT_OK;
-}
-
-static void set_doing(cohort_worker *worker, const char *what, uint64_t call) {
-    snprintf(worker->doing, sizeof worker->doing, "%s", what);
-    worker->call = call;
-}
 
 /* ---- joining the world -------------------------------------------------------- */
 
 static cohort_status say_hello(cohort_worker *worker) {
     cohort_frame_hello hello = {.pid = (int32_t)getpid()};
     snprintf(hello.build_id, sizeof hello.build_id, "%s", cohort_build_id());
-    return send_control(worker, (cohort_frame){.kind = COHORT_FRAME_HELLO,
-                                               .body = &hello,
-                                               .body_bytes = sizeof hello});
+    return worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_HELLO,
+                                                      .body = &hello,
+                                                      .body_bytes = sizeof hello});
 }
 
 static cohort_status map_counters(cohort_worker *worker) {
@@ -364,9 +74,9 @@ static cohort_status map_counters(cohort_worker *worker) {
         return COHORT_FAIL(COHORT_E_PROTOCOL, "the counters have no row for rank %d",
                            worker->info.rank);
     atomic_store_explicit(&row->pid, (int32_t)getpid(), memory_order_relaxed);
-    /* Release: the watcher's acquire in row_of() sees the mapping. */
+    /* Release: the watcher's acquire in worker_row_of() sees the mapping. */
     atomic_store_explicit(&worker->row, row, memory_order_release);
-    beat(worker);
+    worker_beat(worker);
     if (worker->options->owns_process)
         cohort_last_words_install(row, -1, worker->info.rank, worker->info.epoch);
     return COHORT_OK;
@@ -441,11 +151,12 @@ static cohort_status open_ends(cohort_worker *worker, cohort_frame_publish *out_
 static cohort_status configure(cohort_worker *worker) {
     cohort_frame frame;
     cohort_frame_publish publish = {0};
-    COHORT_TRY(await_phase(worker, COHORT_FRAME_CONFIGURE, &worker->configure, &frame));
+    COHORT_TRY(
+        worker_await_phase(worker, COHORT_FRAME_CONFIGURE, &worker->configure, &frame));
     COHORT_TRY(cohort_frame_read_configure(&frame, &worker->settings, worker->config));
     fill_info(worker, &frame);
     COHORT_TRY(map_counters(worker));
-    set_phase(worker, COHORT_RANK_CONFIGURE, 0);
+    worker_set_phase(worker, COHORT_RANK_CONFIGURE, 0);
     size_t reply_bytes = worker->settings.max_reply_bytes;
     if (reply_bytes < sizeof(cohort_error)) reply_bytes = sizeof(cohort_error);
     reply_bytes += COHORT_FRAME_HEADER_BYTES;
@@ -454,9 +165,9 @@ static cohort_status configure(cohort_worker *worker) {
         return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for replies",
                            reply_bytes);
     COHORT_TRY(open_ends(worker, &publish));
-    return send_control(worker, (cohort_frame){.kind = COHORT_FRAME_PUBLISH,
-                                               .body = &publish,
-                                               .body_bytes = sizeof publish});
+    return worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_PUBLISH,
+                                                      .body = &publish,
+                                                      .body_bytes = sizeof publish});
 }
 
 static cohort_status open_groups(cohort_worker *worker) {
@@ -499,14 +210,14 @@ static cohort_status join(cohort_worker *worker, const cohort_frame *frame) {
 static cohort_status connect_all(cohort_worker *worker) {
     uint8_t *bytes = NULL;
     cohort_frame frame;
-    cohort_status status = await_phase(worker, COHORT_FRAME_TABLE, &bytes, &frame);
+    cohort_status status = worker_await_phase(worker, COHORT_FRAME_TABLE, &bytes, &frame);
     if (status >= 0) {
-        set_phase(worker, COHORT_RANK_CONNECT, 0);
+        worker_set_phase(worker, COHORT_RANK_CONNECT, 0);
         status = join(worker, &frame);
     }
     free(bytes);
     COHORT_TRY(status);
-    return send_control(worker, (cohort_frame){.kind = COHORT_FRAME_CONNECTED});
+    return worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_CONNECTED});
 }
 
 static bool is_own_method(cohort_worker *worker, const char *name);
@@ -523,15 +234,15 @@ static cohort_status extend(cohort_worker *worker) {
 static cohort_status load(cohort_worker *worker) {
     uint8_t *bytes = NULL;
     cohort_frame frame;
-    cohort_status status = await_phase(worker, COHORT_FRAME_LOAD, &bytes, &frame);
+    cohort_status status = worker_await_phase(worker, COHORT_FRAME_LOAD, &bytes, &frame);
     free(bytes);
     COHORT_TRY(status);
-    set_phase(worker, COHORT_RANK_LOAD, 0);
+    worker_set_phase(worker, COHORT_RANK_LOAD, 0);
     COHORT_TRY(extend(worker));
     COHORT_TRY(worker->options->ops->open(&worker->info, &worker->context));
     COHORT_TRY(worker->options->ops->load(worker->context));
-    set_phase(worker, COHORT_RANK_IDLE, 0);
-    return send_control(worker, (cohort_frame){.kind = COHORT_FRAME_READY});
+    worker_set_phase(worker, COHORT_RANK_IDLE, 0);
+    return worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_READY});
 }
 
 /* ---- calls -------------------------------------------------------------------- */
@@ -606,7 +317,7 @@ static cohort_status send_reply(cohort_worker *worker, const cohort_frame *call,
                           .status = status,
                           .body_bytes = size_bytes};
     cohort_frame_encode_prefix(&frame, worker->reply);
-    add(&row_of(worker)->bytes_out, size_bytes);
+    worker_add(&worker_row_of(worker)->bytes_out, size_bytes);
     return cohort_queue_write(worker->response, worker->reply,
                               COHORT_FRAME_HEADER_BYTES + size_bytes, COHORT_NEVER);
 }
@@ -619,24 +330,25 @@ static bool is_replying(const cohort_worker *worker, const cohort_frame *frame) 
 /* One call from first to last; an error is the end of this rank. */
 static cohort_status serve(cohort_worker *worker, const cohort_frame *frame) {
     bool is_step = frame->kind == COHORT_FRAME_EXECUTE;
-    cohort_counters_row *row = row_of(worker);
+    cohort_counters_row *row = worker_row_of(worker);
     cohort_worker_reply reply = {.bytes = worker->reply + COHORT_FRAME_HEADER_BYTES,
                                  .capacity_bytes = worker->settings.max_reply_bytes};
-    set_doing(worker, is_step ? "execute" : frame->method, frame->call);
-    set_phase(worker, is_step ? COHORT_RANK_EXECUTE : COHORT_RANK_RPC, frame->call);
-    add(is_step ? &row->steps : &row->rpcs, 1);
-    add(&row->bytes_in, frame->body_bytes);
+    worker_set_doing(worker, is_step ? "execute" : frame->method, frame->call);
+    worker_set_phase(worker, is_step ? COHORT_RANK_EXECUTE : COHORT_RANK_RPC,
+                     frame->call);
+    worker_add(is_step ? &row->steps : &row->rpcs, 1);
+    worker_add(&row->bytes_in, frame->body_bytes);
     cohort_status status = run_call(worker, frame, &reply);
     if (status < 0 && (is_step || status != COHORT_E_INVALID)) return status;
     if (status < 0 && !is_replying(worker, frame)) {
-        send_error(worker, COHORT_FRAME_REFUSED);
+        worker_send_error(worker, COHORT_FRAME_REFUSED);
         return COHORT_OK;
     }
     if (reply.size_bytes > reply.capacity_bytes)
         return COHORT_FAIL(COHORT_E_INVALID, "a reply of %zu bytes where %zu are allowed",
                            reply.size_bytes, reply.capacity_bytes);
     if (!is_replying(worker, frame)) return COHORT_OK;
-    set_phase(worker, COHORT_RANK_REPLY, frame->call);
+    worker_set_phase(worker, COHORT_RANK_REPLY, frame->call);
     return send_reply(worker, frame, status, reply.size_bytes);
 }
 
@@ -645,7 +357,7 @@ static cohort_status accept_frame(cohort_worker *worker, const void *bytes,
                                   size_t size_bytes, cohort_frame *out_frame) {
     COHORT_TRY(cohort_frame_decode(bytes, size_bytes, out_frame));
     if (out_frame->epoch < worker->info.epoch) {
-        cohort_counters_row_error(row_of(worker), "a late call of an older epoch");
+        cohort_counters_row_error(worker_row_of(worker), "a late call of an older epoch");
         return COHORT_PENDING;
     }
     if (out_frame->epoch != worker->info.epoch)
@@ -662,9 +374,9 @@ static cohort_status accept_frame(cohort_worker *worker, const void *bytes,
 static cohort_status read_message(cohort_worker *worker, const void **out_bytes,
                                   size_t *out_size_bytes) {
     for (;;) {
-        if (is_stopping(worker))
+        if (worker_is_stopping(worker))
             return COHORT_FAIL(COHORT_E_CANCELLED, "the driver asked to stop");
-        COHORT_TRY(check_poison(worker));
+        COHORT_TRY(worker_check_poison(worker));
         cohort_status status =
             cohort_queue_read_begin(worker->broadcast, cohort_deadline_ms(IDLE_SLICE_MS),
                                     out_bytes, out_size_bytes);
@@ -685,9 +397,9 @@ cohort_status cohort_worker_await_masks(cohort_worker *worker, const void **out_
     cohort_frame frame;
     end_message(worker);
     /* Meanwhile it is not at work, or the driver's rest would look like a hang. */
-    set_phase(worker, COHORT_RANK_IDLE, worker->call);
+    worker_set_phase(worker, COHORT_RANK_IDLE, worker->call);
     COHORT_TRY(read_message(worker, &bytes, &size_bytes));
-    set_phase(worker, COHORT_RANK_EXECUTE, worker->call);
+    worker_set_phase(worker, COHORT_RANK_EXECUTE, worker->call);
     COHORT_TRY(cohort_frame_decode(bytes, size_bytes, &frame));
     if (frame.kind != COHORT_FRAME_MASKS || frame.call != worker->call ||
         frame.epoch != worker->info.epoch)
@@ -696,7 +408,7 @@ cohort_status cohort_worker_await_masks(cohort_worker *worker, const void **out_
             "a %s frame of call %llu where the masks of call %llu were due",
             cohort_frame_kind_name(frame.kind), (unsigned long long)frame.call,
             (unsigned long long)worker->call);
-    add(&row_of(worker)->bytes_in, frame.body_bytes);
+    worker_add(&worker_row_of(worker)->bytes_in, frame.body_bytes);
     *out_masks = frame.body;
     *out_size_bytes = frame.body_bytes;
     return COHORT_OK;
@@ -712,20 +424,20 @@ static cohort_status serve_all(cohort_worker *worker) {
         if (status == COHORT_OK) status = serve(worker, &frame);
         end_message(worker);
         COHORT_TRY(status);
-        set_phase(worker, COHORT_RANK_IDLE, frame.call);
+        worker_set_phase(worker, COHORT_RANK_IDLE, frame.call);
     }
 }
 
 /* ---- life --------------------------------------------------------------------- */
 
 static cohort_status live(cohort_worker *worker) {
-    set_doing(worker, "start", 0);
+    worker_set_doing(worker, "start", 0);
     COHORT_TRY(say_hello(worker));
-    set_doing(worker, "configure", 0);
+    worker_set_doing(worker, "configure", 0);
     COHORT_TRY(configure(worker));
-    set_doing(worker, "connect", 0);
+    worker_set_doing(worker, "connect", 0);
     COHORT_TRY(connect_all(worker));
-    set_doing(worker, "load", 0);
+    worker_set_doing(worker, "load", 0);
     COHORT_TRY(load(worker));
     return serve_all(worker);
 }
@@ -734,8 +446,8 @@ static cohort_status start(cohort_worker *worker) {
     COHORT_TRY(cohort_link_adopt(worker->options->control_fd, &worker->control));
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->wake_fd < 0) return COHORT_FAIL_SYS(errno, "eventfd");
-    COHORT_TRY(
-        cohort_thread_start("cohort-watcher", watcher_main, worker, &worker->watcher));
+    COHORT_TRY(cohort_thread_start("cohort-watcher", worker_watcher_main, worker,
+                                   &worker->watcher));
     worker->has_watcher = true;
     return COHORT_OK;
 }
@@ -796,13 +508,15 @@ cohort_status cohort_worker_run(const cohort_worker_options *options) {
     pthread_cond_init(&worker->changed, NULL);
     cohort_status status = start(worker);
     if (status >= 0) status = live(worker);
-    if (status < 0 && is_stopping(worker)) status = COHORT_OK;
-    if (status < 0 && worker->control && check_poison(worker) >= 0)
-        send_error(worker, COHORT_FRAME_ERROR);
-    set_phase(worker, status < 0 ? COHORT_RANK_FAILED : COHORT_RANK_STOP, worker->call);
+    if (status < 0 && worker_is_stopping(worker)) status = COHORT_OK;
+    if (status < 0 && worker->control && worker_check_poison(worker) >= 0)
+        worker_send_error(worker, COHORT_FRAME_ERROR);
+    worker_set_phase(worker, status < 0 ? COHORT_RANK_FAILED : COHORT_RANK_STOP,
+                     worker->call);
     cohort_error error = *cohort_last_error();
     leave_world(worker);
-    if (status >= 0) send_control(worker, (cohort_frame){.kind = COHORT_FRAME_BYE});
+    if (status >= 0)
+        worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_BYE});
     destroy(worker);
     return status < 0 ? cohort_fail_adopt(&error) : COHORT_OK;
 }
