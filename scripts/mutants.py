@@ -37,8 +37,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EQUIVALENT = ROOT / "tests/mutants/equivalent.tsv"
-FOLDERS = ["queue", "link", "collective", "executor", "engine", "worker", "model", "text", "chat",
-           "grammar", "http", "server", "client", "cli", "hub", "wire", "base", "cohort_ray"]
+FOLDERS = sorted(path.name for path in (ROOT / "src").iterdir() if path.is_dir()) + ["cohort_ray"]
 MARK = "COHORT_MUTANT_RUN"  # in the environment of all that a test starts
 
 # What runs beside the folder's own unit tests; names as ctest has them.
@@ -53,13 +52,16 @@ TESTS = {
     "link": QUEUE + ["conformance_collective_conformance_test"],
     "queue": QUEUE,
     "collective": ["check_orders", "conformance_collective_conformance_test"],
+    "counters": ["conformance_executor_conformance_test", "command_test"],
+    "launcher": EXECUTOR,
     "executor": EXECUTOR,
     "engine": ["golden_golden_engine_test", "serve_greedy_test", "serve_matrix_test"],
     "worker": ["golden_golden_engine_test"] + EXECUTOR,
     "model": ["golden_golden_engine_test", "serve_nan_test"],
     "text": ["golden_tokenizer_golden_test", "golden_tokenizer_config_test",
              "conformance_tokenizer_reference_test"],
-    "chat": ["conformance_jinja_reference_test", "serve_chat_test", "tools_test"],
+    "jinja": ["conformance_jinja_reference_test", "serve_chat_test"],
+    "chat": ["serve_chat_test", "tools_test"],
     "grammar": ["conformance_grammar_reference_test", "structured_test"],
     "http": SERVER,
     "server": SERVER,
@@ -67,7 +69,6 @@ TESTS = {
     "hub": ["hub_test"],
     "cli": ["command_test", "manual_test", "serve_flags_test", "bench_serve_test", "hub_test",
             "serve_test"],
-    "cohort_ray": [],
 }
 # Of a folder with many tests, those that a file's name asks for come first.
 FIRST = [("framing|intake", "serve_framing_test"), ("metric|status|report|measure", "serve_metrics_test"),
@@ -369,7 +370,7 @@ def tests_of(scratch, folder, fault):
             own.append(path.relative_to(scratch.tree / "src").as_posix()[:-2].replace("/", "_"))
     stem = pathlib.Path(fault.file).stem
     mine = [name for name in own if name.endswith("_" + stem + "_test")]
-    others = [name for name in TESTS[folder] if scratch.exists(name)]
+    others = [name for name in TESTS.get(folder, []) if scratch.exists(name)]
     asked = [test for word, test in FIRST if re.search(word, stem) and test in others]
     return list(dict.fromkeys(mine + own + asked + others))
 
