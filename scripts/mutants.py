@@ -431,7 +431,7 @@ def main():
     parser.add_argument("--scratch", type=pathlib.Path, default=ROOT / "build/mutants")
     parser.add_argument("--list", action="store_true", help="draw only")
     arguments = parser.parse_args()
-    scratch = None if arguments.list else Scratch(arguments.scratch)
+    scratch = None if arguments.list else Scratch(arguments.scratch.resolve())
     tree = scratch.tree if scratch else ROOT
     folders = [f for f in arguments.folder or FOLDERS if sources(tree, f)]
     known = equivalents()

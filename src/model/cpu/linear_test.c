@@ -355,6 +355,19 @@ static void unknown_isa_is_refused_by_name(void **state) {
     cohort_backend_cpu()->destroy(backend);
 }
 
+/* Rounded up as a number, these would be an infinity or a zero. */
+static void every_payload_of_nan_stays_one_in_bf16(void **state) {
+    (void)state;
+    static const uint32_t nans[] = {0x7f800001, 0x7f80ffff, 0x7fffffff, 0x7fff8000,
+                                    0xff800001, 0xffff8000, 0xffffffff};
+    for (size_t i = 0; i < sizeof nans / sizeof *nans; i++) {
+        float value;
+        memcpy(&value, &nans[i], sizeof value);
+        uint16_t bits = cohort_cpu_to_bf16(value);
+        assert_true((bits & 0x7fff) > 0x7f80);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_match_double_whatever_the_rows),
@@ -363,6 +376,7 @@ int main(void) {
         cmocka_unit_test(rows_come_back_as_they_were_set),
         cmocka_unit_test(f16_survives_every_bit_pattern),
         cmocka_unit_test(bf16_rounds_to_nearest_even_and_keeps_nan),
+        cmocka_unit_test(every_payload_of_nan_stays_one_in_bf16),
         cmocka_unit_test(a_column_slice_can_be_set),
         cmocka_unit_test(empty_matrices_are_harmless_and_absurd_ones_refused),
         cmocka_unit_test(unknown_isa_is_refused_by_name),
