@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plants one plausible fault at a time and sees whether a test notices.
 
-usage: mutants.py [--folder NAME ...] [--count N] [--seed N] [--out FILE] [--list]
+usage: mutants.py [--folder NAME ...] [--count N] [--seed N] [--slowest S] [--out FILE] [--list]
 
 In a copy of the tree (build/mutants), so that nobody's work is touched.  A fault is drawn by
 seed: a folder in turn, an operator, a place.  What it changes is built, then the tests that
-reach that folder run (TESTS below), the quick ones first, until one fails or gets no end.
+reach that folder run (TESTS below), the nearest first, until one fails or gets no end; those
+that take longer than S seconds (60) on the sound tree are left out.
 
   killed        a test failed, or ran past its limit
   survived      all of them passed: a test is missing, or the fault changes nothing
@@ -262,7 +263,8 @@ def equivalents():
 class Scratch:
     """The copy of the tree, built once, then one file at a time."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, slowest_s):
+        self.slowest_s = slowest_s
         self.tree = folder / "tree"
         self.build = folder / "build"
         self.seconds = {}
@@ -276,7 +278,10 @@ class Scratch:
                 path.unlink()
         launcher = ["-DCMAKE_C_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
         subprocess.run(["cmake", "-S", self.tree, "-B", self.build, "-G", "Ninja",
-                        "-DCMAKE_BUILD_TYPE=Release", *launcher], check=True,
+                        "-DCMAKE_BUILD_TYPE=Release", *launcher,
+                        # A warning that the gate does not let through is no fault.
+                        "-DCMAKE_C_FLAGS=-Werror=int-conversion "
+                        "-Werror=incompatible-pointer-types"], check=True,
                        stdout=subprocess.DEVNULL)
         self.run(["cmake", "--build", self.build, "-j", os.environ.get("JOBS", "2")], 3600, True)
 
@@ -302,7 +307,8 @@ class Scratch:
                 status = child.wait(limit_s)
             except subprocess.TimeoutExpired:
                 status = None
-        end_marked(token)
+            finally:
+                end_marked(token)
         child.wait()
         if must and status != 0:
             sys.exit((self.build / "mutant.log").read_text(errors="replace")[-4000:])
@@ -329,16 +335,17 @@ class Scratch:
         return (self.build / name).exists() or bool(self.script_of(name))
 
     def limit_of(self, name):
-        """Six times what it takes on the sound tree, and 20 s; a test that fails there or is
-        skipped notices nothing, and is left out."""
+        """Five times what it takes on the sound tree, and 10 s; a test that fails there or is
+        skipped notices nothing, and is left out, as is one that takes too long."""
         if name not in self.seconds:
             start = time.monotonic()
-            status = self.test(name, 600)
+            status = self.test(name, self.slowest_s)
             self.seconds[name] = time.monotonic() - start if status == 0 else None
             if status != 0:
-                print(f"left out: {name} says {status} on the tree as it is", flush=True)
+                why = "takes too long" if status is None else f"says {status} without a fault"
+                print(f"left out: {name} {why}", flush=True)
         seconds = self.seconds[name]
-        return None if seconds is None else 6 * seconds + 20
+        return None if seconds is None else 5 * seconds + 10
 
 
 def end_marked(token):
@@ -427,11 +434,14 @@ def main():
     parser.add_argument("--folder", nargs="*", default=[])
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--slowest", type=float, default=60)
     parser.add_argument("--out", type=pathlib.Path, help="what is printed goes there, too")
     parser.add_argument("--scratch", type=pathlib.Path, default=ROOT / "build/mutants")
     parser.add_argument("--list", action="store_true", help="draw only")
     arguments = parser.parse_args()
-    scratch = None if arguments.list else Scratch(arguments.scratch.resolve())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    scratch = None if arguments.list else Scratch(arguments.scratch.resolve(),
+                                                          arguments.slowest)
     tree = scratch.tree if scratch else ROOT
     folders = [f for f in arguments.folder or FOLDERS if sources(tree, f)]
     known = equivalents()

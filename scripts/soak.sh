@@ -27,7 +27,7 @@ COHORT_BUILD_DIR=$build COHORT_SOURCE_DIR=. tests/scenario/serve_random_test.py 
     grep -E 'FAIL|Error|OK|Ran|resident' | tee -a "$out.new"
 mutants=${COHORT_MUTANTS:-300} seed=${COHORT_MUTANTS_SEED:-$(date +%Y%m%d)}
 echo "mutants: $mutants planted, seed $seed" | tee -a "$out.new"
-scripts/mutants.py --count "$mutants" --seed "$seed" --out bench/results/mutants.txt |
+scripts/mutants.py --count "$mutants" --seed "$seed" --slowest 600 --out bench/results/mutants.txt |
     grep -E 'survived|noticed|^all' | tee -a "$out.new"
 echo "ray: $COHORT_RAY_KILLS random kills of workers, sidecars, drivers and raylets" |
     tee -a "$out.new"

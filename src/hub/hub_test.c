@@ -52,6 +52,17 @@ static void cache_is_where_huggingface_hub_has_it(void **state) {
     assert_int_equal(cohort_hub_cache(&options, path, 2), COHORT_E_INVALID);
 }
 
+/* Refused before it is copied, and before anybody is asked. */
+static void endpoints_fit_or_are_refused(void **state) {
+    (void)state;
+    static char endpoint[8192], dir[4096];
+    memset(endpoint, 'h', sizeof endpoint - 1);
+    const cohort_hub_options options = {.endpoint = endpoint, .cache = "/nowhere"};
+    assert_int_equal(cohort_hub_find("gpt2", &options, dir, sizeof dir),
+                     COHORT_E_INVALID);
+    assert_string_equal(cohort_last_error()->message, "HF_ENDPOINT is too long");
+}
+
 #define COMMIT "0123456789abcdef0123456789abcdef01234567"
 #define SHA256 COMMIT "0123456789abcdef01234567"
 
@@ -130,6 +141,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_told_from_paths),
         cmocka_unit_test(cache_is_where_huggingface_hub_has_it),
+        cmocka_unit_test(endpoints_fit_or_are_refused),
         cmocka_unit_test(answer_gives_commit_names_and_digests),
         cmocka_unit_test(answers_that_are_none_are_refused),
         cmocka_unit_test(digests_are_sha256_or_those_of_git),

@@ -415,11 +415,13 @@ enum { VICTIM = 1 };
 
 /* Reduces until it fails; the victim never gets out of here. */
 static int outlives_a_peer(world_member *self) {
-    static _Thread_local float values[5000];
+    enum { SMALL = 5000, LARGE = 20000 }; /* in one step, and in two */
+    static _Thread_local float values[LARGE];
     cohort_status status;
+    size_t n = self->size % 2 ? SMALL : LARGE;
     atomic_fetch_add(&self->hall->stage, 1);
     do
-        status = cohort_all_reduce(self->group, COHORT_F32, COHORT_SUM, values, 5000,
+        status = cohort_all_reduce(self->group, COHORT_F32, COHORT_SUM, values, n,
                                    world_soon());
     while (status == COHORT_OK);
     CHECK(status == COHORT_E_PEER_DIED);

@@ -169,6 +169,9 @@ static void bad_options_are_refused_by_name(void **state) {
     cohort_executor_options options = options_of(state, 0, 1);
     assert_int_equal(cohort_executor_start(&options, &executor), COHORT_E_INVALID);
     assert_says("tp 0");
+    options = options_of(state, 33, 32);
+    assert_int_equal(cohort_executor_start(&options, &executor), COHORT_E_INVALID);
+    assert_says("tp 33 and pp 32: at least 1 each, at most 1024 ranks");
     options = options_of(state, 1, 1);
     options.backend = "horse";
     assert_int_equal(cohort_executor_start(&options, &executor), COHORT_E_INVALID);

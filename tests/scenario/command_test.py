@@ -185,15 +185,16 @@ class Refusals(Home):
                            '{"messages": []}', '{"prompt": "a", "bad_words": [""]}',
                            '{"prompt": "a", "allowed_token_ids": []}',
                            '{"prompt": "a", "temperature": "hot"}',
-                           '{"prompt": 3}', '[]', '{"prompt_token_ids": [5]}'])
+                           '{"prompt": 3}', '[]', '{"prompt_token_ids": [5]}', "", " \t",
+                           '{"prompt_token_ids": [6]}'])
         done = run("generate", MODEL, "--input", "-", "--json", stdin=lines)
         self.assertEqual(done.returncode, 2)
-        # Each bad line is told, by number; the good one is answered.
+        # Each bad line is told, by number; the good ones are answered, empty ones count.
         complaints = done.stderr.splitlines()
         self.assertEqual(len(complaints), 8, done.stderr)
         for number, complaint in enumerate(complaints, 1):
             self.assertIn(f"line {number}:", complaint)
-        self.assertEqual([line["index"] for line in json_lines(done.stdout)], [8])
+        self.assertEqual(sorted(line["index"] for line in json_lines(done.stdout)), [8, 11])
 
     def test_unwritable_results_are_told_and_leave_no_part(self):
         out = self.home / "nowhere/out.json"
