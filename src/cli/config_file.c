@@ -122,6 +122,7 @@ static bool fill(reader *self, cJSON *list, bool is_mapping, int depth) {
             }
         }
         cJSON *item = read_json(self, depth + 1);
+        if (key) cJSON_DeleteItemFromObjectCaseSensitive(list, key); /* the last counts */
         bool fine = item && (key ? cJSON_AddItemToObject(list, key, item)
                                  : cJSON_AddItemToArray(list, item));
         free(key);
@@ -185,6 +186,22 @@ static bool add_option(reader *self, const char *key) {
     return false;
 }
 
+/* Of a key that is there twice the last counts, as PyYAML has it, with all of its list.
+ */
+static void forget(reader *self, const char *key) {
+    cli_config_words *words = self->out;
+    int kept = 0;
+    for (int i = 0; i < words->n; i++) {
+        const char *word = words->items[i] + 2;
+        size_t n = 0;
+        while (key[n] &&
+               (word[n] == key[n] || (strchr("-_", word[n]) && strchr("-_", key[n]))))
+            n++;
+        if (key[n] || word[n] != '=') words->items[kept++] = words->items[i];
+    }
+    words->n = kept;
+}
+
 static bool read_options(reader *self) {
     do {
         if (!advance(self)) return false;
@@ -198,6 +215,7 @@ static bool read_options(reader *self) {
         if (self->event.type != YAML_SCALAR_EVENT)
             return complain(self, "a key must be a word");
         char *key = strdup(scalar_text(self));
+        if (key) forget(self, key);
         bool fine = key && advance(self) && add_option(self, key);
         free(key);
         if (!fine) return false;

@@ -6,6 +6,8 @@
  *   served-model-name: [a, b]       --served-model-name=a --served-model-name=b
  *   override-generation-config:     --override-generation-config={"temperature":0.5}
  *     temperature: 0.5
+ *
+ * Of a key that is there twice the last counts.
  */
 #ifndef COHORT_CLI_CONFIG_FILE_H
 #define COHORT_CLI_CONFIG_FILE_H
