@@ -69,7 +69,8 @@ TESTS = {
     "client": ["bench_serve_test", "hub_test"],
     "hub": ["hub_test"],
     "cli": ["command_test", "manual_test", "serve_flags_test", "bench_serve_test", "hub_test",
-            "serve_test"],
+            "serve_test", "serve_sources_test"],
+    "cohort_ray": ["cohort_ray_test"],
 }
 # Of a folder with many tests, those that a file's name asks for come first.
 FIRST = [("framing|intake", "serve_framing_test"), ("metric|status|report|measure", "serve_metrics_test"),

@@ -91,28 +91,83 @@ static void configure_carries_its_options(void **state) {
                      COHORT_E_PROTOCOL);
 }
 
-static void configure_of_an_impossible_world_is_refused(void **state) {
-    (void)state;
+static cohort_status read_configure(const cohort_frame_configure *configure) {
     const char *config[COHORT_CONFIG_MAX_PAIRS + 1];
+    cohort_frame frame = {.kind = COHORT_FRAME_CONFIGURE,
+                          .body = configure,
+                          .body_bytes = sizeof *configure};
+    cohort_frame_configure out;
+    return cohort_frame_read_configure(&frame, &out, config);
+}
+
+/* The last value of each field that is taken, and the first that is not. */
+static void configure_is_refused_from_the_first_impossible_value_on(void **state) {
+    (void)state;
+    enum { CASES = 16 };
     const cohort_frame_configure good = {
         .rank = 1, .tp = 2, .pp = 2, .local_world_size = 4, .heartbeat_ns = 1000000};
-    cohort_frame_configure cases[7];
-    for (int i = 0; i < 7; i++)
-        cases[i] = good;
-    cases[0].rank = 4;
-    cases[1].tp = 0;
-    cases[2].pp = INT32_MAX;
-    cases[3].local_rank = 4;
-    cases[4].heartbeat_ns = 0;
-    cases[5].n_config = COHORT_CONFIG_MAX_PAIRS + 1;
-    cases[6].max_reply_bytes = UINT64_MAX;
-    for (int i = 0; i < 7; i++) {
-        cohort_frame frame = {.kind = COHORT_FRAME_CONFIGURE,
-                              .body = &cases[i],
-                              .body_bytes = sizeof cases[i]};
-        cohort_frame_configure out;
-        assert_int_equal(cohort_frame_read_configure(&frame, &out, config),
-                         COHORT_E_PROTOCOL);
+    cohort_frame_configure in[CASES], out[CASES];
+    int n = 0;
+    for (int i = 0; i < CASES; i++)
+        in[i] = out[i] = good;
+#define EDGE(field, last, first) in[n].field = (last), out[n++].field = (first)
+    EDGE(rank, 0, -1);
+    EDGE(rank, 3, 4);
+    EDGE(local_rank, 0, -1);
+    EDGE(local_rank, 3, 4);
+    EDGE(local_world_size, 1, 0);
+    EDGE(local_world_size, 4, 5);
+    EDGE(tp, 512, 513);
+    EDGE(pp, 512, 513);
+    EDGE(tp, 2, 0);
+    EDGE(pp, 2, 0);
+    EDGE(pp, 2, INT32_MAX);
+    EDGE(heartbeat_ns, 1000000, 999999);
+    EDGE(connect_timeout_ns, 0, -1);
+    EDGE(max_step_bytes, UINT32_MAX, UINT64_C(1) << 32);
+    EDGE(max_reply_bytes, UINT32_MAX, UINT64_C(1) << 32);
+    EDGE(n_config, 0, COHORT_CONFIG_MAX_PAIRS + 1);
+    assert_int_equal(n, CASES);
+    for (int i = 0; i < CASES; i++) {
+        assert_int_equal(read_configure(&in[i]), COHORT_OK);
+        assert_int_equal(read_configure(&out[i]), COHORT_E_PROTOCOL);
+    }
+    memset(in[0].listen_host, 'x', sizeof in[0].listen_host - 1);
+    assert_int_equal(read_configure(&in[0]), COHORT_OK);
+    memset(in[0].listen_host, 'x', sizeof in[0].listen_host);
+    assert_int_equal(read_configure(&in[0]), COHORT_E_PROTOCOL);
+}
+
+static void hello_needs_a_pid(void **state) {
+    (void)state;
+    cohort_frame_hello hello = {.pid = 1}, out;
+    cohort_frame frame = {
+        .kind = COHORT_FRAME_HELLO, .body = &hello, .body_bytes = sizeof hello};
+    memset(hello.build_id, 'b', sizeof hello.build_id);
+    assert_int_equal(cohort_frame_read_hello(&frame, &out), COHORT_OK);
+    assert_int_equal(strlen(out.build_id), sizeof out.build_id - 1);
+    hello.pid = 0;
+    assert_int_equal(cohort_frame_read_hello(&frame, &out), COHORT_E_PROTOCOL);
+}
+
+static void codes_of_errors_are_bounded(void **state) {
+    (void)state;
+    static const struct {
+        int32_t code;
+        cohort_status expected;
+    } cases[] = {{-1, COHORT_OK},
+                 {0, COHORT_E_PROTOCOL},
+                 {COHORT_E_LAST, COHORT_OK},
+                 {COHORT_E_LAST - 1, COHORT_E_PROTOCOL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cohort_error error = {.code = cases[i].code}, out;
+        memset(error.message, 'm', sizeof error.message);
+        cohort_frame frame = {
+            .kind = COHORT_FRAME_POISON, .body = &error, .body_bytes = sizeof error};
+        assert_int_equal(cohort_frame_read_error(&frame, &out), cases[i].expected);
+        assert_int_equal(strlen(out.message), sizeof out.message - 1);
+        frame.body_bytes--;
+        assert_int_equal(cohort_frame_read_error(&frame, &out), COHORT_E_PROTOCOL);
     }
 }
 
@@ -167,7 +222,9 @@ int main(void) {
         cmocka_unit_test(every_shortened_frame_is_refused),
         cmocka_unit_test(foreign_header_is_refused_by_name),
         cmocka_unit_test(configure_carries_its_options),
-        cmocka_unit_test(configure_of_an_impossible_world_is_refused),
+        cmocka_unit_test(configure_is_refused_from_the_first_impossible_value_on),
+        cmocka_unit_test(hello_needs_a_pid),
+        cmocka_unit_test(codes_of_errors_are_bounded),
         cmocka_unit_test(error_arrives_with_its_text_and_place),
         cmocka_unit_test(table_must_hold_what_it_announces),
     };
