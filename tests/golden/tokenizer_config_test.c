@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static void put_link(const char *folder, const char *name, const char *as) {
     assert_int_equal(symlink(from, to), 0);
 }
 
-static cohort_tokenizer *open_folder(const char *folder) {
+static cohort_tokenizer *open_folder(const char *folder, bool has_config) {
     char path[PATH_MAX], base[64] = "";
     cohort_tokenizer *tokenizer = NULL;
     snprintf(path, sizeof path, "%s/%s/base", FOLDER, folder);
@@ -61,7 +62,7 @@ static cohort_tokenizer *open_folder(const char *folder) {
     base[strcspn(base, "\n")] = '\0';
     unlink_all();
     put_link("base", base, "tokenizer.json");
-    put_link(folder, "tokenizer_config.json", "tokenizer_config.json");
+    if (has_config) put_link(folder, "tokenizer_config.json", "tokenizer_config.json");
     put_link(folder, "config.json", "config.json");
     if (cohort_tokenizer_open(model, &tokenizer) < 0)
         fail_msg("%s: %s", folder, cohort_last_error()->message);
@@ -93,10 +94,10 @@ static void expect(const cohort_tokenizer *tokenizer, const char *folder,
     assert_true(same);
 }
 
-static void check_folder(const char *folder) {
+static void check_folder(const char *folder, bool has_config) {
     char path[PATH_MAX], line[8192];
     int count = 0;
-    cohort_tokenizer *tokenizer = open_folder(folder);
+    cohort_tokenizer *tokenizer = open_folder(folder, has_config);
     snprintf(path, sizeof path, "%s/%s/cases.jsonl", FOLDER, folder);
     FILE *file = fopen(path, "r");
     assert_non_null(file);
@@ -121,11 +122,18 @@ static void every_directory_is_tokenized_as_recorded(void **state) {
         if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
             !strcmp(entry->d_name, "base"))
             continue;
-        check_folder(entry->d_name);
+        check_folder(entry->d_name, true);
         folders++;
     }
     closedir(dir);
     assert_true(folders >= 18);
+}
+
+/* The model's type in config.json counts also where there is no other file. */
+static void an_empty_config_is_as_good_as_none(void **state) {
+    (void)state;
+    check_folder("qwen3_no_class", false);
+    check_folder("qwen3_no_class", true);
 }
 
 /* Of these transformers 5 loses the spaces: a known fault of its, and ours reads the
@@ -172,6 +180,7 @@ static void a_fifo_is_no_tokenizer(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_directory_is_tokenized_as_recorded),
+        cmocka_unit_test(an_empty_config_is_as_good_as_none),
         cmocka_unit_test(a_class_that_does_not_suit_the_file_changes_nothing),
         cmocka_unit_test(a_fifo_is_no_tokenizer),
     };
