@@ -115,6 +115,34 @@ static void bundles_that_our_starter_holds_are_left_to_it(void **state) {
     }
 }
 
+/* Ray counts in ten-thousandths: what is left of tenths in binary is a tenth all the
+ * same, and half a ten-thousandth less is less. */
+static void fractions_that_do_not_add_up_in_binary_do_here(void **state) {
+    (void)state;
+    static const struct {
+        const char *held;
+        double amount;
+        cohort_status expected;
+    } cases[] = {{"GPU/0=0.3,GPU/0=0.3,GPU/0=0.3", 0.1, COHORT_OK},
+                 {"GPU/0=0.9", 0.1, COHORT_OK},
+                 {"GPU/0=0.1,GPU/0=0.2", 0.7, COHORT_OK},
+                 {"GPU/0=0.9", 0.1001, COHORT_E_INVALID},
+                 {"GPU/0=0.9001", 0.1, COHORT_E_INVALID},
+                 {"GPU/0=0.00004", 1, COHORT_OK},
+                 {"GPU/0=0.00006", 1, COHORT_E_INVALID}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const cohort_ray_demand demand = {.key = "GPU", .amount = cases[i].amount};
+        cohort_ray_bundle bundles[MAX];
+        int32_t positions[MAX];
+        int32_t n = make_bundles("a", NULL, bundles);
+        assert_int_equal(cohort_ray_leave_held(cases[i].held, &demand, bundles, n),
+                         COHORT_OK);
+        assert_int_equal(
+            cohort_ray_order_bundles(bundles, n, &demand, "node_a", 1, positions),
+            cases[i].expected);
+    }
+}
+
 static void expect_refused(const char *indices, int32_t world_size, const char *text) {
     cohort_ray_bundle bundles[MAX];
     int32_t positions[MAX];
@@ -224,6 +252,25 @@ static void r15_device_ids_sort_as_numbers(void **state) {
     assert_string_equal(mask, "1,2,10");
     assert_int_equal(cohort_ray_device_ordinal(seats, 2, 0), 1);
     assert_int_equal(cohort_ray_device_ordinal(seats, 2, 1), 0);
+}
+
+/* One that begins as another does is another; numbers go by value, before names. */
+static void device_names_of_unequal_length_are_told_apart(void **state) {
+    (void)state;
+    static char long_a[] = "GPU-aaa", a[] = "GPU-a", number[] = "007", nine[] = "9";
+    char *first[] = {long_a, uuid_a, id_10};
+    char *second[] = {a, nine, number};
+    char mask[COHORT_RAY_MASK_BYTES];
+    const cohort_ray_demand demand = {.key = "GPU", .amount = 3};
+    cohort_ray_seat seats[2] = {seat_on("x", first, 3), seat_on("x", second, 3)};
+    assert_int_equal(cohort_ray_device_mask(seats, 2, 0, mask, sizeof mask), COHORT_OK);
+    assert_string_equal(mask, "007,9,10,GPU-a,GPU-aa,GPU-aaa");
+    assert_int_equal(cohort_ray_device_ordinal(seats, 2, 0), 2);
+    assert_int_equal(cohort_ray_device_ordinal(seats, 2, 1), 0);
+    assert_int_equal(cohort_ray_check_placement(seats, 2, COHORT_RAY_PACK, &demand),
+                     COHORT_OK); /* nothing is shared */
+    assert_int_equal(cohort_ray_device_mask(seats, 2, 0, mask, 30), COHORT_OK);
+    assert_int_equal(cohort_ray_device_mask(seats, 2, 0, mask, 29), COHORT_E_INVALID);
 }
 
 static void r15_shared_devices_stand_once_in_the_mask(void **state) {
@@ -539,12 +586,14 @@ int main(void) {
         cmocka_unit_test(r16b_the_drivers_node_is_taken_before_lower_indices),
         cmocka_unit_test(too_few_bundles_say_how_many_are_there),
         cmocka_unit_test(bundles_that_our_starter_holds_are_left_to_it),
+        cmocka_unit_test(fractions_that_do_not_add_up_in_binary_do_here),
         cmocka_unit_test(test_ray_v2_bundle_indices_env),
         cmocka_unit_test(test_ray_v2_invalid_bundle_indices),
         cmocka_unit_test(vllm_names_the_same_variable),
         cmocka_unit_test(local_ranks_count_on_each_node),
         cmocka_unit_test(r14_every_rank_sees_all_devices_of_its_node),
         cmocka_unit_test(r15_device_ids_sort_as_numbers),
+        cmocka_unit_test(device_names_of_unequal_length_are_told_apart),
         cmocka_unit_test(r15_shared_devices_stand_once_in_the_mask),
         cmocka_unit_test(devices_may_be_named_or_none),
         cmocka_unit_test(r16_placement_is_checked_against_the_request),
