@@ -11,7 +11,7 @@ that take longer than S seconds (60) on the sound tree are left out.
 
   killed        a test failed, or ran past its limit
   survived      all of them passed: a test is missing, or the fault changes nothing
-  equivalent    survived, and tests/mutants/equivalent.tsv says why it changes nothing
+  equivalent    tests/mutants/equivalent.tsv says why it changes nothing; nothing is run
   same code     the compiler makes the same of both
   not compiled  no fault at all
 
@@ -42,7 +42,8 @@ FOLDERS = sorted(path.name for path in (ROOT / "src").iterdir() if path.is_dir()
 MARK = "COHORT_MUTANT_RUN"  # in the environment of all that a test starts
 
 # What runs beside the folder's own unit tests; names as ctest has them.
-QUEUE = ["check_orders", "queue_race_tsan", "conformance_queue_requirements_test", "conformance_queue_conformance_test"]
+QUEUE = ["check_orders", "queue_race_tsan", "conformance_queue_requirements_test",
+         "conformance_queue_conformance_test"]
 EXECUTOR = ["conformance_executor_conformance_test", "scenario_kill_test"]
 SERVER = ["serve_test", "serve_params_test", "serve_limits_test", "serve_keys_test",
           "serve_chat_test", "serve_framing_test", "serve_metrics_test", "serve_paths_test",
@@ -73,8 +74,9 @@ TESTS = {
     "cohort_ray": ["cohort_ray_test"],
 }
 # Of a folder with many tests, those that a file's name asks for come first.
-FIRST = [("framing|intake", "serve_framing_test"), ("metric|status|report|measure", "serve_metrics_test"),
-         ("chat|conversation|message", "serve_chat_test"), ("tools", "tools_test"),
+FIRST = [("framing|intake", "serve_framing_test"), ("tools", "tools_test"),
+         ("metric|status|report|measure", "serve_metrics_test"),
+         ("chat|conversation|message", "serve_chat_test"),
          ("params|schema|json", "serve_params_test"), ("cors|routes", "serve_keys_test"),
          ("listen|process", "serve_paths_test"), ("stat|request|talk|generate", "command_test"),
          ("bench", "bench_serve_test"), ("option|config|vllm", "serve_flags_test"),
@@ -387,7 +389,9 @@ def judge(scratch, folder, fault, known):
     """What became of it, and by what."""
     path = scratch.tree / fault.file
     text = path.read_text()
-    before, after = lines_of(fault, text)
+    reason = known.get((fault.file, *lines_of(fault, text)))
+    if reason:
+        return "equivalent", reason
     old = scratch.object_of(fault.file)
     faulty = text[:fault.start] + fault.text + text[fault.end:]
     path.write_text(faulty)
@@ -410,8 +414,6 @@ def judge(scratch, folder, fault, known):
                 return "killed", name if status is not None else f"{name} got no end"
     finally:
         path.write_text(text)
-    if (fault.file, before, after) in known:
-        return "equivalent", known[fault.file, before, after]
     return "survived", ""
 
 
