@@ -102,6 +102,41 @@ static void goodbye_tells_leaving_from_dying(void **state) {
     }
 }
 
+/* More than a socket takes, for the second of two readers, the first being local: the
+ * sender's thread brings the rest without another call. */
+static void backlog_of_any_reader_is_sent(void **state) {
+    (void)state;
+    const cohort_ring_shape shape = {
+        .chunk_bytes = 1 << 22, .chunk_count = 1, .reader_count = 2};
+    const struct timeval patience = {.tv_sec = 20};
+    int fds[2];
+    cohort_link *link = NULL;
+    cohort_sender *sender = NULL;
+    size_t bytes = cohort_ring_bytes(&shape), got = 0;
+    cohort_ring *ring = aligned_alloc(4096, bytes);
+    memset(ring, 0, bytes);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(cohort_link_adopt(fds[0], &link), COHORT_OK);
+    assert_int_equal(cohort_sender_open(ring, &shape, &sender), COHORT_OK);
+    assert_int_equal(cohort_sender_add(sender, 1, link), COHORT_OK);
+    assert_int_equal(cohort_sender_start(sender), COHORT_OK);
+    *cohort_ring_slot(ring, &shape, 0) = (cohort_slot){
+        .size_bytes = shape.chunk_bytes, .flags = 3, .message_bytes = shape.chunk_bytes};
+    cohort_sender_publish(sender, 1);
+    setsockopt(fds[1], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    while (got < sizeof(cohort_slot) + shape.chunk_bytes) {
+        static uint8_t some[65536];
+        ssize_t n = recv(fds[1], some, sizeof some, 0);
+        assert_true(n > 0);
+        got += (size_t)n;
+    }
+    assert_int_equal(got, sizeof(cohort_slot) + shape.chunk_bytes);
+    cohort_sender_close(sender);
+    cohort_link_close(link);
+    close(fds[1]);
+    free(ring);
+}
+
 static void frames_in_pieces_are_put_together(void **state) {
     (void)state;
     int fds[2];
@@ -140,6 +175,7 @@ int main(void) {
         cmocka_unit_test(acks_move_the_reader),
         cmocka_unit_test(acks_that_cannot_be_are_refused),
         cmocka_unit_test(goodbye_tells_leaving_from_dying),
+        cmocka_unit_test(backlog_of_any_reader_is_sent),
         cmocka_unit_test(frames_in_pieces_are_put_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
