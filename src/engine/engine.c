@@ -334,7 +334,7 @@ static cohort_status start(cohort_engine *engine) {
         .eos_token_id = engine->eos_token_id,
         .default_max_tokens = limit_of(engine->defaults.max_new_tokens),
         .most_max_tokens = limit_of(engine->defaults.most_new_tokens),
-        .architecture = engine->config.architecture_name,
+        .architecture = cohort_model_config_architecture(&engine->config),
         .isa = engine->isa,
         .open_ns = opened_ns - begin_ns,
         .executor_ns = loaded_ns - opened_ns};

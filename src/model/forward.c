@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/fail.h"
+#include "model/arch/arch.h"
 #include "model/model_internal.h"
 
 /* Design notes.
@@ -156,7 +157,7 @@ static void embed(const struct step *step) {
     /* Learned positions; every rank has the whole table. */
     const cohort_op_embed positions = {.table = model->positions,
                                        .positions = true,
-                                       .shift = COHORT_OPT_POSITIONS,
+                                       .shift = model->config.arch->position_shift,
                                        .y = all_of(step->normed)};
     const cohort_op_add add = {.y = all_of(step->hidden),
                                .x = all_of(step->normed),
@@ -167,8 +168,7 @@ static void embed(const struct step *step) {
 
 static cohort_op_norm norm_of(const struct step *step, const cohort_buffer *weight,
                               const cohort_buffer *bias, int64_t row, int64_t rows) {
-    return (cohort_op_norm){.centred =
-                                step->model->config.architecture == COHORT_ARCH_OPT,
+    return (cohort_op_norm){.centred = step->model->config.arch->centred_norms,
                             .weight = weight,
                             .bias = bias,
                             .eps = step->model->config.norm_eps,
@@ -260,7 +260,8 @@ static void mlp_rows(const struct step *step, const cohort_model_layer *layer,
                      const cohort_op_norm *norm, cohort_view x, int64_t row,
                      int64_t rows) {
     const cohort_model *model = step->model;
-    bool gated = model->config.architecture != COHORT_ARCH_OPT;
+    const cohort_arch *arch = model->config.arch;
+    bool gated = arch->tensors.gate != NULL;
     int64_t inner = cohort_span_size(model->shard.mlp);
     const cohort_op_linear gate_up = {.weight = layer->gate_up,
                                       .bias = layer->gate_up_bias,
@@ -269,7 +270,7 @@ static void mlp_rows(const struct step *step, const cohort_model_layer *layer,
                                       .y = all_of(model->wide),
                                       .y_stride = gated ? 2 * inner : inner,
                                       .n_rows = rows};
-    const cohort_op_activate activate = {.activation = gated ? COHORT_SILU : COHORT_RELU,
+    const cohort_op_activate activate = {.activation = arch->activation,
                                          .gated = gated,
                                          .x = all_of(model->wide),
                                          .y = all_of(model->narrow),

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "model/arch/arch.h"
 #include "model/json.h"
 
 /* Design notes.
@@ -17,32 +18,7 @@
  * only training or other programs look at are not read.  Defaults are those of
  * transformers' config classes (4.57 and 5), cited where they surprise. */
 
-enum {
-    CONFIG_LIMIT_BYTES = 4 << 20,
-    MAX_VOCAB = 1 << 24,
-    MAX_WIDTH = 1 << 20,
-    MAX_HEAD_DIM = 1024,
-    MAX_POSITIONS = 1 << 24,
-};
-
-/* alias: another spelling in vLLM's registry, or NULL.  positions: the config class's own
- * max_position_embeddings. */
-static const struct architecture {
-    const char *name, *alias, *model_type;
-    cohort_architecture architecture;
-    int32_t positions;
-} architectures[] = {
-    {"LlamaForCausalLM", "LLaMAForCausalLM", "llama", COHORT_ARCH_LLAMA, 2048},
-    {"MistralForCausalLM", NULL, "mistral", COHORT_ARCH_MISTRAL, 131072},
-    {"Qwen2ForCausalLM", NULL, "qwen2", COHORT_ARCH_QWEN2, 32768},
-    {"Qwen3ForCausalLM", NULL, "qwen3", COHORT_ARCH_QWEN3, 32768},
-    {"Qwen3MoeForCausalLM", NULL, "qwen3_moe", COHORT_ARCH_QWEN3_MOE, 32768},
-    {"OPTForCausalLM", NULL, "opt", COHORT_ARCH_OPT, 2048},
-};
-
-static void set_layer_bit(uint64_t bits[4], int32_t layer) {
-    bits[layer / 64] |= UINT64_C(1) << (layer % 64);
-}
+enum { CONFIG_LIMIT_BYTES = 4 << 20, MAX_VOCAB = 1 << 24 };
 
 bool cohort_dtype_parse(const char *name, cohort_dtype *out_dtype) {
     static const struct {
@@ -61,36 +37,22 @@ bool cohort_dtype_parse(const char *name, cohort_dtype *out_dtype) {
     return false;
 }
 
-static const struct architecture *find_architecture(const cJSON *item, bool by_type) {
-    const char *name = cJSON_IsString(item) ? item->valuestring : "";
-    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
-        const struct architecture *known = &architectures[i];
-        if (by_type ? !strcmp(name, known->model_type)
-                    : !strcmp(name, known->name) ||
-                          (known->alias && !strcmp(name, known->alias)))
-            return known;
-    }
-    return NULL;
-}
-
 /* The first that is known, as vLLM's registry takes them; where none is named, what
  * model_type stands for. */
-static cohort_status read_architecture(const cohort_json_source *source,
-                                       cohort_model_config *out, int32_t *out_positions) {
+static cohort_status find_architecture(const cohort_json_source *source,
+                                       const cohort_arch **out) {
     const cJSON *list = cohort_json_field(source, "architectures");
     const cJSON *type = cohort_json_field(source, "model_type");
     const cJSON *first = cJSON_IsArray(list) ? list->child : list;
-    const struct architecture *known = NULL;
-    if (!first) known = find_architecture(first = type, true);
-    for (const cJSON *item = first; item && !known; item = item->next)
-        known = item == type ? NULL : find_architecture(item, false);
-    if (known) {
-        out->architecture = known->architecture;
-        *out_positions = known->positions;
-        snprintf(out->architecture_name, sizeof out->architecture_name, "%s",
-                 known->name);
-        return COHORT_OK;
+    *out = NULL;
+    if (!first) {
+        first = type;
+        if (cJSON_IsString(type)) *out = cohort_arch_of_type(type->valuestring);
+    } else {
+        for (const cJSON *item = first; item && !*out; item = item->next)
+            if (cJSON_IsString(item)) *out = cohort_arch_find(item->valuestring);
     }
+    if (*out) return COHORT_OK;
     if (!cJSON_IsString(first))
         return COHORT_FAIL(COHORT_E_INVALID, "%s: architectures names no architecture",
                            source->name);
@@ -121,8 +83,7 @@ static bool is_empty(const cJSON *item) {
            (cJSON_IsString(item) && !*item->valuestring);
 }
 
-/* What changes results wherever it is set, whatever the architecture. */
-static cohort_status refuse_unsupported(const cohort_json_source *source) {
+static cohort_status refuse_quantization(const cohort_json_source *source) {
     const cJSON *quantization = cohort_json_field(source, "quantization_config");
     if (is_empty(quantization))
         quantization = cohort_json_field(source, "compression_config");
@@ -135,305 +96,6 @@ static cohort_status refuse_unsupported(const cohort_json_source *source) {
                            source->name,
                            cJSON_IsString(method) ? method->valuestring : "no method");
     }
-    double rotary = 1;
-    COHORT_TRY(cohort_json_real(source, "partial_rotary_factor", 0, 1, 1, &rotary));
-    if (rotary < 1)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: partial_rotary_factor %g is not supported", source->name,
-                           rotary);
-    return COHORT_OK;
-}
-
-static cohort_status expect_activation(const cohort_json_source *source, const char *key,
-                                       const char *expected, const char *fallback) {
-    const char *name = NULL;
-    COHORT_TRY(cohort_json_text(source, key, fallback, &name));
-    /* transformers knows SiLU by two names. */
-    if (strcmp(name, expected) == 0 ||
-        (strcmp(expected, "silu") == 0 && strcmp(name, "swish") == 0))
-        return COHORT_OK;
-    return COHORT_FAIL(COHORT_E_INVALID, "%s: %s %.40s is not supported (%s is)",
-                       source->name, key, name, expected);
-}
-
-/* ---- rope -------------------------------------------------------------------------- */
-
-static double yarn_mscale(double scale, double mscale) {
-    return scale <= 1 ? 1 : 0.1 * mscale * log(scale) + 1;
-}
-
-/* transformers' modeling_rope_utils.py, _compute_yarn_parameters. */
-static cohort_status read_yarn(const cohort_json_source *rope, cohort_rope *out) {
-    double mscale = 0, mscale_all_dim = 0;
-    COHORT_TRY(cohort_json_real(rope, "beta_fast", 1e-3, 1e6, 32, &out->beta_fast));
-    COHORT_TRY(cohort_json_real(rope, "beta_slow", 1e-3, 1e6, 1, &out->beta_slow));
-    COHORT_TRY(cohort_json_real(rope, "mscale", 0, 1e3, 0, &mscale));
-    COHORT_TRY(cohort_json_real(rope, "mscale_all_dim", 0, 1e3, 0, &mscale_all_dim));
-    COHORT_TRY(cohort_json_bool(rope, "truncate", true, &out->truncate));
-    double derived =
-        mscale > 0 && mscale_all_dim > 0
-            ? yarn_mscale(out->factor, mscale) / yarn_mscale(out->factor, mscale_all_dim)
-            : yarn_mscale(out->factor, 1);
-    return cohort_json_real(rope, "attention_factor", 1e-3, 1e3, derived,
-                            &out->attention_factor);
-}
-
-static cohort_status read_llama3(const cohort_json_source *rope, cohort_rope *out) {
-    COHORT_TRY(
-        cohort_json_real(rope, "low_freq_factor", 1e-3, 1e6, 0, &out->low_freq_factor));
-    COHORT_TRY(
-        cohort_json_real(rope, "high_freq_factor", 1e-3, 1e6, 0, &out->high_freq_factor));
-    if (out->high_freq_factor > out->low_freq_factor && out->low_freq_factor > 0)
-        return COHORT_OK;
-    return COHORT_FAIL(
-        COHORT_E_INVALID,
-        "%s: rope llama3 needs low_freq_factor below high_freq_factor, not "
-        "%g and %g",
-        rope->name, out->low_freq_factor, out->high_freq_factor);
-}
-
-static cohort_status read_rope_scaling(const cohort_json_source *rope, const char *type,
-                                       const cohort_model_config *config,
-                                       cohort_rope *out) {
-    if (strcmp(type, "default") == 0) return COHORT_OK;
-    bool llama3 = strcmp(type, "llama3") == 0;
-    if (strcmp(type, "linear") == 0)
-        out->type = COHORT_ROPE_LINEAR;
-    else if (llama3)
-        out->type = COHORT_ROPE_LLAMA3;
-    else if (strcmp(type, "yarn") == 0)
-        out->type = COHORT_ROPE_YARN;
-    else
-        return COHORT_FAIL(
-            COHORT_E_INVALID,
-            "%s: rope type %.40s is not supported (default, linear, llama3 "
-            "and yarn are)",
-            rope->name, type);
-    out->is_stretched =
-        cohort_json_field(rope, "original_max_position_embeddings") != NULL;
-    if (!cohort_json_field(rope, "factor"))
-        return COHORT_FAIL(COHORT_E_INVALID, "%s: rope type %s needs a factor",
-                           rope->name, type);
-    COHORT_TRY(cohort_json_real(rope, "factor", 1, 1e6, 1, &out->factor));
-    COHORT_TRY(
-        cohort_json_int(rope, "original_max_position_embeddings", 1, MAX_POSITIONS,
-                        llama3 ? COHORT_JSON_REQUIRED : config->max_position_embeddings,
-                        &out->original_max_position_embeddings));
-    if (llama3) return read_llama3(rope, out);
-    if (out->type == COHORT_ROPE_YARN) return read_yarn(rope, out);
-    return COHORT_OK;
-}
-
-/* A text is taken for its number, as Python's float() takes it. */
-static cohort_status read_theta(const cohort_json_source *source, cohort_rope *rope) {
-    const cJSON *item = cohort_json_field(source, "rope_theta");
-    char *end = NULL;
-    double value = cJSON_IsString(item) ? strtod(item->valuestring, &end) : 0;
-    if (!end || end == item->valuestring || *end)
-        return cohort_json_real(source, "rope_theta", 1.001, 1e12, rope->theta,
-                                &rope->theta);
-    if (!(value >= 1.001 && value <= 1e12))
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: rope_theta must be a number from 1.001 to 1e+12",
-                           source->name);
-    rope->theta = value;
-    return COHORT_OK;
-}
-
-/* transformers 5 has all of it in rope_parameters; 4 has rope_theta beside rope_scaling,
- * whose type may still be called "type". */
-static cohort_status read_rope(const cohort_json_source *source,
-                               cohort_model_config *out) {
-    cohort_rope *rope = &out->rope;
-    *rope =
-        (cohort_rope){.type = COHORT_ROPE_DEFAULT,
-                      .theta = 10000,
-                      .factor = 1,
-                      .attention_factor = 1,
-                      .truncate = true,
-                      .original_max_position_embeddings = out->max_position_embeddings};
-    COHORT_TRY(read_theta(source, rope));
-    const cJSON *item = cohort_json_field(source, "rope_parameters");
-    if (!item) item = cohort_json_field(source, "rope_scaling");
-    if (!item) return COHORT_OK;
-    if (!cJSON_IsObject(item))
-        return COHORT_FAIL(COHORT_E_INVALID, "%s: rope parameters are not an object",
-                           source->name);
-    cohort_json_source inner = {item, source->name};
-    COHORT_TRY(refuse_unsupported(&inner));
-    COHORT_TRY(read_theta(&inner, rope));
-    const char *type = NULL;
-    COHORT_TRY(cohort_json_text(&inner, "rope_type", NULL, &type));
-    if (!type) COHORT_TRY(cohort_json_text(&inner, "type", "default", &type));
-    return read_rope_scaling(&inner, type, out, rope);
-}
-
-/* ---- architectures ----------------------------------------------------------------- */
-
-static cohort_status read_layer_types(const cohort_json_source *source,
-                                      cohort_model_config *out) {
-    const cJSON *list = cohort_json_field(source, "layer_types");
-    if (!list) return COHORT_OK;
-    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != out->n_layers)
-        return COHORT_FAIL(COHORT_E_INVALID, "%s: layer_types has not %d entries",
-                           source->name, out->n_layers);
-    memset(out->full_layers, 0, sizeof out->full_layers);
-    int32_t layer = 0;
-    for (const cJSON *item = list->child; item; item = item->next, layer++) {
-        const char *type = cJSON_IsString(item) ? item->valuestring : "";
-        if (strcmp(type, "full_attention") == 0)
-            set_layer_bit(out->full_layers, layer);
-        else if (strcmp(type, "sliding_attention") != 0)
-            return COHORT_FAIL(
-                COHORT_E_INVALID,
-                "%s: layer type %.40s is not supported (full_attention and "
-                "sliding_attention are)",
-                source->name, type);
-    }
-    return COHORT_OK;
-}
-
-/* Mistral's window holds for all layers (and is 4096 where the key is missing, null being
- * none); Qwen's is used only where use_sliding_window says so, from layer
- * max_window_layers on or as layer_types says. */
-static cohort_status read_sliding_window(const cohort_json_source *source,
-                                         cohort_model_config *out) {
-    bool mistral = out->architecture == COHORT_ARCH_MISTRAL;
-    if (!mistral && out->architecture == COHORT_ARCH_LLAMA) return COHORT_OK;
-    bool use = mistral;
-    if (!mistral) COHORT_TRY(cohort_json_bool(source, "use_sliding_window", false, &use));
-    if (!use) return COHORT_OK;
-    if (out->architecture == COHORT_ARCH_QWEN3_MOE)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: use_sliding_window of Qwen3-MoE is not supported",
-                           source->name);
-    bool named =
-        cJSON_GetObjectItemCaseSensitive(source->object, "sliding_window") != NULL;
-    COHORT_TRY(cohort_json_int(source, "sliding_window", 1, MAX_POSITIONS,
-                               named ? 0 : 4096, &out->sliding_window));
-    if (mistral || !out->sliding_window) return COHORT_OK;
-    int32_t first_window_layer = 0;
-    COHORT_TRY(
-        cohort_json_int(source, "max_window_layers", 0, 4096, 28, &first_window_layer));
-    for (int32_t i = 0; i < out->n_layers && i < first_window_layer; i++)
-        set_layer_bit(out->full_layers, i);
-    return read_layer_types(source, out);
-}
-
-static cohort_status read_experts(const cohort_json_source *source,
-                                  cohort_model_config *out) {
-    const char *key =
-        cohort_json_field(source, "num_experts") ? "num_experts" : "num_local_experts";
-    COHORT_TRY(cohort_json_int(source, key, 1, COHORT_MAX_EXPERTS, 128, &out->n_experts));
-    COHORT_TRY(cohort_json_int(source, "num_experts_per_tok", 1, out->n_experts, 8,
-                               &out->n_experts_per_token));
-    COHORT_TRY(cohort_json_int(source, "moe_intermediate_size", 1, MAX_WIDTH, 768,
-                               &out->moe_intermediate_size));
-    COHORT_TRY(cohort_json_int(source, "decoder_sparse_step", 1, COHORT_MAX_LAYERS, 1,
-                               &out->decoder_sparse_step));
-    COHORT_TRY(cohort_json_bool(source, "norm_topk_prob", false, &out->norm_topk_prob));
-    for (int32_t i = 0; i < out->n_layers; i++)
-        if ((i + 1) % out->decoder_sparse_step) set_layer_bit(out->dense_layers, i);
-    const cJSON *dense = cohort_json_field(source, "mlp_only_layers");
-    if (dense && !cJSON_IsArray(dense))
-        return COHORT_FAIL(COHORT_E_INVALID, "%s: mlp_only_layers is not a list",
-                           source->name);
-    for (const cJSON *item = dense ? dense->child : NULL; item; item = item->next) {
-        uint64_t layer = 0;
-        if (!cohort_json_is_size(item, &layer) || layer >= COHORT_MAX_LAYERS)
-            return COHORT_FAIL(COHORT_E_INVALID,
-                               "%s: mlp_only_layers holds what is no layer's number",
-                               source->name);
-        set_layer_bit(out->dense_layers, (int32_t)layer);
-    }
-    return COHORT_OK;
-}
-
-static cohort_status read_decoder(const cohort_json_source *source,
-                                  cohort_model_config *out) {
-    COHORT_TRY(expect_activation(source, "hidden_act", "silu", "silu"));
-    COHORT_TRY(cohort_json_int(source, "intermediate_size", 1, MAX_WIDTH,
-                               COHORT_JSON_REQUIRED, &out->intermediate_size));
-    COHORT_TRY(cohort_json_int(source, "num_key_value_heads", 1, out->n_heads,
-                               out->n_heads, &out->n_kv_heads));
-    if (out->n_heads % out->n_kv_heads)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: num_attention_heads %d is no multiple of "
-                           "num_key_value_heads %d",
-                           source->name, out->n_heads, out->n_kv_heads);
-    bool explicit_head_dim = cohort_json_field(source, "head_dim") != NULL;
-    if (!explicit_head_dim && out->hidden_size % out->n_heads)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: hidden_size %d is no multiple of num_attention_heads %d, "
-                           "and head_dim is not given",
-                           source->name, out->hidden_size, out->n_heads);
-    COHORT_TRY(cohort_json_int(source, "head_dim", 2, MAX_HEAD_DIM,
-                               out->hidden_size / out->n_heads, &out->head_dim));
-    if (out->head_dim < 2 || out->head_dim > MAX_HEAD_DIM || out->head_dim % 2)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: head_dim %d is not an even number to %d", source->name,
-                           out->head_dim, MAX_HEAD_DIM);
-    double eps = 0;
-    COHORT_TRY(cohort_json_real(source, "rms_norm_eps", 0, 1, 1e-6, &eps));
-    out->norm_eps = (float)eps;
-    out->final_norm = true;
-    COHORT_TRY(cohort_json_bool(source, "tie_word_embeddings", false,
-                                &out->tie_word_embeddings));
-    bool qwen3 = out->architecture == COHORT_ARCH_QWEN3 ||
-                 out->architecture == COHORT_ARCH_QWEN3_MOE;
-    out->qk_norm = qwen3;
-    if (out->architecture == COHORT_ARCH_LLAMA || qwen3) {
-        COHORT_TRY(
-            cohort_json_bool(source, "attention_bias", false, &out->attention_bias));
-        out->attention_out_bias = out->attention_bias;
-    }
-    if (out->architecture == COHORT_ARCH_LLAMA)
-        COHORT_TRY(cohort_json_bool(source, "mlp_bias", false, &out->mlp_bias));
-    if (out->architecture == COHORT_ARCH_QWEN2) out->attention_bias = true;
-    COHORT_TRY(read_sliding_window(source, out));
-    if (out->architecture == COHORT_ARCH_QWEN3_MOE) COHORT_TRY(read_experts(source, out));
-    return read_rope(source, out);
-}
-
-static cohort_status read_opt(const cohort_json_source *source,
-                              cohort_model_config *out) {
-    COHORT_TRY(expect_activation(source, "activation_function", "relu", "relu"));
-    COHORT_TRY(cohort_json_int(source, "ffn_dim", 1, MAX_WIDTH, COHORT_JSON_REQUIRED,
-                               &out->intermediate_size));
-    int32_t embedding = 0;
-    COHORT_TRY(cohort_json_int(source, "word_embed_proj_dim", 1, MAX_WIDTH,
-                               out->hidden_size, &embedding));
-    if (embedding != out->hidden_size)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: word_embed_proj_dim %d differs from hidden_size %d: "
-                           "project_in and project_out are not supported",
-                           source->name, embedding, out->hidden_size);
-    if (out->hidden_size % out->n_heads)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: hidden_size %d is no multiple of num_attention_heads %d",
-                           source->name, out->hidden_size, out->n_heads);
-    bool affine = true, before = true, removed = false, bias = true;
-    COHORT_TRY(cohort_json_bool(source, "layer_norm_elementwise_affine", true, &affine));
-    COHORT_TRY(cohort_json_bool(source, "do_layer_norm_before", true, &before));
-    COHORT_TRY(cohort_json_bool(source, "_remove_final_layer_norm", false, &removed));
-    COHORT_TRY(cohort_json_bool(source, "enable_bias", true, &bias));
-    COHORT_TRY(
-        cohort_json_bool(source, "tie_word_embeddings", true, &out->tie_word_embeddings));
-    if (!affine)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "%s: layer_norm_elementwise_affine false is not supported",
-                           source->name);
-    out->n_kv_heads = out->n_heads;
-    out->head_dim = out->hidden_size / out->n_heads;
-    if (out->head_dim < 2 || out->head_dim > MAX_HEAD_DIM)
-        return COHORT_FAIL(COHORT_E_INVALID, "%s: heads of %d values are not supported",
-                           source->name, out->head_dim);
-    out->norm_eps = 1e-5F; /* nn.LayerNorm's default: the config has no field for it */
-    out->norm_after = !before;
-    out->final_norm = before && !removed;
-    out->attention_bias = out->attention_out_bias = out->mlp_bias = bias;
-    out->rope =
-        (cohort_rope){.type = COHORT_ROPE_NONE, .factor = 1, .attention_factor = 1};
     return COHORT_OK;
 }
 
@@ -505,25 +167,29 @@ static const cohort_generation_defaults no_defaults = {.temperature = NAN,
 
 static cohort_status read_config(const cohort_json_source *source,
                                  cohort_model_config *out) {
-    int32_t positions = 0;
-    COHORT_TRY(read_architecture(source, out, &positions));
-    COHORT_TRY(refuse_unsupported(source));
+    COHORT_TRY(find_architecture(source, &out->arch));
+    COHORT_TRY(refuse_quantization(source));
+    COHORT_TRY(cohort_rope_refuse_partial(source));
     COHORT_TRY(read_dtype(source, out));
     COHORT_TRY(cohort_json_int(source, "vocab_size", 1, MAX_VOCAB, COHORT_JSON_REQUIRED,
                                &out->vocab_size));
-    COHORT_TRY(cohort_json_int(source, "hidden_size", 1, MAX_WIDTH, COHORT_JSON_REQUIRED,
-                               &out->hidden_size));
+    COHORT_TRY(cohort_json_int(source, "hidden_size", 1, COHORT_ARCH_MAX_WIDTH,
+                               COHORT_JSON_REQUIRED, &out->hidden_size));
     COHORT_TRY(cohort_json_int(source, "num_hidden_layers", 1, COHORT_MAX_LAYERS,
                                COHORT_JSON_REQUIRED, &out->n_layers));
     COHORT_TRY(cohort_json_int(source, "num_attention_heads", 1, COHORT_MAX_HEADS,
                                COHORT_JSON_REQUIRED, &out->n_heads));
-    COHORT_TRY(cohort_json_int(source, "max_position_embeddings", 1, MAX_POSITIONS,
-                               positions, &out->max_position_embeddings));
+    COHORT_TRY(cohort_json_int(source, "max_position_embeddings", 1,
+                               COHORT_ARCH_MAX_POSITIONS, out->arch->positions,
+                               &out->max_position_embeddings));
     COHORT_TRY(
         cohort_json_int(source, "bos_token_id", -1, MAX_VOCAB, -1, &out->bos_token_id));
     COHORT_TRY(read_eos(source, out));
-    return out->architecture == COHORT_ARCH_OPT ? read_opt(source, out)
-                                                : read_decoder(source, out);
+    return out->arch->read(source, out);
+}
+
+const char *cohort_model_config_architecture(const cohort_model_config *config) {
+    return config->arch->name;
 }
 
 cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
@@ -630,5 +296,5 @@ int32_t cohort_model_config_max_len(const cohort_model_config *config) {
     if (config->rope.type == COHORT_ROPE_LINEAR ||
         (is_yarn && !config->rope.is_stretched))
         length *= config->rope.factor;
-    return (int32_t)fmin(length, MAX_POSITIONS);
+    return (int32_t)fmin(length, COHORT_ARCH_MAX_POSITIONS);
 }

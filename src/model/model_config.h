@@ -16,14 +16,7 @@
 #include "cohort/dtype.h"
 #include "cohort/status.h"
 
-typedef enum cohort_architecture {
-    COHORT_ARCH_LLAMA,
-    COHORT_ARCH_MISTRAL,
-    COHORT_ARCH_QWEN2,
-    COHORT_ARCH_QWEN3,
-    COHORT_ARCH_QWEN3_MOE,
-    COHORT_ARCH_OPT
-} cohort_architecture;
+typedef struct cohort_arch cohort_arch; /* model/arch/arch.h */
 
 typedef enum cohort_rope_type {
     COHORT_ROPE_NONE, /* OPT: learned positions */
@@ -53,9 +46,8 @@ enum {
 };
 
 typedef struct cohort_model_config {
-    cohort_architecture architecture;
-    char architecture_name[64]; /* "LlamaForCausalLM" */
-    cohort_dtype dtype;         /* of the checkpoint */
+    const cohort_arch *arch;
+    cohort_dtype dtype; /* of the checkpoint */
     int32_t vocab_size, hidden_size, intermediate_size;
     int32_t n_layers, n_heads, n_kv_heads, head_dim;
     int32_t max_position_embeddings;
@@ -63,11 +55,11 @@ typedef struct cohort_model_config {
     uint64_t
         full_layers[4]; /* bit l: layer l sees everything all the same (layer_types) */
     float norm_eps;
-    bool tie_word_embeddings, attention_bias, attention_out_bias, mlp_bias, qk_norm;
+    bool tie_word_embeddings, attention_bias, attention_out_bias, mlp_bias;
     bool norm_after,
-        final_norm; /* OPT: norms follow the residual sum; one after the last */
+        final_norm; /* norms follow the residual sum; one after the last layer */
     cohort_rope rope;
-    /* Qwen3-MoE */
+    /* A mixture of experts */
     int32_t n_experts, n_experts_per_token, moe_intermediate_size, decoder_sparse_step;
     bool norm_topk_prob;
     uint64_t dense_layers[4]; /* bit l: layer l has a plain MLP (by mlp_only_layers or
@@ -96,6 +88,9 @@ cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
 /* One more token that ends a sequence; name: of the file that says so. */
 cohort_status cohort_model_config_add_eos(cohort_model_config *config, const char *name,
                                           int32_t id);
+
+/* "LlamaForCausalLM" */
+const char *cohort_model_config_architecture(const cohort_model_config *config);
 
 /* What a user of the model makes of its defaults.  where: NULL or "auto": leave them,
  * "vllm": none, else a folder whose generation_config.json takes their place; overrides:

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "model/arch/arch.h"
+
 static cohort_model_config config;
 static cohort_generation_defaults defaults;
 
@@ -114,7 +116,7 @@ static void architecture_is_the_first_that_is_known(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         snprintf(text, sizeof text, "{%s, " SIZES "}", cases[i].text);
         if (parse_text(text) < 0) fail_msg("%s", cohort_last_error()->message);
-        assert_string_equal(config.architecture_name, cases[i].name);
+        assert_string_equal(cohort_model_config_architecture(&config), cases[i].name);
     }
     assert_int_equal(parse_text("{\"architectures\": [\"Foo\"], \"model_type\": "
                                 "\"llama\", " SIZES "}"),
@@ -214,9 +216,11 @@ static void numbers_are_bounded(void **state) {
 static void biases_follow_the_architecture(void **state) {
     (void)state;
     assert_int_equal(parse("Qwen2ForCausalLM", ""), COHORT_OK);
-    assert_true(config.attention_bias && !config.attention_out_bias && !config.qk_norm);
+    assert_true(config.attention_bias && !config.attention_out_bias);
+    assert_null(config.arch->tensors.q_norm);
     assert_int_equal(parse("Qwen3ForCausalLM", ""), COHORT_OK);
-    assert_true(!config.attention_bias && config.qk_norm);
+    assert_true(!config.attention_bias);
+    assert_non_null(config.arch->tensors.q_norm);
     assert_int_equal(
         parse("LlamaForCausalLM", "\"attention_bias\": true, \"mlp_bias\": true"),
         COHORT_OK);

@@ -8,15 +8,14 @@
 #include "model/shard.h"
 
 enum {
-    COHORT_MLP_ROWS = 512,   /* rows that an MLP takes at a time: bounds its scratch */
-    COHORT_LOGIT_ROWS = 64,  /* rows of logits at a time */
-    COHORT_OPT_POSITIONS = 2 /* OPT's position table begins with two rows for padding */
+    COHORT_MLP_ROWS = 512,  /* rows that an MLP takes at a time: bounds its scratch */
+    COHORT_LOGIT_ROWS = 64, /* rows of logits at a time */
 };
 
 /* Everything is this rank's shard; what an architecture lacks is NULL. */
 typedef struct cohort_model_layer {
     cohort_linear *qkv, *out;
-    cohort_linear *gate_up, *down; /* a plain MLP; OPT's fc1 and fc2 */
+    cohort_linear *gate_up, *down; /* a plain MLP */
     cohort_linear *router;
     cohort_linear **expert_gate_up, **expert_down; /* n_experts each */
     cohort_buffer *attention_norm, *attention_norm_bias;

@@ -7,17 +7,18 @@
 
 #include "base/fail.h"
 #include "base/random.h"
+#include "model/arch/arch.h"
 #include "model/model_internal.h"
 #include "model/safetensors.h"
 
 /* Design notes.
  *
  * Loading is a list of parts: "rows r and columns c of tensor T become rows from d on of
- * this matrix".  The list is made first, by architecture, and checked as a whole, so that
- * a missing tensor is reported before gigabytes were read; then it is sorted by place in
- * the files and carried out, which reads every file once, forwards.  The backend packs
- * straight out of the mapping: nothing but the packed weights is held, and pages that
- * were packed are given back as we go.
+ * this matrix".  The list is made first, after the architecture's names, and checked as a
+ * whole, so that a missing tensor is reported before gigabytes were read; then it is
+ * sorted by place in the files and carried out, which reads every file once, forwards.
+ * The backend packs straight out of the mapping: nothing but the packed weights is held,
+ * and pages that were packed are given back as we go.
  *
  * Dummy weights take the same road, with the generator instead of a file.  A value
  * depends on seed, tensor name and place in the whole tensor alone: every layout of ranks
@@ -28,6 +29,7 @@ enum {
     DUMMY_BYTES = 1 << 20,
     AHEAD_BYTES = 64 << 20,
     NAME_BYTES = 96,
+    BASE_BYTES = 40, /* of what the names of a layer begin with */
 };
 
 struct part {
@@ -104,24 +106,25 @@ static cohort_status new_vector(struct loader *loader, int64_t n, cohort_buffer 
                        __VA_ARGS__));                                                    \
     } while (0)
 
-static const char *prefix_of(const cohort_model *model) {
-    return model->config.architecture == COHORT_ARCH_OPT ? "model.decoder" : "model";
+static const cohort_arch_tensors *names_of(const struct loader *loader) {
+    return &loader->model->config.arch->tensors;
 }
 
 /* The fused query, key and value rows of this rank's heads. */
-static cohort_status list_qkv(struct loader *loader, int32_t index,
+static cohort_status list_qkv(struct loader *loader, const char *base,
                               cohort_model_layer *layer) {
     const cohort_model *model = loader->model;
     const cohort_model_config *config = &model->config;
+    const cohort_arch_tensors *names = names_of(loader);
     int32_t dim = config->head_dim;
     const struct {
         const char *name;
         cohort_span rows;
         int32_t n_rows;
     } projections[] = {
-        {"q", times(model->shard.heads, dim), config->n_heads * dim},
-        {"k", times(model->shard.kv_heads, dim), config->n_kv_heads * dim},
-        {"v", times(model->shard.kv_heads, dim), config->n_kv_heads * dim},
+        {names->q, times(model->shard.heads, dim), config->n_heads * dim},
+        {names->k, times(model->shard.kv_heads, dim), config->n_kv_heads * dim},
+        {names->v, times(model->shard.kv_heads, dim), config->n_kv_heads * dim},
     };
     int64_t n_out = 0;
     for (int i = 0; i < 3; i++)
@@ -136,27 +139,24 @@ static cohort_status list_qkv(struct loader *loader, int32_t index,
                             .n_columns = config->hidden_size,
                             .rows = projections[i].rows,
                             .columns = whole(config->hidden_size)};
-        COHORT_TRY(add(loader, part, "%s.layers.%d.self_attn.%s_proj.weight",
-                       prefix_of(model), index, projections[i].name));
+        COHORT_TRY(add(loader, part, "%s.%s.weight", base, projections[i].name));
         part.linear = NULL;
         part.vector = layer->qkv_bias;
         part.n_columns = 0;
         if (config->attention_bias)
-            COHORT_TRY(add(loader, part, "%s.layers.%d.self_attn.%s_proj.bias",
-                           prefix_of(model), index, projections[i].name));
+            COHORT_TRY(add(loader, part, "%s.%s.bias", base, projections[i].name));
         to += cohort_span_size(projections[i].rows);
     }
     return COHORT_OK;
 }
 
-static cohort_status list_attention(struct loader *loader, int32_t index,
+static cohort_status list_attention(struct loader *loader, const char *base,
                                     cohort_model_layer *layer) {
     const cohort_model *model = loader->model;
     const cohort_model_config *config = &model->config;
-    bool opt = config->architecture == COHORT_ARCH_OPT;
-    const char *prefix = prefix_of(model), *out_name = opt ? "out_proj" : "o_proj";
+    const cohort_arch_tensors *names = names_of(loader);
     int32_t dim = config->head_dim;
-    COHORT_TRY(list_qkv(loader, index, layer));
+    COHORT_TRY(list_qkv(loader, base, layer));
     cohort_span columns = times(model->shard.heads, dim);
     COHORT_TRY(
         new_linear(loader, config->hidden_size, cohort_span_size(columns), &layer->out));
@@ -165,27 +165,25 @@ static cohort_status list_attention(struct loader *loader, int32_t index,
                         .n_columns = config->n_heads * dim,
                         .rows = whole(config->hidden_size),
                         .columns = columns};
-    COHORT_TRY(
-        add(loader, part, "%s.layers.%d.self_attn.%s.weight", prefix, index, out_name));
+    COHORT_TRY(add(loader, part, "%s.%s.weight", base, names->out));
     if (config->attention_out_bias && model->options.tp_rank == 0)
-        ADD_VECTOR(loader, &layer->out_bias, config->hidden_size,
-                   "%s.layers.%d.self_attn.%s.bias", prefix, index, out_name);
-    if (!config->qk_norm) return COHORT_OK;
-    ADD_VECTOR(loader, &layer->q_norm, dim, "%s.layers.%d.self_attn.q_norm.weight",
-               prefix, index);
-    ADD_VECTOR(loader, &layer->k_norm, dim, "%s.layers.%d.self_attn.k_norm.weight",
-               prefix, index);
+        ADD_VECTOR(loader, &layer->out_bias, config->hidden_size, "%s.%s.bias", base,
+                   names->out);
+    if (names->q_norm)
+        ADD_VECTOR(loader, &layer->q_norm, dim, "%s.%s.weight", base, names->q_norm);
+    if (names->k_norm)
+        ADD_VECTOR(loader, &layer->k_norm, dim, "%s.%s.weight", base, names->k_norm);
     return COHORT_OK;
 }
 
-/* gate and up (or fc1 alone) one below the other, and down: an MLP, or one expert. */
+/* gate and up one below the other (or up alone), and down: an MLP, or one expert. */
 static cohort_status list_gated(struct loader *loader, const char *base,
                                 cohort_span inner, int32_t n_inner,
                                 const char *const names[3], cohort_linear **gate_up,
                                 cohort_linear **down) {
     int32_t hidden = loader->model->config.hidden_size;
     int32_t width = cohort_span_size(inner);
-    int32_t n_up = names[1] ? 2 : 1;
+    int32_t n_up = names[0] ? 2 : 1;
     COHORT_TRY(new_linear(loader, (int64_t)width * n_up, hidden, gate_up));
     COHORT_TRY(new_linear(loader, hidden, width, down));
     struct part part = {.linear = *gate_up,
@@ -193,7 +191,7 @@ static cohort_status list_gated(struct loader *loader, const char *base,
                         .n_columns = hidden,
                         .rows = inner,
                         .columns = whole(hidden)};
-    for (int32_t i = 0; i < n_up; i++, part.to += width)
+    for (int32_t i = 2 - n_up; i < 2; i++, part.to += width)
         COHORT_TRY(add(loader, part, "%s.%s.weight", base, names[i]));
     part = (struct part){.linear = *down,
                          .n_rows = hidden,
@@ -203,28 +201,22 @@ static cohort_status list_gated(struct loader *loader, const char *base,
     return add(loader, part, "%s.%s.weight", base, names[2]);
 }
 
-static const char *const gated_names[3] = {"gate_proj", "up_proj", "down_proj"};
-static const char *const opt_names[3] = {"fc1", NULL, "fc2"};
-
-static cohort_status list_mlp(struct loader *loader, int32_t index,
+static cohort_status list_mlp(struct loader *loader, const char *base,
                               cohort_model_layer *layer) {
     const cohort_model *model = loader->model;
     const cohort_model_config *config = &model->config;
-    bool opt = config->architecture == COHORT_ARCH_OPT;
-    const char *const *names = opt ? opt_names : gated_names;
-    char base[NAME_BYTES];
-    snprintf(base, sizeof base, "%s.layers.%d%s", prefix_of(model), index,
-             opt ? "" : ".mlp");
+    const cohort_arch_tensors *tensors = names_of(loader);
+    const char *const names[3] = {tensors->gate, tensors->up, tensors->down};
     cohort_span inner = model->shard.mlp;
     COHORT_TRY(list_gated(loader, base, inner, config->intermediate_size, names,
                           &layer->gate_up, &layer->down));
     if (!config->mlp_bias) return COHORT_OK;
-    int32_t width = cohort_span_size(inner), n_up = names[1] ? 2 : 1;
+    int32_t width = cohort_span_size(inner), n_up = names[0] ? 2 : 1;
     COHORT_TRY(new_vector(loader, (int64_t)width * n_up, &layer->gate_up_bias));
     struct part part = {.vector = layer->gate_up_bias,
                         .n_rows = config->intermediate_size,
                         .rows = inner};
-    for (int32_t i = 0; i < n_up; i++, part.to += width)
+    for (int32_t i = 2 - n_up; i < 2; i++, part.to += width)
         COHORT_TRY(add(loader, part, "%s.%s.bias", base, names[i]));
     if (model->options.tp_rank == 0)
         ADD_VECTOR(loader, &layer->down_bias, config->hidden_size, "%s.%s.bias", base,
@@ -232,9 +224,12 @@ static cohort_status list_mlp(struct loader *loader, int32_t index,
     return COHORT_OK;
 }
 
-static cohort_status list_experts(struct loader *loader, int32_t index,
+static cohort_status list_experts(struct loader *loader, const char *base,
                                   cohort_model_layer *layer) {
     const cohort_model_config *config = &loader->model->config;
+    const cohort_arch_tensors *tensors = names_of(loader);
+    const char *const names[3] = {tensors->expert_gate, tensors->expert_up,
+                                  tensors->expert_down};
     int32_t n = config->n_experts, hidden = config->hidden_size;
     layer->expert_gate_up = calloc((size_t)n, sizeof *layer->expert_gate_up);
     layer->expert_down = calloc((size_t)n, sizeof *layer->expert_down);
@@ -246,37 +241,41 @@ static cohort_status list_experts(struct loader *loader, int32_t index,
                         .n_columns = hidden,
                         .rows = whole(n),
                         .columns = whole(hidden)};
-    COHORT_TRY(add(loader, part, "model.layers.%d.mlp.gate.weight", index));
+    COHORT_TRY(add(loader, part, "%s.%s.weight", base, tensors->router));
     for (int32_t e = 0; e < n; e++) {
-        char base[NAME_BYTES];
-        snprintf(base, sizeof base, "model.layers.%d.mlp.experts.%d", index, e);
-        COHORT_TRY(list_gated(loader, base, loader->model->shard.experts_mlp,
-                              config->moe_intermediate_size, gated_names,
+        char expert[NAME_BYTES];
+        snprintf(expert, sizeof expert, "%s.%s.%d", base, tensors->experts, e);
+        COHORT_TRY(list_gated(loader, expert, loader->model->shard.experts_mlp,
+                              config->moe_intermediate_size, names,
                               &layer->expert_gate_up[e], &layer->expert_down[e]));
     }
+    return COHORT_OK;
+}
+
+static cohort_status list_norm(struct loader *loader, const char *name,
+                               cohort_buffer **weight, cohort_buffer **bias) {
+    int32_t hidden = loader->model->config.hidden_size;
+    ADD_VECTOR(loader, weight, hidden, "%s.weight", name);
+    if (loader->model->config.arch->centred_norms)
+        ADD_VECTOR(loader, bias, hidden, "%s.bias", name);
     return COHORT_OK;
 }
 
 static cohort_status list_layer(struct loader *loader, int32_t index,
                                 cohort_model_layer *layer) {
     const cohort_model_config *config = &loader->model->config;
-    const char *prefix = prefix_of(loader->model);
-    bool opt = config->architecture == COHORT_ARCH_OPT;
-    const char *names[2] = {opt ? "self_attn_layer_norm" : "input_layernorm",
-                            opt ? "final_layer_norm" : "post_attention_layernorm"};
-    cohort_buffer **norms[2] = {&layer->attention_norm, &layer->mlp_norm};
-    cohort_buffer **biases[2] = {&layer->attention_norm_bias, &layer->mlp_norm_bias};
-    for (int i = 0; i < 2; i++) {
-        ADD_VECTOR(loader, norms[i], config->hidden_size, "%s.layers.%d.%s.weight",
-                   prefix, index, names[i]);
-        if (opt)
-            ADD_VECTOR(loader, biases[i], config->hidden_size, "%s.layers.%d.%s.bias",
-                       prefix, index, names[i]);
-    }
-    COHORT_TRY(list_attention(loader, index, layer));
+    const cohort_arch_tensors *names = names_of(loader);
+    char base[BASE_BYTES], norm[NAME_BYTES];
+    snprintf(base, sizeof base, "%s.%d", names->layers, index);
+    snprintf(norm, sizeof norm, "%s.%s", base, names->attention_norm);
+    COHORT_TRY(
+        list_norm(loader, norm, &layer->attention_norm, &layer->attention_norm_bias));
+    snprintf(norm, sizeof norm, "%s.%s", base, names->mlp_norm);
+    COHORT_TRY(list_norm(loader, norm, &layer->mlp_norm, &layer->mlp_norm_bias));
+    COHORT_TRY(list_attention(loader, base, layer));
     if (config->n_experts && !cohort_layer_bit(config->dense_layers, index))
-        return list_experts(loader, index, layer);
-    return list_mlp(loader, index, layer);
+        return list_experts(loader, base, layer);
+    return list_mlp(loader, base, layer);
 }
 
 static cohort_status list_vocabulary(struct loader *loader, const char *name,
@@ -290,46 +289,43 @@ static cohort_status list_vocabulary(struct loader *loader, const char *name,
                         .n_columns = hidden,
                         .rows = rows,
                         .columns = whole(hidden)};
-    return add(loader, part, "%s", name);
+    return add(loader, part, "%s.weight", name);
 }
 
 static cohort_status list_positions(struct loader *loader) {
     cohort_model *model = loader->model;
-    int32_t n = model->config.max_position_embeddings + COHORT_OPT_POSITIONS;
-    int32_t hidden = model->config.hidden_size;
-    COHORT_TRY(new_linear(loader, n, hidden, &model->positions));
+    const cohort_model_config *config = &model->config;
+    int32_t n = config->max_position_embeddings + config->arch->position_shift;
+    COHORT_TRY(new_linear(loader, n, config->hidden_size, &model->positions));
     struct part part = {.linear = model->positions,
                         .n_rows = n,
-                        .n_columns = hidden,
+                        .n_columns = config->hidden_size,
                         .rows = whole(n),
-                        .columns = whole(hidden)};
-    return add(loader, part, "model.decoder.embed_positions.weight");
+                        .columns = whole(config->hidden_size)};
+    return add(loader, part, "%s.weight", names_of(loader)->positions);
 }
 
 static cohort_status list_all(struct loader *loader) {
     cohort_model *model = loader->model;
     const cohort_model_config *config = &model->config;
-    bool opt = config->architecture == COHORT_ARCH_OPT;
-    char embedding[NAME_BYTES];
-    snprintf(embedding, sizeof embedding, "%s.embed_tokens.weight", prefix_of(model));
+    const cohort_arch_tensors *names = names_of(loader);
     if (model->shard.first_stage) {
-        COHORT_TRY(list_vocabulary(loader, embedding, &model->embedding));
-        if (opt) COHORT_TRY(list_positions(loader));
+        COHORT_TRY(list_vocabulary(loader, names->embedding, &model->embedding));
+        if (names->positions) COHORT_TRY(list_positions(loader));
     }
     for (int32_t i = model->shard.layers.begin; i < model->shard.layers.end; i++)
         COHORT_TRY(list_layer(loader, i, &model->layers[i - model->shard.layers.begin]));
     if (!model->shard.last_stage) return COHORT_OK;
-    const char *norm = opt ? "model.decoder.final_layer_norm" : "model.norm";
     if (config->final_norm)
-        ADD_VECTOR(loader, &model->final_norm, config->hidden_size, "%s.weight", norm);
-    if (config->final_norm && opt)
-        ADD_VECTOR(loader, &model->final_norm_bias, config->hidden_size, "%s.bias", norm);
+        COHORT_TRY(list_norm(loader, names->final_norm, &model->final_norm,
+                             &model->final_norm_bias));
     if (config->tie_word_embeddings && model->embedding) {
         model->head = model->embedding;
         return COHORT_OK;
     }
-    return list_vocabulary(
-        loader, config->tie_word_embeddings ? embedding : "lm_head.weight", &model->head);
+    return list_vocabulary(loader,
+                           config->tie_word_embeddings ? names->embedding : names->head,
+                           &model->head);
 }
 
 /* ---- checking it against the checkpoint -------------------------------------------- */
