@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every reference checkpoint on every layout of ranks. */
 #include "golden_run.h"
+#include "mock_device.h"
 
 #define EXACT   .dtype = "float32", .tolerance = 2e-4F, .tie = 2e-3F
 #define ROUNDED .tolerance = 3e-2F, .tie = 6e-2F
@@ -89,6 +90,18 @@ static struct layout layouts[] = {
     {"mistral-float32", 4, 1, EXACT},
     {"qwen2-float32", 4, 1, EXACT},
     {"qwen3_moe-float32", 4, 1, EXACT},
+/* What computes later, elsewhere, and perhaps two operations in one. */
+#define MOCK  EXACT, .backend = mock_device
+#define FUSES EXACT, .backend = mock_device_that_fuses
+    {"llama-float32", 1, 1, MOCK},
+    {"mistral_swa-float32", 1, 2, MOCK},
+    {"opt-float32", 2, 1, MOCK},
+    {"qwen3_moe-float32", 2, 2, MOCK},
+    {"llama-float32", 2, 2, FUSES},
+    {"opt-float32", 1, 1, FUSES},
+    {"qwen2-float32", 1, 1, FUSES},
+    {"qwen3-float32", 1, 1, FUSES},
+    {"qwen3_moe-float32", 1, 1, FUSES},
     /* Stages of uneven size. */
     {"qwen3-float32", 1, 3, "1,2,1", EXACT},
     {"qwen2-float32", 2, 2, "3,1", EXACT},
@@ -103,10 +116,13 @@ int main(void) {
         /* Slow kernels; what one by one shows was shown by one rank. */
         layouts[i].together_only = layouts[i].tp_size * layouts[i].pp_size > 1;
 #endif
-        snprintf(names[i], sizeof names[i], "%s_%s_tp%d_pp%d%s%s", layouts[i].checkpoint,
-                 layouts[i].dtype, layouts[i].tp_size, layouts[i].pp_size,
-                 layouts[i].partition ? "_" : "",
-                 layouts[i].partition ? layouts[i].partition : "");
+        snprintf(names[i], sizeof names[i], "%s_%s_tp%d_pp%d%s%s%s",
+                 layouts[i].checkpoint, layouts[i].dtype, layouts[i].tp_size,
+                 layouts[i].pp_size, layouts[i].partition ? "_" : "",
+                 layouts[i].partition ? layouts[i].partition : "",
+                 !layouts[i].backend                         ? ""
+                 : layouts[i].backend()->norm_linear != NULL ? "_fusing_mock"
+                                                             : "_mock");
         tests[i] = (struct CMUnitTest){.name = names[i],
                                        .test_func = model_answers_as_the_reference_does,
                                        .initial_state = &layouts[i]};

@@ -59,6 +59,7 @@ struct layout {
     bool own_rope;         /* of a 16-bit checkpoint: leave out round_rope() */
     bool together_only;    /* leave out the prompts one by one: a large model */
     const char *model_dir; /* NULL: where golden.json is */
+    const cohort_backend_ops *(*backend)(void); /* NULL: the CPU */
 };
 
 static struct golden_case cases[MAX_CASES];
@@ -368,7 +369,7 @@ static cohort_status run_rank(void *user_data, const ranks_place *place) {
         .layer_partition = layout->partition,
         .tp_group = place->tp,
         .pp_group = place->pp,
-        .backend = cohort_backend_cpu(),
+        .backend = (layout->backend ? layout->backend : cohort_backend_cpu)(),
     };
     rank->layout = layout;
     cohort_status status = cohort_model_open(&options, &rank->model);
