@@ -91,7 +91,7 @@ static const row rows[] = {
     {"device", NULL, TEXT, CLI_ENGINE, AT(device), "auto", 0, 0,
      "what ranks compute on: auto, the fastest there is, or cpu"},
     {"isa", NULL, TEXT, CLI_ENGINE, AT(isa), NULL, 0, 0,
-     "portable, avx2, avx512 or avx512_bf16 (default: the fastest here)"},
+     "portable, avx2, avx512, avx512_bf16 or amx (default: the fastest here)"},
     {"tokenizer", NULL, TEXT, CLI_ENGINE, AT(tokenizer), NULL, 0, 0,
      "directory or name of the tokenizer (default: the model's)"},
     {"generation-config", NULL, TEXT, CLI_ENGINE, AT(generation_config), "auto", 0, 0,

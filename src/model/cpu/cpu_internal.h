@@ -23,8 +23,9 @@ enum {
     COHORT_CPU_ALIGN = 64,
     COHORT_CPU_BLOCK_ROWS = 96, /* rows of x that are packed and multiplied together */
     COHORT_CPU_BLOCK_K = 1024,  /* and how much of each: together they fit a L2 cache */
-    COHORT_CPU_PACK_FLOATS = COHORT_CPU_BLOCK_ROWS * COHORT_CPU_BLOCK_K,
-    COHORT_CPU_EXPERT_ROWS = 192,       /* rows of one expert at a time */
+    COHORT_CPU_PACK_FLOATS = 1 << 18, /* such a block, or half of a L2 cache */
+    COHORT_CPU_WHOLE_ROWS = 128,  /* with all of their k; with 512, L2 was too small */
+    COHORT_CPU_EXPERT_ROWS = 192, /* rows of one expert at a time */
     COHORT_CPU_EXPERT_FLOATS = 4 << 20, /* scratch; only what is touched takes memory */
     COHORT_CPU_MOST_ROWS = 1 << 20,     /* of a weight matrix, and columns */
     COHORT_CPU_ALONE = 8192, /* work on fewer elements isn't worth waking the others */

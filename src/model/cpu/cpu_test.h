@@ -18,8 +18,9 @@
 
 #include "model/backend.h"
 
-static const char *const isa_names[] = {"portable", "avx2", "avx512", "avx512_bf16"};
-enum { N_ISAS = 4 };
+static const char *const isa_names[] = {"portable", "avx2", "avx512", "avx512_bf16",
+                                        "amx"};
+enum { N_ISAS = 5 };
 
 /* NULL where the machine lacks it. */
 static inline cohort_backend *open_backend(const char *isa, int32_t n_threads,
@@ -47,12 +48,13 @@ static inline void on_every_isa(backend_test *test) {
 
 /* Where the processor has those of bf16. */
 static inline void on_dot_products(backend_test *test) {
-    for (int32_t n_threads = 1; n_threads <= 3; n_threads += 2) {
-        cohort_backend *backend = open_backend("avx512_bf16", n_threads, true);
-        if (!backend) continue;
-        test(backend);
-        cohort_backend_cpu()->destroy(backend);
-    }
+    for (int i = N_ISAS - 2; i < N_ISAS; i++)
+        for (int32_t n_threads = 1; n_threads <= 3; n_threads += 2) {
+            cohort_backend *backend = open_backend(isa_names[i], n_threads, true);
+            if (!backend) continue;
+            test(backend);
+            cohort_backend_cpu()->destroy(backend);
+        }
 }
 
 /* A uniform number in (-1, 1); tests are the same every time. */

@@ -2,6 +2,8 @@
 #include <cpuid.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/fail.h"
 #include "cohort/clock.h"
@@ -13,16 +15,25 @@
 enum {
     XCR0_AVX = 0x6,     /* xmm, ymm */
     XCR0_AVX512 = 0xe6, /* and opmask, zmm */
+    XCR0_TILES = 3 << 17,
+    REQUEST_PERMISSION = 0x1023, /* arch_prctl: ARCH_REQ_XCOMP_PERM */
+    TILE_DATA = 18,              /* the state that it is about */
 };
 
 struct features {
-    bool avx2, avx512, avx512_bf16;
+    bool avx2, avx512, avx512_bf16, amx;
 };
 
 static uint64_t read_xcr0(void) {
     uint32_t low, high;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return (uint64_t)high << 32 | low;
+}
+
+/* Linux saves tiles only for a process that has asked; threads that are there and those
+ * to come may use them then.  A sandbox may refuse. */
+static bool may_use_tiles(void) {
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 
 static struct features read_features(void) {
@@ -34,12 +45,16 @@ static struct features read_features(void) {
     uint64_t xcr0 = read_xcr0();
     if ((xcr0 & XCR0_AVX) != XCR0_AVX) return features;
     if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return features;
+    bool has_tiles =
+        (edx & (bit_AMX_TILE | bit_AMX_BF16)) == (bit_AMX_TILE | bit_AMX_BF16) &&
+        (xcr0 & XCR0_TILES) == XCR0_TILES;
     const uint32_t wide = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
     features.avx2 = ebx & bit_AVX2;
     features.avx512 =
         features.avx2 && (ebx & wide) == wide && (xcr0 & XCR0_AVX512) == XCR0_AVX512;
     if (features.avx512 && eax >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx))
         features.avx512_bf16 = eax & bit_AVX512BF16;
+    features.amx = features.avx512_bf16 && has_tiles && may_use_tiles();
     return features;
 }
 
@@ -97,6 +112,9 @@ cohort_status cohort_cpu_isa_find(const char *name, cohort_cpu_isa *out_isa) {
         bool there;
         cohort_cpu_isa isa;
     } all[] = {
+        {features.amx,
+         {"amx", &cohort_cpu_kernels_avx512, &cohort_cpu_dot_amx,
+          &cohort_cpu_logits_avx512}},
         {features.avx512_bf16,
          {"avx512_bf16", &cohort_cpu_kernels_avx512, &cohort_cpu_dot_avx512bf16,
           &cohort_cpu_logits_avx512}},
@@ -110,14 +128,15 @@ cohort_status cohort_cpu_isa_find(const char *name, cohort_cpu_isa *out_isa) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (name && strcmp(name, all[i].isa.name)) continue;
         if (!name && !all[i].there) continue;
-        if (!name && all[i].isa.dot && !does_dot_pay()) continue;
+        if (!name && all[i].isa.dot == &cohort_cpu_dot_avx512bf16 && !does_dot_pay())
+            continue;
         if (!all[i].there)
             return COHORT_FAIL(COHORT_E_INVALID, "this CPU has no %s", name);
         *out_isa = all[i].isa;
         return COHORT_OK;
     }
     return COHORT_FAIL(COHORT_E_INVALID,
-                       "unknown instruction set '%s'; there are portable, avx2, avx512 "
-                       "and avx512_bf16",
+                       "unknown instruction set '%s'; there are portable, avx2, avx512, "
+                       "avx512_bf16 and amx",
                        name);
 }

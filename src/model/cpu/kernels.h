@@ -13,7 +13,8 @@
  *   bf16       [k / 2][16 rows][2]     two k side by side, as vdpbf16ps and AMX want them
  *
  * Order of addition: k ascending, one accumulator an element, whatever the tile: this is
- * what makes a row's result independent of the rows beside it.
+ * what makes a row's result independent of the rows beside it.  (Of AMX' tiles another
+ * order, kernels_amx.c, but one for any number of rows, too.)
  */
 #ifndef COHORT_MODEL_CPU_KERNELS_H
 #define COHORT_MODEL_CPU_KERNELS_H
@@ -36,7 +37,7 @@ typedef struct cohort_attention {
 
 enum {
     COHORT_CPU_PANEL = 16,         /* output rows side by side */
-    COHORT_CPU_TILE_ROWS = 12,     /* the most rows of x that any kernel takes at once */
+    COHORT_CPU_TILE_ROWS = 32,     /* the most rows of x that any kernel takes at once */
     COHORT_CPU_KV_GROUP = 16,      /* tokens side by side in the key cache */
     COHORT_CPU_KV_TILE = 4,        /* groups between two rescalings of a softmax */
     COHORT_CPU_FETCH_BYTES = 4096, /* from where a panel is read to what is fetched */
@@ -55,6 +56,7 @@ typedef struct cohort_cpu_product {
     float *c;
     int64_t c_stride;
     bool add;
+    bool again; /* these panels have just been read, for other rows */
 } cohort_cpu_product;
 
 /* Fetches what will be read COHORT_CPU_FETCH_BYTES on in each of n panels of which done
@@ -90,8 +92,8 @@ typedef struct cohort_cpu_attend {
 
 typedef struct cohort_cpu_kernels {
     const char *name;
-    int32_t tile_rows;                              /* rows of a full tile */
-    int32_t group_panels[COHORT_CPU_TILE_ROWS + 1]; /* panels at a time, by rows */
+    int32_t tile_rows;            /* rows of a full tile */
+    int32_t group_panels[12 + 1]; /* panels at a time, by rows */
 
     /* rows of x, k values each, as [k][rows] */
     void (*pack)(const float *const *rows, int32_t n_rows, int64_t k, float *out);
@@ -109,21 +111,32 @@ typedef struct cohort_cpu_kernels {
     void (*attend)(const cohort_cpu_attend *attend);
 } cohort_cpu_kernels;
 
-/* bf16 x bf16 dot products, an extra to a table: x packed as [k / 2][rows][2] bf16. */
+/* bf16 x bf16 dot products, an extra to a table.  x is packed in an order that only pack
+ * and multiply know, k_step values of k at a time, 2 bytes a value. */
 typedef struct cohort_cpu_dot {
     void (*pack)(const float *const *rows, int32_t n_rows, int64_t k, void *out);
+    void (*begin)(void); /* before and after a thread's products; may be NULL */
     void (*multiply)(const cohort_cpu_product *product);
+    void (*end)(void);
     void (*attend)(const cohort_cpu_attend *attend);
+    int32_t tile_rows; /* rows of a full tile; x may be read as if all were full */
+    int32_t k_step;    /* packing, and a panel's memory, are padded to a whole number */
+    /* x is packed with all of its k, and all its rows pass by a few panels; else blocks
+     * and groups are as for the kernels' own products. */
+    bool packs_whole;
+    int32_t panels; /* of such a group */
 } cohort_cpu_dot;
 
 extern const cohort_cpu_kernels cohort_cpu_kernels_portable;
 extern const cohort_cpu_kernels cohort_cpu_kernels_avx2;
 extern const cohort_cpu_kernels cohort_cpu_kernels_avx512;
 extern const cohort_cpu_dot cohort_cpu_dot_avx512bf16;
+extern const cohort_cpu_dot cohort_cpu_dot_amx; /* attends as avx512bf16 */
+void cohort_cpu_attend_avx512bf16(const cohort_cpu_attend *at);
 
 /* What this CPU and its operating system let us use, by feature bits. */
 typedef struct cohort_cpu_isa {
-    const char *name; /* "portable", "avx2", "avx512" or "avx512_bf16" */
+    const char *name; /* "portable", "avx2", "avx512", "avx512_bf16", "amx" */
     const cohort_cpu_kernels *kernels;
     const cohort_cpu_dot *dot; /* NULL: none */
     const cohort_cpu_logits *logits;

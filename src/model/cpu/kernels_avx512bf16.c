@@ -21,8 +21,8 @@ static inline uint32_t pair_of(float first, float second) {
 
 /* A stretch of every row is rounded into a buffer in L1, and transposed from there. */
 static void pack(const float *const *rows, int32_t n_rows, int64_t k, void *out) {
-    uint32_t rounded[COHORT_CPU_TILE_ROWS][STRETCH / 2];
-    const uint32_t *pairs[COHORT_CPU_TILE_ROWS];
+    uint32_t rounded[TILE_ROWS][STRETCH / 2];
+    const uint32_t *pairs[TILE_ROWS];
     uint32_t *to = out;
     for (int64_t begin = 0; begin < k; begin += STRETCH) {
         int64_t n = k - begin < STRETCH ? k - begin : STRETCH;
@@ -104,5 +104,12 @@ static void multiply(const cohort_cpu_product *at) {
     by_rows[at->rows - 1](at);
 }
 
+void cohort_cpu_attend_avx512bf16(const cohort_cpu_attend *at) { attend(at); }
+
 const cohort_cpu_dot cohort_cpu_dot_avx512bf16 = {
-    .pack = pack, .multiply = multiply, .attend = attend};
+    .pack = pack,
+    .multiply = multiply,
+    .attend = attend,
+    .tile_rows = TILE_ROWS,
+    .k_step = 2,
+};

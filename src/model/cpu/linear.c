@@ -14,7 +14,11 @@
  * that all threads pack together, tile by tile; then each thread takes its panels a group
  * at a time (the group's part of k stays in the L1 cache) and runs it against all tiles
  * of the block (which stay in L2).  y holds the sums between two blocks of k: they go on
- * where they stopped, in the same order as if k had not been cut. */
+ * where they stopped, in the same order as if k had not been cut.
+ *
+ * A kernel on tiles (`stretch` in its table) is faster than memory even for a hundred
+ * rows: x is packed with all of its k, as many rows as L2 has room for, so that weights
+ * are read as seldom as can be; what stays in L1 is a stretch of k of two panels. */
 
 /* ---- weights ----------------------------------------------------------------------- */
 
@@ -31,14 +35,16 @@ cohort_status cohort_cpu_linear_create(cohort_backend *backend, int64_t n_out,
                            COHORT_CPU_MOST_ROWS);
     cohort_linear *linear = calloc(1, sizeof *linear);
     if (!linear) return COHORT_FAIL(COHORT_E_NOMEM, "a weight matrix");
-    size_t even = ((size_t)n_in + 1) / 2 * 2; /* panels begin on cache lines */
+    const cohort_cpu_dot *dot = backend->isa.dot;
+    size_t step = dot && dtype == COHORT_BF16 ? (size_t)dot->k_step : 2;
+    size_t padded = ((size_t)n_in + step - 1) / step * step; /* and in cache lines */
     *linear = (cohort_linear){
         .backend = backend,
         .dtype = dtype,
         .n_out = n_out,
         .n_in = n_in,
         .n_panels = (int32_t)((n_out + COHORT_CPU_PANEL - 1) / COHORT_CPU_PANEL),
-        .panel_bytes = even * COHORT_CPU_PANEL * cohort_cpu_bytes(dtype),
+        .panel_bytes = padded * COHORT_CPU_PANEL * cohort_cpu_bytes(dtype),
     };
     linear->bytes = (size_t)linear->n_panels * linear->panel_bytes;
     if (linear->bytes) linear->panels = cohort_cpu_map(linear->bytes);
@@ -269,31 +275,43 @@ static const float *x_row(const struct job *job, int64_t i) {
     return job->x + (job->ids ? job->ids[row] : row) * job->x_stride;
 }
 
-/* Bytes of one row's part of a packed block; an odd end is padded to a pair. */
-static size_t packed_bytes(const struct job *job) {
-    return (size_t)((job->n_k + 1) / 2 * 2) * (job->dot ? 2 : 4);
+static int32_t tile_rows(const struct job *job) {
+    const cohort_backend *backend = job->backend;
+    return job->dot ? backend->isa.dot->tile_rows : backend->kernels->tile_rows;
+}
+
+/* Values of k that are packed together. */
+static int64_t k_step(const struct job *job) {
+    return job->dot ? job->backend->isa.dot->k_step : 2;
+}
+
+/* Bytes of n_k values of one row, packed; an odd end is padded. */
+static size_t packed_bytes(const struct job *job, int64_t n_k) {
+    int64_t step = k_step(job);
+    return (size_t)((n_k + step - 1) / step * step) * (job->dot ? 2 : 4);
 }
 
 /* Packs this thread's stretch of k of all tiles. */
 static void pack_share(void *context, int32_t thread, int32_t n_threads) {
     const struct job *job = context;
-    const cohort_cpu_kernels *kernels = job->backend->kernels;
-    cohort_cpu_range share = cohort_cpu_share((job->n_k + 1) / 2, thread, n_threads);
-    int64_t begin = 2 * share.begin, end = 2 * share.end;
+    int64_t step = k_step(job);
+    cohort_cpu_range share =
+        cohort_cpu_share((job->n_k + step - 1) / step, thread, n_threads);
+    int64_t begin = step * share.begin, end = step * share.end;
     if (end > job->n_k) end = job->n_k;
-    for (int64_t row = 0; row < job->n_rows && begin < end; row += kernels->tile_rows) {
+    for (int64_t row = 0; row < job->n_rows && begin < end; row += tile_rows(job)) {
         int64_t left = job->n_rows - row;
-        int32_t n = left < kernels->tile_rows ? (int32_t)left : kernels->tile_rows;
+        int32_t n = left < tile_rows(job) ? (int32_t)left : tile_rows(job);
         const float *rows[COHORT_CPU_TILE_ROWS];
         for (int32_t r = 0; r < n; r++)
             rows[r] = x_row(job, row + r) + job->k + begin;
-        unsigned char *tile =
-            (unsigned char *)job->backend->pack + (size_t)row * packed_bytes(job);
-        unsigned char *to = tile + (size_t)(begin * n) * (job->dot ? 2 : 4);
+        unsigned char *tile = (unsigned char *)job->backend->pack +
+                              (size_t)row * packed_bytes(job, job->n_k);
+        unsigned char *to = tile + (size_t)n * packed_bytes(job, begin);
         if (job->dot)
             job->backend->isa.dot->pack(rows, n, end - begin, to);
         else
-            kernels->pack(rows, n, end - begin, (float *)(void *)to);
+            job->backend->kernels->pack(rows, n, end - begin, (float *)(void *)to);
     }
 }
 
@@ -325,9 +343,9 @@ static void multiply_edge(const struct job *job, cohort_cpu_product product, flo
 /* Panels [panel, panel + n) against every tile of the block. */
 static void multiply_group(const struct job *job, int64_t panel, int32_t n) {
     const cohort_linear *weight = job->weight;
-    const cohort_cpu_kernels *kernels = job->backend->kernels;
     void (*multiply)(const cohort_cpu_product *) =
-        job->dot ? job->backend->isa.dot->multiply : kernels->multiply[weight->dtype];
+        job->dot ? job->backend->isa.dot->multiply
+                 : job->backend->kernels->multiply[weight->dtype];
     int64_t n_whole = weight->n_out / COHORT_CPU_PANEL - panel;
     bool edge = n_whole < n;
     cohort_cpu_product product = {
@@ -339,12 +357,13 @@ static void multiply_group(const struct job *job, int64_t panel, int32_t n) {
         .c_stride = job->y_stride,
         .add = job->k > 0,
     };
-    for (int64_t row = 0; row < job->n_rows; row += kernels->tile_rows) {
+    for (int64_t row = 0; row < job->n_rows; row += tile_rows(job)) {
         int64_t left = job->n_rows - row;
-        product.rows = left < kernels->tile_rows ? (int32_t)left : kernels->tile_rows;
+        product.rows = left < tile_rows(job) ? (int32_t)left : tile_rows(job);
+        product.again = row > 0;
         product.x = job->direct ? (const void *)(x_row(job, 0) + job->k)
                                 : (const unsigned char *)job->backend->pack +
-                                      (size_t)row * packed_bytes(job);
+                                      (size_t)row * packed_bytes(job, job->n_k);
         float *y = job->y + (job->row + row) * job->y_stride;
         product.c = y + panel * COHORT_CPU_PANEL;
         if (product.n_panels) multiply(&product);
@@ -356,28 +375,40 @@ static void multiply_group(const struct job *job, int64_t panel, int32_t n) {
     }
 }
 
+static int32_t group_of(const struct job *job) {
+    const cohort_cpu_dot *dot = job->backend->isa.dot;
+    if (job->dot && dot->packs_whole) return dot->panels;
+    int64_t rows = job->n_rows < tile_rows(job) ? job->n_rows : tile_rows(job);
+    return job->backend->kernels->group_panels[rows];
+}
+
 static void multiply_share(void *context, int32_t thread, int32_t n_threads) {
     const struct job *job = context;
-    const cohort_cpu_kernels *kernels = job->backend->kernels;
-    int64_t rows = job->n_rows < kernels->tile_rows ? job->n_rows : kernels->tile_rows;
-    int32_t group = kernels->group_panels[rows];
+    const cohort_cpu_dot *dot = job->dot ? job->backend->isa.dot : NULL;
+    int32_t group = group_of(job);
     cohort_cpu_range share = cohort_cpu_share(job->weight->n_panels, thread, n_threads);
     bool last = job->k + job->n_k == job->weight->n_in;
+    if (dot && dot->begin) dot->begin();
     for (int64_t panel = share.begin; panel < share.end; panel += group) {
         int64_t left = share.end - panel;
         int32_t n = left < group ? (int32_t)left : group;
         multiply_group(job, panel, n);
         if (last && job->bias) add_bias(job, panel, n);
     }
+    if (dot && dot->end) dot->end();
 }
 
-/* A tile of few rows has room in the pack buffer for a longer k: fewer blocks. */
-static int64_t block_k(const struct job *job) {
-    int32_t tile_rows = job->backend->kernels->tile_rows;
-    int64_t most = job->direct ? job->weight->n_in : COHORT_CPU_BLOCK_K;
-    if (!job->direct && job->n_rows <= tile_rows)
-        most = COHORT_CPU_PACK_FLOATS / tile_rows / 2 * 2;
-    return most;
+/* A block is what is packed together: rows, in whole tiles, and values of k.  A tile of
+ * few rows has room for a longer k: fewer blocks. */
+static void size_block(const struct job *job, int64_t n_rows, int64_t *rows, int64_t *k) {
+    const int64_t tile = tile_rows(job), step = k_step(job), n_in = job->weight->n_in;
+    const int64_t most_k = COHORT_CPU_PACK_FLOATS / tile / step * step;
+    *rows = COHORT_CPU_BLOCK_ROWS / tile * tile;
+    *k = n_rows <= tile ? most_k : COHORT_CPU_BLOCK_K;
+    if (!job->dot || !job->backend->isa.dot->packs_whole) return;
+    *k = n_in < most_k ? (n_in + step - 1) / step * step : most_k;
+    if (*k > 0) *rows = COHORT_CPU_PACK_FLOATS * 2 / *k / tile * tile;
+    if (*rows > COHORT_CPU_WHOLE_ROWS) *rows = COHORT_CPU_WHOLE_ROWS;
 }
 
 void cohort_cpu_linear_rows(cohort_backend *backend, const cohort_linear *weight,
@@ -393,14 +424,13 @@ void cohort_cpu_linear_rows(cohort_backend *backend, const cohort_linear *weight
                       .y = y,
                       .y_stride = y_stride};
     job.dot = backend->bf16_activations && weight->dtype == COHORT_BF16;
-    /* A whole number of tiles. */
-    int64_t block_rows =
-        COHORT_CPU_BLOCK_ROWS / backend->kernels->tile_rows * backend->kernels->tile_rows;
+    int64_t block_rows, block_k;
+    size_block(&job, n_rows, &block_rows, &block_k);
     for (; job.row < n_rows; job.row += block_rows) {
         int64_t left = n_rows - job.row;
         job.n_rows = left < block_rows ? left : block_rows;
         job.direct = job.n_rows == 1 && !job.dot;
-        int64_t step = block_k(&job);
+        int64_t step = job.direct ? weight->n_in : block_k;
         job.k = 0;
         do { /* at least once, so that y is set where n_in is 0 */
             job.n_k = weight->n_in - job.k < step ? weight->n_in - job.k : step;

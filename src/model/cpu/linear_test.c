@@ -108,42 +108,41 @@ static void products_match_double_whatever_the_rows(void **state) {
 }
 
 /* Rows of x rounded to bf16 leave an error of 2^-9 of each product. */
+static void check_rounded_products(cohort_backend *backend) {
+    for (int s = 0; s < N_SHAPES; s++) {
+        struct shape shape = shapes[s];
+        struct matrix matrix = make_matrix(backend, COHORT_BF16, shape, 3);
+        float *x = noise_floats(MOST_ROWS * shape.n_in, 4);
+        float *y = malloc((size_t)(MOST_ROWS * shape.n_out) * sizeof *y);
+        float *alone = malloc((size_t)shape.n_out * sizeof *alone);
+        cohort_cpu_linear(backend, matrix.linear, NULL, x, shape.n_in, y, shape.n_out,
+                          MOST_ROWS);
+        for (int64_t r = 0; r < MOST_ROWS; r += 11) {
+            float nearest[1100];
+            for (int64_t k = 0; k < shape.n_in; k++)
+                nearest[k] = of_bf16(bf16_of(x[r * shape.n_in + k]));
+            for (int64_t o = 0; o < shape.n_out; o++)
+                assert_near(y[r * shape.n_out + o], reference(&matrix, nearest, o),
+                            tolerance(shape.n_in));
+        }
+        for (int64_t n = 1; n <= 40; n++) {
+            cohort_cpu_linear(backend, matrix.linear, NULL, x, shape.n_in, y, shape.n_out,
+                              n);
+            cohort_cpu_linear(backend, matrix.linear, NULL, x + (n - 1) * shape.n_in,
+                              shape.n_in, alone, shape.n_out, 1);
+            assert_memory_equal(alone, y + (n - 1) * shape.n_out,
+                                (size_t)shape.n_out * sizeof *alone);
+        }
+        free(alone);
+        free(y);
+        free(x);
+        free_matrix(&matrix);
+    }
+}
+
 static void bf16_activations_are_close_and_do_not_depend_on_rows(void **state) {
     (void)state;
-    for (int32_t n_threads = 1; n_threads <= 2; n_threads++) {
-        cohort_backend *backend = open_backend("avx512_bf16", n_threads, true);
-        if (!backend) skip();
-        for (int s = 0; s < N_SHAPES; s++) {
-            struct shape shape = shapes[s];
-            struct matrix matrix = make_matrix(backend, COHORT_BF16, shape, 3);
-            float *x = noise_floats(MOST_ROWS * shape.n_in, 4);
-            float *y = malloc((size_t)(MOST_ROWS * shape.n_out) * sizeof *y);
-            float *alone = malloc((size_t)shape.n_out * sizeof *alone);
-            cohort_cpu_linear(backend, matrix.linear, NULL, x, shape.n_in, y, shape.n_out,
-                              MOST_ROWS);
-            for (int64_t r = 0; r < MOST_ROWS; r += 11) {
-                float nearest[1100];
-                for (int64_t k = 0; k < shape.n_in; k++)
-                    nearest[k] = of_bf16(bf16_of(x[r * shape.n_in + k]));
-                for (int64_t o = 0; o < shape.n_out; o++)
-                    assert_near(y[r * shape.n_out + o], reference(&matrix, nearest, o),
-                                tolerance(shape.n_in));
-            }
-            for (int64_t n = 1; n <= 13; n++) {
-                cohort_cpu_linear(backend, matrix.linear, NULL, x, shape.n_in, y,
-                                  shape.n_out, n);
-                cohort_cpu_linear(backend, matrix.linear, NULL, x + (n - 1) * shape.n_in,
-                                  shape.n_in, alone, shape.n_out, 1);
-                assert_memory_equal(alone, y + (n - 1) * shape.n_out,
-                                    (size_t)shape.n_out * sizeof *alone);
-            }
-            free(alone);
-            free(y);
-            free(x);
-            free_matrix(&matrix);
-        }
-        cohort_backend_cpu()->destroy(backend);
-    }
+    on_dot_products(check_rounded_products);
 }
 
 static void threads_do_not_change_a_bit(void **state) {
