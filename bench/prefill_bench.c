@@ -3,10 +3,17 @@
  * against OpenBLAS' sgemm on the same weights widened to f32.  Widening and packing of
  * the weights is outside the timed window, packing of the activations inside.
  *
- * usage: prefill_bench [THREADS [ROWS]] */
+ * usage: prefill_bench [THREADS [ROWS]]
+ *        prefill_bench --ask ISA THREADS   for bench/prefill_peers.py: says the kernels
+ * and the peak of their instruction in registers, in GFLOP/s a thread; then every line
+ * "N_OUT N_IN ROWS" of the input is one product, answered in us */
+#include <errno.h>
+#include <time.h>
+
 #include "bench.h"
 #include "cohort/clock.h"
 #include "model/cpu/cpu_internal.h"
+#include "peak.h"
 
 #ifdef HAVE_OPENBLAS
 #include <cblas.h>
@@ -40,11 +47,15 @@ static float *floats(size_t n) {
 }
 
 static void make_layer(struct layer *layer, int32_t n_threads) {
-    cohort_cpu_options cpu = {.n_threads = n_threads, .isa = "avx512_bf16"};
+    static const char *const names[] = {"amx", "avx512_bf16", NULL};
+    cohort_cpu_options cpu = {.n_threads = n_threads};
     const cohort_backend_options options = {.bf16_activations = true, .device = &cpu};
     /* Both ways where there are both, whichever an engine would take. */
-    if (cohort_backend_cpu()->create(&options, &layer->backend) < 0) cpu.isa = NULL;
-    if (!cpu.isa && cohort_backend_cpu()->create(&options, &layer->backend) < 0) exit(1);
+    for (int i = 0; i < 3 && !layer->backend; i++) {
+        cpu.isa = names[i];
+        if (cohort_backend_cpu()->create(&options, &layer->backend) < 0 && !cpu.isa)
+            exit(1);
+    }
     for (int s = 0; s < SHAPES; s++) {
         int64_t n_out = shapes[s].n_out, n_in = shapes[s].n_in;
         layer->wide[s] = floats((size_t)(n_out * n_in));
@@ -124,14 +135,89 @@ static void measure(struct layer *layer, double sums[3][ROUNDS], double *flops_s
     }
 }
 
+/* ---- one product at a time --------------------------------------------------------- */
+
+struct asked {
+    long n_out, n_in, rows;
+    cohort_linear *linear;
+    float *x, *y;
+};
+
+static bool read_asked(struct asked *asked) {
+    char line[128];
+    if (!fgets(line, sizeof line, stdin)) return false;
+    char *at = line;
+    errno = 0;
+    asked->n_out = strtol(at, &at, 10);
+    asked->n_in = strtol(at, &at, 10);
+    asked->rows = strtol(at, &at, 10);
+    return !errno && asked->n_out > 0 && asked->n_in > 0 && asked->rows > 0;
+}
+
+/* The weights of the last shape stay, as a model's do. */
+static void prepare(cohort_backend *backend, struct asked *last,
+                    const struct asked *next) {
+    if (last->n_out == next->n_out && last->n_in == next->n_in &&
+        last->rows == next->rows)
+        return;
+    cohort_cpu_linear_destroy(last->linear);
+    free(last->x);
+    free(last->y);
+    *last = *next;
+    float *weights = floats((size_t)(last->n_out * last->n_in));
+    last->x = floats((size_t)(last->rows * last->n_in));
+    last->y = floats((size_t)(last->rows * last->n_out));
+    bench_check(cohort_cpu_linear_create(backend, last->n_out, last->n_in, COHORT_BF16,
+                                         &last->linear));
+    cohort_cpu_linear_set(last->linear, 0, last->n_out, weights, COHORT_F32, last->n_in);
+    free(weights);
+}
+
+/* One thread alone is timed by its own clock: others may use the processor, too. */
+static double now_us(int32_t n_threads) {
+    struct timespec now;
+    clock_gettime(n_threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec * 1e-3;
+}
+
+static int answer(const char *isa, int32_t n_threads) {
+    const cohort_cpu_options cpu = {.n_threads = n_threads,
+                                    .isa = strcmp(isa, "best") ? isa : NULL};
+    const cohort_backend_options options = {.bf16_activations = true, .device = &cpu};
+    cohort_backend *backend;
+    bench_check(cohort_backend_cpu()->create(&options, &backend));
+    printf("%s %.1f\n", backend->isa.name, bench_peak_gflops(backend->isa.name));
+    struct asked last = {0}, next = {0};
+    while (fflush(stdout) == 0 && read_asked(&next)) {
+        prepare(backend, &last, &next);
+        double begin_us = now_us(n_threads);
+        cohort_cpu_linear(backend, last.linear, NULL, last.x, last.n_in, last.y,
+                          last.n_out, last.rows);
+        printf("%.1f\n", now_us(n_threads) - begin_us);
+    }
+    cohort_cpu_linear_destroy(last.linear);
+    free(last.x);
+    free(last.y);
+    cohort_backend_cpu()->destroy(backend);
+    return 0;
+}
+
+/* ---- the layer --------------------------------------------------------------------- */
+
 int main(int argc, char **argv) {
+    if (argc == 4 && !strcmp(argv[1], "--ask")) return answer(argv[2], atoi(argv[3]));
+    /* OpenBLAS reads it before main: a kernel of another's choice is no floor. */
+    if (getenv("OPENBLAS_CORETYPE")) {
+        unsetenv("OPENBLAS_CORETYPE");
+        execv("/proc/self/exe", argv);
+    }
     int32_t n_threads = argc > 1 ? atoi(argv[1]) : bench_cpus() < 2 ? 1 : 2;
     struct layer layer = {.rows = argc > 2 ? atoi(argv[2]) : 512};
     if (n_threads < 1 || layer.rows < 1) return 2;
     bench_print_machine();
 #ifdef HAVE_OPENBLAS
     openblas_set_num_threads(n_threads);
-    printf("%s\n", openblas_get_config());
+    printf("%s, its kernels for %s\n", openblas_get_config(), openblas_get_corename());
 #else
     printf("built without OpenBLAS: no floor\n");
 #endif
