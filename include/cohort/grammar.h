@@ -36,7 +36,8 @@ typedef enum cohort_grammar_kind {
     COHORT_GRAMMAR_EBNF,
     /* Rules and terminals as Lark and llguidance write them, from start on: rule:
      * TERMINAL "text"i /regex/ (a | b)~2..3.  Terminals may overlap: every reading is
-     * taken. */
+     * taken.  A rule's attributes capture and temperature say nothing here; max_tokens
+     * ends a text whose only rule has it. */
     COHORT_GRAMMAR_LARK,
     /* Text that is free up to a trigger, and then a tag.  text: xgrammar's JSON, as
      * {"structures": [{"begin", "schema", "end"}], "triggers"} or {"format": ...} */

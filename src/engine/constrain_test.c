@@ -254,6 +254,8 @@ static void it_ends_with_eos_or_without(void **state) {
     uint64_t short_of_min = submit(engine, &request, COHORT_GRAMMAR_REGEX, "abc");
     uint64_t open_end = submit(engine, &request, COHORT_GRAMMAR_REGEX, "[a-z]*");
     request.sampling.min_tokens = 0;
+    uint64_t limited = submit(engine, &request, COHORT_GRAMMAR_LARK,
+                              "start: a\na[max_tokens=5]: /[a-z]{100}/");
     request.n = 3;
     uint64_t many = submit(engine, &request, SCHEMA, PERSON);
     finish_all(engine);
@@ -268,6 +270,7 @@ static void it_ends_with_eos_or_without(void **state) {
     assert_int_equal(answers[empty][0].n_tokens, 0);
     expect_match(COHORT_GRAMMAR_REGEX, "abc", &answers[short_of_min][0]);
     assert_true(answers[open_end][0].n_tokens >= 50);
+    assert_int_equal(answers[limited][0].n_tokens, 5);
     for (int i = 0; i < 3; i++)
         expect_match(SCHEMA, PERSON, &answers[many][i]);
     cohort_engine_destroy(engine);

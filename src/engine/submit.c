@@ -321,6 +321,8 @@ static cohort_status copy_request(const cohort_engine *engine, const cohort_requ
     int32_t room = engine->info.max_model_len - request->n_prompt_tokens;
     request->max_tokens =
         from->max_tokens && from->max_tokens < room ? from->max_tokens : room;
+    int32_t by_grammar = from->grammar ? cohort_grammar_max_tokens(from->grammar) : 0;
+    if (by_grammar && by_grammar < request->max_tokens) request->max_tokens = by_grammar;
     return copy_lists(engine, from, request);
 }
 

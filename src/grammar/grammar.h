@@ -53,6 +53,10 @@ size_t cohort_grammar_bytes(const cohort_grammar *grammar);
  * COHORT_GRAMMAR_MAX_HELD_BYTES, is COHORT_E_NOMEM. */
 size_t cohort_grammar_held_bytes(void);
 
+/* Tokens that its text may have, where it says so; 0: any number.  They are the caller's
+ * to count. */
+int32_t cohort_grammar_max_tokens(const cohort_grammar *grammar);
+
 typedef struct cohort_vocabulary cohort_vocabulary;
 
 cohort_status cohort_vocabulary_create(const cohort_tokenizer *tokenizer,

@@ -60,6 +60,7 @@ struct cohort_builder {
     struct cohort_rule *rules;
     size_t n_rules, rules_capacity;
     size_t n_cells, n_work;
+    int32_t max_tokens; /* of the whole text; 0: any */
     struct known_class {
         cohort_code_set set;
         cohort_expr expr;
@@ -159,6 +160,7 @@ struct cohort_grammar {
     atomic_int references;
     cohort_rule *rules; /* 0 is where a text begins */
     size_t n_rules;
+    int32_t max_tokens;
     /* Masks by state; the matchers' (matcher.c). */
     const cohort_vocabulary *vocabulary;
     struct mask_entry **masks;

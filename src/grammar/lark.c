@@ -10,7 +10,10 @@
  * Lark's notation without its lexer: a terminal is a rule like any other, but that what
  * is ignored may stand behind it and not inside.  So two terminals of which one could be
  * longer are read in every way, where Lark takes the longest: a text that Lark takes is
- * taken here, too.  Priorities and aliases say nothing about which texts match. */
+ * taken here, too.  Priorities and aliases say nothing about which texts match.
+ *
+ * A rule's attributes are llguidance's, name[capture, temperature=0.5, max_tokens=9]: the
+ * first two are for who reads the text.  Tokens are counted for the whole text only. */
 
 typedef struct lark {
     cohort_syntax syntax;
@@ -18,6 +21,10 @@ typedef struct lark {
     uint32_t ignored;     /* the rule of what may stand between terminals; no name */
     uint32_t ignore_body; /* and what it is */
     uint32_t first_rule;
+    uint32_t whole;   /* the rule that is all of the first rule, or of start; no name */
+    uint32_t limited; /* a rule of so many tokens; no name */
+    int32_t max_tokens;
+    size_t limited_at;
 } lark;
 
 static bool is_name_byte(char c) {
@@ -72,6 +79,11 @@ static bool is_definition(const cohort_syntax *self) {
         while (ahead.at < ahead.size && ahead.text[ahead.at] >= '0' &&
                ahead.text[ahead.at] <= '9')
             ahead.at++;
+    }
+    if (cohort_syntax_take(&ahead, "[")) { /* attributes */
+        while (ahead.at < ahead.size && !memchr("]\n", ahead.text[ahead.at], 2))
+            ahead.at++;
+        if (!cohort_syntax_take(&ahead, "]")) return false;
     }
     skip_spaces(&ahead);
     if (!cohort_syntax_take(&ahead, "{")) return cohort_syntax_peek(&ahead, ":");
@@ -300,6 +312,72 @@ static void refuse_rest(cohort_syntax *self) {
                              self->text[self->at]);
 }
 
+/* Behind an attribute's name: ="text" or =number. */
+static void skip_value(cohort_syntax *self) {
+    skip_spaces(self);
+    if (!cohort_syntax_take(self, "=")) return;
+    skip_spaces(self);
+    if (cohort_syntax_take(self, "\""))
+        cohort_syntax_string(self, false);
+    else
+        while (self->at < self->size &&
+               memchr("0123456789.eE+-", self->text[self->at], 15))
+            self->at++;
+}
+
+static void parse_max_tokens(lark *self, uint32_t rule, size_t at) {
+    cohort_syntax *syntax = &self->syntax;
+    skip_spaces(syntax);
+    bool has_value = cohort_syntax_take(syntax, "=");
+    skip_spaces(syntax);
+    if (!has_value || !cohort_syntax_number(syntax, &self->max_tokens) ||
+        self->max_tokens < 1)
+        cohort_syntax_refuse(syntax, at, "max_tokens=n is wanted here, n from 1 on");
+    if (self->limited != COHORT_SYNTAX_NONE)
+        cohort_syntax_refuse(syntax, at, "max_tokens is supported for one rule");
+    self->limited = rule;
+    self->limited_at = at;
+}
+
+/* [capture, temperature=0.5, max_tokens=9] behind a rule's name. */
+static void parse_attributes(lark *self, uint32_t rule) {
+    cohort_syntax *syntax = &self->syntax;
+    if (!cohort_syntax_take(syntax, "[")) return;
+    do {
+        skip_spaces(syntax);
+        size_t at = syntax->at, size = name_size(syntax);
+        const char *name = syntax->text + at;
+        syntax->at += size;
+        if (size == 10 && !memcmp(name, "max_tokens", 10))
+            parse_max_tokens(self, rule, at);
+        else if ((size == 7 && !memcmp(name, "capture", 7)) ||
+                 (size == 11 && !memcmp(name, "temperature", 11)))
+            skip_value(syntax);
+        else
+            cohort_syntax_refuse(syntax, at,
+                                 "attribute '%.*s' of a rule is not supported",
+                                 (int)(size < 60 ? size : 60), name);
+        skip_spaces(syntax);
+    } while (syntax->builder->status >= 0 && cohort_syntax_take(syntax, ","));
+    if (!cohort_syntax_take(syntax, "]"))
+        cohort_syntax_refuse(syntax, syntax->at, "attributes without their ]");
+}
+
+/* text[begin, end) is a rule's name and nothing else: that rule. */
+static uint32_t only_name(const cohort_syntax *syntax, size_t begin, size_t end) {
+    cohort_syntax at = *syntax;
+    at.at = begin;
+    skip_spaces(&at);
+    size_t size = name_size(&at);
+    char name[128];
+    if (!size || size >= sizeof name) return COHORT_SYNTAX_NONE;
+    memcpy(name, at.text + at.at, size);
+    name[size] = '\0';
+    at.at += size;
+    skip(&at);
+    return at.at >= end ? cohort_syntax_find(syntax, name) : COHORT_SYNTAX_NONE;
+}
+
 static void parse_rule(lark *self) {
     cohort_syntax *syntax = &self->syntax;
     if (!is_definition(syntax)) {
@@ -312,15 +390,19 @@ static void parse_rule(lark *self) {
     uint32_t rule = cohort_syntax_rule(syntax, begin, size);
     self->is_terminal = is_terminal_name(syntax->text + begin, size);
     syntax->at += size;
-    while (syntax->at < syntax->size && !cohort_syntax_peek(syntax, ":") &&
-           !cohort_syntax_peek(syntax, "{"))
+    while (syntax->at < syntax->size && !memchr(":{[", syntax->text[syntax->at], 3))
         syntax->at++; /* a priority */
+    parse_attributes(self, rule);
+    skip_spaces(syntax);
     if (!cohort_syntax_take(syntax, ":"))
         cohort_syntax_refuse(syntax, syntax->at, "templates are not supported");
+    size_t body_at = syntax->at;
     uint32_t body = parse_alternatives(self);
     refuse_rest(syntax);
-    if (!self->is_terminal && self->first_rule == COHORT_SYNTAX_NONE)
-        self->first_rule = rule;
+    bool is_first = !self->is_terminal && self->first_rule == COHORT_SYNTAX_NONE;
+    if (is_first) self->first_rule = rule;
+    if (is_first || (size == 5 && !memcmp(syntax->text + begin, "start", 5)))
+        self->whole = only_name(syntax, body_at, syntax->at);
     cohort_syntax_define(syntax, rule, body, begin);
 }
 
@@ -449,7 +531,9 @@ static uint32_t compile(lark *self, uint32_t start) {
 }
 
 uint32_t cohort_lark_compile(cohort_builder *builder, const char *text, size_t size) {
-    lark self = {.first_rule = COHORT_SYNTAX_NONE};
+    lark self = {.first_rule = COHORT_SYNTAX_NONE,
+                 .whole = COHORT_SYNTAX_NONE,
+                 .limited = COHORT_SYNTAX_NONE};
     cohort_syntax *syntax = &self.syntax;
     uint32_t made = 0;
     cohort_syntax_init(syntax, builder, text, size);
@@ -465,6 +549,11 @@ uint32_t cohort_lark_compile(cohort_builder *builder, const char *text, size_t s
     if (start == COHORT_SYNTAX_NONE) start = self.first_rule;
     if (start == COHORT_SYNTAX_NONE)
         cohort_syntax_refuse(syntax, size, "there is no rule to begin at");
+    if (self.limited != COHORT_SYNTAX_NONE && self.limited != start &&
+        self.limited != self.whole)
+        cohort_syntax_refuse(syntax, self.limited_at,
+                             "max_tokens of a part of the text is not supported");
+    builder->max_tokens = self.max_tokens;
     if (builder->status >= 0) made = compile(&self, start);
     cohort_syntax_deinit(syntax);
     return made;

@@ -36,6 +36,11 @@ static void parts_match_what_they_say(void **state) {
          {"[]", "[x,[x,x]]"},
          {"[x", "x"}},
         {"%llguidance {\"a\": 1}\nstart: \"a\"?", {"", "a"}, {"aa"}},
+        {"%llguidance {}\n\nstart: a\na[capture, temperature=0.5, max_tokens=20]: "
+         "A\nA: /(?s:.*)/\n",
+         {"", "x\ny"},
+         {"\xff"}},
+        {"start: b[A]\nb[capture=\"x\"]: \"b\"\nA: \"a\"", {"b", "ba"}, {"a"}},
     };
     check(all, sizeof all / sizeof *all);
 }
@@ -56,6 +61,27 @@ static void what_is_ignored_may_stand_between(void **state) {
         {"%import common.C_COMMENT\nstart: \"a\" C_COMMENT", {"a/* x **/"}, {"a/*/"}},
     };
     check(all, sizeof all / sizeof *all);
+}
+
+/* Counted by who asks for masks. */
+static void tokens_of_the_whole_text_may_be_limited(void **state) {
+    (void)state;
+    static const struct {
+        const char *grammar;
+        int32_t most;
+    } all[] = {
+        {"start: a // all\na[max_tokens=20]: /.*/", 20},
+        {"a[max_tokens=7, capture]: /.*/", 7},
+        {"start: /.*/", 0},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        cohort_grammar *grammar = NULL;
+        assert_int_equal(cohort_grammar_compile(COHORT_GRAMMAR_LARK, all[i].grammar,
+                                                strlen(all[i].grammar), &grammar),
+                         COHORT_OK);
+        assert_int_equal(cohort_grammar_max_tokens(grammar), all[i].most);
+        cohort_grammar_release(grammar);
+    }
 }
 
 static void errors_say_where(void **state) {
@@ -90,6 +116,10 @@ static void errors_say_where(void **state) {
         {"start: \"a\" ->", "line 1, column 12: a name is wanted"},
         {"start: a\na: b \"x\"\nb: a | \"y\"", "begins with itself by way"},
         {"start: start", "rule 'start' has nothing but itself"},
+        {"start: \"x\" a\na[max_tokens=9]: /.*/",
+         "line 2, column 3: max_tokens of a part of the text is not supported"},
+        {"start: a\na[max_tokens=x]: /.*/", "line 2, column 3: max_tokens=n is wanted"},
+        {"start: a\na[stop=\"x\"]: /.*/", "line 2, column 3: attribute 'stop' of a rule"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         cohort_grammar *grammar = NULL;
@@ -107,6 +137,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_match_what_they_say),
         cmocka_unit_test(what_is_ignored_may_stand_between),
+        cmocka_unit_test(tokens_of_the_whole_text_may_be_limited),
         cmocka_unit_test(errors_say_where),
     };
     return cmocka_run_group_tests(tests, open_vocabulary, close_vocabulary);

@@ -252,6 +252,10 @@ size_t cohort_grammar_bytes(const cohort_grammar *grammar) {
            atomic_load_explicit(&grammar->mask_bytes, memory_order_relaxed);
 }
 
+int32_t cohort_grammar_max_tokens(const cohort_grammar *grammar) {
+    return grammar->max_tokens;
+}
+
 static size_t table_bytes(const cohort_grammar *grammar) {
     size_t bytes = sizeof *grammar + grammar->n_rules * sizeof *grammar->rules;
     for (size_t r = 0; r < grammar->n_rules; r++) {
@@ -280,6 +284,7 @@ static cohort_status finish(cohort_builder *builder, cohort_grammar **out_gramma
         atomic_init(&grammar->references, 1);
         grammar->rules = builder->rules;
         grammar->n_rules = builder->n_rules;
+        grammar->max_tokens = builder->max_tokens;
         builder->rules = NULL;
         builder->n_rules = 0;
         grammar->table_bytes = table_bytes(grammar);
