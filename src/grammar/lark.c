@@ -25,6 +25,8 @@ typedef struct lark {
     uint32_t limited; /* a rule of so many tokens; no name */
     int32_t max_tokens;
     size_t limited_at;
+    uint32_t
+        root; /* of the builder, ahead of those of schemas; no name: there are none */
 } lark;
 
 static bool is_name_byte(char c) {
@@ -68,7 +70,7 @@ static bool is_terminal_name(const char *name, size_t size) {
 /* At the beginning of a definition or directive?  Then the one before has ended. */
 static bool is_definition(const cohort_syntax *self) {
     cohort_syntax ahead = *self;
-    if (cohort_syntax_peek(self, "%")) return true;
+    if (cohort_syntax_peek(self, "%")) return !cohort_syntax_peek(self, "%json");
     while (cohort_syntax_take(&ahead, "?") || cohort_syntax_take(&ahead, "!"))
         continue;
     size_t size = name_size(&ahead);
@@ -213,11 +215,33 @@ static uint32_t parse_named(lark *self, size_t size) {
     return is_terminal ? with_ignored(self, node) : node;
 }
 
+/* Behind %json: a schema.  The grammar's first rule is where a text begins. */
+static uint32_t parse_schema(lark *self) {
+    cohort_syntax *syntax = &self->syntax;
+    cohort_builder *builder = syntax->builder;
+    const char *end = NULL;
+    skip(syntax);
+    size_t at = syntax->at;
+    cJSON *json =
+        cJSON_ParseWithLengthOpts(syntax->text + at, syntax->size - at, &end, 0);
+    if (!cJSON_IsObject(json)) cohort_syntax_refuse(syntax, at, "%%json {...} is wanted");
+    if (self->is_terminal)
+        cohort_syntax_refuse(syntax, at, "%%json in a terminal is not supported");
+    cJSON_Delete(json);
+    if (builder->status < 0) return COHORT_SYNTAX_NONE;
+    if (self->root == COHORT_SYNTAX_NONE) self->root = cohort_rule_reserve(builder);
+    syntax->at = (size_t)(end - syntax->text);
+    uint32_t rule = cohort_schema_compile(builder, syntax->text + at, syntax->at - at);
+    return with_ignored(self,
+                        cohort_syntax_leaf(syntax, cohort_expr_call(builder, rule)));
+}
+
 static uint32_t parse_atom(lark *self) {
     cohort_syntax *syntax = &self->syntax;
     cohort_expr expr;
     size_t at = syntax->at, size = name_size(syntax);
     if (size) return parse_named(self, size);
+    if (cohort_syntax_take(syntax, "%json")) return parse_schema(self);
     if (cohort_syntax_take(syntax, "(")) return parse_group(self, ")");
     if (cohort_syntax_take(syntax, "[")) return parse_group(self, "]");
     if (cohort_syntax_take(syntax, "/"))
@@ -533,7 +557,8 @@ static uint32_t compile(lark *self, uint32_t start) {
 uint32_t cohort_lark_compile(cohort_builder *builder, const char *text, size_t size) {
     lark self = {.first_rule = COHORT_SYNTAX_NONE,
                  .whole = COHORT_SYNTAX_NONE,
-                 .limited = COHORT_SYNTAX_NONE};
+                 .limited = COHORT_SYNTAX_NONE,
+                 .root = COHORT_SYNTAX_NONE};
     cohort_syntax *syntax = &self.syntax;
     uint32_t made = 0;
     cohort_syntax_init(syntax, builder, text, size);
@@ -555,6 +580,10 @@ uint32_t cohort_lark_compile(cohort_builder *builder, const char *text, size_t s
                              "max_tokens of a part of the text is not supported");
     builder->max_tokens = self.max_tokens;
     if (builder->status >= 0) made = compile(&self, start);
+    if (self.root != COHORT_SYNTAX_NONE) {
+        cohort_rule_make_expr(builder, self.root, cohort_expr_call(builder, made));
+        made = self.root;
+    }
     cohort_syntax_deinit(syntax);
     return made;
 }

@@ -40,6 +40,10 @@ static void parts_match_what_they_say(void **state) {
          "A\nA: /(?s:.*)/\n",
          {"", "x\ny"},
          {"\xff"}},
+        {"start: \"<\" %json {\"type\": \"object\", \"properties\":\n {\"a\": {\"enum\": "
+         "[1]}}, \"required\": [\"a\"]} \">\" | [d]\nd: %json {\"const\": []}+",
+         {"<{\"a\": 1}>", "[]", "[][]", ""},
+         {"<{}>", "{\"a\": 1}"}},
         {"start: b[A]\nb[capture=\"x\"]: \"b\"\nA: \"a\"", {"b", "ba"}, {"a"}},
     };
     check(all, sizeof all / sizeof *all);
@@ -115,6 +119,9 @@ static void errors_say_where(void **state) {
          "line 2, column 4: a terminal cannot be made of the"},
         {"start: \"a\" ->", "line 1, column 12: a name is wanted"},
         {"start: a\na: b \"x\"\nb: a | \"y\"", "begins with itself by way"},
+        {"start: %json [1]", "line 1, column 14: %json {...} is wanted"},
+        {"start: A\nA: %json {}", "%json in a terminal is not supported"},
+        {"start: %json {\"type\": 1}", "type"},
         {"start: start", "rule 'start' has nothing but itself"},
         {"start: \"x\" a\na[max_tokens=9]: /.*/",
          "line 2, column 3: max_tokens of a part of the text is not supported"},
