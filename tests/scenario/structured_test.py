@@ -4,6 +4,7 @@
 would rather say, what it says parses and validates (python3-jsonschema), by every field and
 on every layout."""
 import ast
+import contextlib
 import json
 import os
 import re
@@ -29,24 +30,31 @@ PERSON = {"type": "object", "required": ["name", "age"], "additionalProperties":
 MESSAGES = [{"role": "user", "content": "Who are you?"}]
 
 
-# A number may have any length: a model of chance may write one for ever.
+# A number may have any length: a model of chance may write one for ever, until its client leaves.
 ENDLESS = re.compile(r"\d{200}$")
 
 
 def ask_for(server, schema, number):
     """None, "nothing" where no value can be of the schema, or what is wrong with the answer."""
-    status, _, answer = server.ask("POST", COMPLETIONS, {
-        "prompt": "a b", "max_tokens": 1900, "seed": number, "temperature": number % 2,
-        "structured_outputs": {"json": schema}})
-    answer = json.loads(answer)
-    if status == 400 and "nothing matches" in answer["error"]["message"]:
-        return "nothing"
-    if status != 200:
-        return answer
-    choice = answer["choices"][0]
-    if choice["finish_reason"] != "stop":
-        return None if ENDLESS.search(choice["text"]) else answer
-    return fault_of(schema, answer["choices"][0]["text"])
+    text = ""
+    with contextlib.closing(server.connect()) as client:
+        client.request("POST", COMPLETIONS, json.dumps({
+            "prompt": "a b", "max_tokens": 1900, "seed": number, "temperature": number % 2, "stream": True,
+            "structured_outputs": {"json": schema}}), {"Content-Type": "application/json"})
+        response = client.getresponse()
+        if response.status != 200:
+            error = json.load(response)["error"]
+            return "nothing" if "nothing matches" in error["message"] else error
+        for line in response:
+            if not line.startswith(b"data: {"):
+                continue
+            choice = json.loads(line[6:])["choices"][0]
+            text += choice["text"]
+            if ENDLESS.search(text):
+                return None
+            if choice["finish_reason"]:
+                return fault_of(schema, text) if choice["finish_reason"] == "stop" else (choice, text)
+    return ("no end", text)
 
 
 def random_schemas_at_once(test, server, count, seed):
