@@ -117,7 +117,7 @@ typedef struct cohort_request {
     bool has_seed;      /* sampling.seed is meant; else one is drawn from the engine's */
     int32_t n;          /* completions */
     int32_t max_tokens; /* 0: as many as max_model_len leaves */
-    const char *const *stop; /* strings that end the text */
+    const char *const *stop; /* strings that end the text; C0 80 is a NUL in them */
     uint32_t n_stop;
     bool include_stop_str_in_output;
     bool ignore_eos;
@@ -136,7 +136,7 @@ typedef struct cohort_request {
 
 enum {
     COHORT_MAX_STOP_STRINGS = 64,
-    COHORT_MAX_STOP_STRING_BYTES = 1024,
+    COHORT_MAX_STOP_BYTES = 65536, /* of all of them */
     COHORT_MAX_BAD_WORD_BYTES = 1024,
     COHORT_MAX_GRAMMAR_AFTER_BYTES = 31,
     COHORT_MAX_COMPLETIONS = 1024 /* n of a request */

@@ -16,11 +16,11 @@ extern "C" {
 #endif
 
 enum {
-    COHORT_MAX_LOGPROBS = 128,    /* per position, the sampled token's own not counted */
-    COHORT_MAX_LOGIT_BIAS = 300,  /* pairs per request */
-    COHORT_MAX_STOP_TOKENS = 128, /* per request, the model's eos among them */
-    COHORT_MAX_OWN_STOP_TOKENS = 120, /* stop_token_ids of a request */
-    COHORT_MAX_BAD_WORD_IDS = 4096,   /* numbers in bad_word_ids */
+    COHORT_MAX_LOGPROBS = 128,     /* per position, the sampled token's own not counted */
+    COHORT_MAX_LOGIT_BIAS = 300,   /* pairs per request */
+    COHORT_MAX_STOP_TOKENS = 1032, /* per request, the model's eos among them */
+    COHORT_MAX_OWN_STOP_TOKENS = 1024, /* stop_token_ids of a request */
+    COHORT_MAX_BAD_WORD_IDS = 4096,    /* numbers in bad_word_ids */
 };
 
 typedef struct cohort_token_bias {

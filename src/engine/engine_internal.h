@@ -47,8 +47,9 @@ typedef struct engine_request {
     uint32_t n_own_stop_tokens; /* of sampling.n_stop_tokens */
     int32_t *bad_word_ids, *logprob_token_ids;
     uint32_t *allowed;
-    char **stop;
+    char **stop; /* as they were given */
     uint32_t n_stop;
+    cohort_stops stops;
     cohort_grammar *grammar; /* acquired; NULL: anything may be written */
     char grammar_after[COHORT_MAX_GRAMMAR_AFTER_BYTES + 1]; /* "": at once */
 } engine_request;

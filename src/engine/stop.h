@@ -8,7 +8,10 @@
  * strings the one that ends first wins, and of those that end together the first in the
  * list.
  *
- * Ownership: stop strings are borrowed; the text is its own, grown as needed.
+ * A byte costs as much as there are stop strings, however long those are.
+ *
+ * Ownership: the stops are copies of what they are made of, and borrowed by the texts;
+ *            a text is its own, grown as needed.
  * Threads:   none of its own.
  */
 #ifndef COHORT_ENGINE_STOP_H
@@ -20,12 +23,22 @@
 
 #include "cohort/status.h"
 
+typedef struct cohort_stops {
+    struct cohort_stop_string *strings;
+    uint32_t n;
+} cohort_stops;
+
+/* None of the texts may be empty; each is shorter than 4 GiB, and has C0 80 for a NUL. */
+cohort_status cohort_stops_create(const char *const *texts, uint32_t n,
+                                  cohort_stops *out);
+void cohort_stops_deinit(cohort_stops *stops);
+
 typedef struct cohort_stop_text {
-    const char *const *stop; /* none is empty */
-    uint32_t n_stop;
-    bool include; /* the stop string belongs to the text */
+    const cohort_stops *stops; /* NULL: none */
+    bool include;              /* the stop string belongs to the text */
     /* Its own; zero at first. */
     char *text;
+    uint32_t *matched; /* of each stop: so much of its beginning ends the text */
     size_t size_bytes, capacity_bytes;
     size_t taken_bytes;
 } cohort_stop_text;

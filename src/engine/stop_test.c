@@ -26,7 +26,9 @@ static int32_t feed(cohort_stop_text *text, const char *bytes, char *out) {
 static void a_stop_string_over_tokens_is_never_shown(void **state) {
     (void)state;
     const char *const stops[] = {"\nUser:", "###"};
-    cohort_stop_text text = {.stop = stops, .n_stop = 2};
+    cohort_stops made;
+    assert_int_equal(cohort_stops_create(stops, 2, &made), COHORT_OK);
+    cohort_stop_text text = {.stops = &made};
     char out[100] = "";
     assert_int_equal(feed(&text, "Hello\n", out), -1);
     assert_string_equal(out, "Hello");
@@ -38,24 +40,30 @@ static void a_stop_string_over_tokens_is_never_shown(void **state) {
     assert_int_equal(feed(&text, "# and more", out), 1);
     assert_string_equal(out, "Hello\nUsed ");
     cohort_stop_text_deinit(&text);
+    cohort_stops_deinit(&made);
 }
 
 static void a_stop_string_may_be_included(void **state) {
     (void)state;
     const char *const stops[] = {"END"};
-    cohort_stop_text text = {.stop = stops, .n_stop = 1, .include = true};
+    cohort_stops made;
+    assert_int_equal(cohort_stops_create(stops, 1, &made), COHORT_OK);
+    cohort_stop_text text = {.stops = &made, .include = true};
     char out[100] = "";
     assert_int_equal(feed(&text, "x E", out), -1);
     assert_string_equal(out, "x E");
     assert_int_equal(feed(&text, "ND tail", out), 0);
     assert_string_equal(out, "x END");
     cohort_stop_text_deinit(&text);
+    cohort_stops_deinit(&made);
 }
 
 static void what_is_held_back_comes_at_the_end(void **state) {
     (void)state;
     const char *const stops[] = {"abab"};
-    cohort_stop_text text = {.stop = stops, .n_stop = 1};
+    cohort_stops made;
+    assert_int_equal(cohort_stops_create(stops, 1, &made), COHORT_OK);
+    cohort_stop_text text = {.stops = &made};
     char out[100] = "";
     const char *shown;
     size_t size;
@@ -65,32 +73,41 @@ static void what_is_held_back_comes_at_the_end(void **state) {
     assert_int_equal(size, 3);
     assert_memory_equal(shown, "aba", 3);
     cohort_stop_text_deinit(&text);
+    cohort_stops_deinit(&made);
 }
 
 static void the_list_says_nothing_of_what_ends_earlier(void **state) {
     (void)state;
     const char *const stops[] = {"late", "early"};
-    cohort_stop_text text = {.stop = stops, .n_stop = 2};
+    cohort_stops made;
+    assert_int_equal(cohort_stops_create(stops, 2, &made), COHORT_OK);
+    cohort_stop_text text = {.stops = &made};
     char out[100] = "";
     assert_int_equal(feed(&text, "an early and a late one", out), 1);
     assert_string_equal(out, "an ");
     cohort_stop_text_deinit(&text);
+    cohort_stops_deinit(&made);
 }
 
 static void the_one_that_ends_first_counts(void **state) {
     (void)state;
     const char *const stops[] = {" Paris", "Par"};
-    cohort_stop_text text = {.stop = stops, .n_stop = 2};
+    cohort_stops made;
+    assert_int_equal(cohort_stops_create(stops, 2, &made), COHORT_OK);
+    cohort_stop_text text = {.stops = &made};
     char out[100] = "";
     assert_int_equal(feed(&text, " Paris", out), 1);
     assert_string_equal(out, " ");
     cohort_stop_text_deinit(&text);
+    cohort_stops_deinit(&made);
 }
 
 static void protected_text_does_not_stop(void **state) {
     (void)state;
     const char *const stops[] = {"stop"};
-    cohort_stop_text text = {.stop = stops, .n_stop = 1};
+    cohort_stops made;
+    assert_int_equal(cohort_stops_create(stops, 1, &made), COHORT_OK);
+    cohort_stop_text text = {.stops = &made};
     int32_t stop;
     cohort_stop_text_append(&text, "stop st", 7, false, &stop);
     assert_int_equal(stop, -1);
@@ -98,6 +115,47 @@ static void protected_text_does_not_stop(void **state) {
     assert_int_equal(stop, 0); /* half of it is new */
     assert_int_equal(text.size_bytes, 5);
     cohort_stop_text_deinit(&text);
+    cohort_stops_deinit(&made);
+}
+
+static void a_nul_is_two_bytes_in_a_stop_string(void **state) {
+    (void)state;
+    const char *const stops[] = {"b\xc0\x80", "\xc0\x80\xc0\x80"};
+    cohort_stops made;
+    assert_int_equal(cohort_stops_create(stops, 2, &made), COHORT_OK);
+    cohort_stop_text text = {.stops = &made};
+    int32_t stop;
+    cohort_stop_text_append(&text, "a\0b\0c", 5, true, &stop);
+    assert_int_equal(stop, 0);
+    assert_int_equal(text.size_bytes, 2);
+    cohort_stop_text_deinit(&text);
+    cohort_stops_deinit(&made);
+}
+
+/* Looking from anew at each byte would take hours. */
+static void the_longest_stop_string_costs_as_the_shortest(void **state) {
+    (void)state;
+    enum { LONGEST = 65535, TEXT = 1 << 20 };
+    static char longest[LONGEST + 1];
+    memset(longest, 'a', LONGEST - 1);
+    longest[LONGEST - 1] = 'b';
+    const char *const stops[] = {longest};
+    cohort_stops made;
+    assert_int_equal(cohort_stops_create(stops, 1, &made), COHORT_OK);
+    cohort_stop_text text = {.stops = &made};
+    size_t n_shown = 0;
+    for (int i = 0; i <= TEXT; i++) {
+        const char *shown;
+        size_t size;
+        int32_t stop;
+        cohort_stop_text_append(&text, i < TEXT ? "a" : "b", 1, true, &stop);
+        assert_int_equal(stop, i < TEXT ? -1 : 0);
+        cohort_stop_text_take(&text, false, &shown, &size);
+        n_shown += size;
+    }
+    assert_int_equal(n_shown, TEXT - (LONGEST - 1));
+    cohort_stop_text_deinit(&text);
+    cohort_stops_deinit(&made);
 }
 
 /* However the text is cut into pieces, the result is that of the whole. */
@@ -117,7 +175,9 @@ static void pieces_make_no_difference(void **state) {
             end = (size_t)(hit - whole) + strlen(stops[s]);
             cut = (size_t)(hit - whole);
         }
-        cohort_stop_text text = {.stop = stops, .n_stop = 3};
+        cohort_stops made;
+        assert_int_equal(cohort_stops_create(stops, 3, &made), COHORT_OK);
+        cohort_stop_text text = {.stops = &made};
         int32_t stop = -1;
         for (size_t at = 0; at < 40 && stop < 0; at++)
             stop = feed(&text, (char[]){whole[at], 0}, out);
@@ -128,6 +188,7 @@ static void pieces_make_no_difference(void **state) {
         assert_int_equal(strlen(out), cut);
         assert_memory_equal(out, whole, cut);
         cohort_stop_text_deinit(&text);
+        cohort_stops_deinit(&made);
     }
 }
 
@@ -135,6 +196,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stop_string_over_tokens_is_never_shown),
         cmocka_unit_test(a_stop_string_may_be_included),
+        cmocka_unit_test(a_nul_is_two_bytes_in_a_stop_string),
+        cmocka_unit_test(the_longest_stop_string_costs_as_the_shortest),
         cmocka_unit_test(what_is_held_back_comes_at_the_end),
         cmocka_unit_test(the_list_says_nothing_of_what_ends_earlier),
         cmocka_unit_test(the_one_that_ends_first_counts),

@@ -96,13 +96,16 @@ static cohort_status check_stops(const cohort_engine *engine,
     if (request->n_stop && !request->detokenize)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "stop strings are only supported when detokenize is true");
+    size_t sum = 0;
     for (uint32_t i = 0; i < request->n_stop; i++) {
-        size_t length = request->stop[i] ? strlen(request->stop[i]) : 0;
-        if (length == 0 || length > COHORT_MAX_STOP_STRING_BYTES)
-            return COHORT_FAIL(COHORT_E_INVALID,
-                               "stop string %u has %zu bytes, must have 1 to %d", i,
-                               length, COHORT_MAX_STOP_STRING_BYTES);
+        if (!request->stop[i] || !*request->stop[i])
+            return COHORT_FAIL(COHORT_E_INVALID, "stop string %u is empty", i);
+        sum += strlen(request->stop[i]);
     }
+    if (sum > COHORT_MAX_STOP_BYTES)
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "the stop strings have %zu bytes, at most %d are supported",
+                           sum, COHORT_MAX_STOP_BYTES);
     return COHORT_OK;
 }
 
@@ -175,6 +178,7 @@ static void free_request(engine_request *request) {
     for (uint32_t i = 0; request->stop && i < request->n_stop; i++)
         free(request->stop[i]);
     free(request->stop);
+    cohort_stops_deinit(&request->stops);
     free(request->stop_tokens);
     free(request->bias);
     free(request->bad_word_ids);
@@ -232,6 +236,7 @@ static cohort_status copy_lists(const cohort_engine *engine, const cohort_reques
         request->stop[request->n_stop] = strdup(from->stop[request->n_stop]);
         if (!request->stop[request->n_stop]) return no_memory();
     }
+    COHORT_TRY(cohort_stops_create(from->stop, from->n_stop, &request->stops));
     if (sampling->n_bias)
         memcpy(request->bias, sampling->bias, sampling->n_bias * sizeof *request->bias);
     for (uint32_t i = 0; i < sampling->n_stop_tokens; i++)
@@ -378,9 +383,8 @@ static cohort_status fill_sequence(const cohort_engine *engine,
         .n_keys = request->n_keys};
     COHORT_TRY(cohort_engine_constrain(engine, sequence));
     if (!request->detokenize) return COHORT_OK;
-    sequence->text = (cohort_stop_text){.stop = (const char *const *)request->stop,
-                                        .n_stop = request->n_stop,
-                                        .include = request->include_stop};
+    sequence->text =
+        (cohort_stop_text){.stops = &request->stops, .include = request->include_stop};
     return cohort_detokenizer_create(engine->tokenizer, request->prompt,
                                      (size_t)request->n_prompt_tokens,
                                      request->skip_special, &sequence->detokenizer);

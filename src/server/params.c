@@ -35,7 +35,7 @@ static bool read_stop(reader *self) {
     cohort_request *request = &self->out->request;
     if (!self->api->stop.is_set) return true;
     bool is_list = cJSON_IsArray(json);
-    size_t n = is_list ? (size_t)cJSON_GetArraySize(json) : 1;
+    size_t n = is_list ? (size_t)cJSON_GetArraySize(json) : 1, bytes = 0;
     if (n > COHORT_MAX_STOP_STRINGS)
         return cohort_api_refuse(self->error, 400, "stop",
                                  "stop has %zu strings, at most %d are supported", n,
@@ -48,13 +48,14 @@ static bool read_stop(reader *self) {
         if (!*text)
             return cohort_api_refuse(self->error, 400, NULL,
                                      "stop cannot contain an empty string.");
-        if (strlen(text) > COHORT_MAX_STOP_STRING_BYTES)
-            return cohort_api_refuse(
-                self->error, 400, "stop",
-                "a stop string has %zu bytes, at most %d are supported", strlen(text),
-                COHORT_MAX_STOP_STRING_BYTES);
         self->out->stop[request->n_stop++] = text;
+        bytes += strlen(text);
     }
+    if (bytes > COHORT_MAX_STOP_BYTES)
+        return cohort_api_refuse(
+            self->error, 400, "stop",
+            "the stop strings have %zu bytes together, at most %d are supported", bytes,
+            COHORT_MAX_STOP_BYTES);
     request->stop = self->out->stop;
     return true;
 }

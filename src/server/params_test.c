@@ -171,8 +171,6 @@ static const params_case lists[] = {
     {BOTH, "\"stop_token_ids\":null", "n_stop_tokens", "0"},
     {BOTH, "\"stop_token_ids\":[0,999]", "n_stop_tokens", "2"},
     {BOTH, "\"stop_token_ids\":[" ONES_60 "," ONES_60 "]", "n_stop_tokens", "120"},
-    {BOTH, "\"stop_token_ids\":[" ONES_60 "," ONES_60 ",1]", NULL,
-     "stop_token_ids has 121 ids, at most 120 are supported"},
     {BOTH, "\"stop_token_ids\":[1000]", NULL, "token id 1000 is out of vocabulary"},
     {BOTH, "\"stop_token_ids\":[-1]", NULL, "token id -1 is out of vocabulary"},
     {BOTH, "\"allowed_token_ids\":null", "n_allowed", "0"},
@@ -360,24 +358,32 @@ static void streams_and_constraints_are_read(void **unused) {
     RUN(others);
 }
 
-/* A stop string and a bias, as many as there may be, and one more. */
+/* Stop strings, stop ids and biases, as many as there may be, and one more. */
 static void long_values_have_limits(void **unused) {
     (void)unused;
     for (int more = 0; more < 2; more++) {
-        cohort_body stop = {0}, bias = {0};
+        cohort_body stop = {0}, ids = {0}, bias = {0};
         cohort_body_puts(&stop, "\"stop\":\"");
-        for (int i = 0; i < COHORT_MAX_STOP_STRING_BYTES + more; i++)
+        for (int i = 0; i < COHORT_MAX_STOP_BYTES + more; i++)
             cohort_body_puts(&stop, "a");
         cohort_body_puts(&stop, "\"");
+        cohort_body_puts(&ids, "\"stop_token_ids\":[1");
+        for (int i = 1; i < COHORT_MAX_OWN_STOP_TOKENS + more; i++)
+            cohort_body_puts(&ids, ",1");
+        cohort_body_puts(&ids, "]");
         cohort_body_puts(&bias, "\"logit_bias\":{");
         for (int i = 0; i < COHORT_MAX_LOGIT_BIAS + more; i++)
             cohort_body_printf(&bias, "%s\"%d\":1", i ? "," : "", i);
         cohort_body_puts(&bias, "}");
         const params_case cases[] = {
-            {BOTH, stop.bytes, more ? NULL : "n_stop", more ? "has 1025 bytes" : "1"},
+            {BOTH, stop.bytes, more ? NULL : "n_stop",
+             more ? "have 65537 bytes together" : "1"},
+            {BOTH, ids.bytes, more ? NULL : "n_stop_tokens",
+             more ? "has 1025 ids" : "1024"},
             {BOTH, bias.bytes, more ? NULL : "n", more ? "has 301 pairs" : "1"}};
         RUN(cases);
         cohort_body_deinit(&stop);
+        cohort_body_deinit(&ids);
         cohort_body_deinit(&bias);
     }
 }
