@@ -92,12 +92,23 @@ static void add_escaped(cohort_body *body, unsigned char c) {
     }
 }
 
+/* As json_text.h has it. */
+static bool is_nul(const unsigned char *bytes, size_t size) {
+    return size >= 2 && bytes[0] == 0xc0 && bytes[1] == 0x80;
+}
+
 void cohort_body_json(cohort_body *body, const char *text, size_t size) {
     const unsigned char *bytes = (const unsigned char *)text;
     size_t plain = 0; /* bytes before i that go as they are */
     cohort_body_add(body, "\"", 1);
     for (size_t i = 0; i < size;) {
         size_t length = character_length(bytes + i, size - i);
+        if (is_nul(bytes + i, size - i)) {
+            cohort_body_add(body, bytes + plain, i - plain);
+            cohort_body_puts(body, "\\u0000");
+            plain = i += 2;
+            continue;
+        }
         bool escape = bytes[i] < 0x20 || bytes[i] == '"' || bytes[i] == '\\';
         if (length && !escape) {
             i += length;

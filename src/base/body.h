@@ -33,7 +33,8 @@ static inline void cohort_body_puts(cohort_body *body, const char *text) {
 void cohort_body_whole(cohort_body *body, int64_t value);
 void cohort_body_printf(cohort_body *body, const char *format, ...) COHORT_PRINTF(2, 3);
 
-/* "text" with its quotes; what is not UTF-8 becomes U+FFFD, the rest stays as it is. */
+/* "text" with its quotes; what is not UTF-8 becomes U+FFFD, but for C0 80, which is a NUL
+ * (chat/json_text.h), the rest stays as it is. */
 void cohort_body_json(cohort_body *body, const char *text, size_t size);
 /* As a terminal or log may have it: what is no UTF-8, and every character that controls
  * (C0, C1, lines, directions), as \xHH or \uHHHH. */

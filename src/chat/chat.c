@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/fail.h"
+#include "chat/json_text.h"
 #include "jinja/jinja.h"
 
 enum { MAX_FILE_BYTES = 4 << 20 };
@@ -220,8 +221,9 @@ static cohort_status copy_content(const cJSON *content, cJSON *message, bool in_
 static cJSON *arguments_of(const cJSON *given) {
     const char *text = cJSON_GetStringValue(given);
     if (cJSON_IsObject(given)) return cJSON_Duplicate(given, true);
-    cJSON *arguments = text ? cJSON_ParseWithOpts(text, NULL, true) : NULL;
-    if (arguments) cohort_chat_keep_numbers(arguments, text, strlen(text));
+    cJSON *arguments = NULL;
+    cohort_chat_json_fault broken;
+    if (text) cohort_chat_json_load(text, strlen(text), &arguments, &broken);
     if (cJSON_IsObject(arguments)) return arguments;
     cJSON_Delete(arguments);
     return cJSON_CreateObject();
@@ -393,7 +395,7 @@ static cohort_status add_mark(const cJSON *messages) {
 static cohort_status cut_at_mark(char *text, size_t *size) {
     const size_t length = sizeof MARK - 2; /* without its blank */
     char *found = NULL, *at = text;
-    while ((at = memmem(at, strlen(at), MARK, length)))
+    while ((at = memmem(at, *size - (size_t)(at - text), MARK, length)))
         found = at++;
     if (!found)
         return COHORT_FAIL(

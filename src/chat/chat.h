@@ -36,10 +36,6 @@ cohort_status cohort_chat_open(const char *model_dir, const char *template_,
 /* Has anybody given one? */
 bool cohort_chat_has_template(const cohort_chat *chat);
 
-/* Gives the numbers of a parsed text back what cJSON forgets: 1.0 is not 1 to a template,
- * and long integers have more digits than a double.  text: what json was parsed from. */
-void cohort_chat_keep_numbers(cJSON *json, const char *text, size_t size_bytes);
-
 typedef struct cohort_conversation {
     const cJSON *messages;  /* a list */
     const cJSON *tools;     /* a list, or NULL */

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "chat/chat.h"
+#include "chat/json_text.h"
 #include "jinja/jinja.h"
 
 #define PLAIN "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}{{ mood }}"
@@ -213,16 +214,19 @@ static void numbers_are_as_they_were_written(void **state) {
     (void)state;
     static const char body[] =
         "{\"a 1.0 \\\" 2.0\": [1.0, 1, {\"x\": -2.50e1, \"x\": 9007199254740993}, 5E0, "
-        "\"7.0\", 123456789012345678901234567890, true]}";
-    cJSON *extra = cJSON_Parse("{\"all\": 0}"), *json = cJSON_Parse(body);
-    assert_non_null(json);
-    cohort_chat_keep_numbers(json, body, strlen(body));
+        "\"7.0\", 123456789012345678901234567890, true, NaN, -Infinity]}";
+    cJSON *extra = cJSON_Parse("{\"all\": 0}"), *json;
+    cohort_chat_json_fault fault;
+    assert_true(cohort_chat_json_load(body, strlen(body), &json, &fault));
     cJSON_ReplaceItemInObject(extra, "all", json);
     const cohort_conversation conversation = {.extra = extra};
     expect("{{ all | tojson }}{", COHORT_CONTENT_AUTO, "[{\"role\":\"user\"}]",
            conversation,
            "{\"a 1.0 \\\" 2.0\": [1.0, 1, {\"x\": 9007199254740993}, 5.0, \"7.0\", "
-           "1.2345678901234568e+29, true]}{");
+           "123456789012345678901234567890, true, NaN, -Infinity]}{");
+    expect("{{ all['a 1.0 \" 2.0'][5] }} {{ all['a 1.0 \" 2.0'][5] is integer }}",
+           COHORT_CONTENT_AUTO, "[{\"role\":\"user\"}]", conversation,
+           "123456789012345678901234567890 True");
     cJSON_Delete(extra);
     const cohort_conversation none = {0};
     expect("{{ messages[0].tool_calls[0].function.arguments | tojson }}",

@@ -178,7 +178,8 @@ static bool copy_items(reader *self, bool is_object, const char *close) {
 }
 
 static bool copy_value(reader *self) {
-    static const char *const words[] = {"true", "false", "null"};
+    static const char *const words[] = {"true", "false",    "null",
+                                        "NaN",  "Infinity", "-Infinity"}; /* Python's */
     bool done;
     if (++self->depth > MAX_DEPTH) return false;
     skip_space(self);

@@ -273,7 +273,8 @@ static const moment wholes[] = {
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1", NULL},
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 01}}</tool_call>", NULL},
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1.}}</tool_call>", NULL},
-    {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": NaN}}</tool_call>", NULL},
+    {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": [NaN,-Infinity]}}</tool_call>",
+     "|N0:f|A0:{\"x\": [NaN, -Infinity]}"}, /* as Python's json takes it, and vLLM */
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"</tool_call>\"}}</tool_call>",
      "|N0:f|A0:{\"x\": \"</tool_call>\"}"},
     {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1,}}</tool_call>", NULL},

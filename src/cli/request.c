@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat/json_text.h"
+
 typedef struct reader {
     cli_request *out;
     char *why;
@@ -310,13 +312,13 @@ int cli_request_from_line(cli_request *out, const cohort_engine *engine,
     reader self = {out, out_why, why_size};
     int result = cli_request_from_options(out, engine, options, out_why, why_size);
     if (result != CLI_OK) return result;
-    out->line = cJSON_ParseWithLength(line, size);
-    if (!cJSON_IsObject(out->line)) {
+    cohort_chat_json_fault broken;
+    if (!cohort_chat_json_load(line, size, &out->line, &broken) ||
+        !cJSON_IsObject(out->line)) {
         snprintf(out_why, why_size, "not a JSON object: %.*s",
                  (int)(size < 60 ? size : 60), line);
         return CLI_USAGE;
     }
-    cohort_chat_keep_numbers(out->line, line, size);
     const cJSON *value;
     cJSON_ArrayForEach(value, out->line) if (!read_field(&self, value)) return CLI_USAGE;
     if (cJSON_GetObjectItemCaseSensitive(out->line, "messages"))

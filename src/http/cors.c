@@ -106,7 +106,7 @@ static void answer_first(const cohort_cors *cors, cohort_exchange *exchange,
 bool cohort_exchange_answer_origin(cohort_exchange *exchange, const cohort_cors *cors) {
     const char *const *origins = cors->origins;
     const char *origin = cohort_exchange_header(exchange, "Origin");
-    if (!origins[0] || !origin) return false;
+    if (!origin) return false;
     bool takes_all = has_all(origins);
     bool is_allowed = takes_all || has(origins, origin, strlen(origin), false);
     const char *method =

@@ -202,20 +202,47 @@ const jinja_value *cohort_jinja_member(const jinja_value *dict, const char *name
     return value;
 }
 
-/* As it was written, where somebody kept that; else JSON has one kind of number, and what
- * is whole is an int. */
+/* An int of any length is a float that knows its digits: templates print such numbers,
+ * none counts with them. */
+static const jinja_value *long_int(jinja_arena *arena, const char *digits, double near) {
+    jinja_value *value = make(arena, JINJA_FLOAT);
+    size_t size = strlen(digits) + 1;
+    value->real = near;
+    value->digits = memcpy(cohort_jinja_alloc(arena, size), digits, size);
+    return value;
+}
+
+/* As it was written, where that is kept (json_text.h); else JSON has one kind of number,
+ * and what is whole is an int. */
 static const jinja_value *from_number(jinja_arena *arena, const cJSON *json) {
     const char *digits = json->valuestring;
     double number = json->valuedouble;
-    if (digits && strpbrk(digits, ".eE")) return cohort_jinja_float(arena, number);
+    bool is_word = digits && strspn(digits, "-0123456789.eE+") != strlen(digits);
+    if (digits && (is_word || strpbrk(digits, ".eE")))
+        return cohort_jinja_float(arena, number);
     if (digits) {
         errno = 0;
         int64_t whole = strtoll(digits, NULL, 10);
-        if (!errno) return cohort_jinja_int(arena, whole);
+        return errno ? long_int(arena, digits, number) : cohort_jinja_int(arena, whole);
     }
     if (number == floor(number) && fabs(number) < 0x1p63)
         return cohort_jinja_int(arena, (int64_t)number);
     return cohort_jinja_float(arena, number);
+}
+
+/* A text of JSON's, in which two bytes are a NUL (json_text.h). */
+static const jinja_value *from_text(jinja_arena *arena, const char *text) {
+    static const char nul[] = "\xc0\x80";
+    size_t size = strlen(text);
+    char *to = strstr(text, nul) ? cohort_jinja_alloc(arena, size) : NULL;
+    if (!to) return cohort_jinja_string(arena, text, size);
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) {
+        bool is_nul = !strncmp(text + i, nul, 2);
+        to[n++] = is_nul ? '\0' : text[i];
+        i += is_nul;
+    }
+    return cohort_jinja_string(arena, to, n);
 }
 
 const jinja_value *cohort_jinja_from_json(jinja_arena *arena, const cJSON *json) {
@@ -227,7 +254,7 @@ const jinja_value *cohort_jinja_from_json(jinja_arena *arena, const cJSON *json)
     } else if (cJSON_IsNumber(json)) {
         value = from_number(arena, json);
     } else if (cJSON_IsString(json)) {
-        value = cohort_jinja_word(arena, json->valuestring);
+        value = from_text(arena, json->valuestring);
     } else if (cJSON_IsArray(json)) {
         size_t n = 0;
         cJSON_ArrayForEach(item, json) n++;
@@ -239,7 +266,7 @@ const jinja_value *cohort_jinja_from_json(jinja_arena *arena, const cJSON *json)
     } else if (cJSON_IsObject(json)) {
         jinja_value *dict = cohort_jinja_dict(arena, JINJA_DICT);
         cJSON_ArrayForEach(item, json)
-            cohort_jinja_put(arena, dict, cohort_jinja_word(arena, item->string),
+            cohort_jinja_put(arena, dict, from_text(arena, item->string),
                              cohort_jinja_from_json(arena, item));
         value = dict;
     }

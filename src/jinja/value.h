@@ -59,7 +59,10 @@ struct jinja_value {
     union {
         bool truth;
         int64_t whole;
-        double real;
+        struct {
+            double real;
+            const char *digits; /* of an int that 64 bits do not hold; NULL: a float */
+        };
         struct {
             const char *bytes; /* UTF-8, NUL behind them */
             size_t size;

@@ -32,6 +32,13 @@ static void write_float(jinja_text *out, double real) {
     cohort_jinja_print(out, "%.*f", decimals > 0 ? decimals : 1, real);
 }
 
+static void write_number(jinja_text *out, const jinja_value *value) {
+    if (value->digits)
+        cohort_jinja_append(out, value->digits, strlen(value->digits));
+    else
+        write_float(out, value->real);
+}
+
 static void write_string_repr(jinja_text *out, const jinja_value *value) {
     const char *bytes = value->string.bytes;
     size_t size = value->string.size, length;
@@ -88,7 +95,7 @@ void cohort_jinja_write_repr(jinja_text *out, const jinja_value *value) {
     case JINJA_NONE: cohort_jinja_print(out, "None"); break;
     case JINJA_BOOL: cohort_jinja_print(out, value->truth ? "True" : "False"); break;
     case JINJA_INT: cohort_jinja_print(out, "%" PRId64, value->whole); break;
-    case JINJA_FLOAT: write_float(out, value->real); break;
+    case JINJA_FLOAT: write_number(out, value); break;
     case JINJA_STRING: write_string_repr(out, value); break;
     case JINJA_LIST:
     case JINJA_TUPLE: write_items_repr(out, value); break;
@@ -229,10 +236,10 @@ void cohort_jinja_write_json(jinja_text *out, const jinja_value *value,
     case JINJA_FLOAT:
         if (isnan(value->real))
             cohort_jinja_print(out, "NaN");
-        else if (isinf(value->real))
+        else if (isinf(value->real) && !value->digits)
             cohort_jinja_print(out, value->real < 0 ? "-Infinity" : "Infinity");
         else
-            write_float(out, value->real);
+            write_number(out, value);
         break;
     case JINJA_STRING:
         write_json_string(out, value->string.bytes, value->string.size, style->is_ascii);

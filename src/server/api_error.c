@@ -59,6 +59,12 @@ bool cohort_api_refuse_value(cohort_api_error *error, const char *param,
     return false;
 }
 
+bool cohort_api_refuse_unread(cohort_api_error *error, const char *why) {
+    error->is_detail = true;
+    return cohort_api_refuse(error, 400, NULL, "There was an error parsing the body: %s",
+                             why);
+}
+
 /* ---- faults of form ---------------------------------------------------------------- */
 
 /* 'text' as Python's repr, cut where it is long. */
@@ -123,6 +129,12 @@ void cohort_api_fault_text(cohort_api_error *error, const char *kind,
 
 void cohort_api_error_write(const cohort_api_error *error, cohort_body *out) {
     cohort_body message = {0};
+    if (error->is_detail) {
+        cohort_body_puts(out, "{\"detail\":");
+        cohort_body_json(out, error->message.bytes, error->message.size);
+        cohort_body_puts(out, "}");
+        return;
+    }
     if (error->n_faults)
         cohort_body_printf(&message, "%d validation error%s:", error->n_faults,
                            error->n_faults == 1 ? "" : "s");

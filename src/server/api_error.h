@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/api_error.h - what a refused request is told, in vLLM's two shapes.
+/* server/api_error.h - what a refused request is told, in vLLM's shapes.
  *
  * A fault in the meaning is a BadRequestError with one sentence; faults in the form are
  * collected, each with its place in the body, as pydantic words them.  Both end in one
- * envelope: {"error":{"message","type","param","code"}}.
+ * envelope: {"error":{"message","type","param","code"}}.  What cannot be read at all has
+ * FastAPI's.
  *
  * Ownership: zero-initialise, deinit frees.
  */
@@ -20,6 +21,7 @@ typedef struct cohort_api_error {
     char param[160]; /* "": null */
     cohort_body message;
     int32_t n_faults; /* of form; message holds their lines only */
+    bool is_detail;   /* FastAPI's own shape: {"detail":...} */
 } cohort_api_error;
 
 void cohort_api_error_deinit(cohort_api_error *error);
@@ -31,6 +33,9 @@ bool cohort_api_refuse(cohort_api_error *error, int status, const char *param,
 bool cohort_api_refuse_value(cohort_api_error *error, const char *param,
                              const char *value, const char *format, ...)
     COHORT_PRINTF(4, 5);
+
+/* 400, of a body that is no text, or beyond a bound: as FastAPI tells it, and why. */
+bool cohort_api_refuse_unread(cohort_api_error *error, const char *why);
 
 /* A fault of form: location is "body.max_tokens"; input: what was there, NULL: nothing;
  * context: the inside of 'ctx', or NULL. */

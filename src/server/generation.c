@@ -54,6 +54,9 @@ static bool compile(cohort_generation *generation, cohort_api_error *error) {
     cohort_params *params = &generation->params;
     if (!params->has_grammar) return true;
     const char *text = params->grammar_text ? params->grammar_text : "";
+    if (strstr(text, "\xc0\x80")) /* json_text.h */
+        return cohort_api_refuse(error, 400, NULL,
+                                 "\\u0000 is not supported in what constrains an output");
     cohort_status status =
         cohort_engine_compile_grammar(generation->server->engine, params->grammar_kind,
                                       text, strlen(text), &params->request.grammar);

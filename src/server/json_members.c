@@ -70,7 +70,7 @@ bool cohort_server_json_unite_members(cJSON *json, uint64_t *n_compared) {
     if (!n_compared) n_compared = &ignored;
     if (cJSON_IsObject(json) && !unite(json, n_compared)) return false;
     cJSON *item;
-    cJSON_ArrayForEach(item, json) /* as deep as cohort_server_json_scan lets pass */
+    cJSON_ArrayForEach(item, json) /* no deeper than json_text.h lets them be */
         if (!cohort_server_json_unite_members(item, n_compared)) return false;
     return true;
 }

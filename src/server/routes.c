@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "server/json_scan.h"
+#include "chat/json_text.h"
 #include "server/server_internal.h"
 #include "server/status.h"
 
@@ -71,19 +72,9 @@ void cohort_release_body(cohort_server *server, cohort_api_request *request) {
     request->parsed_bytes = 0;
 }
 
-bool cohort_read_body(cohort_server *server, cohort_exchange *exchange,
-                      cohort_schema schema, cohort_api_request *out,
-                      cohort_api_error *error) {
-    size_t size;
-    const char *text = cohort_exchange_body(exchange, &size);
-    if (!is_json(cohort_exchange_header(exchange, "Content-Type"))) {
-        cohort_api_refuse(error, 400, NULL,
-                          "1 validation error:\n  Unsupported Media Type: Only "
-                          "'application/json' is allowed");
-        error->type = "Bad Request";
-        return false;
-    }
-    size_t bytes = cohort_server_json_most_values(text, size) * BYTES_PER_VALUE;
+static bool read_text(cohort_server *server, cohort_schema schema, const char *text,
+                      size_t size, cohort_api_request *out, cohort_api_error *error) {
+    size_t bytes = cohort_chat_json_most_values(text, size) * BYTES_PER_VALUE;
     if (bytes <= COHORT_FAIR_BYTES)
         return cohort_api_request_read(out, schema, text, size, error);
     /* One at a time may always come: no less would do for the longest body. */
@@ -92,6 +83,25 @@ bool cohort_read_body(cohort_server *server, cohort_exchange *exchange,
     bool fine = has_room ? cohort_api_request_read(out, schema, text, size, error)
                          : cohort_refuse_crowd(server, error);
     out->parsed_bytes = bytes;
+    return fine;
+}
+
+bool cohort_read_body(cohort_server *server, cohort_exchange *exchange,
+                      cohort_schema schema, cohort_api_request *out,
+                      cohort_api_error *error) {
+    size_t size;
+    const char *text = cohort_exchange_body(exchange, &size);
+    char *copy;
+    if (!is_json(cohort_exchange_header(exchange, "Content-Type"))) {
+        cohort_api_refuse(error, 400, NULL,
+                          "1 validation error:\n  Unsupported Media Type: Only "
+                          "'application/json' is allowed");
+        error->type = "Bad Request";
+        return false;
+    }
+    bool fine = cohort_api_text(text, size, &copy, &text, &size, error) &&
+                read_text(server, schema, text, size, out, error);
+    free(copy);
     return fine;
 }
 
@@ -437,6 +447,8 @@ static int judge_head(const cohort_server *server, const cohort_exchange *exchan
     const struct route *route = *out_route = find_route(path);
     int wanted = !strcmp(method, "GET") ? GET : !strcmp(method, "POST") ? POST : 0;
     bool is_api = !strncmp(path, "/v1", 3);
+    if (route && route->serve == serve_metrics && !strcmp(method, "HEAD"))
+        wanted = GET; /* alone, as in vLLM */
     if ((route ? route->needs_key : is_api) && !has_key(server, exchange)) return 401;
     if (!route) return (*out_route = find_unslashed(path)) ? 307 : 404;
     return route->methods & wanted ? 0 : 405;

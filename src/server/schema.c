@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chat/chat.h"
+#include "chat/json_text.h"
 #include "server/json_members.h"
-#include "server/json_scan.h"
 #include "server/schema_internal.h"
 
 #define TO(member) offsetof(cohort_api_request, member)
@@ -242,8 +241,12 @@ static void read_row(schema_reader *self, const char *parent, const schema_field
 }
 
 /* The position of an error is in the place of a field, as FastAPI does it. */
-static bool refuse_text(cohort_api_error *error, const cohort_server_json_fault *broken) {
+static bool refuse_text(cohort_api_error *error, const cohort_chat_json_fault *broken) {
     char location[40], context[120];
+    if (broken->kind == COHORT_CHAT_JSON_NO_MEMORY)
+        return cohort_api_refuse(error, 503, NULL, "memory is short; try again later");
+    if (broken->kind == COHORT_CHAT_JSON_UNREADABLE)
+        return cohort_api_refuse_unread(error, broken->message);
     snprintf(location, sizeof location, "body.%zu", broken->position);
     snprintf(context, sizeof context, "'error': %s%s%s",
              strchr(broken->message, '\'') ? "\"" : "'", broken->message,
@@ -255,27 +258,29 @@ static bool refuse_text(cohort_api_error *error, const cohort_server_json_fault 
 
 static bool parse(cohort_api_request *out, const char *text, size_t size,
                   cohort_api_error *error) {
-    cohort_server_json_fault broken;
+    cohort_chat_json_fault broken;
     if (size == 0) {
         cohort_api_fault_text(error, "missing", "body", "Field required", "None", NULL);
         return false;
     }
-    if (!cohort_server_json_scan(text, size, &broken)) return refuse_text(error, &broken);
-    out->json = cJSON_ParseWithLength(text, size);
-    if (!out->json) {
-        /* cJSON refuses what JSON allows only where surrogates do not pair up. */
-        if (!cohort_server_json_has_lone_surrogate(text, size))
-            return cohort_api_refuse(error, 503, NULL,
-                                     "memory is short; try again later");
-        broken = (cohort_server_json_fault){"Invalid \\uXXXX escape", 0};
+    if (!cohort_chat_json_load(text, size, &out->json, &broken))
         return refuse_text(error, &broken);
-    }
     if (cJSON_IsObject(out->json)) return true;
-    cohort_api_fault(error, "model_attributes_type", "body",
-                     "Input should be a valid dictionary or object to extract fields "
-                     "from",
-                     out->json, NULL);
+    if (cJSON_IsNull(out->json))
+        cohort_api_fault_text(error, "missing", "body", "Field required", "None", NULL);
+    else
+        cohort_api_fault(error, "model_attributes_type", "body",
+                         "Input should be a valid dictionary or object to extract fields "
+                         "from",
+                         out->json, NULL);
     return false;
+}
+
+bool cohort_api_text(const char *bytes, size_t size, char **out_copy,
+                     const char **out_text, size_t *out_size, cohort_api_error *error) {
+    cohort_chat_json_fault broken;
+    return cohort_chat_json_decode(bytes, size, out_copy, out_text, out_size, &broken) ||
+           refuse_text(error, &broken);
 }
 
 static void read_rows(schema_reader *self, const char *parent, const schema_table *table,
@@ -300,7 +305,6 @@ bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
     if (schema == COHORT_SCHEMA_TOKENIZE && cJSON_HasObjectItem(out->json, "messages") &&
         !cJSON_HasObjectItem(out->json, "prompt"))
         schema = COHORT_SCHEMA_TOKENIZE_CHAT; /* one route takes either */
-    cohort_chat_keep_numbers(out->json, text, size);
     if (!cohort_server_json_unite_members(out->json, NULL))
         return cohort_api_refuse(error, 503, NULL, "memory is short; try again later");
     schema_reader self = {.error = error};

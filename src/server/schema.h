@@ -54,7 +54,11 @@ typedef struct cohort_api_request {
     cohort_value other; /* accepted, without effect */
 } cohort_api_request;
 
-/* Reads a body.  False: error says why; deinit frees in either case. */
+/* The text of a body, which may be UTF-16 or UTF-32 (json_text.h); the caller frees
+ * out_copy. */
+bool cohort_api_text(const char *bytes, size_t size, char **out_copy,
+                     const char **out_text, size_t *out_size, cohort_api_error *error);
+/* Reads it.  False: error says why; deinit frees in either case. */
 bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
                              const char *text, size_t size, cohort_api_error *error);
 /* An item of a list of ids, which may be written as any integer; -1 where it is none. */

@@ -42,7 +42,7 @@ static bool read_number(schema_reader *self, const cJSON *value, double *out) {
         "Input should be a valid number, unable to parse string as a number", value);
 }
 
-/* The digits that keep_numbers kept, where a double has not all of them. */
+/* The digits that the item has beside it, where a double has not all of them. */
 static bool read_digits(const cJSON *value, int64_t *out) {
     char *end;
     if (!cJSON_IsNumber(value) || !value->valuestring) return false;

@@ -9,6 +9,7 @@
 
 #include "base/build_id.h"
 #include "base/log.h"
+#include "chat/json_text.h"
 #include "cohort/clock.h"
 #include "server/server_internal.h"
 
@@ -81,14 +82,15 @@ static cohort_status check_tools(const cohort_server_options *options) {
 static cohort_status read_defaults(const char *text, cJSON **out_json) {
     *out_json = NULL;
     if (!text) return COHORT_OK;
-    cJSON *json = cJSON_ParseWithOpts(text, NULL, true);
-    if (!cJSON_IsObject(json)) {
+    cJSON *json;
+    cohort_chat_json_fault broken;
+    if (!cohort_chat_json_load(text, strlen(text), &json, &broken) ||
+        !cJSON_IsObject(json)) {
         cJSON_Delete(json);
         return COHORT_FAIL(COHORT_E_INVALID,
                            "--default-chat-template-kwargs '%.80s' is no JSON object",
                            text);
     }
-    cohort_chat_keep_numbers(json, text, strlen(text));
     *out_json = json;
     return COHORT_OK;
 }

@@ -73,9 +73,13 @@ void cohort_utf8_clean(cohort_text *out, const char *bytes, size_t size) {
             i += length;
             continue;
         }
+        bool is_nul = size - i >= 2 && !memcmp(bytes + i, "\xc0\x80", 2);
         cohort_text_append(out, bytes + good, i - good);
-        cohort_text_append(out, "\xef\xbf\xbd", 3);
-        good = i += bad;
+        if (is_nul)
+            cohort_text_append(out, "", 1);
+        else
+            cohort_text_append(out, "\xef\xbf\xbd", 3);
+        good = i += is_nul ? 2 : bad;
     }
     cohort_text_append(out, bytes + good, size - good);
 }

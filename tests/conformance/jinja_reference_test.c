@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "chat/chat.h"
+#include "chat/json_text.h"
 #include "cohort/status.h"
 #include "jinja/jinja.h"
 
@@ -111,8 +112,9 @@ static void templates_render_as_with_jinja2(void **state) {
     assert_non_null(pipe);
     char *text = read_all(pipe);
     assert_int_equal(pclose(pipe), 0);
-    cJSON *cases = cJSON_Parse(text), *item;
-    cohort_chat_keep_numbers(cases, text, strlen(text));
+    cJSON *cases, *item;
+    cohort_chat_json_fault fault;
+    assert_true(cohort_chat_json_load(text, strlen(text), &cases, &fault));
     free(text);
     int n = 0, n_errors = 0, n_different = 0;
     cJSON_ArrayForEach(item, cases) {

@@ -6,20 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/json_scan.h"
+#include "chat/json_text.h"
 #include "server/params.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_refusal(const cohort_api_error *error) {
     cohort_body body = {0};
-    cohort_server_json_fault fault;
+    cohort_chat_json_fault fault;
+    cJSON *json;
     cohort_api_error_write(error, &body);
-    if (error->status != 400 || !cohort_server_json_scan(body.bytes, body.size, &fault))
-        abort();
-    cJSON *json = cJSON_ParseWithLength(body.bytes, body.size);
-    if (!cJSON_IsString(
-            cJSON_GetObjectItem(cJSON_GetObjectItem(json, "error"), "message")))
+    if (error->status != 400 ||
+        !cohort_chat_json_load(body.bytes, body.size, &json, &fault) ||
+        !cJSON_IsString(
+            error->is_detail
+                ? cJSON_GetObjectItem(json, "detail")
+                : cJSON_GetObjectItem(cJSON_GetObjectItem(json, "error"), "message")))
         abort();
     cJSON_Delete(json);
     cohort_body_deinit(&body);
@@ -56,7 +58,7 @@ static void check_params(const cohort_params *params) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size) return 0;
     cohort_schema schema = data[0] % COHORT_N_SCHEMAS;
-    cohort_api_request api;
+    cohort_api_request api = {0};
     cohort_api_error error = {0};
     cohort_params params = {0};
     const cohort_params_limits limits = {.max_model_len = 100,
@@ -66,8 +68,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                              data[0] / COHORT_N_SCHEMAS % 2};
     const cohort_request defaults = {.sampling = cohort_sampling_defaults(), .n = 1};
     bool is_chat = schema == COHORT_SCHEMA_CHAT;
+    char *copy;
+    const char *text;
     bool fine =
-        cohort_api_request_read(&api, schema, (const char *)data + 1, size - 1, &error);
+        cohort_api_text((const char *)data + 1, size - 1, &copy, &text, &size, &error) &&
+        cohort_api_request_read(&api, schema, text, size, &error);
     if (fine && (is_chat || schema == COHORT_SCHEMA_COMPLETION)) {
         fine = cohort_params_read(&params, &api, is_chat, &defaults, &limits, &error);
         if (fine) {
@@ -80,5 +85,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cohort_params_deinit(&params);
     cohort_api_request_deinit(&api);
     cohort_api_error_deinit(&error);
+    free(copy);
     return 0;
 }
