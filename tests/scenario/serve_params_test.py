@@ -97,7 +97,8 @@ class Parameters(unittest.TestCase):
                              ("thinking_token_budget", 3),
                              ("response_format", {"type": "yaml"}), ("cache_salt", ""), ("suffix", ""),
                              ("allowed_token_ids", []), ("allowed_token_ids", [1 << 30]),
-                             ("stop_token_ids", list(range(121))),
+                             ("stop_token_ids", [7] * 1025), ("stop", ["x" * 65537]),
+                             ("stop", ["x"] * 65),
                              ("logit_bias", {str(i): 1 for i in range(301)}),
                              ("use_beam_search", True)):
             status, _, text = self.server.ask("POST", COMPLETIONS, {"prompt": "a", field: value})
@@ -108,9 +109,19 @@ class Parameters(unittest.TestCase):
         self.assertEqual(got, status, text)
         return json.loads(text)["error"]
 
+    def test_stops_may_be_many_and_long(self):
+        asked = {"prompt": "a b", "max_tokens": 8, "temperature": 0}
+        plain = self.server.complete(**asked)["choices"][0]
+        longest = [plain["text"] + "x" * 65000, *["y" * 8] * 60]
+        self.assertEqual(self.server.complete(**asked, stop=longest)["choices"][0]["text"], plain["text"])
+        stop = longest + [plain["text"][2:4]]
+        self.assertEqual(self.server.complete(**asked, stop=stop)["choices"][0]["stop_reason"], stop[-1])
+        ended = self.server.complete(**asked, stop_token_ids=list(range(200)))["choices"][0]
+        self.assertIn(ended["finish_reason"], ("stop", "length"))
+
     def test_refusals_do_not_tell_where_in_our_source(self):
         for body in ({"logit_bias": {str(i): 1 for i in range(301)}},
-                     {"stop_token_ids": list(range(200))}, {"bad_words": ["a b" * 9000]},
+                     {"stop_token_ids": [7] * 1025}, {"bad_words": ["a b" * 9000]},
                      {"structured_outputs": {"regex": "("}}, {"min_tokens": 3, "max_tokens": 2}):
             error = self.error_of(COMPLETIONS, {"prompt": "a", **body})
             self.assertGreater(len(error["message"]), 10)

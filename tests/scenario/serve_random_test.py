@@ -159,7 +159,9 @@ class Anything(unittest.TestCase):
         self.statuses[path, status] += 1
         if status != 200:
             assert status in (400, 404), (path, body, status, text)
-            assert json.loads(text)["error"]["code"] == status, (path, body, text)
+            said = json.loads(text)  # what cannot be read at all is told as FastAPI tells it
+            unread = list(said) == ["detail"] and status == 400
+            assert unread or said["error"]["code"] == status, (path, body, text)
         elif not text.startswith(b"data: "):
             json.loads(text)
         else:
