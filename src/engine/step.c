@@ -249,12 +249,8 @@ static cohort_status add_text(engine_sequence *sequence, int32_t token,
         completion->finish_reason = COHORT_FINISH_STOP;
         completion->stop_string = request->stop[stop];
     }
+    /* The beginning of a character that the end cuts off is no text, as in vLLM. */
     bool is_final = completion->finish_reason != COHORT_FINISH_NONE;
-    if (is_final && stop < 0) {
-        COHORT_TRY(cohort_detokenizer_finish(sequence->detokenizer, &text, &size_bytes));
-        COHORT_TRY(
-            cohort_stop_text_append(&sequence->text, text, size_bytes, false, &stop));
-    }
     cohort_stop_text_take(&sequence->text, is_final, &completion->text,
                           &completion->text_bytes);
     return COHORT_OK;
@@ -300,16 +296,9 @@ static cohort_status end_stuck(cohort_engine *engine, engine_sequence *sequence)
     cohort_completion *completion = add_completion(engine, sequence);
     completion->finish_reason =
         sequence->is_fulfilled ? COHORT_FINISH_STOP : COHORT_FINISH_ERROR;
-    if (sequence->request->detokenize) {
-        const char *text;
-        size_t size_bytes;
-        int32_t stop = -1;
-        COHORT_TRY(cohort_detokenizer_finish(sequence->detokenizer, &text, &size_bytes));
-        COHORT_TRY(
-            cohort_stop_text_append(&sequence->text, text, size_bytes, false, &stop));
+    if (sequence->request->detokenize)
         cohort_stop_text_take(&sequence->text, true, &completion->text,
                               &completion->text_bytes);
-    }
     end_sequence(engine, sequence);
     return COHORT_OK;
 }

@@ -208,12 +208,19 @@ static bool has_chunk(const cohort_generation *generation, const cohort_choice *
 static void add_output(cohort_generation *generation, cohort_choice *choice,
                        const cohort_completion *completion) {
     bool is_last = completion->finish_reason != COHORT_FINISH_NONE;
-    cohort_message_add(&choice->message, completion->text, completion->text_bytes,
-                       completion->n_token_ids, is_last);
+    bool is_stream = generation->params.is_stream;
     bool has_logprobs = completion->logprobs && shows_logprobs(generation);
     for (int32_t i = 0; has_logprobs && i < completion->n_token_ids; i++)
         cohort_logprobs_add_chat(generation, &choice->logprobs, &completion->logprobs[i]);
-    if (!generation->params.is_stream) return;
+    cohort_body_add(&choice->text, completion->text, completion->text_bytes);
+    choice->n_unread += completion->n_token_ids;
+    if (is_stream && !cohort_generation_is_due(generation, choice)) return;
+    cohort_message_add(&choice->message, choice->text.bytes, choice->text.size,
+                       choice->n_unread, is_last);
+    choice->message.content.is_short |= choice->text.is_short;
+    choice->text.size = 0;
+    choice->n_unread = 0;
+    if (!is_stream) return;
     if (has_chunk(generation, choice))
         push_chunk(generation, choice);
     else

@@ -186,7 +186,8 @@ static void add_output(cohort_generation *generation, cohort_choice *choice,
     bool tells = echoes_logprobs(generation) && !choice->prompt->is_told;
     if (tells && completion->index > 0) return;
     if (tells) tell_prompt(generation, choice, completion);
-    if (params->is_stream) show(generation, choice);
+    if (params->is_stream && cohort_generation_is_due(generation, choice))
+        show(generation, choice);
     if (tells) cohort_generation_count_prompt(generation, choice->prompt);
 }
 

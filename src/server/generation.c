@@ -247,6 +247,15 @@ static void add_prompt_logprobs(cohort_generation *generation, cohort_prompt *pr
     cohort_generation_count_prompt(generation, prompt);
 }
 
+bool cohort_generation_is_due(const cohort_generation *generation,
+                              cohort_choice *choice) {
+    bool is_due =
+        !choice->n_sent || choice->finish_reason != COHORT_FINISH_NONE ||
+        choice->n_generated - choice->n_sent >= generation->params.stream_interval;
+    if (is_due) choice->n_sent = choice->n_generated;
+    return is_due;
+}
+
 static void add_ids(cohort_body *list, const cohort_completion *completion) {
     for (int32_t i = 0; i < completion->n_token_ids; i++)
         cohort_body_printf(list, list->size ? ",%d" : "%d", completion->token_ids[i]);

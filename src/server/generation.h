@@ -69,10 +69,11 @@ struct cohort_choice {
     cohort_body text;
     cohort_message message; /* of a chat: what the text is */
     cohort_logprob_lists logprobs;
-    cohort_body token_ids; /* "1,2,3" */
-    bool has_begun;        /* its first token came */
-    bool is_shown;         /* its first chunk was written */
-    int32_t n_generated;
+    cohort_body token_ids;       /* "1,2,3" */
+    bool has_begun;              /* its first token came */
+    bool is_shown;               /* its first chunk was written */
+    int32_t n_generated, n_sent; /* tokens; sent of a stream */
+    int32_t n_unread;            /* tokens of text that message has not got yet */
     cohort_finish_reason finish_reason;
     int32_t stop_token_id;
     char *stop_string;
@@ -132,6 +133,10 @@ void cohort_generation_measure_error(const cohort_generation *generation);
 
 /* The logprobs of a prompt grew or went. */
 void cohort_generation_count_prompt(cohort_generation *generation, cohort_prompt *prompt);
+
+/* Of a stream: is what the choice has to be sent now?  The first token is, and the last;
+ * those between in groups of stream_interval, as vLLM's output_processor.py does it. */
+bool cohort_generation_is_due(const cohort_generation *generation, cohort_choice *choice);
 
 /* ---- for those who write ----------------------------------------------------------- */
 

@@ -572,6 +572,11 @@ static bool read_stream(reader *self) {
     const cohort_api_request *api = self->api;
     cohort_params *out = self->out;
     out->is_stream = api->stream.whole;
+    out->stream_interval = 1;
+    if (api->stream_interval.is_set)
+        out->stream_interval = api->stream_interval.whole > INT32_MAX
+                                   ? INT32_MAX
+                                   : (int32_t)api->stream_interval.whole;
     out->echoes = api->echo.whole;
     out->include_usage = out->is_stream && self->limits->force_include_usage;
     if (!api->stream_options.is_set) return true;

@@ -20,6 +20,7 @@ typedef struct cohort_params {
     int32_t *bad_word_ids; /* NULL until they are tokenized */
     cohort_token_bias *bias;
     bool is_stream, include_usage, continuous_usage;
+    int32_t stream_interval; /* tokens that are sent together */
     bool echoes;
     bool has_grammar; /* its text is to be compiled, and the grammar put into request */
     cohort_grammar_kind grammar_kind;

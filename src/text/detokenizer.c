@@ -72,13 +72,6 @@ cohort_status cohort_detokenizer_append(cohort_detokenizer *detokenizer, int32_t
     return result(detokenizer, out_text, out_size_bytes);
 }
 
-cohort_status cohort_detokenizer_finish(cohort_detokenizer *detokenizer,
-                                        const char **out_text, size_t *out_size_bytes) {
-    empty(detokenizer);
-    cohort_decoding_end(&detokenizer->decoding);
-    return result(detokenizer, out_text, out_size_bytes);
-}
-
 void cohort_detokenizer_destroy(cohort_detokenizer *detokenizer) {
     if (!detokenizer) return;
     cohort_decoding_free(&detokenizer->decoding);

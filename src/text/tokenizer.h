@@ -55,7 +55,8 @@ cohort_status cohort_tokenizer_token_bytes(const cohort_tokenizer *tokenizer, in
                                            char **out_bytes, size_t *out_size_bytes);
 
 /* Incremental decoding: what each further token adds to the text.  Never half a
- * character: bytes that may still become one are held back until they do or cannot. */
+ * character: bytes that may still become one are held back until they do or cannot; of
+ * those at the end there is no text, as in vLLM. */
 typedef struct cohort_detokenizer cohort_detokenizer;
 
 /* prompt: the tokens before the output, or none: only at the very beginning of a text is
@@ -66,9 +67,6 @@ cohort_status cohort_detokenizer_create(const cohort_tokenizer *tokenizer,
                                         cohort_detokenizer **out_detokenizer);
 /* out_text is owned by the detokenizer and valid until its next call. */
 cohort_status cohort_detokenizer_append(cohort_detokenizer *detokenizer, int32_t id,
-                                        const char **out_text, size_t *out_size_bytes);
-/* What was held back, as U+FFFD where it never became a character. */
-cohort_status cohort_detokenizer_finish(cohort_detokenizer *detokenizer,
                                         const char **out_text, size_t *out_size_bytes);
 void cohort_detokenizer_destroy(cohort_detokenizer *detokenizer);
 

@@ -27,15 +27,18 @@ static void check_decoding(const cohort_tokenizer *tokenizer, const int32_t *ids
     require(cohort_detokenizer_create(tokenizer, NULL, 0, skip_special, &detokenizer) ==
             COHORT_OK);
     cohort_text_append(&pieces, "", 0);
-    for (size_t i = 0; i <= count; i++) {
-        require((i < count ? cohort_detokenizer_append(detokenizer, ids[i], &piece, &size)
-                           : cohort_detokenizer_finish(detokenizer, &piece, &size)) ==
+    for (size_t i = 0; i < count; i++) {
+        require(cohort_detokenizer_append(detokenizer, ids[i], &piece, &size) ==
                 COHORT_OK);
         size_t before = pieces.size;
         cohort_utf8_clean(&pieces, piece, size);
         require(pieces.size == before + size); /* whole characters */
     }
-    bool same = pieces.size == *out_size && !memcmp(pieces.bytes, *out_text, *out_size);
+    /* Only the whole has a word for a character that is cut off. */
+    bool is_cut = *out_size == pieces.size + 3 &&
+                  !memcmp(*out_text + pieces.size, "\xef\xbf\xbd", 3);
+    bool same = (pieces.size == *out_size || is_cut) &&
+                !memcmp(pieces.bytes, *out_text, pieces.size);
     require(same ||
             (tokenizer->decode_bytes && memmem(*out_text, *out_size, "\xef\xbf\xbd", 3)));
     cohort_detokenizer_destroy(detokenizer);
