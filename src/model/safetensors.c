@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +22,8 @@
  * by far the commonest damage (a download that stopped): it is reported as that, with the
  * first tensor that is missing bytes, before any other complaint about ranges.
  *
+ * Files are read, not mapped: one that is shortened under a mapping ends the process.
+ *
  * Types that we cannot compute with (I64 position ids, F8) are an error only when
  * somebody asks for the tensor: checkpoints carry buffers that nobody reads. */
 
@@ -30,16 +31,18 @@ enum {
     HEADER_LIMIT_BYTES = 100 << 20, /* the library's own limit */
     INDEX_LIMIT_BYTES = 64 << 20,
     MAX_FILES = 4096,
-    PAGE_BYTES = 4096, /* of the alignment of hints; a larger page only widens them */
 };
 
 struct checkpoint_file {
     char name[256];
-    uint8_t *bytes;
-    size_t size_bytes;
+    int fd; /* -1: not open */
+    uint64_t size_bytes;
+    dev_t device; /* with inode: whether it is still the same */
+    ino_t inode;
 };
 
 struct cohort_safetensors {
+    char *dir;
     struct checkpoint_file *files;
     int32_t n_files;
     cohort_tensor_list list; /* of all files, sorted by name */
@@ -236,33 +239,72 @@ void cohort_tensor_list_deinit(cohort_tensor_list *list) {
 
 /* ---- files ------------------------------------------------------------------------- */
 
-static cohort_status map_file(const char *dir, struct checkpoint_file *file) {
+static cohort_status open_file(const cohort_safetensors *checkpoint,
+                               struct checkpoint_file *file, struct stat *info) {
     char path[PATH_MAX];
-    int length = snprintf(path, sizeof path, "%s/%s", dir, file->name);
+    int length = snprintf(path, sizeof path, "%s/%s", checkpoint->dir, file->name);
     if (length < 0 || (size_t)length >= sizeof path)
         return COHORT_FAIL(COHORT_E_INVALID, "%s: its path is too long", file->name);
     /* A FIFO without a writer is refused, not waited for. */
-    int fd = cohort_file_open(path);
-    if (fd < 0 && errno != ENXIO) return COHORT_FAIL_SYS(errno, "opening %s", path);
-    if (fd < 0) /* a socket, or a device that is not there */
+    file->fd = cohort_file_open(path);
+    if (file->fd < 0 && errno != ENXIO) return COHORT_FAIL_SYS(errno, "opening %s", path);
+    if (file->fd < 0) /* a socket, or a device that is not there */
         return COHORT_FAIL(COHORT_E_INVALID, "%s is no safetensors file", path);
-    struct stat info;
-    cohort_status status = COHORT_OK;
-    if (fstat(fd, &info) < 0)
-        status = COHORT_FAIL_SYS(errno, "%s", path);
-    else if (!S_ISREG(info.st_mode) || info.st_size < 8)
-        status = COHORT_FAIL(COHORT_E_INVALID, "%s is no safetensors file (%lld bytes)",
-                             path, (long long)info.st_size);
-    if (status >= 0) {
-        void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (bytes == MAP_FAILED)
-            status = COHORT_FAIL_SYS(errno, "mapping %s", path);
-        else {
-            file->bytes = bytes;
-            file->size_bytes = (size_t)info.st_size;
-        }
+    if (fstat(file->fd, info) < 0) return COHORT_FAIL_SYS(errno, "%s", path);
+    if (!S_ISREG(info->st_mode) || info->st_size < 8)
+        return COHORT_FAIL(COHORT_E_INVALID, "%s is no safetensors file (%lld bytes)",
+                           path, (long long)info->st_size);
+    return COHORT_OK;
+}
+
+static void close_file(struct checkpoint_file *file) {
+    if (file->fd >= 0) close(file->fd);
+    file->fd = -1;
+}
+
+static cohort_status read_at(const struct checkpoint_file *file, uint64_t begin, void *to,
+                             size_t size) {
+    for (size_t done = 0; done < size;) {
+        ssize_t n = pread(file->fd, (char *)to + done, size - done,
+                          (off_t)(begin + (uint64_t)done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return COHORT_FAIL_SYS(errno, "reading %s", file->name);
+        if (n == 0)
+            return COHORT_FAIL(COHORT_E_INVALID,
+                               "%s was shortened while it was read: it had %llu bytes "
+                               "and now ends before %llu",
+                               file->name, (unsigned long long)file->size_bytes,
+                               (unsigned long long)(begin + size));
+        done += (size_t)n;
     }
-    close(fd);
+    return COHORT_OK;
+}
+
+/* What its header says; the file is closed again. */
+static cohort_status read_header(cohort_safetensors *checkpoint, int32_t number,
+                                 cohort_tensor_list *out) {
+    struct checkpoint_file *file = &checkpoint->files[number];
+    struct stat info;
+    uint8_t first[8];
+    uint64_t size = 0;
+    COHORT_TRY(open_file(checkpoint, file, &info));
+    file->size_bytes = (uint64_t)info.st_size;
+    file->device = info.st_dev;
+    file->inode = info.st_ino;
+    COHORT_TRY(read_at(file, 0, first, sizeof first));
+    for (size_t i = 0; i < sizeof first; i++)
+        size |= (uint64_t)first[i] << (8 * i);
+    /* What is longer is refused without a look at it. */
+    if (size > HEADER_LIMIT_BYTES) size = 0;
+    if (size > file->size_bytes - sizeof first) size = file->size_bytes - sizeof first;
+    uint8_t *bytes = malloc(sizeof first + (size_t)size);
+    if (!bytes) return COHORT_FAIL(COHORT_E_NOMEM, "the header of %s", file->name);
+    cohort_status status = read_at(file, 0, bytes, sizeof first + (size_t)size);
+    if (status >= 0)
+        status = cohort_safetensors_parse(bytes, sizeof first + (size_t)size,
+                                          file->size_bytes, file->name, number, out);
+    free(bytes);
+    close_file(file);
     return status;
 }
 
@@ -298,14 +340,11 @@ static void drop_earlier(cohort_tensor_list *list) {
     list->n_tensors = n;
 }
 
-static cohort_status open_files(cohort_safetensors *checkpoint, const char *dir) {
+static cohort_status open_files(cohort_safetensors *checkpoint) {
     for (int32_t i = 0; i < checkpoint->n_files; i++) {
-        struct checkpoint_file *file = &checkpoint->files[i];
-        cohort_tensor_list list;
-        COHORT_TRY(map_file(dir, file));
-        COHORT_TRY_WHILE(cohort_safetensors_parse(file->bytes, file->size_bytes,
-                                                  file->size_bytes, file->name, i, &list),
-                         "opening %s", dir);
+        cohort_tensor_list list = {0};
+        COHORT_TRY_WHILE(read_header(checkpoint, i, &list), "opening %s",
+                         checkpoint->dir);
         cohort_status status = append(&checkpoint->list, &list);
         cohort_tensor_list_deinit(&list);
         COHORT_TRY(status);
@@ -325,6 +364,7 @@ static cohort_status add_file(cohort_safetensors *checkpoint, const char *dir,
         return COHORT_FAIL(COHORT_E_INVALID, "%s: more than %d files", dir, MAX_FILES);
     struct checkpoint_file *file = &checkpoint->files[checkpoint->n_files++];
     snprintf(file->name, sizeof file->name, "%s", name);
+    file->fd = -1;
     return COHORT_OK;
 }
 
@@ -412,11 +452,13 @@ static cohort_status choose_files(cohort_safetensors *checkpoint, const char *di
 
 static cohort_status open_checkpoint(cohort_safetensors *checkpoint, const char *dir) {
     checkpoint->files = calloc(MAX_FILES, sizeof *checkpoint->files);
-    if (!checkpoint->files) return COHORT_FAIL(COHORT_E_NOMEM, "table of files");
+    checkpoint->dir = strdup(dir);
+    if (!checkpoint->files || !checkpoint->dir)
+        return COHORT_FAIL(COHORT_E_NOMEM, "table of files");
     COHORT_TRY(choose_files(checkpoint, dir));
     qsort(checkpoint->files, (size_t)checkpoint->n_files, sizeof *checkpoint->files,
           by_file_name);
-    return open_files(checkpoint, dir);
+    return open_files(checkpoint);
 }
 
 cohort_status cohort_safetensors_open(const char *model_dir, cohort_safetensors **out) {
@@ -456,35 +498,43 @@ const cohort_tensor *cohort_safetensors_find(const cohort_safetensors *checkpoin
     return NULL;
 }
 
-const void *cohort_tensor_data(const cohort_safetensors *checkpoint,
-                               const cohort_tensor *tensor) {
-    return checkpoint->files[tensor->file].bytes + tensor->begin;
+/* Where it was closed since its header was read. */
+static cohort_status open_again(cohort_safetensors *checkpoint,
+                                struct checkpoint_file *file) {
+    struct stat info;
+    if (file->fd >= 0) return COHORT_OK;
+    COHORT_TRY(open_file(checkpoint, file, &info));
+    if (info.st_dev == file->device && info.st_ino == file->inode) return COHORT_OK;
+    close_file(file);
+    return COHORT_FAIL(COHORT_E_INVALID,
+                       "%s/%s was replaced while the model was loaded; start again",
+                       checkpoint->dir, file->name);
 }
 
-void cohort_safetensors_prefetch(const cohort_safetensors *checkpoint, int32_t file,
+cohort_status cohort_safetensors_read(cohort_safetensors *checkpoint, int32_t file,
+                                      uint64_t begin, void *to, size_t size_bytes) {
+    struct checkpoint_file *from = &checkpoint->files[file];
+    COHORT_TRY(open_again(checkpoint, from));
+    return read_at(from, begin, to, size_bytes);
+}
+
+void cohort_safetensors_prefetch(cohort_safetensors *checkpoint, int32_t file,
                                  uint64_t begin, uint64_t end) {
-    uint64_t first = begin / PAGE_BYTES * PAGE_BYTES;
-    if (end > first)
-        madvise(checkpoint->files[file].bytes + first, (size_t)(end - first),
-                MADV_WILLNEED);
+    struct checkpoint_file *from = &checkpoint->files[file];
+    if (open_again(checkpoint, from) >= 0)
+        posix_fadvise(from->fd, (off_t)begin, (off_t)(end - begin), POSIX_FADV_WILLNEED);
 }
 
-/* Only whole pages: the ends may belong to a neighbour that is still to be read. */
-void cohort_safetensors_release(const cohort_safetensors *checkpoint, int32_t file,
-                                uint64_t begin, uint64_t end) {
-    uint64_t first = (begin + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-    uint64_t last = end / PAGE_BYTES * PAGE_BYTES;
-    if (last > first)
-        madvise(checkpoint->files[file].bytes + first, (size_t)(last - first),
-                MADV_DONTNEED);
+void cohort_safetensors_release(cohort_safetensors *checkpoint, int32_t file) {
+    close_file(&checkpoint->files[file]);
 }
 
 void cohort_safetensors_close(cohort_safetensors *checkpoint) {
     if (!checkpoint) return;
     for (int32_t i = 0; i < checkpoint->n_files; i++)
-        if (checkpoint->files[i].bytes)
-            munmap(checkpoint->files[i].bytes, checkpoint->files[i].size_bytes);
+        close_file(&checkpoint->files[i]);
     free(checkpoint->files);
+    free(checkpoint->dir);
     cohort_tensor_list_deinit(&checkpoint->list);
     free(checkpoint);
 }

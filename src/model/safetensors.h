@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* model/safetensors.h - the tensors of a checkpoint, mapped, by name.
+/* model/safetensors.h - the tensors of a checkpoint, by name.
  *
  *   8 bytes: n, little-endian | n bytes: JSON header | tensor bytes, contiguous
  *
  * Opening reads and checks the headers only: names once, known types, bytes = product of
  * the shape, ranges that neither overlap nor leave holes nor pass the end of the file.
- * What find() returns can be read without further checks, as long as nobody shortens the
- * file.
+ * What find() returns can be read without further checks; a file that is shortened or
+ * replaced meanwhile is an error of the read.
  *
  * Ownership: tensors belong to their checkpoint.
- * Threads:   an open checkpoint may be read from any thread.
+ * Threads:   one at a time.
  * Errors:    COHORT_E_INVALID names file and tensor.
  */
 #ifndef COHORT_MODEL_SAFETENSORS_H
@@ -60,13 +60,14 @@ const char *cohort_safetensors_file_name(const cohort_safetensors *checkpoint,
 /* NULL where there is none of this name. */
 const cohort_tensor *cohort_safetensors_find(const cohort_safetensors *checkpoint,
                                              const char *name);
-const void *cohort_tensor_data(const cohort_safetensors *checkpoint,
-                               const cohort_tensor *tensor);
-/* Hints for bytes [begin, end) of a file: soon needed, and no longer mapped in. */
-void cohort_safetensors_prefetch(const cohort_safetensors *checkpoint, int32_t file,
+/* size_bytes from begin on, a place in the file. */
+cohort_status cohort_safetensors_read(cohort_safetensors *checkpoint, int32_t file,
+                                      uint64_t begin, void *to, size_t size_bytes);
+/* A hint: bytes [begin, end) of the file are needed soon. */
+void cohort_safetensors_prefetch(cohort_safetensors *checkpoint, int32_t file,
                                  uint64_t begin, uint64_t end);
-void cohort_safetensors_release(const cohort_safetensors *checkpoint, int32_t file,
-                                uint64_t begin, uint64_t end);
+/* The file is not read for now: it need not stay open. */
+void cohort_safetensors_release(cohort_safetensors *checkpoint, int32_t file);
 void cohort_safetensors_close(cohort_safetensors *checkpoint);
 
 static inline size_t cohort_dtype_bytes(cohort_dtype dtype) {

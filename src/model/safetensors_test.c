@@ -189,12 +189,14 @@ static cohort_safetensors *open_dir(int32_t n_files) {
     return checkpoint;
 }
 
-static void assert_first_value(const cohort_safetensors *checkpoint, const char *name,
+static void assert_first_value(cohort_safetensors *checkpoint, const char *name,
                                float expected) {
     const cohort_tensor *tensor = cohort_safetensors_find(checkpoint, name);
     float value;
     assert_non_null(tensor);
-    memcpy(&value, cohort_tensor_data(checkpoint, tensor), sizeof value);
+    assert_int_equal(cohort_safetensors_read(checkpoint, tensor->file, tensor->begin,
+                                             &value, sizeof value),
+                     COHORT_OK);
     assert_true(value == expected);
 }
 
@@ -256,6 +258,37 @@ static void what_is_no_regular_file_is_refused_at_once(void **state) {
     unlink(path);
 }
 
+static void assert_not_read(cohort_safetensors *checkpoint, const char *words) {
+    const cohort_tensor *one = cohort_safetensors_find(checkpoint, "one");
+    float value;
+    assert_int_equal(
+        cohort_safetensors_read(checkpoint, one->file, one->begin, &value, sizeof value),
+        COHORT_E_INVALID);
+    if (!strstr(cohort_last_error()->message, words))
+        fail_msg("%s", cohort_last_error()->message);
+}
+
+/* Under a mapping it would be the end of the process. */
+static void a_file_that_shrinks_or_is_replaced_is_an_error(void **state) {
+    (void)state;
+    char path[128], other[128];
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    snprintf(other, sizeof other, "%s/other", dir);
+    write_value("model.safetensors", 1);
+    cohort_safetensors *checkpoint = open_dir(1);
+    assert_first_value(checkpoint, "one", 1);
+    assert_int_equal(truncate(path, 12), 0);
+    assert_not_read(checkpoint, "model.safetensors was shortened while it was read");
+    cohort_safetensors_close(checkpoint);
+    write_value("model.safetensors", 1);
+    checkpoint = open_dir(1);
+    write_value("other", 2);
+    assert_int_equal(rename(other, path), 0);
+    assert_not_read(checkpoint, "model.safetensors was replaced");
+    cohort_safetensors_close(checkpoint);
+    unlink(path);
+}
+
 static void index_joins_the_files_it_names(void **state) {
     (void)state;
     uint8_t bytes[512];
@@ -280,10 +313,14 @@ static void index_joins_the_files_it_names(void **state) {
     assert_string_equal(cohort_safetensors_file_name(checkpoint, b->file),
                         "two.safetensors");
     float values[6];
-    memcpy(values, cohort_tensor_data(checkpoint, a), sizeof values);
-    assert_true(values[5] == 0.5F && values[0] == 0);
-    cohort_safetensors_prefetch(checkpoint, a->file, a->begin, a->end);
-    cohort_safetensors_release(checkpoint, a->file, a->begin, a->end);
+    for (int again = 0; again < 2; again++) {
+        cohort_safetensors_prefetch(checkpoint, a->file, a->begin, a->end);
+        assert_int_equal(
+            cohort_safetensors_read(checkpoint, a->file, a->begin, values, sizeof values),
+            COHORT_OK);
+        assert_true(values[5] == 0.5F && values[0] == 0);
+        cohort_safetensors_release(checkpoint, a->file);
+    }
     cohort_safetensors_close(checkpoint);
 
     /* Only the names of its files count: converters leave tensors there that they
@@ -308,6 +345,7 @@ int main(void) {
         cmocka_unit_test(what_is_no_header_is_refused),
         cmocka_unit_test(without_an_index_all_files_of_the_folder_count),
         cmocka_unit_test(what_is_no_regular_file_is_refused_at_once),
+        cmocka_unit_test(a_file_that_shrinks_or_is_replaced_is_an_error),
         cmocka_unit_test(index_joins_the_files_it_names),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -16,17 +16,15 @@
  * Loading is a list of parts: "rows r and columns c of tensor T become rows from d on of
  * this matrix".  The list is made first, after the architecture's names, and checked as a
  * whole, so that a missing tensor is reported before gigabytes were read; then it is
- * sorted by place in the files and carried out, which reads every file once, forwards.
- * The backend packs straight out of the mapping: nothing but the packed weights is held,
- * and pages that were packed are given back as we go.
+ * sorted by place in the files and carried out, which reads every file once, forwards, a
+ * slab at a time: but for that slab, nothing but the packed weights is held.
  *
  * Dummy weights take the same road, with the generator instead of a file.  A value
  * depends on seed, tensor name and place in the whole tensor alone: every layout of ranks
  * computes the same model. */
 
 enum {
-    SLAB_BYTES = 16 << 20, /* between two reports and releases; the widest row is 4 MiB */
-    DUMMY_BYTES = 1 << 20,
+    SLAB_BYTES = 1 << 20, /* should still be in the cache when it is packed */
     AHEAD_BYTES = 64 << 20,
     NAME_BYTES = 96,
     BASE_BYTES = 40, /* of what the names of a layer begin with */
@@ -49,7 +47,7 @@ struct loader {
     size_t n_parts, capacity;
     size_t done_bytes, total_bytes;
     int32_t n_files, files_done;
-    float *slab; /* SLAB_BYTES: of vectors, dummy values, files that align nothing */
+    float *slab; /* SLAB_BYTES of a file or of dummy values, and one row at least */
     cohort_load_progress progress;
     void *user_data;
 };
@@ -453,51 +451,54 @@ static cohort_status report(struct loader *loader) {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* n elements as linear_set reads them: aligned, which the format does not promise, and
- * F64 as F32. */
-static const char *straighten(struct loader *loader, const cohort_tensor *tensor,
-                              const char *data, size_t n) {
-    if (is_double(tensor)) {
-        for (size_t i = 0; i < n; i++)
-            loader->slab[i] = element(data, tensor, i);
-        return (const char *)loader->slab;
-    }
-    if (tensor->begin % tensor->element_bytes)
-        return memcpy(loader->slab, data, n * tensor->element_bytes);
-    return data;
+/* n elements from the first on into the slab, as linear_set reads them: aligned, and F64
+ * as F32. */
+static cohort_status read_elements(struct loader *loader, const cohort_tensor *tensor,
+                                   int64_t first, int64_t n) {
+    size_t size = tensor->element_bytes;
+    COHORT_TRY(cohort_safetensors_read(loader->checkpoint, tensor->file,
+                                       tensor->begin + (uint64_t)first * size,
+                                       loader->slab, (size_t)n * size));
+    for (int64_t i = 0; is_double(tensor) && i < n; i++) /* none before it is read */
+        loader->slab[i] = element(loader->slab, tensor, (size_t)i);
+    return COHORT_OK;
 }
 
-/* The part's rows of a vector, which lie in the slab. */
-static cohort_status set_vector(struct loader *loader, const struct part *part) {
-    cohort_view to = {part->vector, part->to};
-    return loader->model->ops->upload(loader->model->backend, to, loader->slab,
-                                      cohort_span_size(part->rows));
+static cohort_status load_vector(struct loader *loader, const struct part *part) {
+    const cohort_tensor *tensor = part->tensor;
+    const cohort_backend_ops *ops = loader->model->ops;
+    const int64_t most = SLAB_BYTES / 16; /* of 8 bytes in the file and 4 here */
+    size_t size = tensor->element_bytes;
+    char *read = (char *)loader->slab + SLAB_BYTES / 2;
+    for (int64_t i = part->rows.begin, n; i < part->rows.end; i += n) {
+        cohort_view to = {part->vector, part->to + i - part->rows.begin};
+        n = least(most, part->rows.end - i);
+        COHORT_TRY(cohort_safetensors_read(loader->checkpoint, tensor->file,
+                                           tensor->begin + (uint64_t)i * size, read,
+                                           (size_t)n * size));
+        for (int64_t k = 0; k < n; k++)
+            loader->slab[k] =
+                rounded(element(read, tensor, (size_t)k), loader->model->dtype);
+        COHORT_TRY(ops->upload(loader->model->backend, to, loader->slab, n));
+    }
+    loader->done_bytes += part_elements(part) * tensor->element_bytes;
+    return COHORT_OK;
 }
 
 static cohort_status load_part(struct loader *loader, const struct part *part) {
     const cohort_tensor *tensor = part->tensor;
-    const char *data = cohort_tensor_data(loader->checkpoint, tensor);
-    size_t size = tensor->element_bytes;
-    if (part->vector) {
-        for (int32_t i = part->rows.begin; i < part->rows.end; i++)
-            loader->slab[i - part->rows.begin] =
-                rounded(element(data, tensor, (size_t)i), loader->model->dtype);
-        loader->done_bytes += part_elements(part) * size;
-        return set_vector(loader, part);
-    }
+    size_t size = tensor->element_bytes, width = cohort_dtype_bytes(tensor->dtype);
+    if (part->vector) return load_vector(loader, part);
     int64_t row_bytes = part->n_columns * (int64_t)size;
     int64_t slab = row_bytes < SLAB_BYTES ? SLAB_BYTES / row_bytes : 1;
     for (int64_t row = part->rows.begin; row < part->rows.end; row += slab) {
         int64_t n = least(slab, part->rows.end - row);
-        const char *rows = straighten(loader, tensor, data + row * row_bytes,
-                                      (size_t)(n * part->n_columns));
-        size_t width = cohort_dtype_bytes(tensor->dtype);
+        COHORT_TRY(
+            read_elements(loader, tensor, row * part->n_columns, n * part->n_columns));
+        const char *rows = (const char *)loader->slab;
         COHORT_TRY(loader->model->ops->linear_set(
             part->linear, part->to + row - part->rows.begin, n,
             rows + part->columns.begin * (int64_t)width, tensor->dtype, part->n_columns));
-        uint64_t begin = tensor->begin + (uint64_t)(row * row_bytes);
-        cohort_safetensors_release(loader->checkpoint, tensor->file, begin,
-                                   begin + (uint64_t)(n * row_bytes));
         loader->done_bytes += (size_t)n * (size_t)cohort_span_size(part->columns) * size;
         COHORT_TRY(report(loader));
     }
@@ -506,7 +507,7 @@ static cohort_status load_part(struct loader *loader, const struct part *part) {
 
 /* Asks for the parts after i, as far as AHEAD_BYTES reach; *ahead is the first that was
  * not asked for. */
-static void prefetch(const struct loader *loader, size_t i, size_t *ahead) {
+static void prefetch(struct loader *loader, size_t i, size_t *ahead) {
     uint64_t bytes = 0;
     if (*ahead < i) *ahead = i;
     for (size_t k = i; k < loader->n_parts && bytes < AHEAD_BYTES; k++) {
@@ -529,6 +530,7 @@ static cohort_status load_files(struct loader *loader) {
         COHORT_TRY(load_part(loader, &loader->parts[i]));
         if (i + 1 == loader->n_parts ||
             loader->parts[i + 1].tensor->file != loader->parts[i].tensor->file) {
+            cohort_safetensors_release(loader->checkpoint, loader->parts[i].tensor->file);
             loader->files_done++;
             COHORT_TRY(report(loader));
         }
@@ -557,11 +559,12 @@ static cohort_status make_part(struct loader *loader, const struct part *part) {
         for (int32_t i = part->rows.begin; i < part->rows.end; i++)
             loader->slab[i - part->rows.begin] =
                 is_norm(part->name) ? 1 : dummy_value(stream, (uint64_t)i);
-        return set_vector(loader, part);
+        cohort_view to = {part->vector, part->to};
+        return loader->model->ops->upload(loader->model->backend, to, loader->slab,
+                                          cohort_span_size(part->rows));
     }
     int64_t width = cohort_span_size(part->columns);
-    /* What is made at a time should still be in the cache when it is packed. */
-    int64_t slab = DUMMY_BYTES / (int64_t)sizeof(float) / width + 1;
+    int64_t slab = SLAB_BYTES / (int64_t)sizeof(float) / width + 1;
     for (int64_t row = part->rows.begin; row < part->rows.end; row += slab) {
         int64_t n = least(slab, part->rows.end - row);
         for (int64_t r = 0; r < n; r++) {
@@ -588,15 +591,29 @@ static cohort_status make_dummies(struct loader *loader) {
     return report(loader);
 }
 
+static cohort_status make_slab(struct loader *loader) {
+    size_t widest = 0;
+    for (size_t i = 0; i < loader->n_parts; i++) {
+        const struct part *part = &loader->parts[i];
+        size_t element = part->tensor ? part->tensor->element_bytes : sizeof(float);
+        size_t row = part->n_columns
+                         ? (size_t)part->n_columns * element
+                         : (size_t)cohort_span_size(part->rows) * sizeof(float);
+        if (row > widest) widest = row;
+    }
+    loader->slab = malloc(SLAB_BYTES + widest);
+    return loader->slab ? COHORT_OK
+                        : COHORT_FAIL(COHORT_E_NOMEM, "buffer of %zu bytes for loading",
+                                      SLAB_BYTES + widest);
+}
+
 static cohort_status run_loader(struct loader *loader) {
     if (!loader->model->options.dummy_weights)
         COHORT_TRY(
             cohort_safetensors_open(loader->model->model_dir, &loader->checkpoint));
     COHORT_TRY(list_all(loader));
     COHORT_TRY(check_parts(loader));
-    loader->slab = malloc(SLAB_BYTES); /* what is not used takes no memory */
-    if (!loader->slab)
-        return COHORT_FAIL(COHORT_E_NOMEM, "buffer of %d bytes for loading", SLAB_BYTES);
+    COHORT_TRY(make_slab(loader));
     return loader->checkpoint ? load_files(loader) : make_dummies(loader);
 }
 
