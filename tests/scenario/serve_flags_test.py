@@ -377,6 +377,10 @@ class OfVllm(unittest.TestCase):
             self.assertIn("--enforce-eager,", text)
 
 
+# A line doubles the one before it.
+BOMB = "".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 2}1]\n" for i in range(1, 20)).replace("*a0, ", "0, ") + "a: {b: *a19}\n"
+
+
 class ConfigFile(unittest.TestCase):
     """--config FILE"""
 
@@ -429,10 +433,28 @@ chat-template: |
             self.assertEqual([one["id"] for one in models], ["three"])
             self.assertEqual(server.stop(), 0)
 
+    def test_aliases_are_what_they_stand_for(self):
+        """As PyYAML has them: an own key counts more than a merged one, the first mapping more than the second."""
+        before = "override-generation-config: &g {temperature: 0.5}\n<<: {seed: &s 0x10, port: 1}\nport: 2\n"
+        for value, wanted in (("*s", "16"), ("{a: *g, <<: [{b: 1}, {b: 2, c: 3}], c: 4}",
+                                             '{"b":1,"c":4,"a":{"temperature":0.5}}'),
+                              ("{<<: *g, b: 1, b: 2}", '{"temperature":0.5,"b":2}'),
+                              ("{'<<': 1}", '{"<<":1}')):
+            code, said = run_serve("/nowhere", "--config", self.write(f"{before}nosuch: {value}\n"))
+            self.assertEqual(code, 2)
+            self.assertIn(f"unknown option '--nosuch={wanted}'", said)
+        with Server("--config", self.write("served-model-name: [&n one, two]\nmax-model-len: &m 100\n"
+                                           "max-num-batched-tokens: *m\n")) as server:
+            models = json.loads(server.ask("GET", "/v1/models")[2])["data"]
+            self.assertEqual([(one["id"], one["max_model_len"]) for one in models], [("one", 100), ("two", 100)])
+            self.assertEqual(server.stop(), 0)
+
     def test_what_is_wrong_in_it_is_told(self):
         for text, wanted in (("port: 8000\nprot: 1\n", "unknown option '--prot=1'"), ("port: x\n", "--port=x"),
                              ("- a\n", "line 1: options are wanted"), ("a: [\n", "line 2"),
-                             ("a: &x 1\nb: *x\n", "line 2: anchors"), ("? [a]\n: b\n", "line 1: a key"),
+                             ("a: 1\nb: *x\n", "undefined alias"), ("? [a]\n: b\n", "line 1: a key"),
+                             ("a: &x {b: *x}\n", "too deep"), ("<<: 1\n", "line 1: '<<' wants a mapping"),
+                             (BOMB, "it is too much, with what its aliases stand for"),
                              ("a: {b: " + "[" * 40 + "]" * 40 + "}\n", "too deep"),
                              ("data-parallel-size: 2\n", "--data-parallel-size 2 is not supported"),
                              ("quantization: awq\n", "--quantization awq is not supported")):
