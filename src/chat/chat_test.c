@@ -236,6 +236,33 @@ static void numbers_are_as_they_were_written(void **state) {
            none, "{\"x\": 20.0}");
 }
 
+/* Within the steps that a template has; those of n squared would be 800 million. */
+static void sorting_costs_n_log_n(void **state) {
+    (void)state;
+    enum { N = 40000 };
+    char name[16], *json = NULL;
+    size_t size;
+    FILE *out = open_memstream(&json, &size);
+    cJSON *extra = cJSON_CreateObject(), *all = cJSON_AddObjectToObject(extra, "all");
+    fputc('{', out);
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "%06d", N - i);
+        cJSON_AddNumberToObject(all, name, i);
+        fprintf(out, "%s\"%06d\": %d", i ? ", " : "", i + 1, N - 1 - i);
+    }
+    fputs("}1234567{", out);
+    fclose(out);
+    const cohort_conversation conversation = {.extra = extra};
+    expect(
+        "{{ all | tojson(sort_keys=true) }}{% for i in range(7) | sort(reverse=true) | "
+        "list | sort %}{{ i + 1 }}{% endfor %}{",
+        COHORT_CONTENT_AUTO, "[{\"role\":\"user\"}]", conversation, json);
+    expect("{{ (all | dictsort | first)[0] }}{{ (all | list | sort | last) }}",
+           COHORT_CONTENT_AUTO, "[{\"role\":\"user\"}]", conversation, "000001040000");
+    cJSON_Delete(extra);
+    free(json);
+}
+
 static void a_model_brings_a_template_for_tools(void **state) {
     (void)state;
     char dir[] = "/tmp/cohort-chat-XXXXXX", path[64];
@@ -466,6 +493,7 @@ int main(void) {
         cmocka_unit_test(a_request_may_say_more_but_not_otherwise),
         cmocka_unit_test(arguments_of_calls_are_what_their_text_says),
         cmocka_unit_test(numbers_are_as_they_were_written),
+        cmocka_unit_test(sorting_costs_n_log_n),
         cmocka_unit_test(a_model_brings_a_template_for_tools),
         cmocka_unit_test(chains_in_templates_are_bounded),
         cmocka_unit_test(deep_values_are_bounded),

@@ -186,21 +186,6 @@ static const jinja_value *folded(jinja_run *run, const jinja_value *value, bool 
                : value;
 }
 
-/* Stable; the keys are beside the items. */
-static void sort(jinja_run *run, const jinja_value **keys, const jinja_value **items,
-                 size_t n, bool reverse) {
-    for (size_t i = 1; i < n; i++)
-        for (size_t j = i; j > 0; j--) {
-            int order = cohort_jinja_compare(run->arena, keys[j], keys[j - 1], "<");
-            if (reverse ? order <= 0 : order >= 0) break;
-            const jinja_value *key = keys[j], *item = items[j];
-            keys[j] = keys[j - 1];
-            keys[j - 1] = key;
-            items[j] = items[j - 1];
-            items[j - 1] = item;
-        }
-}
-
 /* By one attribute, or, where they may be several, by all of "a,b" in turn. */
 typedef struct order {
     const jinja_value *path, *otherwise;
@@ -228,11 +213,17 @@ static const jinja_value *key_of(jinja_run *run, const jinja_value *item,
 static const jinja_value *sorted(jinja_run *run, const jinja_value *items,
                                  const order *by, const jinja_value ***out_keys) {
     const jinja_value *list = copied(run, items);
-    const jinja_value **keys =
-        cohort_jinja_alloc(run->arena, (list->list.n + 1) * sizeof *keys);
-    for (size_t i = 0; i < list->list.n; i++)
-        keys[i] = key_of(run, list->list.items[i], by);
-    sort(run, keys, list->list.items, list->list.n, by->reverse);
+    size_t n = list->list.n;
+    const jinja_value **keys = cohort_jinja_alloc(run->arena, (n + 1) * sizeof *keys);
+    jinja_pair *pairs = cohort_jinja_alloc(run->arena, (n + 1) * sizeof *pairs);
+    for (size_t i = 0; i < n; i++)
+        pairs[i] =
+            (jinja_pair){key_of(run, list->list.items[i], by), list->list.items[i]};
+    cohort_jinja_sort(run->arena, pairs, n, by->reverse);
+    for (size_t i = 0; i < n; i++) {
+        keys[i] = pairs[i].key;
+        list->list.items[i] = pairs[i].value;
+    }
     if (out_keys) *out_keys = keys;
     return list;
 }

@@ -123,6 +123,8 @@ bool cohort_jinja_equal(jinja_arena *arena, const jinja_value *a, const jinja_va
 /* As < does; fails for what has no order. */
 int cohort_jinja_compare(jinja_arena *arena, const jinja_value *a, const jinja_value *b,
                          const char *operation);
+/* By their keys, stable, which n log n comparisons do. */
+void cohort_jinja_sort(jinja_arena *arena, jinja_pair *pairs, size_t n, bool reverse);
 /* Fails for what Python has no hash of, as keys must have. */
 void cohort_jinja_need_hashable(jinja_arena *arena, const jinja_value *value);
 bool cohort_jinja_contains(jinja_arena *arena, const jinja_value *in,

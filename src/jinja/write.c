@@ -203,14 +203,7 @@ static void write_json_dict(jinja_text *out, const jinja_value *value,
     size_t n = value->dict.n;
     jinja_pair *pairs = cohort_jinja_alloc(out->arena, (n + 1) * sizeof *pairs);
     if (n) memcpy(pairs, value->dict.pairs, n * sizeof *pairs);
-    for (size_t i = 1; style->sort_keys && i < n; i++) /* few, as a rule */
-        for (size_t j = i; j > 0 && cohort_jinja_compare(out->arena, pairs[j].key,
-                                                         pairs[j - 1].key, "<") < 0;
-             j--) {
-            jinja_pair pair = pairs[j];
-            pairs[j] = pairs[j - 1];
-            pairs[j - 1] = pair;
-        }
+    if (style->sort_keys) cohort_jinja_sort(out->arena, pairs, n, false);
     cohort_jinja_append(out, "{", 1);
     for (size_t i = 0; i < n; i++) {
         if (i)
