@@ -62,7 +62,7 @@ static const row rows[] = {
     {"load-format", NULL, TEXT, CLI_ENGINE, AT(load_format), "auto", 0, 0,
      "auto, safetensors, or dummy: seeded random weights"},
     {"max-model-len", NULL, COUNT, CLI_ENGINE, AT(max_model_len), "0", 0, 1 << 24,
-     "tokens of prompt and output together (0, auto: the model's)"},
+     "tokens of prompt and output together (0, auto: the model's, or what fits into memory)"},
     {"max-num-seqs", NULL, COUNT, CLI_ENGINE, AT(max_num_seqs), "0", 0, 65536,
      "sequences of a step at most (0: the engine's choice)"},
     {"max-num-batched-tokens", NULL, COUNT, CLI_ENGINE, AT(max_num_batched_tokens), "0",

@@ -254,14 +254,17 @@ static cohort_status choose_blocks(cohort_engine *engine, int64_t fitting) {
         return COHORT_FAIL(COHORT_E_INVALID,
                            "to serve one request of max_model_len %d, the KV cache needs "
                            "%lld blocks and has room for %lld; raise "
-                           "kv_cache_memory_bytes or lower max_model_len",
+                           "kv_cache_memory_bytes, or lower max_model_len to %lld (auto: "
+                           "what fits)",
                            info->max_model_len, (long long)per_sequence,
-                           (long long)info->num_blocks);
+                           (long long)info->num_blocks,
+                           (long long)(info->num_blocks * block_size));
     /* Nobody asked for the model's whole length: what fits is the length. */
+    int32_t asked = info->max_model_len;
     info->max_model_len = (int32_t)(info->num_blocks * block_size);
     cohort_log(COHORT_LOG_WARNING, "engine", COHORT_RANK_LOCAL,
-               "event=max_model_len_reduced max_model_len=%d num_blocks=%lld",
-               info->max_model_len, (long long)info->num_blocks);
+               "event=max_model_len_reduced from=%d max_model_len=%d num_blocks=%lld",
+               asked, info->max_model_len, (long long)info->num_blocks);
     return COHORT_OK;
 }
 

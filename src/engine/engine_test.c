@@ -875,7 +875,10 @@ static void engines_that_cannot_be_are_refused(void **state) {
         {"/nonexistent", "config.json", 1, 0, 0, 64},
         {MODEL, "tensor_parallel_size 5", 5, 0, 0, 64},
         {MODEL, "99999", 1, 99999, 0, 64},
-        {MODEL, "needs 10 blocks and has room for 4", 1, 160, 4, 64},
+        {MODEL,
+         "needs 10 blocks and has room for 4; raise kv_cache_memory_bytes, or lower "
+         "max_model_len to 64",
+         1, 160, 4, 64},
         {MODEL, "max_num_batched_tokens 4 must be", 1, 0, 0, 4},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
