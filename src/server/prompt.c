@@ -41,7 +41,7 @@ bool cohort_generation_tokenize(cohort_generation *generation, cohort_prompt *pr
     }
     if (cohort_engine_tokenize(engine, text, text_bytes, add_special, &prompt->ids,
                                &prompt->n_ids) < 0)
-        return cohort_api_refuse(error, 400, NULL, "%s", cohort_last_error()->message);
+        return cohort_refuse_text(error);
     return true;
 }
 

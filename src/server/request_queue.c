@@ -2,7 +2,10 @@
 #include "server/request_queue.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+
+#include "base/cancel.h"
 
 struct cohort_request_queue {
     cohort_request_queue_take serve, refuse;
@@ -12,6 +15,7 @@ struct cohort_request_queue {
     pthread_cond_t changed;
     size_t n, capacity;
     bool is_closed, has_thread;
+    atomic_bool gives_up;       /* closed, for who does not hold the lock */
     cohort_exchange *waiting[]; /* the first one is served next */
 };
 
@@ -49,11 +53,23 @@ static cohort_exchange *take_first(cohort_request_queue *queue) {
     return first;
 }
 
+typedef struct served {
+    cohort_request_queue *queue;
+    cohort_exchange *exchange;
+} served;
+
+static bool is_unwanted(void *user_data) {
+    const served *one = user_data;
+    return atomic_load(&one->queue->gives_up) || cohort_exchange_is_gone(one->exchange);
+}
+
 static void *work(void *user_data) {
-    cohort_request_queue *queue = user_data;
+    served one = {.queue = user_data};
     is_current_thread = true;
-    for (cohort_exchange *first; (first = take_first(queue));)
-        queue->serve(queue->user_data, first);
+    while ((one.exchange = take_first(one.queue))) {
+        cohort_cancel_set(is_unwanted, &one);
+        one.queue->serve(one.queue->user_data, one.exchange);
+    }
     return NULL;
 }
 
@@ -95,6 +111,7 @@ void cohort_request_queue_close(cohort_request_queue *queue) {
     if (!queue) return;
     pthread_mutex_lock(&queue->lock);
     queue->is_closed = true;
+    atomic_store(&queue->gives_up, true);
     size_t n = queue->n; /* nobody else looks at the list from here on */
     queue->n = 0;
     pthread_cond_signal(&queue->changed);

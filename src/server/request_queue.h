@@ -28,7 +28,8 @@ cohort_status cohort_request_queue_start(size_t capacity, cohort_request_queue_t
 bool cohort_request_queue_add(cohort_request_queue *queue, cohort_exchange *exchange);
 /* The caller is the thread of a queue, which serves. */
 bool cohort_request_queue_is_current(void);
-/* Refuses all that wait, but for the one that is being served.  Accepts NULL. */
+/* Refuses all that wait; the one that is being served is cancelled (base/cancel.h), as it
+ * is when its client leaves.  Accepts NULL. */
 void cohort_request_queue_close(cohort_request_queue *queue);
 /* Closes, and returns when that one was served; idempotent.  Accepts NULL. */
 void cohort_request_queue_stop(cohort_request_queue *queue);

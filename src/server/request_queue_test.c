@@ -3,6 +3,7 @@
 #include "server/request_queue.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -10,6 +11,8 @@
 #include <stdio.h>
 
 #include <cmocka.h>
+
+#include "base/cancel.h"
 
 struct cohort_exchange {
     atomic_bool is_gone;
@@ -155,8 +158,37 @@ static void close_refuses_all_but_the_one_that_is_served(void **unused) {
     cohort_request_queue_destroy(NULL);
 }
 
+/* Works until nobody wants it. */
+static void serve_for_long(void *user_data, cohort_exchange *exchange) {
+    (void)user_data;
+    atomic_fetch_add(&exchange->n_served, 1);
+    while (cohort_cancel_check(COHORT_CANCEL_BYTES) >= 0)
+        sched_yield();
+    assert_int_equal(cohort_last_error()->code, COHORT_E_CLOSED);
+    atomic_fetch_add(&exchange->n_served, 1);
+}
+
+static void what_nobody_wants_any_more_is_left(void **unused) {
+    (void)unused;
+    cohort_exchange first = {0}, second = {0};
+    cohort_request_queue *queue;
+    assert_int_equal(cohort_request_queue_start(N, serve_for_long, refuse, NULL, &queue),
+                     COHORT_OK);
+    assert_true(cohort_request_queue_add(queue, &first));
+    assert_true(cohort_request_queue_add(queue, &second));
+    while (!atomic_load(&first.n_served))
+        sched_yield();
+    atomic_store(&first.is_gone, true); /* its client leaves */
+    while (!atomic_load(&second.n_served))
+        sched_yield();
+    assert_int_equal(atomic_load(&first.n_served), 2);
+    cohort_request_queue_destroy(queue); /* the server stops */
+    assert_int_equal(atomic_load(&second.n_served), 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_nobody_wants_any_more_is_left),
         cmocka_unit_test(all_are_served_in_order_on_its_thread),
         cmocka_unit_test(full_queue_takes_none_until_a_client_leaves),
         cmocka_unit_test(client_that_left_is_passed_over),

@@ -61,6 +61,13 @@ bool cohort_refuse_crowd(const cohort_server *server, cohort_api_error *error) {
                              "--max-held-bytes allows; try again later");
 }
 
+bool cohort_refuse_text(cohort_api_error *error) {
+    const cohort_error *failure = cohort_last_error();
+    if (failure->code == COHORT_E_CLOSED)
+        return cohort_api_refuse(error, 503, NULL, "the server is shutting down");
+    return cohort_api_refuse(error, 400, NULL, "%s", failure->message);
+}
+
 /* A number takes two bytes of a body, a node of the tree, and in many a field another one
  * in a copy.  Bytes of strings are not counted: they are as many as in the body. */
 enum { BYTES_PER_VALUE = 160 };

@@ -82,6 +82,8 @@ void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);
 
 /* One more request than max_held_bytes allows: false, and error. */
+/* A text could not be tokenized: the last error says why. */
+bool cohort_refuse_text(cohort_api_error *error);
 bool cohort_refuse_crowd(const cohort_server *server, cohort_api_error *error);
 /* Reads the body of an exchange; false: error.  What it parses into counts among the held
  * bytes, where one body at a time may always be read, until it is released, which is due

@@ -6,10 +6,6 @@
 
 /* /tokenize and /detokenize. */
 
-static bool refuse_last(cohort_api_error *error) {
-    return cohort_api_refuse(error, 400, NULL, "%s", cohort_last_error()->message);
-}
-
 static bool write_strings(const cohort_server *server, const int32_t *ids, size_t count,
                           cohort_body *out, cohort_api_error *error) {
     cohort_body_puts(out, "[");
@@ -17,7 +13,7 @@ static bool write_strings(const cohort_server *server, const int32_t *ids, size_
         char *text;
         size_t size;
         if (cohort_engine_token_string(server->engine, ids[i], &text, &size) < 0)
-            return refuse_last(error);
+            return cohort_refuse_text(error);
         if (i) cohort_body_puts(out, ",");
         cohort_body_json(out, text, size);
         free(text);
@@ -40,7 +36,7 @@ static bool tokenize(const cohort_server *server, const cohort_api_request *api,
         cohort_engine_tokenize(server->engine, rendered ? rendered : text, size,
                                api->add_special_tokens.whole, &ids, &count);
     free(rendered);
-    if (status < 0) return refuse_last(error);
+    if (status < 0) return cohort_refuse_text(error);
     cohort_body_printf(out, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":", count,
                        server->info.max_model_len);
     cohort_body_json_ids(out, ids, count);
@@ -75,7 +71,7 @@ static bool detokenize(const cohort_server *server, const cohort_api_request *ap
     }
     if (done &&
         cohort_engine_detokenize(server->engine, ids, count, false, &text, &size) < 0)
-        done = refuse_last(error);
+        done = cohort_refuse_text(error);
     free(ids);
     if (!done) return false;
     cohort_body_puts(out, "{\"prompt\":");

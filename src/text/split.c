@@ -3,6 +3,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/cancel.h"
 #include "base/fail.h"
 #include "text/text_internal.h"
 
@@ -166,6 +167,7 @@ static cohort_status split_pattern(const cohort_text_step *step,
         if (from > word.size) break;
         COHORT_TRY(find_match(step, matches, at, word.size, from, &any, &begin, &end));
         if (!any) break;
+        COHORT_TRY(cohort_cancel_check(end - from + 1));
         from = end;
         if (begin == end) { /* go on after one character */
             size_t bad, length = 1;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
+#include "base/cancel.h"
 #include "base/fail.h"
 #include "base/files.h"
 #include "text/text_internal.h"
@@ -216,10 +217,13 @@ static cohort_status encode_words(encoder *self, const char *bytes, size_t size,
     cohort_text_append(&text, bytes, size);
     cohort_status status =
         cohort_split(&self->tokenizer->splitters, &text, at_start, &self->words);
-    for (size_t i = 0; status >= 0 && i < self->words.count; i++)
+    for (size_t i = 0; status >= 0 && i < self->words.count; i++) {
+        status = cohort_cancel_check(self->words.items[i].size);
+        if (status < 0) break;
         status = cohort_bpe_encode(self->tokenizer, &self->scratch,
                                    text.bytes + self->words.items[i].begin,
                                    self->words.items[i].size, self->ids);
+    }
     cohort_text_free(&text);
     return status;
 }

@@ -37,6 +37,7 @@ int32_t cohort_tokenizer_find(const cohort_tokenizer *tokenizer, const char *tok
 
 /* text need not be valid UTF-8 (invalid bytes become U+FFFD, as a client's JSON would;
  * but C0 80, as in modified UTF-8, is a NUL).
+ * Work that is cancelled (base/cancel.h) ends with COHORT_E_CLOSED.
  * special: let the post-processor add its tokens (<s> and the like). */
 cohort_status cohort_tokenizer_encode(const cohort_tokenizer *tokenizer, const char *text,
                                       size_t size_bytes, bool special, int32_t **out_ids,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "text/tokenizer.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/cancel.h"
 #include "base/random.h"
 #include "text/text_internal.h"
 
@@ -146,6 +148,46 @@ static void check_increments(const cohort_tokenizer *tokenizer, uint64_t seed,
     free(whole);
     cohort_text_free(&pieces);
     cohort_detokenizer_destroy(detokenizer);
+}
+
+static int n_asked, most_asked;
+
+static bool is_asked_often(void *user_data) {
+    (void)user_data;
+    return ++n_asked > most_asked;
+}
+
+static cohort_status encode_words(const cohort_tokenizer *tokenizer, size_t size) {
+    char *text = malloc(size);
+    int32_t *ids = NULL;
+    size_t n;
+    assert_non_null(text);
+    for (size_t i = 0; i < size; i++)
+        text[i] = "word "[i % 5];
+    n_asked = 0;
+    cohort_status status =
+        cohort_tokenizer_encode(tokenizer, text, size, false, &ids, &n);
+    if (status >= 0) free(ids);
+    free(text);
+    return status;
+}
+
+/* How often it is asked tells the work, which grows as the text does. */
+static void long_texts_can_be_left(void **state) {
+    const cohort_tokenizer *tokenizer = *state;
+    int n_of[2];
+    cohort_cancel_set(is_asked_often, NULL);
+    most_asked = INT_MAX;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(encode_words(tokenizer, (size_t)(1 << 20) << i), COHORT_OK);
+        n_of[i] = n_asked;
+    }
+    assert_in_range(n_of[0], 16, 64);
+    assert_in_range(n_of[1], 2 * n_of[0] - 2, 2 * n_of[0] + 2);
+    most_asked = 3;
+    assert_int_equal(encode_words(tokenizer, 1 << 20), COHORT_E_CLOSED);
+    assert_int_equal(n_asked, 4);
+    cohort_cancel_set(NULL, NULL);
 }
 
 static void increments_of_text_add_up(void **state) {
@@ -310,6 +352,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(qwen3_encodes_and_decodes_as_the_reference),
         cmocka_unit_test(increments_of_text_add_up),
+        cmocka_unit_test(long_texts_can_be_left),
         cmocka_unit_test(long_text_is_encoded_in_reasonable_time),
         cmocka_unit_test(sentencepiece_falls_back_to_bytes),
         cmocka_unit_test(bytes_go_on_behind_a_prompt_that_ends_in_bytes),
