@@ -70,7 +70,7 @@ bool cohort_refuse_text(cohort_api_error *error) {
 
 /* A number takes two bytes of a body, a node of the tree, and in many a field another one
  * in a copy.  Bytes of strings are not counted: they are as many as in the body. */
-enum { BYTES_PER_VALUE = 160 };
+enum { BYTES_PER_VALUE = 160, MAX_VALUES = 4 << 20 /* of one body, with 640 MiB then */ };
 
 void cohort_release_body(cohort_server *server, cohort_api_request *request) {
     if (!request->parsed_bytes) return;
@@ -81,7 +81,13 @@ void cohort_release_body(cohort_server *server, cohort_api_request *request) {
 
 static bool read_text(cohort_server *server, cohort_schema schema, const char *text,
                       size_t size, cohort_api_request *out, cohort_api_error *error) {
-    size_t bytes = cohort_chat_json_most_values(text, size) * BYTES_PER_VALUE;
+    size_t n_values = cohort_chat_json_most_values(text, size);
+    size_t bytes = n_values * BYTES_PER_VALUE;
+    if (n_values > MAX_VALUES)
+        return cohort_api_refuse(error, 413, NULL,
+                                 "the request's body has more than %d numbers, texts and "
+                                 "other values",
+                                 MAX_VALUES);
     if (bytes <= COHORT_FAIR_BYTES)
         return cohort_api_request_read(out, schema, text, size, error);
     /* One at a time may always come: no less would do for the longest body. */

@@ -110,6 +110,18 @@ class Limits(unittest.TestCase):
                 self.assertGreater(len(json.dumps(long)), 200000)
             self.assertEqual(server.stop(), 0)
 
+    def test_a_body_that_comes_alone_has_a_bound_of_values(self):
+        """It is let in whatever --max-held-bytes says; a value takes many times its two bytes."""
+        with Server() as server:
+            for n, status in ((1 << 20, 200), (5 << 20, 413)):
+                body = b'{"prompt":"a","max_tokens":1,"x":[' + b"1," * n + b"1]}"
+                got, _, text = server.ask("POST", COMPLETIONS, body)
+                self.assertEqual(got, status, text[:300])
+            self.assertIn(b"values", text)
+            peak = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{server.process.pid}/status").read_text())
+            self.assertLess(int(peak.group(1)), (3200 if SANITIZED else 320) << 10)
+            self.assertEqual(server.stop(), 0)
+
     def test_what_requests_keep_has_a_bound(self):
         """Not only their bodies: prompts as token ids are larger than what they were sent as."""
         body = {"prompt": [[5] * 1000] * 100, "max_tokens": 1}  # of 800 kB
