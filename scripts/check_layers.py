@@ -18,11 +18,11 @@ LAYERS = ["base", "counters", "link", "queue", "collective", "wire", "text", "gr
           "client", "hub", "bench", "cli"]
 # What a folder shows beside the header of its own name.
 SHOWN = {
-    "base": ["body", "build_id", "condition", "fail", "files", "log", "memory", "option", "poll",
+    "base": ["body", "build_id", "cancel", "condition", "fail", "files", "log", "memory", "option", "poll",
              "process", "random", "thread", "wait"],
     "wire": ["frame", "step"],
     "text": ["tokenizer"],
-    "chat": ["output"],
+    "chat": ["json_text", "output"],
     "model": ["json", "model_config", "sample", "shard"],
     "worker": ["runner", "runner_options", "worker_main"],
     "launcher": ["child"],

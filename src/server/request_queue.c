@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/cancel.h"
+#include "base/condition.h"
 
 struct cohort_request_queue {
     cohort_request_queue_take serve, refuse;
@@ -14,7 +15,7 @@ struct cohort_request_queue {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     size_t n, capacity;
-    bool is_closed, has_thread;
+    bool is_closed, has_thread, is_serving;
     atomic_bool gives_up;       /* closed, for who does not hold the lock */
     cohort_exchange *waiting[]; /* the first one is served next */
 };
@@ -38,13 +39,16 @@ static void drop_gone(cohort_request_queue *queue) {
 static cohort_exchange *take_first(cohort_request_queue *queue) {
     cohort_exchange *first = NULL;
     pthread_mutex_lock(&queue->lock);
+    queue->is_serving = false;
     for (;;) {
         drop_gone(queue);
+        pthread_cond_broadcast(&queue->changed); /* who waits for it to be idle */
         if (queue->n || queue->is_closed) break;
         pthread_cond_wait(&queue->changed, &queue->lock);
     }
     if (queue->n) {
         first = queue->waiting[0];
+        queue->is_serving = true;
         queue->n--;
         for (size_t i = 0; i < queue->n; i++)
             queue->waiting[i] = queue->waiting[i + 1];
@@ -86,7 +90,7 @@ cohort_status cohort_request_queue_start(size_t capacity, cohort_request_queue_t
     queue->refuse = refuse;
     queue->user_data = user_data;
     pthread_mutex_init(&queue->lock, NULL);
-    pthread_cond_init(&queue->changed, NULL);
+    cohort_condition_init(&queue->changed);
     if (pthread_create(&queue->thread, NULL, work, queue)) {
         cohort_request_queue_destroy(queue);
         return COHORT_FAIL(COHORT_E_NOMEM, "a thread for requests that take long");
@@ -102,9 +106,19 @@ bool cohort_request_queue_add(cohort_request_queue *queue, cohort_exchange *exch
     if (queue->n == queue->capacity) drop_gone(queue);
     bool takes = queue->n < queue->capacity && !queue->is_closed;
     if (takes) queue->waiting[queue->n++] = exchange;
-    pthread_cond_signal(&queue->changed);
+    pthread_cond_broadcast(&queue->changed);
     pthread_mutex_unlock(&queue->lock);
     return takes;
+}
+
+bool cohort_request_queue_wait_idle(cohort_request_queue *queue, int64_t deadline_ns) {
+    pthread_mutex_lock(&queue->lock);
+    while ((queue->n || queue->is_serving) &&
+           cohort_condition_wait(&queue->changed, &queue->lock, deadline_ns))
+        ;
+    bool is_idle = !queue->n && !queue->is_serving;
+    pthread_mutex_unlock(&queue->lock);
+    return is_idle;
 }
 
 void cohort_request_queue_close(cohort_request_queue *queue) {
@@ -114,7 +128,7 @@ void cohort_request_queue_close(cohort_request_queue *queue) {
     atomic_store(&queue->gives_up, true);
     size_t n = queue->n; /* nobody else looks at the list from here on */
     queue->n = 0;
-    pthread_cond_signal(&queue->changed);
+    pthread_cond_broadcast(&queue->changed);
     pthread_mutex_unlock(&queue->lock);
     for (size_t i = 0; i < n; i++)
         queue->refuse(queue->user_data, queue->waiting[i]);

@@ -28,6 +28,8 @@ cohort_status cohort_request_queue_start(size_t capacity, cohort_request_queue_t
 bool cohort_request_queue_add(cohort_request_queue *queue, cohort_exchange *exchange);
 /* The caller is the thread of a queue, which serves. */
 bool cohort_request_queue_is_current(void);
+/* All that came were served; false: not yet at the deadline. */
+bool cohort_request_queue_wait_idle(cohort_request_queue *queue, int64_t deadline_ns);
 /* Refuses all that wait; the one that is being served is cancelled (base/cancel.h), as it
  * is when its client leaves.  Accepts NULL. */
 void cohort_request_queue_close(cohort_request_queue *queue);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/cancel.h"
+#include "cohort/clock.h"
 
 struct cohort_exchange {
     atomic_bool is_gone;
@@ -182,8 +183,16 @@ static void what_nobody_wants_any_more_is_left(void **unused) {
     while (!atomic_load(&second.n_served))
         sched_yield();
     assert_int_equal(atomic_load(&first.n_served), 2);
+    assert_false(cohort_request_queue_wait_idle(queue, cohort_deadline_ms(10)));
+    atomic_store(&second.is_gone, true);
+    assert_true(cohort_request_queue_wait_idle(queue, cohort_deadline_ms(60000)));
+    cohort_exchange third = {0};
+    assert_true(cohort_request_queue_add(queue, &third));
+    while (!atomic_load(&third.n_served))
+        sched_yield();
     cohort_request_queue_destroy(queue); /* the server stops */
     assert_int_equal(atomic_load(&second.n_served), 2);
+    assert_int_equal(atomic_load(&third.n_served), 2);
 }
 
 int main(void) {

@@ -235,6 +235,10 @@ const char *cohort_server_url(const cohort_server *server) {
 void cohort_server_drain(cohort_server *server) { cohort_driver_drain(server->driver); }
 
 cohort_status cohort_server_wait_idle(cohort_server *server, int64_t deadline_ns) {
+    cohort_request_queue *const queues[] = {server->long_bodies, server->compilations};
+    for (size_t i = 0; i < 2; i++)
+        if (!cohort_request_queue_wait_idle(queues[i], deadline_ns))
+            return COHORT_FAIL(COHORT_E_TIMEOUT, "requests are still being read");
     return cohort_driver_wait_idle(server->driver, deadline_ns);
 }
 
@@ -247,8 +251,8 @@ void cohort_server_destroy(cohort_server *server) {
     if (server->driver) cohort_driver_stop(server->driver);
     cohort_request_queue_close(server->long_bodies);
     cohort_request_queue_close(server->compilations);
-    /* Before HTTP: what they are at is answered, and no connection may be resumed once
-     * the library is being stopped. */
+    /* Before HTTP: what they are at is cancelled and answered, and no connection may be
+     * resumed once the library is being stopped. */
     cohort_request_queue_stop(server->long_bodies);
     cohort_request_queue_stop(server->compilations);
     /* A client that does not read its last answer is not waited for any longer. */

@@ -235,6 +235,22 @@ class Endings(unittest.TestCase):
                 self.assertEqual(answer.status, 200, answer.read(1000))
             self.assertEqual(server.wait(), 0)
 
+    def test_what_is_read_in_a_queue_ends_with_the_drain(self):
+        """It would go on for seconds."""
+        body = b'{"prompt":"%s"}' % (b"a bc " * 5000000)
+        with Server("--drain-timeout", "0") as server, contextlib.closing(server.connect()) as connection:
+            connection.request("POST", "/tokenize", body, {"Content-Type": "application/json"})
+            readers = [task for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()
+                       if (task / "comm").read_text(encoding="ascii") == "cohort-requests\n"]
+            end = time.monotonic() + DEADLINE_S
+            while not any(int((task / "stat").read_text().rsplit(")", 1)[1].split()[11]) for task in readers):
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.01)
+            server.process.send_signal(signal.SIGTERM)
+            answer = connection.getresponse()
+            self.assertEqual(answer.status, 503, answer.read(1000))
+            self.assertEqual(server.wait(), 0)
+
     def test_a_second_signal_ends_what_is_running(self):
         with Server() as server:
             requests = self.start_endless(server)
