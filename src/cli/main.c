@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/build_id.h"
 #include "cli/commands.h"
@@ -66,8 +68,7 @@ static int usage(FILE *out) {
     return out == stdout ? CLI_OK : CLI_USAGE;
 }
 
-int main(int argc, char **argv) {
-    signal(SIGPIPE, SIG_IGN); /* a reader that leaves is a failed write, not our death */
+static int run(int argc, char **argv) {
     if (argc < 2) return usage(stderr);
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
         return usage(stdout);
@@ -80,4 +81,24 @@ int main(int argc, char **argv) {
             return cli_commands[i].run(argc - 1, argv + 1);
     fprintf(stderr, "cohort: unknown command '%s'; see cohort --help\n", argv[1]);
     return CLI_USAGE;
+}
+
+/* Is it a pipe that nobody reads any more, or closed? */
+static bool has_left(int fd) {
+    struct pollfd out = {.fd = fd};
+    return poll(&out, 1, 0) > 0 && out.revents & (POLLERR | POLLHUP | POLLNVAL);
+}
+
+/* What could not be printed is told, once; a reader that has seen enough is none of that.
+ */
+static int end(int code) {
+    if (!fflush(stdout) && !ferror(stdout)) return code;
+    if (has_left(STDOUT_FILENO)) return code;
+    fprintf(stderr, "cohort: writing the standard output failed; is the disk full?\n");
+    return code == CLI_USAGE ? code : CLI_FAILED;
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN); /* a reader that leaves is a failed write, not our death */
+    return end(run(argc, argv));
 }

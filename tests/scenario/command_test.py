@@ -428,6 +428,14 @@ class Others(Home):
         for told, taken in (("8123", "8123"), ("tcp://10.0.0.1:8000", "8000")):  # Kubernetes'
             self.assertIn(f"COHORT_PORT={taken}\n", run("config", env={"COHORT_PORT": told}).stdout)
 
+    def test_a_full_disk_is_told(self):
+        for words in (["--version"], ["--help"], ["config"], ["generate", MODEL, "--prompt", "a b", "--max-tokens", "3"]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([COHORT, *words], stdout=full, stderr=subprocess.PIPE, text=True,
+                                      timeout=PATIENCE_S)
+            self.assertEqual(done.returncode, 1, words)
+            self.assertEqual(done.stderr.count("is the disk full?"), 1, done.stderr)
+
     def test_benches_write_what_they_print(self):
         out = self.home / "out.json"
         sizes = ["--input-len", "8", "--output-len", "4", "--output-json", str(out)]
