@@ -100,7 +100,7 @@ static cohort_status linear_set(cohort_linear *linear, int64_t row_begin, int64_
 static void destroy(cohort_backend *backend) {
     if (!backend) return;
     cohort_pool_destroy(backend->pool);
-    cohort_sampler_destroy(backend->sampler);
+    cohort_cpu_samplers_destroy(backend);
     cohort_cpu_step_destroy(backend);
     cohort_cpu_unmap(backend->pack, COHORT_CPU_PACK_FLOATS * sizeof(float));
     cohort_cpu_unmap(backend->expert, COHORT_CPU_EXPERT_FLOATS * sizeof(float));
@@ -122,9 +122,8 @@ static cohort_status set_up(cohort_backend *backend,
     if (!backend->pack || !backend->expert)
         return COHORT_FAIL(COHORT_E_NOMEM, "scratch of the CPU backend");
     COHORT_TRY(cohort_cpu_step_create(backend));
-    if (options->vocab_size)
-        COHORT_TRY(cohort_sampler_create(options->vocab_size, &backend->sampler));
-    return cohort_pool_create(cpu->cpus, cpu->n_threads, &backend->pool);
+    COHORT_TRY(cohort_pool_create(cpu->cpus, cpu->n_threads, &backend->pool));
+    return options->vocab_size ? cohort_cpu_samplers_create(backend) : COHORT_OK;
 }
 
 static cohort_status create(const cohort_backend_options *options,

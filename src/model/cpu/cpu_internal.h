@@ -52,9 +52,10 @@ typedef struct cohort_cpu_step {
 struct cohort_backend {
     cohort_backend_options options; /* of its pointers, only the groups are valid */
     cohort_cpu_step step;
-    cohort_sampler *sampler; /* NULL: doesn't sample */
-    cohort_error error;      /* the first; code 0: none yet */
-    int32_t layer;           /* being computed; -1: none */
+    cohort_sampler **samplers; /* one a thread; NULL: doesn't sample */
+    int32_t n_samplers;
+    cohort_error error; /* the first; code 0: none yet */
+    int32_t layer;      /* being computed; -1: none */
     cohort_cpu_isa isa;
     const cohort_cpu_kernels *kernels; /* isa.kernels */
     bool bf16_activations;             /* and isa.dot is there */
@@ -132,6 +133,8 @@ void cohort_cpu_op_route(cohort_backend *backend, const cohort_op_route *op);
 void cohort_cpu_op_experts(cohort_backend *backend, const cohort_op_experts *op);
 void cohort_cpu_op_take(cohort_backend *backend, const cohort_op_take *op);
 void cohort_cpu_op_sample(cohort_backend *backend, const cohort_op_sample *op);
+cohort_status cohort_cpu_samplers_create(cohort_backend *backend);
+void cohort_cpu_samplers_destroy(cohort_backend *backend);
 
 /* The rest, on plain memory. */
 cohort_status cohort_cpu_linear_create(cohort_backend *backend, int64_t n_out,
