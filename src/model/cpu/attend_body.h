@@ -336,25 +336,47 @@ static int32_t group_of(const cohort_cpu_attend *at, int32_t position) {
            position % at->block_size / GROUP;
 }
 
-/* Tiles begin at multiples of KV_TILE groups whatever the queries are, so that a query's
- * sums are added up in one order; tiles it sees nothing of add exact zeros. */
-static void attend(const cohort_cpu_attend *at) {
+/* ---- parts ------------------------------------------------------------------------- */
+
+enum { PART = COHORT_CPU_KV_PART };
+
+/* What all queries together see, and of each query what came of one part or of several.
+ */
+struct attending {
+    int32_t begin, end;
     float most[COHORT_CPU_QUERIES];
+    float weight[COHORT_CPU_QUERIES];
+    bool seen[COHORT_CPU_QUERIES]; /* totals has something */
+    float total_most[COHORT_CPU_QUERIES];
+    float total_weight[COHORT_CPU_QUERIES];
+};
+
+static int32_t position_of(const cohort_cpu_attend *at, int32_t group) {
+    return group / at->groups_per_block * at->block_size +
+           group % at->groups_per_block * GROUP;
+}
+
+static bool sees_part(const cohort_cpu_attend *at, int32_t query, int32_t part) {
+    return at->begin[query] < position_of(at, (part + 1) * PART) &&
+           at->end[query] > position_of(at, part * PART);
+}
+
+/* Sums of one part.  Tiles begin at multiples of KV_TILE groups whatever the queries are,
+ * so that a query's sums are added up in one order; tiles it sees nothing of add exact
+ * zeros. */
+static void attend_part(const cohort_cpu_attend *at, struct attending *all,
+                        int32_t part) {
     vec weight[COHORT_CPU_QUERIES];
-    int32_t begin = at->begin[0], end = at->end[0];
     for (int32_t q = 0; q < at->n_queries; q++) {
-        most[q] = -1e30f; /* finite: its difference to -inf has a sign */
+        all->most[q] = -1e30f; /* finite: its difference to -inf has a sign */
         weight[q] = vec_set1(0);
-        if (at->begin[q] < begin) begin = at->begin[q];
-        if (at->end[q] > end) end = at->end[q];
     }
     for (int64_t i = 0; i < (int64_t)at->n_queries * at->padded_dim; i += LANES)
         vec_store(at->sums + i, vec_set1(0));
-    for (int32_t q = 0; q < at->n_queries; q++)
-        round_for_dot(at, at->queries + (int64_t)q * at->padded_dim, at->padded_dim);
-
-    int32_t last = group_of(at, end - 1);
-    int32_t first = group_of(at, begin) / COHORT_CPU_KV_TILE * COHORT_CPU_KV_TILE;
+    int32_t first = group_of(at, all->begin) / COHORT_CPU_KV_TILE * COHORT_CPU_KV_TILE;
+    int32_t last = group_of(at, all->end - 1);
+    if (first < part * PART) first = part * PART;
+    if (last >= (part + 1) * PART) last = (part + 1) * PART - 1;
     for (int32_t group = first; group <= last; group += COHORT_CPU_KV_TILE) {
         struct kv_tile tile_at;
         int32_t n = last - group + 1;
@@ -363,19 +385,114 @@ static void attend(const cohort_cpu_attend *at) {
         for (int32_t q = 0; q < at->n_queries; q++) {
             float *scores = at->scores + (int64_t)q * SCORES;
             if (!sees_all(at, q, &tile_at)) hide(at, q, &tile_at, scores);
-            soften(at, q, &most[q], &weight[q]);
+            soften(at, q, &all->most[q], &weight[q]);
             round_for_dot(at, scores, SCORES);
         }
-        sum_tile(at, &tile_at, end);
+        sum_tile(at, &tile_at, all->end);
     }
+    for (int32_t q = 0; q < at->n_queries; q++)
+        all->weight[q] = vec_sum(weight[q]);
+}
+
+static float exp_one(float x) {
+    float e;
+    vec_store_n(&e, vec_exp(vec_set1(x)), 1);
+    return e;
+}
+
+/* A query's next part joins those before it. */
+static void join(const cohort_cpu_attend *at, struct attending *all, int32_t query,
+                 const float *sums, float most, float weight) {
+    float *totals = at->totals + (int64_t)query * at->padded_dim;
+    if (!all->seen[query]) {
+        all->seen[query] = true;
+        all->total_most[query] = most;
+        all->total_weight[query] = weight;
+        memcpy(totals, sums, (size_t)at->padded_dim * sizeof *totals);
+        return;
+    }
+    /* Relative to the greater of the two, whose factor is 1. */
+    bool grows = most > all->total_most[query];
+    float by =
+        exp_one(grows ? all->total_most[query] - most : most - all->total_most[query]);
+    const vec factor = vec_set1(by);
+    for (int i = 0; i < at->padded_dim; i += LANES) {
+        vec old = vec_load(totals + i), new = vec_load(sums + i);
+        vec_store(totals + i,
+                  grows ? vec_fma(factor, old, new) : vec_fma(factor, new, old));
+    }
+    float *total = &all->total_weight[query];
+    *total = grows ? *total * by + weight : weight * by + *total;
+    if (grows) all->total_most[query] = most;
+}
+
+static float *part_of(const cohort_cpu_attend *at, int32_t part, int32_t query) {
+    int64_t index = (int64_t)(part - at->first_part) * at->n_queries + query;
+    return at->parts + index * cohort_cpu_part_floats(at->padded_dim);
+}
+
+/* Leaves what one part gave for a call that puts together. */
+static void leave_part(const cohort_cpu_attend *at, const struct attending *all) {
     for (int32_t q = 0; q < at->n_queries; q++) {
-        const vec by = vec_set1(1 / vec_sum(weight[q]));
-        const float *sums = at->sums + (int64_t)q * at->padded_dim;
+        float *to = part_of(at, at->first_part, q);
+        memcpy(to, at->sums + (int64_t)q * at->padded_dim,
+               (size_t)at->padded_dim * sizeof *to);
+        to[at->padded_dim] = all->most[q];
+        to[at->padded_dim + 1] = all->weight[q];
+    }
+}
+
+static void write_out(const cohort_cpu_attend *at, const struct attending *all) {
+    for (int32_t q = 0; q < at->n_queries; q++) {
+        const vec by = vec_set1(1 / all->total_weight[q]);
+        const float *totals = at->totals + (int64_t)q * at->padded_dim;
         for (int64_t i = 0; i < at->head_dim; i += LANES) {
             int64_t left = at->head_dim - i < LANES ? at->head_dim - i : LANES;
-            vec_store_n(at->out[q] + i, vec_mul(by, vec_load(sums + i)), left);
+            vec_store_n(at->out[q] + i, vec_mul(by, vec_load(totals + i)), left);
         }
     }
+}
+
+static void join_parts(const cohort_cpu_attend *at, struct attending *all) {
+    for (int32_t q = 0; q < at->n_queries; q++)
+        for (int32_t part = at->first_part; part < at->first_part + at->n_parts; part++) {
+            const float *from = part_of(at, part, q);
+            if (sees_part(at, q, part))
+                join(at, all, q, from, from[at->padded_dim], from[at->padded_dim + 1]);
+        }
+    write_out(at, all);
+}
+
+static void attend_all(const cohort_cpu_attend *at, struct attending *all) {
+    int32_t last = group_of(at, all->end - 1) / PART;
+    for (int32_t part = group_of(at, all->begin) / PART; part <= last; part++) {
+        attend_part(at, all, part);
+        for (int32_t q = 0; q < at->n_queries; q++)
+            if (sees_part(at, q, part))
+                join(at, all, q, at->sums + (int64_t)q * at->padded_dim, all->most[q],
+                     all->weight[q]);
+    }
+    write_out(at, all);
+}
+
+static void attend(const cohort_cpu_attend *at) {
+    struct attending all = {.begin = at->begin[0], .end = at->end[0]};
+    for (int32_t q = 0; q < at->n_queries; q++) {
+        if (at->begin[q] < all.begin) all.begin = at->begin[q];
+        if (at->end[q] > all.end) all.end = at->end[q];
+    }
+    if (at->n_parts) {
+        join_parts(at, &all);
+        return;
+    }
+    for (int32_t q = 0; q < at->n_queries; q++)
+        round_for_dot(at, at->queries + (int64_t)q * at->padded_dim, at->padded_dim);
+    if (!at->parts) {
+        attend_all(at, &all);
+        return;
+    }
+    attend_part(at, &all, at->first_part);
+    leave_part(at, &all);
 }
 
 #endif /* COHORT_MODEL_CPU_ATTEND_BODY_H */

@@ -21,8 +21,12 @@
  *
  * The work is cut into tasks of one sequence, one KV head and up to QUERIES query vectors
  * (rows x query heads of the group), fewer where that leaves threads without a task.
- * Threads draw tasks from a counter, since later rows have more tokens to look at; who
- * computes a query does not matter to its result. */
+ * Where few sequences decode with long contexts, it is cut along the contexts instead, at
+ * the parts that sums are put together from in any case (kernels.h), so that nothing is
+ * read twice.  Threads draw tasks from a counter, since later rows have more tokens to
+ * look at; who computes a query, and how it was cut, does not matter to its result. */
+
+enum { PARTS_FLOATS = 4 << 20 /* only what is touched takes memory */ };
 
 struct cohort_kv {
     cohort_backend *backend;
@@ -33,6 +37,7 @@ struct cohort_kv {
     size_t unit_bytes;
     unsigned char *memory; /* [layer][block][KV head] units */
     size_t bytes;
+    float *parts;   /* PARTS_FLOATS, of a step that is cut into them */
     float *scratch; /* a thread's queries, scores and sums, one after the other */
     size_t scratch_floats;
 };
@@ -43,7 +48,7 @@ static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; 
 
 static cohort_status map_kv(cohort_kv *kv) {
     size_t n_threads = (size_t)cohort_pool_size(kv->backend->pool);
-    kv->scratch_floats = COHORT_CPU_QUERIES * (2 * (size_t)kv->padded_dim +
+    kv->scratch_floats = COHORT_CPU_QUERIES * (3 * (size_t)kv->padded_dim +
                                                COHORT_CPU_KV_TILE * COHORT_CPU_KV_GROUP);
     kv->scratch = cohort_cpu_map(n_threads * kv->scratch_floats * sizeof(float));
     size_t units;
@@ -53,7 +58,8 @@ static cohort_status map_kv(cohort_kv *kv) {
         return COHORT_FAIL(COHORT_E_NOMEM, "a KV cache of %lld blocks",
                            (long long)kv->n_blocks);
     kv->memory = cohort_cpu_map(kv->bytes);
-    if (!kv->memory || !kv->scratch)
+    kv->parts = cohort_cpu_map(PARTS_FLOATS * sizeof(float));
+    if (!kv->memory || !kv->scratch || !kv->parts)
         return COHORT_FAIL(COHORT_E_NOMEM, "a KV cache of %zu bytes", kv->bytes);
     return COHORT_OK;
 }
@@ -118,6 +124,7 @@ void cohort_cpu_kv_destroy(cohort_kv *kv) {
     size_t n_threads = (size_t)cohort_pool_size(kv->backend->pool);
     cohort_cpu_unmap(kv->memory, kv->bytes);
     cohort_cpu_unmap(kv->scratch, n_threads * kv->scratch_floats * sizeof(float));
+    cohort_cpu_unmap(kv->parts, PARTS_FLOATS * sizeof(float));
     free(kv);
 }
 
@@ -139,6 +146,7 @@ struct work {
     int64_t qkv_stride;
     float *out;
     int32_t n_queries; /* of a task, at most */
+    bool joins;        /* in parts: they are there, and are put together */
     _Atomic int64_t next;
 };
 
@@ -202,19 +210,22 @@ static void store_share(void *context, int32_t thread, int32_t n_threads) {
 
 /* ---- attending --------------------------------------------------------------------- */
 
+static int32_t group_size(const struct work *work) {
+    return work->shape->n_heads / work->shape->n_kv_heads;
+}
+
 /* Queries [query, query + n) of a sequence's KV head; query = row * group + head. */
-static void attend(const struct work *work, const cohort_sequence *sequence, int32_t head,
-                   int64_t query, int32_t n, float *scratch) {
+static cohort_cpu_attend prepare(const struct work *work, const cohort_sequence *sequence,
+                                 int32_t head, int64_t query, int32_t n, float *scratch) {
     const cohort_kv *kv = work->kv;
     const cohort_attention *shape = work->shape;
-    int32_t group = shape->n_heads / shape->n_kv_heads, dim = kv->head_dim;
-    float *queries = scratch;
-    scratch += (size_t)COHORT_CPU_QUERIES * (size_t)kv->padded_dim;
+    int32_t group = group_size(work), dim = kv->head_dim;
+    const size_t each = (size_t)COHORT_CPU_QUERIES * (size_t)kv->padded_dim;
     cohort_cpu_attend at = {
         .n_queries = n,
         .head_dim = dim,
         .padded_dim = kv->padded_dim,
-        .queries = queries,
+        .queries = scratch,
         .dtype = kv->dtype,
         .block_size = kv->block_size,
         .groups_per_block = kv->groups_per_block,
@@ -222,29 +233,32 @@ static void attend(const struct work *work, const cohort_sequence *sequence, int
         .block_bytes = (size_t)kv->n_kv_heads * kv->unit_bytes,
         .value_bytes = kv->value_bytes,
         .block_table = sequence->block_table,
-        .sums = scratch,
-        .scores = scratch + (size_t)COHORT_CPU_QUERIES * (size_t)kv->padded_dim,
+        .sums = scratch + each,
+        .totals = scratch + 2 * each,
+        .scores = scratch + 3 * each,
     };
     for (int32_t i = 0; i < n; i++) {
         int64_t row = sequence->row_begin + (query + i) / group;
         int64_t query_head = (int64_t)head * group + (query + i) % group;
         const float *q = work->qkv + row * work->qkv_stride + query_head * dim;
         for (int32_t d = 0; d < dim; d++)
-            queries[(int64_t)i * kv->padded_dim + d] = q[d] * shape->scale;
-        if (dim % 2) queries[(int64_t)i * kv->padded_dim + dim] = 0;
+            at.queries[(int64_t)i * kv->padded_dim + d] = q[d] * shape->scale;
+        if (dim % 2) at.queries[(int64_t)i * kv->padded_dim + dim] = 0;
         at.end[i] = sequence->n_computed + (int32_t)((query + i) / group) + 1;
         if (shape->sliding_window && at.end[i] > shape->sliding_window)
             at.begin[i] = at.end[i] - shape->sliding_window;
         at.out[i] = work->out + (row * shape->n_heads + query_head) * dim;
     }
-    const cohort_backend *backend = kv->backend;
-    (backend->bf16_activations ? backend->isa.dot->attend
-                               : backend->kernels->attend)(&at);
+    return at;
+}
+
+static void attend(const struct work *work, const cohort_cpu_attend *at) {
+    const cohort_backend *backend = work->kv->backend;
+    (backend->bf16_activations ? backend->isa.dot->attend : backend->kernels->attend)(at);
 }
 
 static int64_t tasks_of(const struct work *work, const cohort_sequence *sequence) {
-    int32_t group = work->shape->n_heads / work->shape->n_kv_heads;
-    int64_t queries = (int64_t)sequence->n_rows * group;
+    int64_t queries = (int64_t)sequence->n_rows * group_size(work);
     return (queries + work->n_queries - 1) / work->n_queries * work->shape->n_kv_heads;
 }
 
@@ -253,7 +267,7 @@ static void attend_share(void *context, int32_t thread, int32_t n_threads) {
     struct work *work = context;
     const cohort_attention *shape = work->shape;
     float *scratch = work->kv->scratch + (size_t)thread * work->kv->scratch_floats;
-    int32_t group = shape->n_heads / shape->n_kv_heads;
+    int32_t group = group_size(work);
     int64_t before = 0,
             task = atomic_fetch_add_explicit(&work->next, 1, memory_order_relaxed);
     for (int32_t i = 0; i < shape->n_sequences; i++) {
@@ -264,8 +278,10 @@ static void attend_share(void *context, int32_t thread, int32_t n_threads) {
         while (task < before + n_tasks) {
             int64_t query = (task - before) % per_head * work->n_queries;
             int64_t left = n_queries - query;
-            attend(work, sequence, (int32_t)((task - before) / per_head), query,
-                   left < work->n_queries ? (int32_t)left : work->n_queries, scratch);
+            cohort_cpu_attend at = prepare(
+                work, sequence, (int32_t)((task - before) / per_head), query,
+                left < work->n_queries ? (int32_t)left : work->n_queries, scratch);
+            attend(work, &at);
             task = atomic_fetch_add_explicit(&work->next, 1, memory_order_relaxed);
         }
         before += n_tasks;
@@ -281,6 +297,88 @@ static int32_t task_queries(const struct work *work, int32_t n_threads) {
     if (n_threads == 1 || each > COHORT_CPU_QUERIES) return COHORT_CPU_QUERIES;
     return each < 1 ? 1 : (int32_t)each;
 }
+
+/* ---- in parts ---------------------------------------------------------------------- */
+
+static int32_t part_at(const cohort_kv *kv, int32_t position) {
+    int32_t group = position / kv->block_size * kv->groups_per_block +
+                    position % kv->block_size / COHORT_CPU_KV_GROUP;
+    return group / COHORT_CPU_KV_PART;
+}
+
+/* Parts of the cache that a sequence's rows see, from the first on. */
+static int32_t count_parts(const struct work *work, const cohort_sequence *sequence,
+                           int32_t *out_first) {
+    int32_t begin = sequence->n_computed + 1 - work->shape->sliding_window;
+    if (!work->shape->sliding_window || begin < 0) begin = 0;
+    *out_first = part_at(work->kv, begin);
+    return part_at(work->kv, sequence->n_computed + sequence->n_rows - 1) - *out_first +
+           1;
+}
+
+/* Floats that the parts of one KV head of a sequence take. */
+static int64_t head_floats(const struct work *work, const cohort_sequence *sequence,
+                           int32_t n_parts) {
+    return (int64_t)n_parts * sequence->n_rows * group_size(work) *
+           cohort_cpu_part_floats(work->kv->padded_dim);
+}
+
+/* Few heads and long contexts: there are more parts than whole tasks, and room. */
+static bool cuts_into_parts(const struct work *work, int32_t n_threads) {
+    const cohort_attention *shape = work->shape;
+    int64_t floats = 0, n_tasks = 0;
+    if ((int64_t)shape->n_sequences * shape->n_kv_heads >= 2 * (int64_t)n_threads)
+        return false;
+    for (int32_t i = 0; i < shape->n_sequences; i++) {
+        const cohort_sequence *sequence = &shape->sequences[i];
+        int32_t first, n_parts = count_parts(work, sequence, &first);
+        if (sequence->n_rows * group_size(work) > COHORT_CPU_QUERIES) return false;
+        floats += shape->n_kv_heads * head_floats(work, sequence, n_parts);
+        n_tasks += shape->n_kv_heads * n_parts;
+    }
+    return n_threads > 1 && floats <= PARTS_FLOATS &&
+           n_tasks > (int64_t)shape->n_sequences * shape->n_kv_heads;
+}
+
+/* Tasks are the parts of every head of every sequence; or, to join them, the heads. */
+static void part_share(void *context, int32_t thread, int32_t n_threads) {
+    (void)n_threads;
+    struct work *work = context;
+    const cohort_attention *shape = work->shape;
+    float *scratch = work->kv->scratch + (size_t)thread * work->kv->scratch_floats;
+    float *parts = work->kv->parts;
+    int64_t before = 0,
+            task = atomic_fetch_add_explicit(&work->next, 1, memory_order_relaxed);
+    for (int32_t i = 0; i < shape->n_sequences; i++) {
+        const cohort_sequence *sequence = &shape->sequences[i];
+        int32_t first, n_parts = count_parts(work, sequence, &first);
+        int32_t per_head = work->joins ? 1 : n_parts;
+        int64_t n_tasks = (int64_t)shape->n_kv_heads * per_head;
+        int64_t floats = head_floats(work, sequence, n_parts);
+        while (task < before + n_tasks) {
+            int32_t head = (int32_t)((task - before) / per_head);
+            int32_t part = (int32_t)((task - before) % per_head);
+            cohort_cpu_attend at = prepare(work, sequence, head, 0,
+                                           sequence->n_rows * group_size(work), scratch);
+            at.first_part = first + part;
+            at.parts = parts + head * floats + part * (floats / n_parts);
+            at.n_parts = work->joins ? n_parts : 0;
+            attend(work, &at);
+            task = atomic_fetch_add_explicit(&work->next, 1, memory_order_relaxed);
+        }
+        before += n_tasks;
+        parts += shape->n_kv_heads * floats;
+    }
+}
+
+static void attend_in_parts(struct work *work, cohort_pool *pool) {
+    cohort_pool_run(pool, part_share, work);
+    work->joins = true;
+    atomic_store_explicit(&work->next, 0, memory_order_relaxed);
+    part_share(work, 0, 1); /* shorter than waking the others */
+}
+
+/* ---- the operations ---------------------------------------------------------------- */
 
 void cohort_cpu_store(cohort_backend *backend, cohort_kv *kv, int32_t layer,
                       const cohort_attention *shape, const float *qkv,
@@ -302,6 +400,11 @@ void cohort_cpu_attention(cohort_backend *backend, cohort_kv *kv, int32_t layer,
                         .qkv = qkv,
                         .qkv_stride = qkv_stride,
                         .out = out};
-    work.n_queries = task_queries(&work, cohort_pool_size(backend->pool));
+    int32_t n_threads = cohort_pool_size(backend->pool);
+    if (cuts_into_parts(&work, n_threads)) {
+        attend_in_parts(&work, backend->pool);
+        return;
+    }
+    work.n_queries = task_queries(&work, n_threads);
     cohort_pool_run(backend->pool, attend_share, &work);
 }

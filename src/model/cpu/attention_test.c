@@ -4,7 +4,7 @@
 
 /* Paged attention against a softmax in double over keys and values kept flat. */
 
-enum { MOST_TOKENS = 300, MOST_SEQUENCES = 4 };
+enum { MOST_TOKENS = 620, MOST_SEQUENCES = 4 };
 
 struct geometry {
     int32_t n_heads, n_kv_heads, head_dim, block_size, window;
@@ -192,6 +192,42 @@ static void chunks_and_company(cohort_backend *backend) {
     }
 }
 
+/* Contexts of several parts: a prompt at once, the same in two steps and token by token
+ * at its end, alone (cut into parts where there are threads) and with three others. */
+static void long_contexts(cohort_backend *backend) {
+    enum { LENGTH = 600, LAST = 596 };
+    static const struct geometry g[] = {{6, 2, 32, 16, 0, COHORT_BF16},
+                                        {2, 1, 16, 5, 0, COHORT_F32},
+                                        {4, 2, 16, 16, 300, COHORT_F32}};
+    const int32_t lengths[4] = {LENGTH, LENGTH, 40, 530};
+    for (size_t i = 0; i < sizeof g / sizeof *g; i++) {
+        struct story whole[4], parts[4];
+        struct cache cache, second;
+        open_cache(&cache, backend, g[i], whole, lengths, 4);
+        step(&cache, whole, (int32_t[4]){0}, lengths, 4);
+        check_story(&cache, &whole[0], bound_of(&cache));
+        open_cache(&second, backend, g[i], parts, lengths, 4);
+        step(&second, parts, (int32_t[1]){0}, (int32_t[1]){513}, 1);
+        step(&second, parts, (int32_t[1]){513}, (int32_t[1]){LAST - 513}, 1);
+        for (int32_t t = LAST; t < LENGTH; t++)
+            step(&second, parts, &t, (int32_t[1]){1}, 1);
+        step(&second, parts + 1, (int32_t[3]){0}, (int32_t[3]){LAST, 39, 529}, 3);
+        step(&second, parts + 1, (int32_t[3]){LAST, 39, 529},
+             (int32_t[3]){LENGTH - LAST, 1, 1}, 3);
+        for (int s = 0; s < 4; s++)
+            assert_memory_equal(whole[s].out, parts[s].out,
+                                (size_t)(lengths[s] * cache.out_width) * sizeof(float));
+        close_cache(&cache, whole, 4);
+        close_cache(&second, parts, 4);
+    }
+}
+
+static void long_contexts_are_right_however_they_are_cut(void **state) {
+    (void)state;
+    on_every_isa(long_contexts);
+    on_dot_products(long_contexts);
+}
+
 static void attention_is_right_and_the_same_in_chunks_and_company(void **state) {
     (void)state;
     on_every_isa(chunks_and_company);
@@ -298,6 +334,7 @@ static void impossible_caches_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_is_right_and_the_same_in_chunks_and_company),
+        cmocka_unit_test(long_contexts_are_right_however_they_are_cut),
         cmocka_unit_test(old_blocks_do_not_leak),
         cmocka_unit_test(large_scores_do_not_overflow),
         cmocka_unit_test(a_block_takes_the_bytes_it_is_accounted_for),

@@ -40,6 +40,7 @@ enum {
     COHORT_CPU_TILE_ROWS = 32,     /* the most rows of x that any kernel takes at once */
     COHORT_CPU_KV_GROUP = 16,      /* tokens side by side in the key cache */
     COHORT_CPU_KV_TILE = 4,        /* groups between two rescalings of a softmax */
+    COHORT_CPU_KV_PART = 32,       /* groups whose sums are a part of their own */
     COHORT_CPU_FETCH_BYTES = 4096, /* from where a panel is read to what is fetched */
     COHORT_CPU_QUERIES = 24,       /* the most query vectors in a cohort_cpu_attend */
 };
@@ -72,7 +73,13 @@ static inline __attribute__((always_inline)) void cohort_cpu_fetch(
         __builtin_prefetch(panels + (size_t)p * product->panel_bytes + ahead, 0, 2);
 }
 
-/* Query vectors that share one sequence and one KV head, against its whole cache. */
+/* Query vectors that share one sequence and one KV head, against its cache.
+ *
+ * The cache is cut into parts of KV_PART groups, at multiples of it.  What a query sums
+ * up over one part begins anew there, and parts are put together in their order: the same
+ * whether one call visits all of them, or each has a call of its own (`parts` is where it
+ * leaves sums and weights, cohort_cpu_part_floats for each query) and another puts them
+ * together (`n_parts` of them, from `first_part` on). */
 typedef struct cohort_cpu_attend {
     int32_t n_queries; /* at most COHORT_CPU_QUERIES */
     int32_t head_dim, padded_dim;
@@ -88,7 +95,16 @@ typedef struct cohort_cpu_attend {
     const int32_t *block_table;
     float *scores; /* scratch: [n_queries][KV_TILE * KV_GROUP] */
     float *sums;   /* scratch: [n_queries][padded_dim] */
+    float *totals; /* scratch: the same */
+    float *parts;  /* NULL: one call visits all and writes out */
+    int32_t first_part;
+    int32_t n_parts; /* 0: visits first_part alone; else puts together */
 } cohort_cpu_attend;
+
+/* Of one query: its sums, the greatest score, the sum of weights relative to it. */
+static inline int64_t cohort_cpu_part_floats(int32_t padded_dim) {
+    return padded_dim + COHORT_CPU_PANEL;
+}
 
 typedef struct cohort_cpu_kernels {
     const char *name;
