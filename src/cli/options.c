@@ -62,7 +62,8 @@ static const row rows[] = {
     {"load-format", NULL, TEXT, CLI_ENGINE, AT(load_format), "auto", 0, 0,
      "auto, safetensors, or dummy: seeded random weights"},
     {"max-model-len", NULL, COUNT, CLI_ENGINE, AT(max_model_len), "0", 0, 1 << 24,
-     "tokens of prompt and output together (0, auto: the model's, or what fits into memory)"},
+     "tokens of prompt and output together (0, auto: the model's, or what fits into "
+     "memory)"},
     {"max-num-seqs", NULL, COUNT, CLI_ENGINE, AT(max_num_seqs), "0", 0, 65536,
      "sequences of a step at most (0: the engine's choice)"},
     {"max-num-batched-tokens", NULL, COUNT, CLI_ENGINE, AT(max_num_batched_tokens), "0",
@@ -236,6 +237,8 @@ static const row rows[] = {
     {"api-key", NULL, LIST, CLI_SERVE, AT(api_keys), NULL, 0, 0,
      "requests of /v1, /tokenize, /detokenize and /cohort/status must bring one of "
      "these (default: VLLM_API_KEY, if it is set)"},
+    {"stream-interval", NULL, COUNT, CLI_SERVE, AT(stream_interval), "1", 1, INT32_MAX,
+     "tokens that a stream sends together, where its request does not say"},
     {"max-logprobs", NULL, COUNT, CLI_SERVE | CLI_BATCH, AT(max_logprobs), "20", 0,
      COHORT_MAX_LOGPROBS, "that a request may ask for"},
     {"max-held-bytes", NULL, BYTES, CLI_SERVE, AT(max_held_bytes), "4GiB", 1 << 20,

@@ -119,8 +119,8 @@ typedef struct cli_options {
     bool allow_credentials, log_requests, no_stats, prompt_tokens_details, force_usage;
     const char *response_role, *root_path, *http_log_level, *template_defaults;
     const char *quiet_paths;
-    int64_t port, max_logprobs, max_body_bytes, max_held_bytes, max_connections,
-        max_waiting;
+    int64_t port, max_logprobs, stream_interval, max_body_bytes, max_held_bytes,
+        max_connections, max_waiting;
     double idle_timeout_s, request_timeout_s, drain_timeout_s, stats_interval_s;
     bool request_id_headers, tokens_as_ids, no_access_log, stop_with_stdin;
     bool outlive_engine;

@@ -165,6 +165,7 @@ cohort_server_options cli_server_options(const cli_options *options) {
     server.stats_interval_s = options->no_stats ? 0 : options->stats_interval_s;
     server.model = options->model;
     server.max_logprobs = (int32_t)options->max_logprobs;
+    server.stream_interval = (int32_t)options->stream_interval;
     server.version = COHORT_VERSION;
     server.enable_request_id_headers = options->request_id_headers;
     server.return_tokens_as_token_ids = options->tokens_as_ids;

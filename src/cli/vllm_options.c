@@ -163,7 +163,6 @@ static const cli_vllm_option options[] = {
     VALUE("max-long-partial-prefills", NULL, "1", "prompts are taken in order"),
     VALUE("scheduler-cls", NULL, NULL, "no code of others runs in the server"),
     FLAG("scheduler-reserve-full-isl", NULL, ANY, "who runs out of blocks waits"),
-    VALUE("stream-interval", NULL, ANY, "every token is sent when it is there"),
     /* The rest */
     VALUE("additional-config", NULL, "{}", "there are no plugins"),
     VALUE("compilation-config", "cc", ANY, nothing_compiled),

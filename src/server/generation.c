@@ -129,6 +129,7 @@ static cohort_generation *create(cohort_server *server, cohort_exchange *exchang
     const cohort_params_limits limits = {
         .max_model_len = server->info.max_model_len,
         .max_logprobs = server->options.max_logprobs,
+        .stream_interval = server->options.stream_interval,
         .vocab_size = server->info.vocab_size,
         .priority_scheduling = server->info.priority_scheduling,
         .auto_tool_choice = server->options.enable_auto_tool_choice,

@@ -572,7 +572,7 @@ static bool read_stream(reader *self) {
     const cohort_api_request *api = self->api;
     cohort_params *out = self->out;
     out->is_stream = api->stream.whole;
-    out->stream_interval = 1;
+    out->stream_interval = self->limits->stream_interval;
     if (api->stream_interval.is_set)
         out->stream_interval = api->stream_interval.whole > INT32_MAX
                                    ? INT32_MAX

@@ -31,7 +31,7 @@ typedef struct cohort_params {
 } cohort_params;
 
 typedef struct cohort_params_limits {
-    int32_t max_model_len, max_logprobs, vocab_size;
+    int32_t max_model_len, max_logprobs, vocab_size, stream_interval;
     bool priority_scheduling, auto_tool_choice, force_include_usage;
     /* Of generation_config.json's max_new_tokens: what a request without a number gets,
      * and what none may exceed; 0: nothing of the kind. */

@@ -38,6 +38,7 @@ cohort_server_options cohort_server_defaults(void) {
                                    .idle_timeout_s = DEFAULT_IDLE_S,
                                    .request_timeout_s = DEFAULT_REQUEST_S,
                                    .max_logprobs = DEFAULT_LOGPROBS,
+                                   .stream_interval = 1,
                                    .stats_interval_s = DEFAULT_STATS_S,
                                    .log_answers = true,
                                    .response_role = "assistant",

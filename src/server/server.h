@@ -48,6 +48,7 @@ typedef struct cohort_server_options {
     bool log_requests;                    /* a line for each, with its parameters */
     const char *root_path; /* that a proxy puts before every path; NULL: none */
     int32_t max_logprobs;
+    int32_t stream_interval; /* of requests that do not say theirs */
     const char *version;
     bool enable_request_id_headers;
     bool return_tokens_as_token_ids;

@@ -37,6 +37,18 @@ class Flags(unittest.TestCase):
             self.assertEqual(server.ask("GET", "/health")[0], 200)
             self.assertEqual(server.stop(), 0)
 
+    def test_a_stream_sends_its_tokens_in_groups(self):
+        """The first at once, the last when they are there; a request may say another size."""
+        asked = {"max_tokens": 8, "ignore_eos": True, "stream": True, "return_token_ids": True}
+        with Server("--stream-interval", "3", "--chat-template", CHAT_TEMPLATE) as server:
+            for path, said in ((COMPLETIONS, {"prompt": "a b"}), (CHATS, {"messages": [{"role": "user", "content": "a"}]})):
+                for more, sizes in (({}, [1, 3, 3, 1]), ({"stream_interval": 100}, [1, 7]),
+                                    ({"stream_interval": 1}, [1] * 8)):
+                    choices = [event["choices"][0] for event in events(server.ask("POST", path, asked | said | more)[2])]
+                    got = [len(choice["token_ids"]) for choice in choices if choice.get("token_ids")]
+                    self.assertEqual(got, sizes, (path, more))
+            self.assertEqual(server.stop(), 0)
+
     def test_pages_of_allowed_origins_may_ask(self):
         first = {"Origin": "https://a.b", "Access-Control-Request-Method": "POST",
                  "Access-Control-Request-Headers": "content-type"}
