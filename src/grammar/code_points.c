@@ -3,67 +3,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fail.h"
 #include "grammar/grammar_internal.h"
 
-enum { LAST_CODE = 0x10ffff, FIRST_SURROGATE = 0xd800, LAST_SURROGATE = 0xdfff };
+enum { FIRST_SURROGATE = 0xd800, LAST_SURROGATE = 0xdfff };
 
-void cohort_code_set_add(cohort_builder *builder, cohort_code_set *set, uint32_t first,
-                         uint32_t last) {
-    if (builder->status < 0 || first > last) return;
-    cohort_builder_work(builder, 4); /* it is sorted, and \W has hundreds */
-    if (builder->status < 0) return;
-    if (set->count == set->capacity) {
-        size_t capacity = set->capacity ? set->capacity * 2 : 16;
-        struct code_range *larger = realloc(set->items, capacity * sizeof *larger);
-        if (!larger) {
-            COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu ranges", capacity);
-            return;
-        }
-        set->items = larger;
-        set->capacity = capacity;
-    }
-    set->items[set->count++] = (struct code_range){first, last};
-}
-
-void cohort_code_set_deinit(cohort_code_set *set) {
-    free(set->items);
-    *set = (cohort_code_set){0};
-}
-
-static int compare_ranges(const void *a, const void *b) {
-    uint32_t x = ((const struct code_range *)a)->first;
-    uint32_t y = ((const struct code_range *)b)->first;
-    return (x > y) - (x < y);
-}
-
-/* Sorted, and no two that touch. */
-static void tidy(cohort_code_set *set) {
-    size_t kept = 0;
-    if (!set->count) return;
-    qsort(set->items, set->count, sizeof *set->items, compare_ranges);
-    for (size_t i = 1; i < set->count; i++) {
-        struct code_range *last = &set->items[kept];
-        if (set->items[i].first > last->last + 1)
-            set->items[++kept] = set->items[i];
-        else if (set->items[i].last > last->last)
-            last->last = set->items[i].last;
-    }
-    set->count = kept + 1;
-}
-
-void cohort_code_set_invert(cohort_builder *builder, cohort_code_set *set) {
-    cohort_code_set out = {0};
-    uint32_t from = 0;
-    tidy(set);
-    for (size_t i = 0; i < set->count; i++) {
-        if (set->items[i].first > from)
-            cohort_code_set_add(builder, &out, from, set->items[i].first - 1);
-        from = set->items[i].last + 1;
-    }
-    cohort_code_set_add(builder, &out, from, LAST_CODE);
-    cohort_code_set_deinit(set);
-    *set = out;
+cohort_expr cohort_grammar_json_escaped(cohort_builder *builder, char byte) {
+    static const char names[] = "\bb\ff\nn\rr\tt\"\"\\\\";
+    char escaped[8] = {byte};
+    for (const char *name = names; *name; name += 2)
+        if (*name == byte) snprintf(escaped, sizeof escaped, "\\%c", name[1]);
+    if ((unsigned char)escaped[0] < 0x20)
+        snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)byte);
+    return cohort_expr_literal(builder, escaped, strlen(escaped));
 }
 
 /* ---- UTF-8 ------------------------------------------------------------------------- */
@@ -104,7 +55,8 @@ static cohort_expr utf8_range(cohort_builder *builder, uint32_t first, uint32_t 
 }
 
 static cohort_expr codes(cohort_builder *builder, uint32_t first, uint32_t last) {
-    static const uint32_t ends[] = {0x7f, 0x7ff, FIRST_SURROGATE - 1, 0xffff, LAST_CODE};
+    static const uint32_t ends[] = {0x7f, 0x7ff, FIRST_SURROGATE - 1, 0xffff,
+                                    COHORT_LAST_CODE};
     cohort_expr expr = COHORT_EXPR_NEVER;
     for (size_t i = 0; i < sizeof ends / sizeof *ends && first <= last; i++) {
         if (first > ends[i]) continue;
@@ -126,7 +78,7 @@ static cohort_expr codes(cohort_builder *builder, uint32_t first, uint32_t last)
  * them on every level, where a thousand alternatives would become tens of thousands. */
 
 enum {
-    BLOCKS = (LAST_CODE + 1) / 64,
+    BLOCKS = (COHORT_LAST_CODE + 1) / 64,
     GROUPS = BLOCKS / 64, /* of 64 blocks: what the last two bytes choose from */
     N_LEADS = 5,          /* of four bytes: 64 groups each */
 };
@@ -300,8 +252,8 @@ cohort_expr cohort_expr_codes(cohort_builder *builder, cohort_code_set *set,
                               bool in_json) {
     /* Themselves, but for those that a string must escape. */
     static const struct code_range plain[] = {
-        {0x20, 0x21}, {0x23, 0x5b}, {0x5d, LAST_CODE}};
-    tidy(set);
+        {0x20, 0x21}, {0x23, 0x5b}, {0x5d, COHORT_LAST_CODE}};
+    cohort_code_set_tidy(set);
     if (!in_json) return as_utf8(builder, set);
     cohort_code_set raw = {0};
     for (size_t i = 0; i < set->count; i++)

@@ -15,6 +15,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/fail.h"
 #include "grammar/grammar.h"
 
 /* ---- automaton.c ------------------------------------------------------------------- */
@@ -155,6 +156,7 @@ void cohort_rule_make_expr(cohort_builder *builder, uint32_t rule, cohort_expr e
 /* Of all rules, which are made: where their ends are and how deep; edges that lead to
  * none go. */
 void cohort_rules_find_ends(cohort_builder *builder);
+void cohort_rules_check_starts(cohort_builder *builder);
 
 struct cohort_grammar {
     atomic_int references;
@@ -204,8 +206,12 @@ cohort_expr cohort_grammar_json_multiple(cohort_builder *builder, double step);
 
 /* ---- code_points.c ----------------------------------------------------------------- */
 
+enum { COHORT_LAST_CODE = 0x10ffff };
+
 void cohort_code_set_add(cohort_builder *builder, cohort_code_set *set, uint32_t first,
                          uint32_t last);
+/* Sorted, and no two that touch. */
+void cohort_code_set_tidy(cohort_code_set *set);
 void cohort_code_set_invert(cohort_builder *builder, cohort_code_set *set);
 void cohort_code_set_deinit(cohort_code_set *set);
 /* One of them as UTF-8; in_json: as it is written inside a JSON string. */
@@ -292,7 +298,11 @@ struct cohort_vocabulary {
     cohort_string_words strings;
 };
 
-/* matcher.c: fills strings, by the grammar of any object. */
+static inline size_t cohort_mask_words(const cohort_vocabulary *vocabulary) {
+    return ((size_t)vocabulary->n_tokens + 31) / 32;
+}
+
+/* vocabulary_strings.c: fills strings, by the grammar of any object. */
 cohort_status cohort_vocabulary_learn_strings(cohort_vocabulary *vocabulary);
 
 /* The value of a hexadecimal digit; 16: it is none. */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include <string.h>
 
-#include "base/fail.h"
 #include "grammar/grammar_internal.h"
 
 /* Design notes.
@@ -106,16 +104,6 @@ cohort_expr cohort_grammar_json_string(cohort_builder *builder, int32_t least,
     rule->least = least;
     rule->most = most;
     return cohort_expr_call(builder, index);
-}
-
-cohort_expr cohort_grammar_json_escaped(cohort_builder *builder, char byte) {
-    static const char names[] = "\bb\ff\nn\rr\tt\"\"\\\\";
-    char escaped[8] = {byte};
-    for (const char *name = names; *name; name += 2)
-        if (*name == byte) snprintf(escaped, sizeof escaped, "\\%c", name[1]);
-    if ((unsigned char)escaped[0] < 0x20)
-        snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)byte);
-    return word(builder, escaped);
 }
 
 cohort_expr cohort_grammar_json_quoted(cohort_builder *builder, const char *text,

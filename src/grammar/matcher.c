@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "grammar/grammar_internal.h"
+#include "grammar/matcher_internal.h"
 
 /* Design notes.
  *
@@ -27,75 +29,19 @@
  * state's height says how much deeper it must get. */
 
 enum {
-    NO_FRAME = -1,
-    WORTH_KEEPING_NODES = 1000,
     FEW_NODES = 1 << 16, /* of a trie: nobody waits for a walk through those */
-    /* Times the nodes of the trie: */
-    MOST_OF_WALK = 2,   /* a walk ends behind so many, with what it found */
-    MOST_CREDIT = 64,   /* that a sequence has to begin with */
-    CREDIT_OF_MASK = 1, /* that it gets back for each mask */
-};
-
-typedef struct configuration {
-    uint32_t rule;
-    int32_t state;
-    int32_t least, most; /* characters of a counted string that are to come */
-    int32_t frame;
-} configuration;
-
-typedef struct frame {
-    uint32_t rule;
-    int32_t state;
-    int32_t parent;
-    int32_t depth; /* frames, with this one */
-} frame;
-
-struct mask_entry {
-    uint32_t rule;
-    int32_t state, least, most;
-    int32_t need; /* frames above its own, at most */
-    uint32_t n_visited;
-    uint32_t n_ends;
-    uint32_t data[]; /* the mask, then the nodes where the rule has ended */
-};
-
-struct level {
-    size_t begin, end, n_frames; /* of a set, and the frames there were then */
-};
-
-struct cohort_matcher {
-    cohort_grammar *grammar;
-    const cohort_vocabulary *vocabulary;
-    /* The current set first, then those of a walk. */
-    configuration *configurations;
-    size_t n_current, n_configurations, configurations_capacity;
-    frame *frames;
-    size_t n_frames, frames_capacity;
-    struct level *levels; /* by depth in the trie */
-    int32_t *moved;       /* frames, when they are packed */
-    size_t moved_capacity;
-    bool has_ended; /* a step ended the text, or the rule that a walk is of */
-    bool has_failed;
-    bool has_dropped; /* configurations that were too many */
-    int32_t need;
-    cohort_string_words *learns; /* while a vocabulary is made */
-    uint32_t *scratch;           /* a mask, */
-    uint32_t *ends;              /* and nodes */
-    size_t n_ends, ends_capacity;
-    size_t n_visited, most_visited; /* nodes, by the walk and times the set */
-    size_t n_spent, credit;
-    configuration *paid; /* keys of masks that cost much: the last mask's first */
-    size_t n_paid_before, n_paid, paid_capacity;
+    /* Times the nodes of the trie: a walk ends behind so many, with what it found. */
+    MOST_OF_WALK = 2,
 };
 
 /* ---- sets -------------------------------------------------------------------------- */
 
-static int32_t depth_of(const cohort_matcher *self, int32_t frame_index) {
+int32_t cohort_matcher_depth_of(const cohort_matcher *self, int32_t frame_index) {
     return frame_index == NO_FRAME ? 0 : self->frames[frame_index].depth;
 }
 
-static void *more(cohort_matcher *self, void *items, size_t count, size_t *capacity,
-                  size_t item_bytes) {
+void *cohort_matcher_more(cohort_matcher *self, void *items, size_t count,
+                          size_t *capacity, size_t item_bytes) {
     if (count < *capacity) return items;
     size_t larger = *capacity ? *capacity * 2 : 64;
     void *grown = realloc(items, larger * item_bytes);
@@ -110,7 +56,7 @@ static void *more(cohort_matcher *self, void *items, size_t count, size_t *capac
 /* Adds to the set that begins at begin what is not in it. */
 static void add(cohort_matcher *self, size_t begin, const configuration *one) {
     const cohort_rule *rule = &self->grammar->rules[one->rule];
-    int32_t need = depth_of(self, one->frame) + rule->heights[one->state];
+    int32_t need = cohort_matcher_depth_of(self, one->frame) + rule->heights[one->state];
     if (need > COHORT_GRAMMAR_MAX_DEPTH) return;
     for (size_t i = begin; i < self->n_configurations; i++)
         if (!memcmp(&self->configurations[i], one, sizeof *one)) return;
@@ -120,8 +66,8 @@ static void add(cohort_matcher *self, size_t begin, const configuration *one) {
         return;
     }
     self->configurations =
-        more(self, self->configurations, self->n_configurations,
-             &self->configurations_capacity, sizeof *self->configurations);
+        cohort_matcher_more(self, self->configurations, self->n_configurations,
+                            &self->configurations_capacity, sizeof *self->configurations);
     if (self->has_failed) return;
     self->configurations[self->n_configurations++] = *one;
     if (need > self->need) self->need = need;
@@ -131,8 +77,8 @@ static void add(cohort_matcher *self, size_t begin, const configuration *one) {
 static int32_t push(cohort_matcher *self, size_t first_frame, const frame *one) {
     for (size_t i = first_frame; i < self->n_frames; i++)
         if (!memcmp(&self->frames[i], one, sizeof *one)) return (int32_t)i;
-    self->frames = more(self, self->frames, self->n_frames, &self->frames_capacity,
-                        sizeof *self->frames);
+    self->frames = cohort_matcher_more(self, self->frames, self->n_frames,
+                                       &self->frames_capacity, sizeof *self->frames);
     if (self->has_failed) return NO_FRAME;
     self->frames[self->n_frames] = *one;
     return (int32_t)self->n_frames++;
@@ -155,9 +101,9 @@ static void call_rule(cohort_matcher *self, size_t begin, size_t first_frame,
     const cohort_rule *caller = &self->grammar->rules[from->rule];
     /* A list that ends in the rest of itself is as deep as its items. */
     bool is_last = callee->loop_state < 0 && only_ends(&caller->automaton, call->next);
-    int32_t depth = depth_of(self, from->frame) + !is_last;
+    int32_t depth = cohort_matcher_depth_of(self, from->frame) + !is_last;
     if (depth + callee->heights[0] > COHORT_GRAMMAR_MAX_DEPTH ||
-        depth_of(self, from->frame) + caller->heights[call->next] >
+        cohort_matcher_depth_of(self, from->frame) + caller->heights[call->next] >
             COHORT_GRAMMAR_MAX_DEPTH)
         return;
     const frame back = {from->rule, call->next, from->frame, depth};
@@ -171,7 +117,7 @@ static void call_rule(cohort_matcher *self, size_t begin, size_t first_frame,
 }
 
 /* Adds what the set leads to without a byte. */
-static void close_set(cohort_matcher *self, size_t begin, size_t first_frame) {
+void cohort_matcher_close_set(cohort_matcher *self, size_t begin, size_t first_frame) {
     for (size_t i = begin; i < self->n_configurations && !self->has_failed; i++) {
         const configuration one = self->configurations[i];
         const cohort_automaton *automaton = &self->grammar->rules[one.rule].automaton;
@@ -220,7 +166,7 @@ static bool step(cohort_matcher *self, size_t from, size_t to, uint8_t byte) {
         configuration one = self->configurations[i];
         if (advance(&self->grammar->rules[one.rule], &one, byte)) add(self, begin, &one);
     }
-    close_set(self, begin, first_frame);
+    cohort_matcher_close_set(self, begin, first_frame);
     size_t count = self->n_configurations - begin;
     self->n_visited += count * count / 32; /* each was looked for among the others */
     return count;
@@ -228,8 +174,8 @@ static bool step(cohort_matcher *self, size_t from, size_t to, uint8_t byte) {
 
 /* ---- walks ------------------------------------------------------------------------- */
 
-static void set_tokens(const cohort_vocabulary *vocabulary, uint32_t node,
-                       uint32_t *words) {
+void cohort_matcher_set_tokens(const cohort_vocabulary *vocabulary, uint32_t node,
+                               uint32_t *words) {
     for (uint32_t t = vocabulary->nodes[node].first_token;
          t < vocabulary->nodes[node + 1].first_token; t++) {
         uint32_t token = (uint32_t)vocabulary->tokens[t];
@@ -237,14 +183,14 @@ static void set_tokens(const cohort_vocabulary *vocabulary, uint32_t node,
     }
 }
 
-static void note_end(cohort_matcher *self, uint32_t node) {
-    self->ends =
-        more(self, self->ends, self->n_ends, &self->ends_capacity, sizeof *self->ends);
+void cohort_matcher_note_end(cohort_matcher *self, uint32_t node) {
+    self->ends = cohort_matcher_more(self, self->ends, self->n_ends, &self->ends_capacity,
+                                     sizeof *self->ends);
     if (!self->has_failed) self->ends[self->n_ends++] = node;
 }
 
 /* Of the trie, as costs are measured in. */
-static size_t n_nodes(const cohort_vocabulary *vocabulary) {
+size_t cohort_matcher_n_nodes(const cohort_vocabulary *vocabulary) {
     return vocabulary->n_nodes > FEW_NODES ? vocabulary->n_nodes : FEW_NODES;
 }
 
@@ -252,17 +198,15 @@ static bool goes_on(const cohort_matcher *self) {
     return !self->has_failed && self->n_visited < self->most_visited;
 }
 
-/* What is done with every node that a walk gets to; its set is the last. */
-typedef void (*visitor)(cohort_matcher *self, uint32_t node, uint32_t *words);
-
-static void mark(cohort_matcher *self, uint32_t node, uint32_t *words) {
-    set_tokens(self->vocabulary, node, words);
+void cohort_matcher_mark(cohort_matcher *self, uint32_t node, uint32_t *words) {
+    cohort_matcher_set_tokens(self->vocabulary, node, words);
 }
 
-static void mark_and_note_ends(cohort_matcher *self, uint32_t node, uint32_t *words) {
-    set_tokens(self->vocabulary, node, words);
+void cohort_matcher_mark_and_note_ends(cohort_matcher *self, uint32_t node,
+                                       uint32_t *words) {
+    cohort_matcher_set_tokens(self->vocabulary, node, words);
     if (self->has_ended && self->vocabulary->nodes[node].end > node + 1)
-        note_end(self, node);
+        cohort_matcher_note_end(self, node);
 }
 
 static void walk_set(cohort_matcher *self, uint32_t root, uint32_t base, visitor visit,
@@ -289,13 +233,13 @@ static void walk_one(cohort_matcher *self, uint32_t root, const struct level *le
     const configuration first = self->configurations[level->begin];
     const cohort_rule *rule = &self->grammar->rules[first.rule];
     const cohort_automaton *automaton = &rule->automaton;
-    int32_t depth = depth_of(self, first.frame);
+    int32_t depth = cohort_matcher_depth_of(self, first.frame);
     uint32_t end = nodes[root].end;
     for (uint32_t node = root + 1; node < end && goes_on(self); self->n_visited++) {
         size_t at = level->begin + nodes[node].depth - nodes[root].depth;
-        self->configurations =
-            more(self, self->configurations, at, &self->configurations_capacity,
-                 sizeof *self->configurations);
+        self->configurations = cohort_matcher_more(self, self->configurations, at,
+                                                   &self->configurations_capacity,
+                                                   sizeof *self->configurations);
         if (self->has_failed) return;
         configuration *one = &self->configurations[at];
         *one = one[-1];
@@ -337,13 +281,14 @@ static void walk_set(cohort_matcher *self, uint32_t root, uint32_t base, visitor
 }
 
 /* Takes the last set through what follows a node. */
-static void walk(cohort_matcher *self, uint32_t root, visitor visit, uint32_t *words) {
+void cohort_matcher_walk(cohort_matcher *self, uint32_t root, visitor visit,
+                         uint32_t *words) {
     walk_set(self, root, self->vocabulary->nodes[root].depth, visit, words);
 }
 
 /* A walk starts with one configuration behind everything else. */
-static void begin_walk(cohort_matcher *self, const configuration *one, size_t end,
-                       size_t n_frames) {
+void cohort_matcher_begin_walk(cohort_matcher *self, const configuration *one, size_t end,
+                               size_t n_frames) {
     self->n_configurations = end;
     self->n_frames = n_frames;
     self->need = 0;
@@ -352,349 +297,9 @@ static void begin_walk(cohort_matcher *self, const configuration *one, size_t en
     self->levels[0] = (struct level){end, self->n_configurations, n_frames};
 }
 
-/* ---- masks that are kept ----------------------------------------------------------- */
-
-static size_t slot_of(const configuration *key, size_t capacity) {
-    uint64_t hash = (uint64_t)key->rule * 0x9e3779b97f4a7c15u;
-    hash = (hash ^ (uint64_t)(uint32_t)key->state) * 0xff51afd7ed558ccdu;
-    hash = (hash ^ (uint64_t)(uint32_t)key->least << 32 ^ (uint32_t)key->most) *
-           0xc4ceb9fe1a85ec53u;
-    return (size_t)(hash >> 32) & (capacity - 1);
-}
-
-static bool is_of(const struct mask_entry *entry, const configuration *key) {
-    return entry->rule == key->rule && entry->state == key->state &&
-           entry->least == key->least && entry->most == key->most;
-}
-
-static configuration key_of(const struct mask_entry *entry) {
-    return (configuration){.rule = entry->rule,
-                           .state = entry->state,
-                           .least = entry->least,
-                           .most = entry->most};
-}
-
-static size_t mask_bytes_of(const cohort_grammar *grammar) {
-    return atomic_load_explicit(&grammar->mask_bytes, memory_order_relaxed);
-}
-
-static void count_masks(cohort_grammar *grammar, size_t bytes) {
-    cohort_grammar_hold((int64_t)bytes - (int64_t)mask_bytes_of(grammar));
-    atomic_store_explicit(&grammar->mask_bytes, bytes, memory_order_relaxed);
-}
-
-void cohort_grammar_forget_masks(cohort_grammar *grammar) {
-    for (size_t i = 0; i < grammar->masks_capacity; i++)
-        free(grammar->masks[i]);
-    free(grammar->masks);
-    grammar->masks = NULL;
-    grammar->n_masks = grammar->masks_capacity = 0;
-    count_masks(grammar, 0);
-}
-
-static struct mask_entry *find_mask(const cohort_grammar *grammar,
-                                    const configuration *key) {
-    if (!grammar->masks_capacity) return NULL;
-    size_t at = slot_of(key, grammar->masks_capacity);
-    for (struct mask_entry *entry; (entry = grammar->masks[at]);
-         at = (at + 1) & (grammar->masks_capacity - 1))
-        if (is_of(entry, key)) return entry;
-    return NULL;
-}
-
-static void insert_mask(cohort_grammar *grammar, struct mask_entry *entry) {
-    const configuration key = key_of(entry);
-    size_t at = slot_of(&key, grammar->masks_capacity);
-    while (grammar->masks[at])
-        at = (at + 1) & (grammar->masks_capacity - 1);
-    grammar->masks[at] = entry;
-    grammar->n_masks++;
-}
-
-static bool reserve_masks(cohort_grammar *grammar) {
-    if (grammar->n_masks * 2 < grammar->masks_capacity) return true;
-    size_t old = grammar->masks_capacity, capacity = old ? old * 2 : 64;
-    struct mask_entry **before = grammar->masks;
-    struct mask_entry **masks = calloc(capacity, sizeof *masks);
-    if (!masks) return false;
-    grammar->masks = masks;
-    grammar->masks_capacity = capacity;
-    grammar->n_masks = 0;
-    for (size_t i = 0; i < old; i++)
-        if (before[i]) insert_mask(grammar, before[i]);
-    free(before);
-    return true;
-}
-
-/* Keeps what the walk found; nothing is lost where there is no memory for it. */
-static void keep_mask(cohort_matcher *self, const configuration *key) {
-    cohort_grammar *grammar = self->grammar;
-    size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
-    size_t bytes = sizeof(struct mask_entry) + (n_words + self->n_ends) * 4;
-    if (mask_bytes_of(grammar) + bytes > COHORT_GRAMMAR_MASK_BYTES)
-        cohort_grammar_forget_masks(grammar);
-    struct mask_entry *entry = reserve_masks(grammar) ? malloc(bytes) : NULL;
-    if (!entry) return;
-    *entry = (struct mask_entry){.rule = key->rule,
-                                 .state = key->state,
-                                 .least = key->least,
-                                 .most = key->most,
-                                 .need = self->need,
-                                 .n_visited = (uint32_t)self->n_visited,
-                                 .n_ends = (uint32_t)self->n_ends};
-    memcpy(entry->data, self->scratch, n_words * sizeof *entry->data);
-    if (self->n_ends)
-        memcpy(entry->data + n_words, self->ends, self->n_ends * sizeof *entry->data);
-    insert_mask(grammar, entry);
-    count_masks(grammar, mask_bytes_of(grammar) + bytes);
-}
-
-/* ---- one configuration ------------------------------------------------------------- */
-
-/* As the longest word sees it. */
-static configuration near_of(const cohort_matcher *self, const configuration *one) {
-    int32_t longest = (int32_t)self->vocabulary->longest;
-    configuration key = {.rule = one->rule,
-                         .state = one->state,
-                         .least = one->least,
-                         .most = one->most,
-                         .frame = NO_FRAME};
-    /* One more: the loop may be entered the first time yet. */
-    if (key.least > longest + 1) key.least = longest + 2;
-    if (key.most > longest + 1) key.most = COHORT_UNBOUNDED;
-    return key;
-}
-
-static void or_words(uint32_t *to, const uint32_t *from, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        to[i] |= from[i];
-}
-
-/* Behind the ends of its rule a configuration goes on with what called it. */
-static void walk_ends(cohort_matcher *self, const configuration *one,
-                      const uint32_t *ends, size_t n_ends, size_t n_frames,
-                      uint32_t *words) {
-    if (one->frame == NO_FRAME || !n_ends) return;
-    const frame back = self->frames[one->frame];
-    begin_walk(self,
-               &(configuration){.rule = back.rule,
-                                .state = back.state,
-                                .most = COHORT_UNBOUNDED,
-                                .frame = back.parent},
-               self->n_current, n_frames);
-    close_set(self, self->n_current, n_frames);
-    self->levels[0].end = self->n_configurations;
-    self->levels[0].n_frames = self->n_frames;
-    for (size_t i = 0; i < n_ends; i++)
-        walk(self, ends[i], mark, words);
-    self->n_spent += self->n_visited;
-}
-
-/* ---- inside strings ---------------------------------------------------------------- */
-
-enum { MANY_CHARACTERS = 1 << 24 };
-
-static void learn(cohort_matcher *self, uint32_t node, uint32_t *words) {
-    /* The vocabulary's own matcher: nobody else has it yet. */
-    cohort_string_words *strings = self->learns;
-    const cohort_vocabulary *vocabulary = self->vocabulary;
-    const configuration *one = &self->configurations[self->n_configurations - 1];
-    int32_t count = MANY_CHARACTERS - one->most;
-    if (self->has_ended) {
-        strings->ends = more(self, strings->ends, strings->n_ends,
-                             &strings->ends_capacity, sizeof *strings->ends);
-        if (!self->has_failed)
-            strings->ends[strings->n_ends++] = (struct string_end){node, count};
-        return;
-    }
-    bool is_between = one->state == self->grammar->rules[one->rule].loop_state;
-    set_tokens(vocabulary, node, words);
-    for (uint32_t t = vocabulary->nodes[node].first_token;
-         t < vocabulary->nodes[node + 1].first_token && !self->has_failed; t++) {
-        strings->by_need = more(self, strings->by_need, strings->n_by_need,
-                                &strings->by_need_capacity, sizeof *strings->by_need);
-        if (!self->has_failed)
-            strings->by_need[strings->n_by_need++] =
-                (struct inside_word){vocabulary->tokens[t], count + !is_between};
-    }
-}
-
-static int compare_needs(const void *a, const void *b) {
-    const struct inside_word *x = a, *y = b;
-    if (x->needs != y->needs) return x->needs > y->needs ? -1 : 1;
-    return (x->token > y->token) - (x->token < y->token);
-}
-
-cohort_status cohort_vocabulary_learn_strings(cohort_vocabulary *vocabulary) {
-    cohort_string_words *strings = &vocabulary->strings;
-    size_t n_words = cohort_vocabulary_mask_words(vocabulary);
-    cohort_grammar *grammar;
-    cohort_matcher *matcher = NULL;
-    strings->inside = calloc(n_words + 1, sizeof *strings->inside);
-    if (!strings->inside) return COHORT_FAIL(COHORT_E_NOMEM, "a vocabulary");
-    COHORT_TRY(cohort_grammar_compile(COHORT_GRAMMAR_JSON_OBJECT, "", 0, &grammar));
-    cohort_status status = cohort_matcher_create(grammar, vocabulary, &matcher);
-    for (uint32_t r = 0; status >= 0 && r < grammar->n_rules; r++) {
-        if (grammar->rules[r].loop_state < 0) continue;
-        matcher->learns = strings;
-        begin_walk(matcher,
-                   &(configuration){.rule = r,
-                                    .state = grammar->rules[r].loop_state,
-                                    .most = MANY_CHARACTERS,
-                                    .frame = NO_FRAME},
-                   matcher->n_current, matcher->n_frames);
-        walk(matcher, 0, learn, strings->inside);
-        if (matcher->has_failed) status = COHORT_FAIL(COHORT_E_NOMEM, "a vocabulary");
-    }
-    if (strings->n_by_need)
-        qsort(strings->by_need, strings->n_by_need, sizeof *strings->by_need,
-              compare_needs);
-    cohort_matcher_destroy(matcher);
-    cohort_grammar_release(grammar);
-    return status;
-}
-
-/* How many words need more characters than there may be. */
-static size_t n_too_long(const cohort_string_words *strings, int32_t most) {
-    size_t low = 0, high = strings->n_by_need;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (strings->by_need[middle].needs > most)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static void mark_inside(cohort_matcher *self, int32_t most, uint32_t *words) {
-    const cohort_string_words *strings = &self->vocabulary->strings;
-    size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
-    size_t too_long = most == COHORT_UNBOUNDED ? 0 : n_too_long(strings, most);
-    const struct inside_word *word = strings->by_need;
-    if (too_long > strings->n_by_need / 2) { /* few are left */
-        for (size_t i = too_long; i < strings->n_by_need; i++)
-            words[word[i].token / 32] |= UINT32_C(1) << word[i].token % 32;
-        return;
-    }
-    const uint32_t *mask = strings->inside;
-    if (too_long) {
-        memcpy(self->scratch, mask, n_words * sizeof *mask);
-        for (size_t i = 0; i < too_long; i++)
-            self->scratch[word[i].token / 32] &= ~(UINT32_C(1) << word[i].token % 32);
-        mask = self->scratch;
-    }
-    or_words(words, mask, n_words);
-}
-
-/* Between two characters of a string, which every string rule has alike. */
-static void mask_string(cohort_matcher *self, const configuration *one, size_t n_frames,
-                        uint32_t *words) {
-    const cohort_vocabulary *vocabulary = self->vocabulary;
-    const cohort_string_words *strings = &vocabulary->strings;
-    mark_inside(self, one->most, words);
-    self->n_spent += strings->n_ends;
-    self->n_ends = 0;
-    for (size_t i = 0; i < strings->n_ends; i++) {
-        const struct string_end *end = &strings->ends[i];
-        if (end->count < one->least ||
-            (one->most != COHORT_UNBOUNDED && end->count > one->most))
-            continue;
-        set_tokens(vocabulary, end->node, words);
-        if (vocabulary->nodes[end->node].end > end->node + 1) note_end(self, end->node);
-    }
-    walk_ends(self, one, self->ends, self->n_ends, n_frames, words);
-}
-
-/* ---- the mask ---------------------------------------------------------------------- */
-
-static bool are_same_key(const configuration *a, const configuration *b) {
-    return !memcmp(a, b, sizeof *a);
-}
-
-static void pay(cohort_matcher *self, const configuration *key, size_t n_visited) {
-    bool is_paid = false;
-    size_t i = self->n_paid;
-    if (n_visited > WORTH_KEEPING_NODES)
-        for (; i > 0 && !is_paid; i--)
-            is_paid = are_same_key(&self->paid[i - 1], key);
-    if (!is_paid) self->n_spent += n_visited;
-    if (n_visited <= WORTH_KEEPING_NODES || (is_paid && i >= self->n_paid_before)) return;
-    self->paid =
-        more(self, self->paid, self->n_paid, &self->paid_capacity, sizeof *self->paid);
-    if (!self->has_failed) self->paid[self->n_paid++] = *key;
-}
-
-/* What is paid for the next mask: what this one has. */
-static void keep_paid(cohort_matcher *self) {
-    self->n_paid -= self->n_paid_before;
-    if (self->n_paid)
-        memmove(self->paid, self->paid + self->n_paid_before,
-                self->n_paid * sizeof *self->paid);
-    self->n_paid_before = self->n_paid;
-    size_t most = MOST_CREDIT * n_nodes(self->vocabulary);
-    self->credit -= self->n_spent < self->credit ? self->n_spent : self->credit;
-    self->credit += CREDIT_OF_MASK * n_nodes(self->vocabulary);
-    if (self->credit > most) self->credit = most;
-}
-
-static void mask_one(cohort_matcher *self, const configuration *one, size_t n_frames,
-                     uint32_t *words) {
-    if (one->state == self->grammar->rules[one->rule].loop_state) {
-        mask_string(self, one, n_frames, words);
-        return;
-    }
-    const configuration key = near_of(self, one);
-    size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
-    int32_t depth = depth_of(self, one->frame);
-    const struct mask_entry *kept = find_mask(self->grammar, &key);
-    if (!kept) {
-        memset(self->scratch, 0, n_words * sizeof *self->scratch);
-        self->n_ends = 0;
-        begin_walk(self, &key, self->n_current, n_frames);
-        walk(self, 0, mark_and_note_ends, self->scratch);
-    }
-    pay(self, &key, kept ? kept->n_visited : self->n_visited);
-    if (depth + (kept ? kept->need : self->need) <= COHORT_GRAMMAR_MAX_DEPTH) {
-        if (!kept && self->n_visited > WORTH_KEEPING_NODES) keep_mask(self, &key);
-        or_words(words, kept ? kept->data : self->scratch, n_words);
-        walk_ends(self, one, kept ? kept->data + n_words : self->ends,
-                  kept ? kept->n_ends : self->n_ends, n_frames, words);
-        return;
-    }
-    /* Near the depth limit, the stack matters from the first byte on. */
-    begin_walk(self, one, self->n_current, n_frames);
-    walk(self, 0, mark, words);
-    self->n_spent += self->n_visited;
-}
-
-static bool has_any(const uint32_t *words, size_t count) {
-    while (count > 0 && !words[count - 1])
-        count--;
-    return count;
-}
-
-static void rewind_to_current(cohort_matcher *self, size_t n_frames) {
+void cohort_matcher_rewind(cohort_matcher *self, size_t n_frames) {
     self->n_configurations = self->n_current;
     self->n_frames = n_frames;
-}
-
-cohort_status cohort_matcher_mask(cohort_matcher *self, uint32_t *out_words) {
-    size_t n_frames = self->n_frames;
-    size_t n_words = cohort_vocabulary_mask_words(self->vocabulary);
-    memset(out_words, 0, n_words * sizeof *out_words);
-    self->n_spent = 0;
-    for (size_t i = 0; i < self->n_current && !self->has_failed; i++) {
-        const configuration one = self->configurations[i];
-        if (self->n_spent > self->credit && has_any(out_words, n_words))
-            self->n_current = i; /* the others are not read further */
-        else
-            mask_one(self, &one, n_frames, out_words);
-    }
-    keep_paid(self);
-    rewind_to_current(self, n_frames);
-    if (self->has_failed) return COHORT_FAIL(COHORT_E_NOMEM, "a mask of tokens");
-    return COHORT_OK;
 }
 
 /* ---- accepting --------------------------------------------------------------------- */
@@ -740,7 +345,7 @@ static bool take_through(cohort_matcher *self, size_t from, size_t to, const cha
     size_t behind = self->n_current, n_frames = self->n_frames;
     for (size_t i = 0; i < size; i++) {
         if (!step(self, from, to, (uint8_t)bytes[i]) || self->has_failed) {
-            rewind_to_current(self, n_frames);
+            cohort_matcher_rewind(self, n_frames);
             return false;
         }
         move_last_set(self, i ? to : behind, behind);
@@ -805,16 +410,15 @@ cohort_status cohort_matcher_create(cohort_grammar *grammar,
     grammar->vocabulary = vocabulary;
     self->grammar = cohort_grammar_acquire(grammar);
     self->vocabulary = vocabulary;
-    self->credit = MOST_CREDIT * n_nodes(vocabulary);
-    self->most_visited = MOST_OF_WALK * n_nodes(vocabulary);
+    self->credit = MATCHER_MOST_CREDIT * cohort_matcher_n_nodes(vocabulary);
+    self->most_visited = MOST_OF_WALK * cohort_matcher_n_nodes(vocabulary);
     self->levels = calloc((size_t)vocabulary->longest + 2, sizeof *self->levels);
-    self->scratch =
-        calloc(cohort_vocabulary_mask_words(vocabulary) + 1, sizeof *self->scratch);
+    self->scratch = calloc(cohort_mask_words(vocabulary) + 1, sizeof *self->scratch);
     self->has_failed = !self->levels || !self->scratch;
     if (!self->has_failed) {
         add(self, 0,
             &(configuration){.rule = 0, .most = COHORT_UNBOUNDED, .frame = NO_FRAME});
-        close_set(self, 0, 0);
+        cohort_matcher_close_set(self, 0, 0);
         self->n_current = self->n_configurations;
     }
     if (self->has_failed) {

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "base/fail.h"
 #include "grammar/schema_internal.h"
 
 /* Design notes.
@@ -164,12 +163,6 @@ static cohort_expr listed(cohort_schema_compiler *self, const cJSON *schema) {
 }
 
 /* ---- strings and numbers ----------------------------------------------------------- */
-
-cohort_expr cohort_schema_pattern(cohort_schema_compiler *self, const char *pattern) {
-    const cohort_regex_options options = {
-        .in_json = true, .is_search = true, .name = "schema: pattern"};
-    return cohort_regex_parse(self->builder, pattern, strlen(pattern), &options);
-}
 
 /* All of a pattern, or of a list of them. */
 static cohort_expr and_patterns(cohort_schema_compiler *self, const cJSON *patterns,

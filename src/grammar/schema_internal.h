@@ -119,6 +119,14 @@ bool cohort_schema_size(cohort_schema_compiler *self, const cJSON *schema,
                         const char *key, int32_t fallback, int32_t *out);
 /* What is in the quotes of a string, without calls. */
 cohort_expr cohort_schema_content(cohort_schema_compiler *self, const cJSON *schema);
+
+/* ---- schema_names.c: names of members, and patterns of them ------------------------ */
+
+/* A name as it is written, without its quotes. */
+cohort_expr cohort_schema_spelled(cohort_schema_compiler *self, const char *name);
+/* Is the name among those of the expression? */
+bool cohort_schema_is_named_by(cohort_schema_compiler *self, cohort_expr names,
+                               const char *name);
 cohort_expr cohort_schema_pattern(cohort_schema_compiler *self, const char *pattern);
 bool cohort_schema_matches(cohort_schema_compiler *self, const char *pattern,
                            const char *name);

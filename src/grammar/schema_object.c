@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fail.h"
 #include "grammar/schema_internal.h"
 
 /* Design notes.
@@ -34,26 +34,6 @@ static cohort_expr literal(cohort_schema_compiler *self, const char *text) {
 
 static cohort_expr concat(cohort_schema_compiler *self, cohort_expr a, cohort_expr b) {
     return cohort_expr_concat(self->builder, a, b);
-}
-
-/* A name as it is written, without its quotes. */
-static cohort_expr spelled(cohort_schema_compiler *self, const char *name) {
-    cohort_expr expr = COHORT_EXPR_EMPTY;
-    for (size_t i = strlen(name); i-- > 0;)
-        expr = concat(self, cohort_grammar_json_escaped(self->builder, name[i]), expr);
-    return expr;
-}
-
-/* Is the name among those of the expression? */
-static bool is_named_by(cohort_schema_compiler *self, cohort_expr names,
-                        const char *name) {
-    return !cohort_expr_is_never(
-        self->builder, cohort_expr_both(self->builder, spelled(self, name), names));
-}
-
-bool cohort_schema_matches(cohort_schema_compiler *self, const char *pattern,
-                           const char *name) {
-    return is_named_by(self, cohort_schema_pattern(self, pattern), name);
 }
 
 static bool is_listed(cohort_schema_compiler *self, const cJSON *list, const char *name) {
@@ -107,10 +87,10 @@ static bool read_names(cohort_schema_compiler *self, const cJSON *schema,
     }
     cJSON_ArrayForEach(item, many) {
         if (cJSON_IsString(item))
-            *out =
-                cohort_expr_either(self->builder, spelled(self, item->valuestring), *out);
+            *out = cohort_expr_either(
+                self->builder, cohort_schema_spelled(self, item->valuestring), *out);
     }
-    if (cJSON_IsString(one)) *out = spelled(self, one->valuestring);
+    if (cJSON_IsString(one)) *out = cohort_schema_spelled(self, one->valuestring);
     return true;
 }
 
@@ -158,7 +138,7 @@ static bool read_unnamed(cohort_schema_compiler *self, const cJSON *schema,
     size_t n = 0;
     out->unnamed = COHORT_EXPR_NEVER;
     for (size_t i = 0; are_bound && i < out->count; i++)
-        if (!is_named_by(self, names, out->items[i].name))
+        if (!cohort_schema_is_named_by(self, names, out->items[i].name))
             out->items[i].value = COHORT_EXPR_NEVER;
     if (builder->status < 0) return false;
     if (!patterns && !are_bound && !out->count && out->extra != COHORT_EXPR_NEVER) {

@@ -139,5 +139,5 @@ void cohort_vocabulary_destroy(cohort_vocabulary *vocabulary) {
 }
 
 size_t cohort_vocabulary_mask_words(const cohort_vocabulary *vocabulary) {
-    return ((size_t)vocabulary->n_tokens + 31) / 32;
+    return cohort_mask_words(vocabulary);
 }
