@@ -6,7 +6,7 @@
 
 #include "base/fail.h"
 
-void cohort_group_free(cohort_group **list) {
+static void free_first(cohort_group **list) {
     cohort_group *group = *list;
     *list = group->next;
     cohort_table_close(&group->table);
@@ -69,12 +69,13 @@ cohort_status cohort_group_open(cohort_mesh *mesh, const int32_t *ranks, int32_t
     if (!group) return COHORT_FAIL(COHORT_E_NOMEM, "a group");
     group->next = mesh->groups;
     mesh->groups = group;
+    mesh->free_group = free_first;
     group->mesh = mesh;
     group->size = size;
     group->reducers = cohort_reducers_choose();
     cohort_status status = furnish(group, ranks);
     if (status < 0) {
-        cohort_group_free(&mesh->groups);
+        free_first(&mesh->groups);
         return status;
     }
     *out_group = group;

@@ -238,7 +238,7 @@ static void part(cohort_mesh_peer *peer) {
 void cohort_mesh_close(cohort_mesh *mesh) {
     if (!mesh) return;
     while (mesh->groups)
-        cohort_group_free(&mesh->groups);
+        mesh->free_group(&mesh->groups);
     int32_t none = COHORT_PARTING_NOT;
     if (mesh->outbox) /* before the links end, so that whoever wonders finds it */
         atomic_compare_exchange_strong(&mesh->outbox->parting, &none,

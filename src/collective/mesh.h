@@ -38,7 +38,8 @@ struct cohort_mesh {
     bool connected;
     cohort_mesh_peer *peers; /* by world rank; the own one shares and has no links */
     cohort_group *groups;
-    int32_t n_boards; /* taken from the own outbox */
+    void (*free_group)(cohort_group **list); /* their own, which know the mesh */
+    int32_t n_boards;                        /* taken from the own outbox */
     /* What is polled: the bell, then what watch() adds.  Room for two links a peer. */
     struct pollfd *fds;
     cohort_watch *watches;
@@ -92,8 +93,5 @@ typedef struct cohort_transfer {
 cohort_status cohort_mesh_exchange(cohort_mesh *mesh, cohort_channel channel,
                                    cohort_transfer *transfers, int32_t count,
                                    int64_t deadline_ns);
-
-/* Unlinks and frees the first of a list of groups. */
-void cohort_group_free(cohort_group **list);
 
 #endif /* COHORT_COLLECTIVE_MESH_H */
