@@ -188,12 +188,15 @@ cohort_status cohort_engine_make_masks(cohort_engine *engine, size_t *out_size_b
 cohort_status cohort_engine_follow(const cohort_engine *engine, engine_sequence *sequence,
                                    int32_t token, cohort_finish_reason *out_reason);
 
-/* step.c: what the ranks are told of a sequence that they don't know. */
-cohort_step_request cohort_engine_request_of(const engine_sequence *sequence);
+/* ---- sequence.c -------------------------------------------------------------------- */
 
-/* submit.c: before it is in a step for the first time. */
-cohort_status cohort_engine_seat(const cohort_engine *engine, engine_sequence *sequence);
+/* What the ranks are told of a sequence that they don't know. */
+cohort_step_request cohort_engine_request_of(const engine_sequence *sequence);
+/* Accepts NULL, and one that is half made. */
+void cohort_engine_request_free(engine_request *request);
 /* The request goes with its last sequence. */
 void cohort_engine_sequence_free(engine_sequence *sequence);
 
+/* submit.c: before it is in a step for the first time. */
+cohort_status cohort_engine_seat(const cohort_engine *engine, engine_sequence *sequence);
 #endif /* COHORT_ENGINE_ENGINE_INTERNAL_H */

@@ -21,23 +21,6 @@
 
 /* ---- sending ----------------------------------------------------------------------- */
 
-cohort_step_request cohort_engine_request_of(const engine_sequence *sequence) {
-    const engine_request *request = sequence->request;
-    cohort_step_request message = {.request_id = sequence->wire_id,
-                                   .slot = (uint32_t)sequence->scheduled.slot,
-                                   .n_prompt_tokens = (uint32_t)request->n_prompt_tokens,
-                                   .n_tokens = (uint32_t)sequence->n_tokens,
-                                   .tokens = sequence->tokens,
-                                   .sampling = request->sampling};
-    message.sampling.seed = sequence->seed;
-    /* Of one completion, and not again after a preemption. */
-    if (!sequence->prompt_logprobs ||
-        sequence->n_prompt_logprobs == request->n_prompt_tokens - 1)
-        message.sampling.n_prompt_logprobs = -1;
-    if (request->min_tokens == 0) message.sampling.n_stop_tokens = 0;
-    return message;
-}
-
 static cohort_step_entry entry_of(const cohort_schedule_entry *scheduled) {
     const engine_sequence *sequence = (const engine_sequence *)scheduled->request;
     uint32_t masked = sequence->request->grammar ? COHORT_ENTRY_MASKED : 0;

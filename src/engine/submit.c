@@ -173,23 +173,6 @@ static cohort_status check_prompt(const cohort_engine *engine,
 
 /* ---- copies ------------------------------------------------------------------------ */
 
-static void free_request(engine_request *request) {
-    if (!request) return;
-    for (uint32_t i = 0; request->stop && i < request->n_stop; i++)
-        free(request->stop[i]);
-    free(request->stop);
-    cohort_stops_deinit(&request->stops);
-    free(request->stop_tokens);
-    free(request->bias);
-    free(request->bad_word_ids);
-    free(request->logprob_token_ids);
-    free(request->allowed);
-    free(request->prompt);
-    free(request->keys);
-    cohort_grammar_release(request->grammar);
-    free(request);
-}
-
 static cohort_status no_memory(void) {
     return COHORT_FAIL(COHORT_E_NOMEM, "queueing a request");
 }
@@ -333,20 +316,6 @@ static cohort_status copy_request(const cohort_engine *engine, const cohort_requ
 
 /* ---- sequences --------------------------------------------------------------------- */
 
-void cohort_engine_sequence_free(engine_sequence *sequence) {
-    if (!sequence) return;
-    engine_request *request = sequence->request;
-    cohort_matcher_destroy(sequence->matcher);
-    cohort_detokenizer_destroy(sequence->detokenizer);
-    cohort_stop_text_deinit(&sequence->text);
-    free(sequence->prompt_entries);
-    free(sequence->prompt_logprobs);
-    free(sequence->tokens);
-    free(sequence->keys);
-    free(sequence);
-    if (--request->n_left == 0) free_request(request);
-}
-
 static cohort_status reserve_prompt_logprobs(engine_sequence *sequence) {
     const engine_request *request = sequence->request;
     size_t n = (size_t)request->n_prompt_tokens;
@@ -464,7 +433,7 @@ cohort_status cohort_engine_submit(cohort_engine *engine, const cohort_request *
     if (status >= 0) status = cohort_engine_requests_reserve(&engine->by_id);
     if (status >= 0) status = make_sequences(engine, copy, request->n, &sequence);
     if (status < 0) {
-        free_request(copy);
+        cohort_engine_request_free(copy);
         return status;
     }
     engine->last_id = copy->id.value;
