@@ -2,7 +2,7 @@
 /* grammar_expect.h - texts that grammars of one notation match, and that they do not.
  *
  * For test programs of src/grammar: define GRAMMAR_KIND, a cohort_grammar_kind, and then
- * include this.  The vocabulary is that of a golden model; a group set-up opens it. */
+ * include this. */
 #ifndef GRAMMAR_EXPECT_H
 #define GRAMMAR_EXPECT_H
 
@@ -13,24 +13,7 @@
 #include <cmocka.h>
 
 #include "cohort/status.h"
-#include "grammar/grammar.h"
-
-static cohort_tokenizer *tokenizer;
-static cohort_vocabulary *vocabulary;
-
-static int open_vocabulary(void **state) {
-    (void)state;
-    return cohort_tokenizer_open(COHORT_SOURCE_DIR "/tests/golden/llama-bfloat16",
-                                 &tokenizer) < 0 ||
-           cohort_vocabulary_create(tokenizer, &vocabulary) < 0;
-}
-
-static int close_vocabulary(void **state) {
-    (void)state;
-    cohort_vocabulary_destroy(vocabulary);
-    cohort_tokenizer_close(tokenizer);
-    return 0;
-}
+#include "grammar_vocabulary.h"
 
 static cohort_matcher *matcher_of(const char *text) {
     cohort_grammar *grammar = NULL;
