@@ -44,7 +44,8 @@ MARK = "COHORT_MUTANT_RUN"  # in the environment of all that a test starts
 # What runs beside the folder's own unit tests; names as ctest has them.
 QUEUE = ["check_orders", "queue_race_tsan", "conformance_queue_requirements_test",
          "conformance_queue_conformance_test"]
-EXECUTOR = ["conformance_executor_conformance_test", "scenario_kill_test"]
+EXECUTOR = ["conformance_executor_conformance_test", "conformance_executor_requirements_test",
+            "scenario_kill_test"]
 SERVER = ["serve_test", "serve_params_test", "serve_limits_test", "serve_keys_test",
           "serve_chat_test", "serve_framing_test", "serve_metrics_test", "serve_paths_test",
           "serve_ends_test", "serve_vllm_test", "serve_flags_test", "serve_queue_test",
