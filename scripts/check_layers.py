@@ -18,8 +18,8 @@ LAYERS = ["base", "counters", "link", "queue", "collective", "wire", "text", "gr
           "client", "hub", "bench", "cli"]
 # What a folder shows beside the header of its own name.
 SHOWN = {
-    "base": ["body", "build_id", "cancel", "condition", "fail", "files", "log", "memory", "option", "poll",
-             "process", "random", "thread", "wait"],
+    "base": ["body", "build_id", "cancel", "condition", "fail", "files", "grow", "log", "memory",
+             "option", "poll", "process", "random", "thread", "wait"],
     "wire": ["frame", "step"],
     "text": ["tokenizer"],
     "chat": ["json_text", "output"],

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
+
 void cohort_body_deinit(cohort_body *body) {
     free(body->bytes);
     *body = (cohort_body){0};
@@ -14,16 +16,10 @@ void cohort_body_deinit(cohort_body *body) {
 
 static bool reserve(cohort_body *body, size_t more) {
     if (body->is_short) return false;
-    if (body->capacity - body->size > more) return true;
-    size_t grown = (body->size + more) * 2 + 256;
-    char *larger = realloc(body->bytes, grown);
-    if (!larger) {
-        body->is_short = true;
-        return false;
-    }
-    body->bytes = larger;
-    body->capacity = grown;
-    return true;
+    char *larger = cohort_grow(body->bytes, body->size + more + 1, &body->capacity, 1);
+    body->is_short = !larger;
+    if (larger) body->bytes = larger;
+    return larger;
 }
 
 void cohort_body_add(cohort_body *body, const void *bytes, size_t size) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/grow.h"
 #include "chat/output_internal.h"
 
 /* Design notes.
@@ -73,14 +74,10 @@ struct cohort_output {
 
 void cohort_output_text_add(output_text *text, const char *bytes, size_t size) {
     if (text->is_short || !size) return;
-    if (text->size + size > text->capacity) {
-        size_t capacity = (text->size + size) * 2;
-        char *grown = realloc(text->bytes, capacity);
-        text->is_short = !grown;
-        if (!grown) return;
-        text->bytes = grown;
-        text->capacity = capacity;
-    }
+    char *grown = cohort_grow(text->bytes, text->size + size, &text->capacity, 1);
+    text->is_short = !grown;
+    if (!grown) return;
+    text->bytes = grown;
     memcpy(text->bytes + text->size, bytes, size);
     text->size += size;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/grow.h"
 
 /* Design notes.
  *
@@ -78,12 +79,10 @@ static cohort_status reserve(cohort_stop_text *text, size_t size_bytes) {
         if (!text->matched)
             return COHORT_FAIL(COHORT_E_NOMEM, "%u stop strings", n_stops(text));
     }
-    if (size_bytes <= text->capacity_bytes) return COHORT_OK;
-    size_t grown = size_bytes * 2 + 256;
-    char *larger = realloc(text->text, grown);
+    if (!size_bytes) return COHORT_OK;
+    char *larger = cohort_grow(text->text, size_bytes, &text->capacity_bytes, 1);
     if (!larger) return COHORT_FAIL(COHORT_E_NOMEM, "a text of %zu bytes", size_bytes);
     text->text = larger;
-    text->capacity_bytes = grown;
     return COHORT_OK;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/condition.h"
 #include "base/fail.h"
+#include "base/grow.h"
 #include "cohort/clock.h"
 #include "executor/executor_internal.h"
 #include "executor/failure.h"
@@ -151,16 +152,15 @@ bool executor_refuse(cohort_executor *executor, uint64_t call,
 /* ---- replies ------------------------------------------------------------------ */
 
 static cohort_status keep_reply(reply_buffer *buffer, const cohort_frame *frame) {
-    if (frame->body_bytes > buffer->capacity_bytes) {
-        size_t capacity_bytes = frame->body_bytes + frame->body_bytes / 2;
-        uint8_t *bytes = realloc(buffer->bytes, capacity_bytes);
+    if (frame->body_bytes) {
+        uint8_t *bytes =
+            cohort_grow(buffer->bytes, frame->body_bytes, &buffer->capacity_bytes, 1);
         if (!bytes)
             return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for a reply",
-                               capacity_bytes);
+                               frame->body_bytes);
         buffer->bytes = bytes;
-        buffer->capacity_bytes = capacity_bytes;
+        memcpy(bytes, frame->body, frame->body_bytes);
     }
-    if (frame->body_bytes) memcpy(buffer->bytes, frame->body, frame->body_bytes);
     buffer->size_bytes = frame->body_bytes;
     return COHORT_OK;
 }

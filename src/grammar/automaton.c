@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fail.h"
+#include "base/grow.h"
 #include "grammar/grammar_internal.h"
 
 /* Design notes.
@@ -35,15 +35,10 @@ struct nfa_edge {
 /* Room for one more item, or the builder fails. */
 static void *grown(cohort_builder *builder, void *items, size_t count, size_t *capacity,
                    size_t item_bytes) {
-    if (count < *capacity) return items;
-    size_t more = *capacity ? *capacity * 2 : 64;
-    void *larger = realloc(items, more * item_bytes);
-    if (!larger) {
-        COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "a grammar of %zu parts", more);
-        return items;
-    }
-    *capacity = more;
-    return larger;
+    void *larger = cohort_grow(items, count + 1, capacity, item_bytes);
+    if (larger) return larger;
+    COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "a grammar of %zu parts", count + 1);
+    return items;
 }
 
 void cohort_builder_init(cohort_builder *builder) {

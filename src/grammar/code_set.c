@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "base/grow.h"
 #include "grammar/grammar_internal.h"
 
 void cohort_code_set_add(cohort_builder *builder, cohort_code_set *set, uint32_t first,
@@ -8,16 +9,13 @@ void cohort_code_set_add(cohort_builder *builder, cohort_code_set *set, uint32_t
     if (builder->status < 0 || first > last) return;
     cohort_builder_work(builder, 4); /* it is sorted, and \W has hundreds */
     if (builder->status < 0) return;
-    if (set->count == set->capacity) {
-        size_t capacity = set->capacity ? set->capacity * 2 : 16;
-        struct code_range *larger = realloc(set->items, capacity * sizeof *larger);
-        if (!larger) {
-            COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu ranges", capacity);
-            return;
-        }
-        set->items = larger;
-        set->capacity = capacity;
+    struct code_range *larger =
+        cohort_grow(set->items, set->count + 1, &set->capacity, sizeof *larger);
+    if (!larger) {
+        COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu ranges", set->count + 1);
+        return;
     }
+    set->items = larger;
     set->items[set->count++] = (struct code_range){first, last};
 }
 

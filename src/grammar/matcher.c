@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/grow.h"
 #include "grammar/grammar_internal.h"
 #include "grammar/matcher_internal.h"
 
@@ -42,15 +43,9 @@ int32_t cohort_matcher_depth_of(const cohort_matcher *self, int32_t frame_index)
 
 void *cohort_matcher_more(cohort_matcher *self, void *items, size_t count,
                           size_t *capacity, size_t item_bytes) {
-    if (count < *capacity) return items;
-    size_t larger = *capacity ? *capacity * 2 : 64;
-    void *grown = realloc(items, larger * item_bytes);
-    if (!grown) {
-        self->has_failed = true;
-        return items;
-    }
-    *capacity = larger;
-    return grown;
+    void *grown = cohort_grow(items, count + 1, capacity, item_bytes);
+    if (!grown) self->has_failed = true;
+    return grown ? grown : items;
 }
 
 /* Adds to the set that begins at begin what is not in it. */

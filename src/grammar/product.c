@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
-#include "base/fail.h"
+#include "base/grow.h"
 #include "grammar/grammar_internal.h"
 
 /* Two automata side by side: what both accept, or what the first does and the second does
@@ -132,16 +132,13 @@ static int32_t number_of(cohort_builder *builder, struct pairs *pairs, size_t wi
                          uint32_t a, uint32_t b) {
     uint32_t *number = &pairs->numbers[(size_t)a * width + b];
     if (*number) return (int32_t)*number - 1;
-    if (pairs->count == pairs->capacity) {
-        size_t capacity = pairs->capacity ? pairs->capacity * 2 : 64;
-        struct pair *larger = realloc(pairs->items, capacity * sizeof *larger);
-        if (!larger) {
-            COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu states", capacity);
-            return -1;
-        }
-        pairs->items = larger;
-        pairs->capacity = capacity;
+    struct pair *larger =
+        cohort_grow(pairs->items, pairs->count + 1, &pairs->capacity, sizeof *larger);
+    if (!larger) {
+        COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu states", pairs->count + 1);
+        return -1;
     }
+    pairs->items = larger;
     pairs->items[pairs->count++] = (struct pair){a, b};
     *number = (uint32_t)pairs->count;
     return (int32_t)*number - 1;

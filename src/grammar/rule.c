@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/grow.h"
 #include "grammar/grammar_internal.h"
 
 uint32_t cohort_rule_reserve(cohort_builder *builder) {
@@ -10,16 +11,13 @@ uint32_t cohort_rule_reserve(cohort_builder *builder) {
                             "the grammar is too large: more than %d rules",
                             COHORT_GRAMMAR_MAX_RULES);
     if (builder->status < 0) return 0;
-    if (builder->n_rules == builder->rules_capacity) {
-        size_t capacity = builder->rules_capacity ? builder->rules_capacity * 2 : 16;
-        cohort_rule *larger = realloc(builder->rules, capacity * sizeof *larger);
-        if (!larger) {
-            COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu rules", capacity);
-            return 0;
-        }
-        builder->rules = larger;
-        builder->rules_capacity = capacity;
+    cohort_rule *larger = cohort_grow(builder->rules, builder->n_rules + 1,
+                                      &builder->rules_capacity, sizeof *larger);
+    if (!larger) {
+        COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu rules", builder->n_rules + 1);
+        return 0;
     }
+    builder->rules = larger;
     builder->rules[builder->n_rules] =
         (cohort_rule){.loop_state = -1, .least = 0, .most = COHORT_UNBOUNDED};
     return (uint32_t)builder->n_rules++;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/grow.h"
 #include "grammar/schema_internal.h"
 
 /* Design notes.
@@ -424,18 +425,15 @@ static cohort_expr reference_of(cohort_schema_compiler *self, const char *refere
     for (size_t i = 0; i < self->n_references; i++)
         if (self->references[i].target == target)
             return cohort_expr_call(self->builder, self->references[i].rule);
-    if (self->n_references == self->references_capacity) {
-        size_t capacity = self->references_capacity ? self->references_capacity * 2 : 16;
-        struct schema_reference *larger =
-            realloc(self->references, capacity * sizeof *larger);
-        if (!larger) {
-            COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "%zu references",
-                                capacity);
-            return COHORT_EXPR_NEVER;
-        }
-        self->references = larger;
-        self->references_capacity = capacity;
+    struct schema_reference *larger =
+        cohort_grow(self->references, self->n_references + 1, &self->references_capacity,
+                    sizeof *larger);
+    if (!larger) {
+        COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "%zu references",
+                            self->n_references + 1);
+        return COHORT_EXPR_NEVER;
     }
+    self->references = larger;
     uint32_t rule = cohort_rule_reserve(self->builder);
     self->references[self->n_references++] = (struct schema_reference){target, rule};
     cohort_rule_make_expr(self->builder, rule, cohort_schema_value(self, target));

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/grow.h"
 #include "grammar/syntax_internal.h"
 
 #include <stdarg.h>
@@ -7,7 +8,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "base/fail.h"
 
 /* Design notes.
  *
@@ -79,16 +79,13 @@ void cohort_syntax_refuse(cohort_syntax *self, size_t at, const char *format, ..
 static bool make_room(cohort_syntax *self, void **items, size_t count, size_t *capacity,
                       size_t item_bytes) {
     if (self->builder->status < 0) return false;
-    if (count < *capacity) return true;
-    size_t more = *capacity ? *capacity * 2 : 64;
-    void *larger = realloc(*items, more * item_bytes);
+    void *larger = cohort_grow(*items, count + 1, capacity, item_bytes);
     if (!larger) {
         COHORT_BUILDER_FAIL(self->builder, COHORT_E_NOMEM, "a grammar of %zu parts",
-                            more);
+                            count + 1);
         return false;
     }
     *items = larger;
-    *capacity = more;
     return true;
 }
 

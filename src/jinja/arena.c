@@ -33,6 +33,16 @@ void *cohort_jinja_alloc(jinja_arena *arena, size_t size) {
     return memset(memory, 0, size);
 }
 
+void *cohort_jinja_grow(jinja_arena *arena, void *items, size_t count, size_t *capacity,
+                        size_t item_bytes) {
+    if (count < *capacity) return items;
+    size_t larger = *capacity * 2 + 4;
+    void *grown = cohort_jinja_alloc(arena, larger * item_bytes);
+    if (count) memcpy(grown, items, count * item_bytes);
+    *capacity = larger;
+    return grown;
+}
+
 void cohort_jinja_arena_free(jinja_arena *arena) {
     while (arena->chunks) {
         jinja_chunk *next = arena->chunks->next;

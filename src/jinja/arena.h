@@ -31,6 +31,9 @@ typedef struct jinja_arena {
 } jinja_arena;
 
 void *cohort_jinja_alloc(jinja_arena *arena, size_t size); /* zeroed */
+/* Room for one more item behind count; where the items are then. */
+void *cohort_jinja_grow(jinja_arena *arena, void *items, size_t count, size_t *capacity,
+                        size_t item_bytes);
 _Noreturn void cohort_jinja_fail(jinja_arena *arena, const char *format, ...)
     COHORT_PRINTF(2, 3);
 void cohort_jinja_arena_free(jinja_arena *arena);

@@ -84,25 +84,14 @@ jinja_node *cohort_jinja_make_node(jinja_parser *self, jinja_node_kind kind) {
 
 void cohort_jinja_add_node(jinja_parser *self, jinja_node_list *list,
                            const jinja_node *node) {
-    if (list->n == list->capacity) {
-        size_t capacity = list->capacity * 2 + 4;
-        const jinja_node **grown =
-            cohort_jinja_alloc(self->arena, capacity * sizeof *grown);
-        if (list->n) memcpy(grown, list->items, list->n * sizeof *grown);
-        list->items = grown;
-        list->capacity = capacity;
-    }
+    list->items = cohort_jinja_grow(self->arena, list->items, list->n, &list->capacity,
+                                    sizeof *list->items);
     list->items[list->n++] = node;
 }
 
 void cohort_jinja_add_name(jinja_parser *self, jinja_name_list *list, const char *name) {
-    if (list->n == list->capacity) {
-        size_t capacity = list->capacity * 2 + 4;
-        const char **grown = cohort_jinja_alloc(self->arena, capacity * sizeof *grown);
-        if (list->n) memcpy(grown, list->items, list->n * sizeof *grown);
-        list->items = grown;
-        list->capacity = capacity;
-    }
+    list->items = cohort_jinja_grow(self->arena, list->items, list->n, &list->capacity,
+                                    sizeof *list->items);
     list->items[list->n++] = name;
 }
 

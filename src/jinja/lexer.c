@@ -24,13 +24,8 @@ typedef struct lexer {
 } lexer;
 
 static jinja_token *add(lexer *self, jinja_token_kind kind) {
-    if (self->n == self->capacity) {
-        size_t capacity = self->capacity * 2 + 64;
-        jinja_token *grown = cohort_jinja_alloc(self->arena, capacity * sizeof *grown);
-        if (self->n) memcpy(grown, self->tokens, self->n * sizeof *grown);
-        self->tokens = grown;
-        self->capacity = capacity;
-    }
+    self->tokens = cohort_jinja_grow(self->arena, self->tokens, self->n, &self->capacity,
+                                     sizeof *self->tokens);
     jinja_token *token = &self->tokens[self->n++];
     *token = (jinja_token){.kind = kind, .line = self->line};
     return token;

@@ -25,14 +25,8 @@ typedef struct parts {
 } parts;
 
 static void add_part(parts *self, const char *begin, const char *end) {
-    if (self->n == self->capacity) {
-        size_t capacity = self->capacity * 2 + 8;
-        const jinja_value **grown =
-            cohort_jinja_alloc(self->arena, capacity * sizeof *grown);
-        if (self->n) memcpy(grown, self->items, self->n * sizeof *grown);
-        self->items = grown;
-        self->capacity = capacity;
-    }
+    self->items = cohort_jinja_grow(self->arena, self->items, self->n, &self->capacity,
+                                    sizeof *self->items);
     cohort_jinja_step(self->arena, 1);
     self->items[self->n++] =
         cohort_jinja_string(self->arena, begin, (size_t)(end - begin));

@@ -162,13 +162,8 @@ void cohort_jinja_put(jinja_arena *arena, jinja_value *dict, const jinja_value *
         old->value = value;
         return;
     }
-    if (dict->dict.n == dict->dict.capacity) {
-        size_t capacity = dict->dict.capacity * 2 + 4;
-        jinja_pair *grown = cohort_jinja_alloc(arena, capacity * sizeof *grown);
-        if (dict->dict.n) memcpy(grown, dict->dict.pairs, dict->dict.n * sizeof *grown);
-        dict->dict.pairs = grown;
-        dict->dict.capacity = capacity;
-    }
+    dict->dict.pairs = cohort_jinja_grow(arena, dict->dict.pairs, dict->dict.n,
+                                         &dict->dict.capacity, sizeof *dict->dict.pairs);
     dict->dict.pairs[dict->dict.n++] = (jinja_pair){key, value};
     extend_places(arena, dict);
 }

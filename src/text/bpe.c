@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/fail.h"
+#include "base/grow.h"
 #include "text/text_internal.h"
 
 /* Design notes.
@@ -25,16 +25,13 @@ typedef struct cohort_candidate {
 #define NONE UINT32_MAX
 
 void cohort_ids_add(cohort_ids *ids, int32_t id) {
-    if (ids->count == ids->capacity) {
-        size_t capacity = ids->capacity ? ids->capacity * 2 : 64;
-        int32_t *grown = realloc(ids->items, capacity * sizeof *grown);
-        if (!grown) {
-            ids->failed = true;
-            return;
-        }
-        ids->items = grown;
-        ids->capacity = capacity;
+    int32_t *grown =
+        cohort_grow(ids->items, ids->count + 1, &ids->capacity, sizeof *grown);
+    if (!grown) {
+        ids->failed = true;
+        return;
     }
+    ids->items = grown;
     ids->items[ids->count++] = id;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/cancel.h"
 #include "base/fail.h"
+#include "base/grow.h"
 #include "text/text_internal.h"
 
 /* Design notes.
@@ -15,16 +16,13 @@
 
 void cohort_span_add(cohort_span_list *list, size_t begin, size_t size) {
     if (!size || list->failed) return;
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 64;
-        void *grown = realloc(list->items, capacity * sizeof *list->items);
-        if (!grown) {
-            list->failed = true;
-            return;
-        }
-        list->items = grown;
-        list->capacity = capacity;
+    void *grown =
+        cohort_grow(list->items, list->count + 1, &list->capacity, sizeof *list->items);
+    if (!grown) {
+        list->failed = true;
+        return;
     }
+    list->items = grown;
     list->items[list->count++] = (struct cohort_word){begin, size};
 }
 

@@ -2,20 +2,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "text/text_internal.h"
 
 void cohort_text_append(cohort_text *text, const char *bytes, size_t size) {
     if (text->failed) return;
-    if (text->size + size + 1 > text->capacity) {
-        size_t capacity = (text->size + size + 1) * 2;
-        char *grown = realloc(text->bytes, capacity);
-        if (!grown) {
-            text->failed = true;
-            return;
-        }
-        text->bytes = grown;
-        text->capacity = capacity;
+    char *grown = cohort_grow(text->bytes, text->size + size + 1, &text->capacity, 1);
+    if (!grown) {
+        text->failed = true;
+        return;
     }
+    text->bytes = grown;
     if (size) memcpy(text->bytes + text->size, bytes, size);
     text->size += size;
     text->bytes[text->size] = '\0';

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/grow.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+enum { FEWEST = 16 };
+
+void *cohort_grow(void *items, size_t count, size_t *capacity, size_t item_bytes) {
+    if (count <= *capacity) return items;
+    size_t more = *capacity > SIZE_MAX / 2 ? count : *capacity * 2;
+    if (more < count) more = count;
+    if (more < FEWEST) more = FEWEST;
+    void *grown = reallocarray(items, more, item_bytes);
+    if (grown) *capacity = more;
+    return grown;
+}
