@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "base/random.h"
 #include "model/arch/arch.h"
+#include "model/half.h"
 #include "model/model_internal.h"
 #include "model/safetensors.h"
 
@@ -390,22 +391,6 @@ static cohort_status check_parts(struct loader *loader) {
 
 /* ---- carrying it out --------------------------------------------------------------- */
 
-static float half_to_float(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7fffU;
-    float value;
-    if (magnitude >= 0x7c00) { /* infinity and NaN */
-        uint32_t bits = sign | 0x7f800000 | (magnitude & 0x3ff) << 13;
-        memcpy(&value, &bits, sizeof value);
-        return value;
-    }
-    /* The exponent's bias differs by 112; a product with 2^112 gets subnormals right too.
-     */
-    uint32_t bits = magnitude << 13;
-    memcpy(&value, &bits, sizeof value);
-    value *= 0x1p112F;
-    return sign ? -value : value;
-}
-
 static bool is_double(const cohort_tensor *tensor) { return tensor->element_bytes == 8; }
 
 static float element(const void *data, const cohort_tensor *tensor, size_t i) {
@@ -422,10 +407,7 @@ static float element(const void *data, const cohort_tensor *tensor, size_t i) {
         return value;
     }
     memcpy(&half, (const char *)data + 2 * i, sizeof half);
-    if (dtype == COHORT_F16) return half_to_float(half);
-    uint32_t bits = (uint32_t)half << 16;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    return dtype == COHORT_F16 ? cohort_float_of_f16(half) : cohort_float_of_bf16(half);
 }
 
 /* What a parameter of this type would hold: vLLM copies into it, whatever the file's is.

@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "model/cpu/cpu_internal.h"
+#include "model/half.h"
 
 /* Design notes.
  *
@@ -176,8 +177,9 @@ static void store_token(const struct work *work, const cohort_sequence *sequence
     pair *both = (pair *)values + (int64_t)(token / 2) * kv->padded_dim;
     bool is_last = row + 1 == sequence->n_rows && token % 2 == 0;
     for (int32_t d = 0; d < dim; d++) {
-        keys[(int64_t)(d / 2) * COHORT_CPU_KV_GROUP][d % 2] = cohort_cpu_to_bf16(key[d]);
-        both[d][token % 2] = cohort_cpu_to_bf16(value[d]);
+        keys[(int64_t)(d / 2) * COHORT_CPU_KV_GROUP][d % 2] =
+            cohort_bf16_of_float(key[d]);
+        both[d][token % 2] = cohort_bf16_of_float(value[d]);
         if (is_last) both[d][1] = 0;
     }
 }

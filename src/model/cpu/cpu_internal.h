@@ -88,14 +88,6 @@ static inline size_t cohort_cpu_bytes(cohort_dtype dtype) {
     return dtype == COHORT_F32 || dtype == COHORT_I32 ? 4 : 2;
 }
 
-/* Rounds to nearest, ties to even; a NaN stays one. */
-static inline uint16_t cohort_cpu_to_bf16(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 /* backend.c: zeroed memory straight from the system, in huge pages where it gives them;
  * NULL if there is none. */
 void *cohort_cpu_map(size_t bytes);

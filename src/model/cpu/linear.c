@@ -4,6 +4,7 @@
 #include "base/fail.h"
 #include "model/cpu/cpu_internal.h"
 #include "model/cpu/transpose.h"
+#include "model/half.h"
 
 /* Design notes.
  *
@@ -65,37 +66,6 @@ void cohort_cpu_linear_destroy(cohort_linear *linear) {
 
 size_t cohort_cpu_linear_bytes(const cohort_linear *linear) { return linear->bytes; }
 
-static float float_of_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static float float_of_f16(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = (half >> 10) & 31;
-    float small = (float)(half & 0x3ff) * 0x1p-24f;
-    if (exponent == 0) return sign ? -small : small;
-    return float_of_bits(sign | (exponent == 31 ? 255u : exponent + 112) << 23 |
-                         (uint32_t)(half & 0x3ff) << 13);
-}
-
-/* Rounds to nearest, ties to even; too large becomes infinite. */
-static uint16_t f16_of_float(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
-    bits &= 0x7fffffff;
-    if (bits > 0x7f800000) return sign | 0x7e00;
-    if (bits >= 0x477ff000) return sign | 0x7c00;
-    if (bits < 0x38800000) { /* subnormal: the FPU rounds at the right place */
-        float shifted = float_of_bits(bits) + 0.5f;
-        memcpy(&bits, &shifted, sizeof bits);
-        return (uint16_t)(sign | (bits - 0x3f000000));
-    }
-    bits += 0xc8000fff + (bits >> 13 & 1);
-    return (uint16_t)(sign | bits >> 13);
-}
-
 static uint16_t load_16(const unsigned char *p) {
     uint16_t bits;
     memcpy(&bits, p, sizeof bits);
@@ -106,8 +76,8 @@ static uint16_t load_16(const unsigned char *p) {
 static float load_float(cohort_dtype dtype, const unsigned char *src, int64_t i) {
     float value;
     switch (dtype) {
-    case COHORT_BF16: return float_of_bits((uint32_t)load_16(src + 2 * i) << 16);
-    case COHORT_F16: return float_of_f16(load_16(src + 2 * i));
+    case COHORT_BF16: return cohort_float_of_bf16(load_16(src + 2 * i));
+    case COHORT_F16: return cohort_float_of_f16(load_16(src + 2 * i));
     default: memcpy(&value, src + 4 * i, sizeof value); return value;
     }
 }
@@ -145,7 +115,7 @@ static inline __attribute__((always_inline)) void convert_as(cohort_dtype src,
     for (int64_t i = 0; i < n; i++) {
         float value = load_float(src, from, i);
         uint16_t half =
-            dst == COHORT_BF16 ? cohort_cpu_to_bf16(value) : f16_of_float(value);
+            dst == COHORT_BF16 ? cohort_bf16_of_float(value) : cohort_f16_of_float(value);
         if (dst == COHORT_F32)
             memcpy(to + 4 * i, &value, sizeof value);
         else

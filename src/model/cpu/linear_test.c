@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/cpu/cpu_internal.h"
 #include "model/cpu/cpu_test.h"
+#include "model/half.h"
 
 /* Weights and their products, against sums in double. */
 
@@ -362,7 +363,7 @@ static void every_payload_of_nan_stays_one_in_bf16(void **state) {
     for (size_t i = 0; i < sizeof nans / sizeof *nans; i++) {
         float value;
         memcpy(&value, &nans[i], sizeof value);
-        uint16_t bits = cohort_cpu_to_bf16(value);
+        uint16_t bits = cohort_bf16_of_float(value);
         assert_true((bits & 0x7fff) > 0x7f80);
     }
 }

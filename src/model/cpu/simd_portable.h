@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "model/half.h"
+
 #define TILE_ROWS_MOST 3
 
 enum {
@@ -79,21 +81,9 @@ static inline vec vec_load_odd(const uint16_t *p) {
     memcpy(&v, p, sizeof v);
     return (vec)(v & (int32_t)0xffff0000);
 }
-static inline float float_of_f16(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = (half >> 10) & 31;
-    uint32_t bits = (uint32_t)(half & 0x3ff) << 13;
-    float value;
-    if (exponent == 0) { /* zero, or so small that there is no leading one */
-        value = (float)(half & 0x3ff) * 0x1p-24f;
-        return sign ? -value : value;
-    }
-    bits |= (exponent == 31 ? 255u : exponent + 112) << 23 | sign;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
 static inline vec vec_load_f16(const uint16_t *p) {
-    return (vec){float_of_f16(p[0]), float_of_f16(p[1]), float_of_f16(p[2]),
-                 float_of_f16(p[3])};
+    return (vec){cohort_float_of_f16(p[0]), cohort_float_of_f16(p[1]),
+                 cohort_float_of_f16(p[2]), cohort_float_of_f16(p[3])};
 }
 
 /* a * b + c, rounded once, where the processor cannot either */
