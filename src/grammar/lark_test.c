@@ -90,9 +90,7 @@ static void tokens_of_the_whole_text_may_be_limited(void **state) {
 
 static void errors_say_where(void **state) {
     (void)state;
-    static const struct {
-        const char *grammar, *words;
-    } all[] = {
+    static const struct refusal all[] = {
         {"// nothing", "line 1, column 11: there is no rule to begin at"},
         {"start: \"a\"\n  | bee", "line 2, column 5: rule 'bee' is not defined"},
         {"start: A", "rule 'A' is not defined"},
@@ -128,16 +126,7 @@ static void errors_say_where(void **state) {
         {"start: a\na[max_tokens=x]: /.*/", "line 2, column 3: max_tokens=n is wanted"},
         {"start: a\na[stop=\"x\"]: /.*/", "line 2, column 3: attribute 'stop' of a rule"},
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        cohort_grammar *grammar = NULL;
-        if (cohort_grammar_compile(COHORT_GRAMMAR_LARK, all[i].grammar,
-                                   strlen(all[i].grammar), &grammar) >= 0)
-            fail_msg("%s compiles", all[i].grammar);
-        if (!strstr(cohort_last_error()->message, all[i].words))
-            fail_msg("%s: '%s' does not say '%s'", all[i].grammar,
-                     cohort_last_error()->message, all[i].words);
-        assert_int_equal(cohort_last_error()->code, COHORT_E_INVALID);
-    }
+    check_refusals(all, sizeof all / sizeof *all);
 }
 
 int main(void) {

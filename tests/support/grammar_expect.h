@@ -50,4 +50,22 @@ static void check(const struct expectation *all, size_t count) {
     }
 }
 
+/* A grammar that is refused, and words of what it is told. */
+struct refusal {
+    const char *grammar, *words;
+};
+
+static void check_refusals(const struct refusal *all, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        cohort_grammar *grammar = NULL;
+        if (cohort_grammar_compile(GRAMMAR_KIND, all[i].grammar, strlen(all[i].grammar),
+                                   &grammar) >= 0)
+            fail_msg("%s compiles", all[i].grammar);
+        if (!strstr(cohort_last_error()->message, all[i].words))
+            fail_msg("%s: '%s' does not say '%s'", all[i].grammar,
+                     cohort_last_error()->message, all[i].words);
+        assert_int_equal(cohort_last_error()->code, COHORT_E_INVALID);
+    }
+}
+
 #endif /* GRAMMAR_EXPECT_H */
