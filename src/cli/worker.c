@@ -37,5 +37,5 @@ int cli_worker(int argc, char **argv) {
     }
     return cohort_worker_main((int)options.control_fd, options.no_model
                                                            ? &no_model_ops
-                                                           : cohort_model_worker_ops());
+                                                           : cohort_worker_model_ops());
 }

@@ -185,7 +185,7 @@ static cohort_status start_executor(cohort_engine *engine) {
     cohort_executor_options executor = options->executor;
     executor.config = cohort_options_to_pairs(&cohort_runner_option_table, &told);
     if (!executor.config) return COHORT_FAIL(COHORT_E_NOMEM, "configuring workers");
-    if (!executor.worker_ops) executor.worker_ops = cohort_model_worker_ops();
+    if (!executor.worker_ops) executor.worker_ops = cohort_worker_model_ops();
     cohort_status status = cohort_executor_start(&executor, &engine->executor);
     free((void *)(uintptr_t)executor.config);
     return status;

@@ -382,7 +382,7 @@ static void a_deadline_that_passes_loses_nothing(void **state) {
 
 int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "worker"))
-        return cohort_worker_main(atoi(argv[3]), cohort_model_worker_ops());
+        return cohort_worker_main(atoi(argv[3]), cohort_worker_model_ops());
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(preempted_requests_answer_the_same),
         cmocka_unit_test(every_way_of_scheduling_answers_the_same),

@@ -413,7 +413,7 @@ static cohort_status counted_execute(void *context, const void *payload,
                                      size_t size_bytes, cohort_worker_reply *reply) {
     int64_t before = n_allocations;
     cohort_status status =
-        cohort_model_worker_ops()->execute(context, payload, size_bytes, reply);
+        cohort_worker_model_ops()->execute(context, payload, size_bytes, reply);
     if (n_steps++ >= 3) n_in_steps += n_allocations - before;
     return status;
 }
@@ -421,7 +421,7 @@ static cohort_status counted_execute(void *context, const void *payload,
 static void a_step_does_not_allocate_on_the_rank(void **state) {
     (void)state;
     if (!CAN_COUNT) return;
-    cohort_worker_ops ops = *cohort_model_worker_ops();
+    cohort_worker_ops ops = *cohort_worker_model_ops();
     ops.execute = counted_execute;
     cohort_engine_options options = small_options();
     options.executor.worker_ops = &ops;
@@ -469,7 +469,7 @@ static void a_step_allocates_for_text_only_in_the_engine(void **state) {
 
 int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "worker"))
-        return cohort_worker_main(atoi(argv[3]), cohort_model_worker_ops());
+        return cohort_worker_main(atoi(argv[3]), cohort_worker_model_ops());
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_is_that_of_all_tokens),
         cmocka_unit_test(a_prompt_may_be_text),

@@ -44,7 +44,7 @@ struct cohort_listener {
 
 static cohort_status bind_unix(cohort_listener *listener) {
     uint8_t name[12];
-    COHORT_TRY(cohort_random_bytes(name, sizeof name));
+    COHORT_TRY(cohort_link_random_bytes(name, sizeof name));
     memcpy(listener->address.unix_name, "cohort-", 7);
     sodium_bin2hex(listener->address.unix_name + 7,
                    sizeof listener->address.unix_name - 7, name, sizeof name);
@@ -107,8 +107,8 @@ cohort_status cohort_listener_open(const char *tcp_host, cohort_listener **out_l
     for (int i = 0; i < MAX_GUESTS; i++)
         listener->guests[i].fd = -1;
     listener->address.magic = COHORT_ADDRESS_MAGIC;
-    cohort_status status =
-        cohort_random_bytes(listener->address.secret, sizeof listener->address.secret);
+    cohort_status status = cohort_link_random_bytes(listener->address.secret,
+                                                    sizeof listener->address.secret);
     if (status == COHORT_OK) status = cohort_host_identity(listener->address.host);
     if (status == COHORT_OK) status = bind_unix(listener);
     if (status == COHORT_OK && tcp_host) status = bind_tcp(listener, tcp_host);

@@ -11,7 +11,7 @@ _Static_assert(crypto_auth_KEYBYTES == COHORT_SECRET_BYTES, "its key");
 
 static const uint8_t challenge_magic[8] = {'C', 'O', 'H', 'O', 'R', 'T', 'L', '1'};
 
-cohort_status cohort_random_bytes(void *out_bytes, size_t size_bytes) {
+cohort_status cohort_link_random_bytes(void *out_bytes, size_t size_bytes) {
     if (sodium_init() < 0) return COHORT_FAIL(COHORT_E_IO, "no source of random numbers");
     randombytes_buf(out_bytes, size_bytes);
     return COHORT_OK;
@@ -19,7 +19,7 @@ cohort_status cohort_random_bytes(void *out_bytes, size_t size_bytes) {
 
 cohort_status cohort_challenge_make(cohort_challenge *out_challenge) {
     memcpy(out_challenge->magic, challenge_magic, sizeof challenge_magic);
-    return cohort_random_bytes(out_challenge->nonce, sizeof out_challenge->nonce);
+    return cohort_link_random_bytes(out_challenge->nonce, sizeof out_challenge->nonce);
 }
 
 /* role keeps an answer to one side from being played back to the other. */
@@ -62,7 +62,7 @@ cohort_status cohort_claim_make(const uint8_t *secret, const cohort_challenge *c
                            "the listener does not speak cohort's "
                            "protocol; is the address another program's?");
     memset(out_claim, 0, sizeof *out_claim);
-    COHORT_TRY(cohort_random_bytes(out_claim->nonce, sizeof out_claim->nonce));
+    COHORT_TRY(cohort_link_random_bytes(out_claim->nonce, sizeof out_claim->nonce));
     out_claim->hello = *hello;
     memcpy(out_claim->build, cohort_build_id(), sizeof out_claim->build);
     claim_mac(secret, challenge, out_claim, out_claim->mac);

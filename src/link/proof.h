@@ -41,7 +41,7 @@ typedef struct cohort_verdict {
 } cohort_verdict;
 _Static_assert(sizeof(cohort_verdict) == 68, "wire");
 
-cohort_status cohort_random_bytes(void *out_bytes, size_t size_bytes);
+cohort_status cohort_link_random_bytes(void *out_bytes, size_t size_bytes);
 cohort_status cohort_challenge_make(cohort_challenge *out_challenge);
 /* PROTOCOL where the other end speaks something else. */
 cohort_status cohort_claim_make(const uint8_t *secret, const cohort_challenge *challenge,

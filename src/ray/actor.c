@@ -134,7 +134,7 @@ static cohort_status be_rank(const char *text, const char *env_text) {
     cJSON_Delete(object);
     cJSON_Delete(env);
     if (status < 0) return cohort_fail_while(status, "connecting to the driver");
-    return cohort_worker_guest_main(cohort_link_release(link), cohort_model_worker_ops());
+    return cohort_worker_guest_main(cohort_link_release(link), cohort_worker_model_ops());
 }
 
 /* Ray starts workers at nice 15: a rank would wait for whatever else runs here, and the

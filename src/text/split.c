@@ -14,7 +14,7 @@
  * smaller ones; those that change text (a space put in front, Metaspace) write the words
  * anew into a second buffer.  Behaviours are those of the `tokenizers` library 0.22. */
 
-void cohort_span_add(cohort_span_list *list, size_t begin, size_t size) {
+void cohort_text_span_add(cohort_span_list *list, size_t begin, size_t size) {
     if (!size || list->failed) return;
     void *grown =
         cohort_grow(list->items, list->count + 1, &list->capacity, sizeof *list->items);
@@ -91,7 +91,7 @@ typedef struct cutter {
 } cutter;
 
 static void flush(cutter *cut) {
-    if (cut->holds) cohort_span_add(cut->out, cut->held.begin, cut->held.size);
+    if (cut->holds) cohort_text_span_add(cut->out, cut->held.begin, cut->held.size);
     cut->holds = false;
 }
 
@@ -193,7 +193,7 @@ static void prefix_space(cohort_text *out, const char *text, struct cohort_word 
     size_t begin = out->size;
     if (text[word.begin] != ' ') cohort_text_append(out, " ", 1);
     cohort_text_append(out, text + word.begin, word.size);
-    cohort_span_add(spans, begin, out->size - begin);
+    cohort_text_span_add(spans, begin, out->size - begin);
 }
 
 /* Spaces become the replacement, and each of those may begin a word. */
@@ -212,7 +212,7 @@ static cohort_status metaspace(const cohort_text_step *step, cohort_text *out,
             cohort_text_append(out, text + word.begin + i, 1);
     if (out->failed) return COHORT_FAIL(COHORT_E_NOMEM, "splitting text");
     if (!step->option) {
-        cohort_span_add(spans, begin, out->size - begin);
+        cohort_text_span_add(spans, begin, out->size - begin);
         return COHORT_OK;
     }
     cohort_text_step split = {.behavior = COHORT_MERGED_WITH_NEXT,
@@ -241,7 +241,7 @@ static cohort_status run_step(const cohort_text_step *step, pcre2_match_data *ma
 cohort_status cohort_split(const cohort_text_steps *steps, cohort_text *text,
                            bool at_start, cohort_span_list *out_words) {
     out_words->count = 0;
-    cohort_span_add(out_words, 0, text->size);
+    cohort_text_span_add(out_words, 0, text->size);
     for (int i = 0; i < steps->count; i++) {
         const cohort_text_step *step = &steps->items[i];
         cohort_span_list next = {0};

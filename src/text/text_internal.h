@@ -56,7 +56,7 @@ typedef struct cohort_span_list {
     bool failed;
 } cohort_span_list;
 
-void cohort_span_add(cohort_span_list *list, size_t begin, size_t size);
+void cohort_text_span_add(cohort_span_list *list, size_t begin, size_t size);
 
 typedef enum cohort_text_step_kind {
     COHORT_NORMALIZE_UTF8PROC, /* option: utf8proc flags */

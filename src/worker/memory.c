@@ -46,11 +46,11 @@ static uint64_t group_leaves(const char *root, const char *folder, bool is_versi
     return limit > used ? limit - used : 0;
 }
 
-uint64_t cohort_memory_available_below(const char *root) {
+uint64_t cohort_worker_available_below(const char *root) {
     uint64_t kib = 0;
     read_number(cohort_groups_open(root, "/proc", "meminfo"), "MemAvailable:", &kib);
     uint64_t groups = cohort_groups_least(root, "memory", group_leaves);
     return kib * 1024 < groups ? kib * 1024 : groups;
 }
 
-uint64_t cohort_memory_available_bytes(void) { return cohort_memory_available_below(""); }
+uint64_t cohort_worker_available_bytes(void) { return cohort_worker_available_below(""); }

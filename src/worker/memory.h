@@ -8,8 +8,8 @@
 /* What the kernel thinks it can hand out without swapping (MemAvailable), and no more
  * than the control groups of this process leave it: a container's limit, of version 1 or
  * 2.  0: nobody knows. */
-uint64_t cohort_memory_available_bytes(void);
+uint64_t cohort_worker_available_bytes(void);
 /* The same of a tree that looks like a host's: "" is this one's. */
-uint64_t cohort_memory_available_below(const char *root);
+uint64_t cohort_worker_available_below(const char *root);
 
 #endif /* COHORT_WORKER_MEMORY_H */

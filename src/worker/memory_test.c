@@ -39,7 +39,7 @@ static void clear(void) {
         "MemTotal:       9000 kB\nMemFree: 10 kB\nMemAvailable:   4000 kB\n");
 }
 
-static uint64_t available(void) { return cohort_memory_available_below(root); }
+static uint64_t available(void) { return cohort_worker_available_below(root); }
 
 enum { KIB = 1024 };
 
@@ -119,7 +119,7 @@ static void a_quota_of_version_1_is_two_files(void **state) {
 
 static void this_host_has_some(void **state) {
     (void)state;
-    assert_true(cohort_memory_available_bytes() > 0);
+    assert_true(cohort_worker_available_bytes() > 0);
 }
 
 int main(void) {

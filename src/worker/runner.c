@@ -233,7 +233,7 @@ static uint64_t cache_bytes(const struct runner *runner) {
     if (runner->options.kv_cache_memory_bytes)
         return (uint64_t)runner->options.kv_cache_memory_bytes;
     uint64_t share =
-        cohort_memory_available_bytes() / 2 / (uint64_t)runner->info->local_world_size;
+        cohort_worker_available_bytes() / 2 / (uint64_t)runner->info->local_world_size;
     return share < most ? share : most;
 }
 
@@ -635,7 +635,7 @@ static const cohort_worker_method methods[] = {
     {NULL, NULL},
 };
 
-const cohort_worker_ops *cohort_model_worker_ops(void) {
+const cohort_worker_ops *cohort_worker_model_ops(void) {
     static const cohort_worker_ops ops = {.open = runner_open,
                                           .load = runner_load,
                                           .execute = runner_execute,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker/runner.h - what driver and model runner say to each other besides steps.
  *
- * The runner's operations are cohort_model_worker_ops() of worker/worker.h.  Its methods,
+ * The runner's operations are cohort_worker_model_ops() of worker/worker.h.  Its methods,
  * in vLLM's words and in this order after load:
  *
  *   determine_available_memory   () -> cohort_runner_memory, of each rank

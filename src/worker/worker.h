@@ -71,7 +71,7 @@ struct cohort_worker_ops {
 };
 
 /* The model runner (worker/runner.c). */
-const cohort_worker_ops *cohort_model_worker_ops(void);
+const cohort_worker_ops *cohort_worker_model_ops(void);
 
 /* "I am alive, and this far": for load and long steps.  A few nanoseconds. */
 void cohort_worker_progress(cohort_worker *worker, uint64_t done, uint64_t total);

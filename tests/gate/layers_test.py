@@ -56,6 +56,14 @@ class Layers(unittest.TestCase):
         self.write("src/queue/queue_test.c", '#include "link/proof.h"\n')
         self.expect(self.layers.layer_faults, "link/proof.h, which is private to link")
 
+    def test_a_name_is_of_one_folder(self):
+        self.write("src/link/a.h", "typedef struct cohort_peer {\n    int x;\n} cohort_peer;\n"
+                   "bool cohort_link_is_up(int x);\nvoid *cohort_end_of(int x);\n")
+        self.write("src/queue/b.h", "typedef struct cohort_peer {\n    int y;\n} cohort_peer;\n"
+                   "int cohort_end_at(int x);\nint cohort_queue_is_up(cohort_peer *peer);\n")
+        self.expect(self.layers.name_faults, "cohort_end_ is a name in link and queue",
+                    "cohort_peer is a name in link and queue")
+
     def test_calls_in_a_circle(self):
         for a, b in ("ab", "bc", "cd", "da"):
             self.write(f"src/link/{a}.c", f'int link_{a}(int x) {{\n    return link_{b}(x);\n}}\n')

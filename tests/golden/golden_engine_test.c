@@ -222,7 +222,7 @@ GOLDEN_MAP(GOLDEN_TEST)
 
 int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "worker"))
-        return cohort_worker_main(atoi(argv[3]), cohort_model_worker_ops());
+        return cohort_worker_main(atoi(argv[3]), cohort_worker_model_ops());
     self = argv[0];
 #define GOLDEN_UNIT(function, name, n_kv_heads, replicated) cmocka_unit_test(function),
     const struct CMUnitTest tests[] = {GOLDEN_MAP(GOLDEN_UNIT)};
