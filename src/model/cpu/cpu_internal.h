@@ -88,11 +88,12 @@ static inline size_t cohort_cpu_bytes(cohort_dtype dtype) {
     return dtype == COHORT_F32 || dtype == COHORT_I32 ? 4 : 2;
 }
 
-/* backend.c: zeroed memory straight from the system, in huge pages where it gives them;
+/* memory.c: zeroed memory straight from the system, in huge pages where it gives them;
  * NULL if there is none. */
 void *cohort_cpu_map(size_t bytes);
 void cohort_cpu_unmap(void *memory, size_t bytes);
 
+char *cohort_cpu_place(cohort_view view);
 float *cohort_cpu_floats(cohort_view view); /* NULL: no buffer */
 const float *cohort_cpu_vector(const cohort_buffer *buffer);
 
