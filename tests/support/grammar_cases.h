@@ -17,21 +17,21 @@
 #include "cohort/status.h"
 #include "grammar_vocabulary.h"
 
-static cohort_grammar *compile(cohort_grammar_kind kind, const char *text) {
+static inline cohort_grammar *compile(cohort_grammar_kind kind, const char *text) {
     cohort_grammar *grammar = NULL;
     if (cohort_grammar_compile(kind, text, strlen(text), &grammar) < 0)
         fail_msg("%s: %s", text, cohort_last_error()->message);
     return grammar;
 }
 
-static cohort_matcher *match(cohort_grammar *grammar) {
+static inline cohort_matcher *match(cohort_grammar *grammar) {
     cohort_matcher *matcher = NULL;
     assert_int_equal(cohort_matcher_create(grammar, vocabulary, &matcher), COHORT_OK);
     return matcher;
 }
 
-static bool matches(cohort_grammar_kind kind, const char *grammar_text,
-                    const char *text) {
+static inline bool matches(cohort_grammar_kind kind, const char *grammar_text,
+                           const char *text) {
     cohort_grammar *grammar = compile(kind, grammar_text);
     cohort_matcher *matcher = match(grammar);
     bool fine = cohort_matcher_accept_bytes(matcher, text, strlen(text)) &&
@@ -48,7 +48,7 @@ struct expectation {
     const char *yes[12], *no[12];
 };
 
-static void check(const struct expectation *expectations, size_t count) {
+static inline void check(const struct expectation *expectations, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const struct expectation *one = &expectations[i];
         for (int t = 0; one->yes[t]; t++)
@@ -60,8 +60,8 @@ static void check(const struct expectation *expectations, size_t count) {
     }
 }
 
-static void expect_refusal(cohort_grammar_kind kind, const char *text,
-                           const char *words) {
+static inline void expect_refusal(cohort_grammar_kind kind, const char *text,
+                                  const char *words) {
     cohort_grammar *grammar = NULL;
     if (cohort_grammar_compile(kind, text, strlen(text), &grammar) >= 0)
         fail_msg("%s compiles", text);
@@ -75,7 +75,7 @@ static void expect_refusal(cohort_grammar_kind kind, const char *text,
 #define REGEX  COHORT_GRAMMAR_REGEX
 
 /* anyOf of so many objects, each with a property of its own; to be freed. */
-static char *wide_schema(int n_branches) {
+static inline char *wide_schema(int n_branches) {
     char *text;
     size_t size;
     FILE *out = open_memstream(&text, &size);
