@@ -138,3 +138,18 @@ void cohort_reporter_stop(cohort_reporter *self) {
     pthread_mutex_destroy(&self->lock);
     free(self);
 }
+
+void cohort_server_print(const cohort_server *server, const char *format, ...) {
+    char line[600];
+    va_list args;
+    if (!server->options.print) return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    /* Some of it may be a stranger's: no line of ours may be written by them. */
+    cohort_body printable = {0};
+    cohort_body_printable(&printable, line);
+    if (printable.bytes && !printable.is_short)
+        server->options.print(server->options.user_data, printable.bytes);
+    cohort_body_deinit(&printable);
+}

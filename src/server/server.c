@@ -45,21 +45,6 @@ cohort_server_options cohort_server_defaults(void) {
                                    .version = "0"};
 }
 
-void cohort_server_print(const cohort_server *server, const char *format, ...) {
-    char line[600];
-    va_list args;
-    if (!server->options.print) return;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    /* Some of it may be a stranger's: no line of ours may be written by them. */
-    cohort_body printable = {0};
-    cohort_body_printable(&printable, line);
-    if (printable.bytes && !printable.is_short)
-        server->options.print(server->options.user_data, printable.bytes);
-    cohort_body_deinit(&printable);
-}
-
 static void on_request(void *user_data, cohort_exchange *exchange) {
     cohort_route(user_data, exchange);
 }

@@ -39,11 +39,11 @@ struct cohort_server {
     int64_t started_s;
 };
 
-/* A line for people. */
+/* report.c: a line for people. */
 void cohort_server_print(const cohort_server *server, const char *format, ...)
     COHORT_PRINTF(2, 3);
 
-/* report.c: a line of throughput every interval in which something happened; 0: none. */
+/* A line of throughput every interval in which something happened; 0: none. */
 cohort_status cohort_reporter_start(const cohort_server *server, double interval_s,
                                     cohort_reporter **out_reporter);
 /* A line, printed soon by the reporter's thread; never waits for it. */
@@ -51,13 +51,19 @@ void cohort_reporter_say(cohort_reporter *reporter, const char *format, ...)
     COHORT_PRINTF(2, 3);
 void cohort_reporter_stop(cohort_reporter *reporter); /* accepts NULL */
 
-/* ---- answering --------------------------------------------------------------------- */
+/* ---- reply.c ----------------------------------------------------------------------- */
 
 /* Replies and releases. */
 void cohort_reply_json(cohort_exchange *exchange, int status, cohort_body *body);
 void cohort_reply_text(cohort_exchange *exchange, int status, const char *content_type,
                        const char *text);
 void cohort_reply_error(cohort_exchange *exchange, cohort_api_error *error);
+/* 16 random hexadecimal digits. */
+void cohort_draw_id(char out[17]);
+/* False: it never will answer anything again, error says why. */
+bool cohort_is_alive(const cohort_server *server, cohort_api_error *error);
+/* False: it can answer nothing, error says why. */
+bool cohort_is_healthy(const cohort_server *server, cohort_api_error *error);
 
 /* ---- what routes do, each in its own file ------------------------------------------ */
 
@@ -66,9 +72,6 @@ void cohort_route(cohort_server *server, cohort_exchange *exchange);
 /* Whoever asks has the key, where one is needed, for a route that has a body. */
 bool cohort_route_reads_body(const cohort_server *server,
                              const cohort_exchange *exchange);
-/* The request takes longer than the HTTP thread has: true where somebody else serves it,
- * or it is refused; false where the caller may take its time. */
-bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange);
 /* For the queues: serves what was handed over, or refuses it as the server is shut down.
  */
 void cohort_serve_late(void *server, cohort_exchange *exchange);
@@ -81,6 +84,12 @@ void cohort_serve_completion(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);
 
+/* ---- request_body.c ---------------------------------------------------------------- */
+
+enum { COHORT_QUICK_BYTES = 32768 }; /* some milliseconds to tokenize */
+/* The request takes longer than the HTTP thread has: true where somebody else serves it,
+ * or it is refused; false where the caller may take its time. */
+bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange);
 /* One more request than max_held_bytes allows: false, and error. */
 /* A text could not be tokenized: the last error says why. */
 bool cohort_refuse_text(cohort_api_error *error);
@@ -99,7 +108,5 @@ bool cohort_render_messages(const cohort_server *server, const cohort_api_reques
 /* 404 where the model is named and is not served. */
 bool cohort_check_model(const cohort_server *server, const cohort_api_request *api,
                         cohort_api_error *error);
-/* 16 random hexadecimal digits. */
-void cohort_draw_id(char out[17]);
 
 #endif /* COHORT_SERVER_SERVER_INTERNAL_H */
