@@ -9,7 +9,8 @@ typedef enum cohort_dtype {
     COHORT_F32,
     COHORT_BF16,
     COHORT_F16,
-    COHORT_I32
+    COHORT_I32,
+    COHORT_I8 /* of quantized weights */
 } cohort_dtype;
 
 #endif /* COHORT_DTYPE_H */

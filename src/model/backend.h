@@ -30,6 +30,7 @@
 #include "cohort/collective.h"
 #include "cohort/dtype.h"
 #include "cohort/sampling.h"
+#include "model/format.h"
 
 typedef struct cohort_backend cohort_backend;
 typedef struct cohort_buffer cohort_buffer;
@@ -251,14 +252,17 @@ typedef struct cohort_backend_ops {
     cohort_status (*download)(cohort_backend *backend, cohort_view from, void *to,
                               int64_t count);
 
-    /* Weights.  linear_set fills rows [row_begin, row_begin + n_rows) from a row-major
-     * host matrix of src_dtype whose rows lie src_stride elements apart; any order, any
-     * number of calls. */
+    /* Weights.  linear_set fills, of one plane, what rows [row_begin, row_begin + n_rows)
+     * have, from a row-major host matrix of src_dtype whose rows lie src_stride elements
+     * apart; any order, any number of calls.  Dense values may be of another type than
+     * the format's; other planes are as the format says.  Tables of embed, routers and
+     * experts are dense. */
     cohort_status (*linear_create)(cohort_backend *backend, int64_t n_out, int64_t n_in,
-                                   cohort_dtype dtype, cohort_linear **out_linear);
-    cohort_status (*linear_set)(cohort_linear *linear, int64_t row_begin, int64_t n_rows,
-                                const void *src, cohort_dtype src_dtype,
-                                int64_t src_stride);
+                                   const cohort_format *format,
+                                   cohort_linear **out_linear);
+    cohort_status (*linear_set)(cohort_linear *linear, cohort_plane plane,
+                                int64_t row_begin, int64_t n_rows, const void *src,
+                                cohort_dtype src_dtype, int64_t src_stride);
     void (*linear_destroy)(cohort_linear *linear);
     size_t (*linear_bytes)(const cohort_linear *linear);
 

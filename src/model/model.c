@@ -50,6 +50,18 @@ static cohort_status choose_dtype(cohort_model *model, const char *name) {
     return COHORT_OK;
 }
 
+static cohort_status choose_format(cohort_model *model, const char *quantization) {
+    model->format = cohort_format_dense(model->dtype);
+    if (!quantization || !*quantization || strcmp(quantization, "none") == 0)
+        return COHORT_OK;
+    model->format = cohort_format_int8();
+    if (strcmp(quantization, model->format->name) == 0) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_INVALID,
+                       "quantization %.40s is not supported (int8, which is made when "
+                       "weights are loaded, is)",
+                       quantization);
+}
+
 static cohort_status choose_length(cohort_model *model, int32_t asked) {
     int32_t longest = cohort_model_config_max_len(&model->config);
     if (asked < 0 || asked > longest)
@@ -108,6 +120,7 @@ static cohort_status open_model(cohort_model *model,
     COHORT_TRY(cohort_model_config_read(options->model_dir, &model->config, &defaults));
     COHORT_TRY(plan_shards(model, options));
     COHORT_TRY(choose_dtype(model, options->dtype));
+    COHORT_TRY(choose_format(model, options->quantization));
     COHORT_TRY(choose_length(model, options->max_model_len));
     model->model_dir = strdup(options->model_dir);
     model->layers =
@@ -117,6 +130,7 @@ static cohort_status open_model(cohort_model *model,
     COHORT_TRY(open_backend(model));
     model->options.model_dir = NULL; /* the caller's texts may go away */
     model->options.dtype = model->options.layer_partition = NULL;
+    model->options.quantization = NULL;
     model->options.device = NULL;
     return COHORT_OK;
 }

@@ -26,7 +26,8 @@ typedef struct cohort_model_options {
     bool dummy_weights; /* --load-format dummy: seeded values instead of files */
     uint64_t seed;      /* of the dummy weights */
     const char *dtype;  /* "auto" (the checkpoint's), "float32", "bfloat16", "float16" */
-    int32_t max_model_len;          /* 0: the config's */
+    const char *quantization; /* "int8", made when weights are loaded; NULL, "none" */
+    int32_t max_model_len;    /* 0: the config's */
     int32_t max_num_batched_tokens; /* rows of a step at most */
     int32_t max_num_seqs;
     int32_t block_size;

@@ -31,6 +31,7 @@ struct cohort_model {
     cohort_model_config config;
     cohort_shard shard;
     cohort_dtype dtype, kv_dtype; /* of weights and cache on this rank */
+    const cohort_format *format;  /* of the matrices of attention and plain MLPs */
     int32_t max_model_len;
     bool loaded;
 

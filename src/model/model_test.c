@@ -160,8 +160,11 @@ static cohort_status run_steps(cohort_model *model, struct run *run, int32_t ind
     return COHORT_OK;
 }
 
+static const char *quantization; /* of the runs of a test */
+
 static cohort_status run_rank(void *user_data, const ranks_place *place) {
     cohort_model_options options = options_of(dir);
+    options.quantization = quantization;
     options.dummy_weights = true;
     options.seed = 42;
     options.tp_rank = place->tp_rank;
@@ -256,6 +259,24 @@ static void sparse_and_dense_layers_are_one_model(void **state) {
                          "\"mlp_only_layers\": [0, 2]");
 }
 
+/* A row's scale is taken over all its columns, whoever has a part of them. */
+static void a_quantized_model_is_one_on_every_layout_and_near_the_plain(void **state) {
+    (void)state;
+    static struct run plain, quantized;
+    const char *config = "\"num_key_value_heads\": 3, \"head_dim\": 16";
+    quantization = "int8";
+    assert_layouts_agree("Qwen3ForCausalLM", config);
+    run_layout(1, 1, &quantized);
+    quantization = NULL;
+    run_layout(1, 1, &plain);
+    double error = 0, square = 0;
+    for (int32_t i = 0; i < VOCAB; i++) {
+        error += pow((double)(quantized.logits[0][i] - plain.logits[0][i]), 2);
+        square += pow((double)plain.logits[0][i], 2);
+    }
+    assert_true(error > 0 && error < 1e-3 * square);
+}
+
 static void windows_change_the_result(void **state) {
     (void)state;
     static struct run narrow, wide;
@@ -304,6 +325,9 @@ static void impossible_options_are_refused(void **state) {
     options.dtype = "int8";
     assert_not_opened(&options, "dtype int8");
     options.dtype = NULL;
+    options.quantization = "awq";
+    assert_not_opened(&options, "quantization awq is not supported (int8");
+    options.quantization = NULL;
     options.max_model_len = 2049;
     assert_not_opened(&options, "max_model_len 2049 is more than the model's 2048");
     options.max_model_len = 0;
@@ -529,6 +553,7 @@ int main(void) {
         cmocka_unit_test(opt_without_biases_is_one_model_on_every_layout),
         cmocka_unit_test(qwen_with_windows_on_some_layers_is_one_model),
         cmocka_unit_test(sparse_and_dense_layers_are_one_model),
+        cmocka_unit_test(a_quantized_model_is_one_on_every_layout_and_near_the_plain),
         cmocka_unit_test(windows_change_the_result),
         cmocka_unit_test(forward_does_not_allocate),
         cmocka_unit_test(impossible_options_are_refused),

@@ -71,6 +71,7 @@ void cohort_safetensors_release(cohort_safetensors *checkpoint, int32_t file);
 void cohort_safetensors_close(cohort_safetensors *checkpoint);
 
 static inline size_t cohort_dtype_bytes(cohort_dtype dtype) {
+    if (dtype == COHORT_I8) return 1;
     return dtype == COHORT_BF16 || dtype == COHORT_F16 ? 2 : 4;
 }
 

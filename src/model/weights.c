@@ -8,9 +8,9 @@
 #include "base/fail.h"
 #include "base/random.h"
 #include "model/arch/arch.h"
-#include "model/half.h"
 #include "model/model_internal.h"
 #include "model/safetensors.h"
+#include "model/tensor_value.h"
 
 /* Design notes.
  *
@@ -35,6 +35,7 @@ struct part {
     char name[NAME_BYTES];
     cohort_linear *linear; /* or: */
     cohort_buffer *vector;
+    bool is_quantized;         /* the linear's format is the model's, not dense */
     int64_t to;                /* first row of the destination */
     int64_t n_rows, n_columns; /* of the whole tensor; a vector has 0 columns */
     cohort_span rows, columns; /* what is taken of it */
@@ -48,6 +49,8 @@ struct loader {
     size_t n_parts, capacity;
     size_t done_bytes, total_bytes;
     int32_t n_files, files_done;
+    float *row; /* of what is quantized */
+    int8_t *quantized;
     float *slab; /* SLAB_BYTES of a file or of dummy values, and one row at least */
     cohort_load_progress progress;
     void *user_data;
@@ -79,14 +82,20 @@ static cohort_status add(struct loader *loader, struct part part, const char *fo
     return COHORT_OK;
 }
 
-static cohort_status new_linear(struct loader *loader, int64_t n_out, int64_t n_in,
-                                cohort_linear **out) {
+static cohort_status new_linear_of(struct loader *loader, int64_t n_out, int64_t n_in,
+                                   const cohort_format *format, cohort_linear **out) {
     cohort_model *model = loader->model;
-    COHORT_TRY_WHILE(
-        model->ops->linear_create(model->backend, n_out, n_in, model->dtype, out),
-        "making room for a matrix of %lld x %lld", (long long)n_out, (long long)n_in);
+    COHORT_TRY_WHILE(model->ops->linear_create(model->backend, n_out, n_in, format, out),
+                     "making room for a matrix of %lld x %lld", (long long)n_out,
+                     (long long)n_in);
     model->weight_bytes += model->ops->linear_bytes(*out);
     return COHORT_OK;
+}
+
+static cohort_status new_linear(struct loader *loader, int64_t n_out, int64_t n_in,
+                                cohort_linear **out) {
+    return new_linear_of(loader, n_out, n_in, cohort_format_dense(loader->model->dtype),
+                         out);
 }
 
 static cohort_status new_vector(struct loader *loader, int64_t n, cohort_buffer **out) {
@@ -109,6 +118,10 @@ static const cohort_arch_tensors *names_of(const struct loader *loader) {
     return &loader->model->config.arch->tensors;
 }
 
+static bool is_quantized(const cohort_model *model) {
+    return model->format->planes[COHORT_SCALES].is_there;
+}
+
 /* The fused query, key and value rows of this rank's heads. */
 static cohort_status list_qkv(struct loader *loader, const char *base,
                               cohort_model_layer *layer) {
@@ -128,11 +141,13 @@ static cohort_status list_qkv(struct loader *loader, const char *base,
     int64_t n_out = 0;
     for (int i = 0; i < 3; i++)
         n_out += cohort_span_size(projections[i].rows);
-    COHORT_TRY(new_linear(loader, n_out, config->hidden_size, &layer->qkv));
+    COHORT_TRY(
+        new_linear_of(loader, n_out, config->hidden_size, model->format, &layer->qkv));
     if (config->attention_bias) COHORT_TRY(new_vector(loader, n_out, &layer->qkv_bias));
     int64_t to = 0;
     for (int i = 0; i < 3; i++) {
         struct part part = {.linear = layer->qkv,
+                            .is_quantized = is_quantized(model),
                             .to = to,
                             .n_rows = projections[i].n_rows,
                             .n_columns = config->hidden_size,
@@ -157,9 +172,10 @@ static cohort_status list_attention(struct loader *loader, const char *base,
     int32_t dim = config->head_dim;
     COHORT_TRY(list_qkv(loader, base, layer));
     cohort_span columns = times(model->shard.heads, dim);
-    COHORT_TRY(
-        new_linear(loader, config->hidden_size, cohort_span_size(columns), &layer->out));
+    COHORT_TRY(new_linear_of(loader, config->hidden_size, cohort_span_size(columns),
+                             model->format, &layer->out));
     struct part part = {.linear = layer->out,
+                        .is_quantized = is_quantized(model),
                         .n_rows = config->hidden_size,
                         .n_columns = config->n_heads * dim,
                         .rows = whole(config->hidden_size),
@@ -177,15 +193,17 @@ static cohort_status list_attention(struct loader *loader, const char *base,
 
 /* gate and up one below the other (or up alone), and down: an MLP, or one expert. */
 static cohort_status list_gated(struct loader *loader, const char *base,
-                                cohort_span inner, int32_t n_inner,
-                                const char *const names[3], cohort_linear **gate_up,
-                                cohort_linear **down) {
+                                const cohort_format *format, cohort_span inner,
+                                int32_t n_inner, const char *const names[3],
+                                cohort_linear **gate_up, cohort_linear **down) {
     int32_t hidden = loader->model->config.hidden_size;
     int32_t width = cohort_span_size(inner);
     int32_t n_up = names[0] ? 2 : 1;
-    COHORT_TRY(new_linear(loader, (int64_t)width * n_up, hidden, gate_up));
-    COHORT_TRY(new_linear(loader, hidden, width, down));
+    COHORT_TRY(new_linear_of(loader, (int64_t)width * n_up, hidden, format, gate_up));
+    COHORT_TRY(new_linear_of(loader, hidden, width, format, down));
+    bool quantized = format->planes[COHORT_SCALES].is_there;
     struct part part = {.linear = *gate_up,
+                        .is_quantized = quantized,
                         .n_rows = n_inner,
                         .n_columns = hidden,
                         .rows = inner,
@@ -193,6 +211,7 @@ static cohort_status list_gated(struct loader *loader, const char *base,
     for (int32_t i = 2 - n_up; i < 2; i++, part.to += width)
         COHORT_TRY(add(loader, part, "%s.%s.weight", base, names[i]));
     part = (struct part){.linear = *down,
+                         .is_quantized = quantized,
                          .n_rows = hidden,
                          .n_columns = n_inner,
                          .rows = whole(hidden),
@@ -207,8 +226,8 @@ static cohort_status list_mlp(struct loader *loader, const char *base,
     const cohort_arch_tensors *tensors = names_of(loader);
     const char *const names[3] = {tensors->gate, tensors->up, tensors->down};
     cohort_span inner = model->shard.mlp;
-    COHORT_TRY(list_gated(loader, base, inner, config->intermediate_size, names,
-                          &layer->gate_up, &layer->down));
+    COHORT_TRY(list_gated(loader, base, model->format, inner, config->intermediate_size,
+                          names, &layer->gate_up, &layer->down));
     if (!config->mlp_bias) return COHORT_OK;
     int32_t width = cohort_span_size(inner), n_up = names[0] ? 2 : 1;
     COHORT_TRY(new_vector(loader, (int64_t)width * n_up, &layer->gate_up_bias));
@@ -244,7 +263,8 @@ static cohort_status list_experts(struct loader *loader, const char *base,
     for (int32_t e = 0; e < n; e++) {
         char expert[NAME_BYTES];
         snprintf(expert, sizeof expert, "%s.%s.%d", base, tensors->experts, e);
-        COHORT_TRY(list_gated(loader, expert, loader->model->shard.experts_mlp,
+        COHORT_TRY(list_gated(loader, expert, cohort_format_dense(loader->model->dtype),
+                              loader->model->shard.experts_mlp,
                               config->moe_intermediate_size, names,
                               &layer->expert_gate_up[e], &layer->expert_down[e]));
     }
@@ -391,40 +411,6 @@ static cohort_status check_parts(struct loader *loader) {
 
 /* ---- carrying it out --------------------------------------------------------------- */
 
-static bool is_double(const cohort_tensor *tensor) { return tensor->element_bytes == 8; }
-
-static float element(const void *data, const cohort_tensor *tensor, size_t i) {
-    cohort_dtype dtype = tensor->dtype;
-    uint16_t half;
-    float value;
-    if (is_double(tensor)) {
-        double wide;
-        memcpy(&wide, (const char *)data + 8 * i, sizeof wide);
-        return (float)wide;
-    }
-    if (dtype == COHORT_F32) {
-        memcpy(&value, (const char *)data + 4 * i, sizeof value);
-        return value;
-    }
-    memcpy(&half, (const char *)data + 2 * i, sizeof half);
-    return dtype == COHORT_F16 ? cohort_float_of_f16(half) : cohort_float_of_bf16(half);
-}
-
-/* What a parameter of this type would hold: vLLM copies into it, whatever the file's is.
- */
-static float rounded(float value, cohort_dtype dtype) {
-    uint32_t bits, dropped = dtype == COHORT_BF16 ? 16 : 13;
-    if (dtype == COHORT_F32 || !isfinite(value)) return value;
-    if (dtype == COHORT_F16 && fabsf(value) < 0x1p-14F) /* subnormal there */
-        return nearbyintf(value * 0x1p24F) * 0x1p-24F;
-    if (dtype == COHORT_F16 && fabsf(value) >= 65520) return copysignf(INFINITY, value);
-    memcpy(&bits, &value, sizeof bits);
-    bits += (UINT32_C(1) << (dropped - 1)) - 1 + (bits >> dropped & 1);
-    bits &= ~((UINT32_C(1) << dropped) - 1);
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 static cohort_status report(struct loader *loader) {
     if (!loader->progress) return COHORT_OK;
     return loader->progress(loader->user_data, loader->files_done, loader->n_files,
@@ -441,8 +427,9 @@ static cohort_status read_elements(struct loader *loader, const cohort_tensor *t
     COHORT_TRY(cohort_safetensors_read(loader->checkpoint, tensor->file,
                                        tensor->begin + (uint64_t)first * size,
                                        loader->slab, (size_t)n * size));
-    for (int64_t i = 0; is_double(tensor) && i < n; i++) /* none before it is read */
-        loader->slab[i] = element(loader->slab, tensor, (size_t)i);
+    for (int64_t i = 0; cohort_tensor_is_double(tensor) && i < n;
+         i++) /* none before it is read */
+        loader->slab[i] = cohort_tensor_value(loader->slab, tensor, (size_t)i);
     return COHORT_OK;
 }
 
@@ -459,18 +446,48 @@ static cohort_status load_vector(struct loader *loader, const struct part *part)
                                            tensor->begin + (uint64_t)i * size, read,
                                            (size_t)n * size));
         for (int64_t k = 0; k < n; k++)
-            loader->slab[k] =
-                rounded(element(read, tensor, (size_t)k), loader->model->dtype);
+            loader->slab[k] = cohort_tensor_rounded(
+                cohort_tensor_value(read, tensor, (size_t)k), loader->model->dtype);
         COHORT_TRY(ops->upload(loader->model->backend, to, loader->slab, n));
     }
     loader->done_bytes += part_elements(part) * tensor->element_bytes;
     return COHORT_OK;
 }
 
+/* A row of the whole tensor, so that its scale is the same on every layout of ranks. */
+static cohort_status set_quantized(struct loader *loader, const struct part *part,
+                                   int64_t row) {
+    const cohort_model *model = loader->model;
+    float scale = cohort_int8_of_row(loader->row, part->n_columns, loader->quantized);
+    int64_t to = part->to + row - part->rows.begin;
+    COHORT_TRY(model->ops->linear_set(part->linear, COHORT_SCALES, to, 1, &scale,
+                                      COHORT_F32, 1));
+    return model->ops->linear_set(part->linear, COHORT_VALUES, to, 1,
+                                  loader->quantized + part->columns.begin, COHORT_I8,
+                                  part->n_columns);
+}
+
+static cohort_status load_quantized(struct loader *loader, const struct part *part) {
+    const cohort_tensor *tensor = part->tensor;
+    bool is_float = cohort_tensor_is_double(tensor) || tensor->dtype == COHORT_F32;
+    for (int32_t row = part->rows.begin; row < part->rows.end; row++) {
+        COHORT_TRY(read_elements(loader, tensor, (int64_t)row * part->n_columns,
+                                 part->n_columns));
+        for (int64_t i = 0; i < part->n_columns; i++)
+            loader->row[i] = is_float
+                                 ? loader->slab[i]
+                                 : cohort_tensor_value(loader->slab, tensor, (size_t)i);
+        COHORT_TRY(set_quantized(loader, part, row));
+    }
+    loader->done_bytes += part_elements(part) * tensor->element_bytes;
+    return report(loader);
+}
+
 static cohort_status load_part(struct loader *loader, const struct part *part) {
     const cohort_tensor *tensor = part->tensor;
     size_t size = tensor->element_bytes, width = cohort_dtype_bytes(tensor->dtype);
     if (part->vector) return load_vector(loader, part);
+    if (part->is_quantized) return load_quantized(loader, part);
     int64_t row_bytes = part->n_columns * (int64_t)size;
     int64_t slab = row_bytes < SLAB_BYTES ? SLAB_BYTES / row_bytes : 1;
     for (int64_t row = part->rows.begin; row < part->rows.end; row += slab) {
@@ -479,7 +496,7 @@ static cohort_status load_part(struct loader *loader, const struct part *part) {
             read_elements(loader, tensor, row * part->n_columns, n * part->n_columns));
         const char *rows = (const char *)loader->slab;
         COHORT_TRY(loader->model->ops->linear_set(
-            part->linear, part->to + row - part->rows.begin, n,
+            part->linear, COHORT_VALUES, part->to + row - part->rows.begin, n,
             rows + part->columns.begin * (int64_t)width, tensor->dtype, part->n_columns));
         loader->done_bytes += (size_t)n * (size_t)cohort_span_size(part->columns) * size;
         COHORT_TRY(report(loader));
@@ -535,6 +552,18 @@ static bool is_norm(const char *name) {
     return strstr(name, "norm.weight") != NULL; /* layer_norm, layernorm, q_norm, norm */
 }
 
+static cohort_status make_quantized(struct loader *loader, const struct part *part,
+                                    uint64_t stream) {
+    for (int32_t row = part->rows.begin; row < part->rows.end; row++) {
+        uint64_t first = (uint64_t)row * (uint64_t)part->n_columns;
+        for (int64_t c = 0; c < part->n_columns; c++)
+            loader->row[c] = dummy_value(stream, first + (uint64_t)c);
+        COHORT_TRY(set_quantized(loader, part, row));
+    }
+    loader->done_bytes += part_elements(part) * cohort_dtype_bytes(loader->model->dtype);
+    return report(loader);
+}
+
 static cohort_status make_part(struct loader *loader, const struct part *part) {
     uint64_t stream = cohort_random_stream(loader->model->options.seed, part->name);
     if (part->vector) {
@@ -545,6 +574,7 @@ static cohort_status make_part(struct loader *loader, const struct part *part) {
         return loader->model->ops->upload(loader->model->backend, to, loader->slab,
                                           cohort_span_size(part->rows));
     }
+    if (part->is_quantized) return make_quantized(loader, part, stream);
     int64_t width = cohort_span_size(part->columns);
     int64_t slab = SLAB_BYTES / (int64_t)sizeof(float) / width + 1;
     for (int64_t row = part->rows.begin; row < part->rows.end; row += slab) {
@@ -555,7 +585,7 @@ static cohort_status make_part(struct loader *loader, const struct part *part) {
             for (int64_t c = 0; c < width; c++)
                 loader->slab[r * width + c] = dummy_value(stream, first + (uint64_t)c);
         }
-        COHORT_TRY(loader->model->ops->linear_set(part->linear,
+        COHORT_TRY(loader->model->ops->linear_set(part->linear, COHORT_VALUES,
                                                   part->to + row - part->rows.begin, n,
                                                   loader->slab, COHORT_F32, width));
         loader->done_bytes +=
@@ -584,9 +614,13 @@ static cohort_status make_slab(struct loader *loader) {
         if (row > widest) widest = row;
     }
     loader->slab = malloc(SLAB_BYTES + widest);
-    return loader->slab ? COHORT_OK
-                        : COHORT_FAIL(COHORT_E_NOMEM, "buffer of %zu bytes for loading",
-                                      SLAB_BYTES + widest);
+    /* What is not used takes no memory. */
+    loader->row = malloc(COHORT_ARCH_MAX_WIDTH * sizeof *loader->row);
+    loader->quantized = malloc(COHORT_ARCH_MAX_WIDTH);
+    return loader->slab && loader->row && loader->quantized
+               ? COHORT_OK
+               : COHORT_FAIL(COHORT_E_NOMEM, "buffer of %zu bytes for loading",
+                             SLAB_BYTES + widest);
 }
 
 static cohort_status run_loader(struct loader *loader) {
@@ -605,6 +639,8 @@ cohort_status cohort_model_weights_load(cohort_model *model,
     cohort_status status = run_loader(&loader);
     cohort_safetensors_close(loader.checkpoint);
     free(loader.slab);
+    free(loader.row);
+    free(loader.quantized);
     free(loader.parts);
     if (status < 0) cohort_model_weights_destroy(model);
     return status;

@@ -136,6 +136,69 @@ static void products_are_near_and_rows_do_not_depend_on_others(void **state) {
     product(48, 128, COHORT_BF16, 33, true);
 }
 
+/* The reference multiplies with what the planes stand for. */
+static void products_with_int8_are_near(void **state) {
+    (void)state;
+    need_subject();
+    enum { N_OUT = 37, N_IN = 70, ROWS = 7 };
+    static int8_t values[N_OUT][N_IN];
+    static float wide[N_OUT][N_IN], scales[N_OUT];
+    for (int32_t r = 0; r < N_OUT; r++) {
+        scales[r] = 0.01F + 0.02F * fabsf(noise());
+        for (int32_t k = 0; k < N_IN; k++) {
+            values[r][k] = (int8_t)(127 * noise());
+            wide[r][k] = (float)values[r][k] * scales[r];
+        }
+    }
+    cohort_linear *linears[BOTH];
+    assert_int_equal(ops[REFERENCE]->linear_create(backends[REFERENCE], N_OUT, N_IN,
+                                                   cohort_format_dense(COHORT_F32),
+                                                   &linears[REFERENCE]),
+                     COHORT_OK);
+    assert_int_equal(ops[REFERENCE]->linear_set(linears[REFERENCE], COHORT_VALUES, 0,
+                                                N_OUT, wide, COHORT_F32, N_IN),
+                     COHORT_OK);
+    assert_int_equal(ops[SUBJECT]->linear_create(backends[SUBJECT], N_OUT, N_IN,
+                                                 cohort_format_int8(), &linears[SUBJECT]),
+                     COHORT_OK);
+    assert_int_equal(ops[SUBJECT]->linear_set(linears[SUBJECT], COHORT_SCALES, 0, N_OUT,
+                                              scales, COHORT_F32, 1),
+                     COHORT_OK);
+    assert_int_equal(ops[SUBJECT]->linear_set(linears[SUBJECT], COHORT_VALUES, 0, N_OUT,
+                                              values, COHORT_I8, N_IN),
+                     COHORT_OK);
+    assert_true(ops[SUBJECT]->linear_bytes(linears[SUBJECT]) <
+                ops[REFERENCE]->linear_bytes(linears[REFERENCE]) / 3);
+    struct field x = noisy(ROWS * N_IN), y = output(ROWS * (N_OUT + 2)),
+                 alone = output(N_OUT), bias = vector(N_OUT);
+    begin_rows(ROWS);
+    for (int w = 0; w < BOTH; w++) {
+        cohort_op_linear op = {.weight = linears[w],
+                               .bias = bias.buffers[w],
+                               .x = at(&x, w, 0),
+                               .y = at(&y, w, 0),
+                               .x_stride = N_IN,
+                               .y_stride = N_OUT + 2,
+                               .n_rows = ROWS};
+        ops[w]->linear(backends[w], &op);
+        op.x = at(&x, w, 5 * N_IN);
+        op.y = at(&alone, w, 0);
+        op.n_rows = 1;
+        ops[w]->linear(backends[w], &op);
+    }
+    end();
+    float *all = contents(&y, SUBJECT), *one = contents(&alone, SUBJECT);
+    assert_memory_equal(all + 5 * (N_OUT + 2), one, N_OUT * sizeof *one);
+    free(all);
+    free(one);
+    expect_near(&y, 1e-11, "product with int8");
+    drop(&alone);
+    drop(&x);
+    drop(&bias);
+    for (int w = 0; w < BOTH; w++)
+        ops[w]->linear_destroy(linears[w]);
+}
+
 static void norms_are_near_in_place_too(void **state) {
     (void)state;
     need_subject();
@@ -586,6 +649,7 @@ int main(void) {
         FACT(transfers_keep_every_bit, NULL),
         FACT(embed_finds_rows_and_gives_zeros_elsewhere, NULL),
         FACT(products_are_near_and_rows_do_not_depend_on_others, NULL),
+        FACT(products_with_int8_are_near, NULL),
         FACT(norms_are_near_in_place_too, NULL),
         FACT(sums_and_activations_are_near, NULL),
         FACT(attention_is_near_whatever_the_heads, NULL),

@@ -232,12 +232,14 @@ static struct matrix matrix_of(int64_t n_out, int64_t n_in, cohort_dtype dtype) 
     int64_t split = n_out / 3; /* filled in two parts, the later first */
     for (int w = 0; w < BOTH; w++) {
         cohort_linear **linear = &matrix.linears[w];
-        assert_int_equal(ops[w]->linear_create(backends[w], n_out, n_in, dtype, linear),
+        assert_int_equal(ops[w]->linear_create(backends[w], n_out, n_in,
+                                               cohort_format_dense(dtype), linear),
                          COHORT_OK);
-        assert_int_equal(ops[w]->linear_set(*linear, split, n_out - split,
+        assert_int_equal(ops[w]->linear_set(*linear, COHORT_VALUES, split, n_out - split,
                                             values + split * n_in, COHORT_F32, n_in),
                          COHORT_OK);
-        assert_int_equal(ops[w]->linear_set(*linear, 0, split, values, COHORT_F32, n_in),
+        assert_int_equal(ops[w]->linear_set(*linear, COHORT_VALUES, 0, split, values,
+                                            COHORT_F32, n_in),
                          COHORT_OK);
     }
     free(values);

@@ -451,18 +451,19 @@ static cohort_status download(cohort_backend *backend, cohort_view from, void *t
 }
 
 static cohort_status linear_create(cohort_backend *backend, int64_t n_out, int64_t n_in,
-                                   cohort_dtype dtype, cohort_linear **out_linear) {
+                                   const cohort_format *format,
+                                   cohort_linear **out_linear) {
     cohort_linear *inner;
     *out_linear = NULL;
-    COHORT_TRY(cpu()->linear_create(backend->inner, n_out, n_in, dtype, &inner));
+    COHORT_TRY(cpu()->linear_create(backend->inner, n_out, n_in, format, &inner));
     *out_linear = add_handle(backend, inner, n_out);
     return COHORT_OK;
 }
 
-static cohort_status linear_set(cohort_linear *linear, int64_t row_begin, int64_t n_rows,
-                                const void *src, cohort_dtype src_dtype,
-                                int64_t src_stride) {
-    return cpu()->linear_set(inner_of(linear), row_begin, n_rows, src, src_dtype,
+static cohort_status linear_set(cohort_linear *linear, cohort_plane plane,
+                                int64_t row_begin, int64_t n_rows, const void *src,
+                                cohort_dtype src_dtype, int64_t src_stride) {
+    return cpu()->linear_set(inner_of(linear), plane, row_begin, n_rows, src, src_dtype,
                              src_stride);
 }
 

@@ -51,11 +51,35 @@ static cohort_status download(cohort_backend *backend, cohort_view from, void *t
     return COHORT_OK;
 }
 
-static cohort_status linear_set(cohort_linear *linear, int64_t row_begin, int64_t n_rows,
-                                const void *src, cohort_dtype src_dtype,
-                                int64_t src_stride) {
-    cohort_cpu_linear_set(linear, row_begin, n_rows, src, src_dtype, src_stride);
+/* ---- weights ----------------------------------------------------------------------- */
+
+static cohort_status linear_create(cohort_backend *backend, int64_t n_out, int64_t n_in,
+                                   const cohort_format *format,
+                                   cohort_linear **out_linear) {
+    if (format == cohort_format_int8())
+        return cohort_cpu_int8_create(backend, n_out, n_in, out_linear);
+    return cohort_cpu_linear_create(backend, n_out, n_in,
+                                    format->planes[COHORT_VALUES].dtype, out_linear);
+}
+
+static cohort_status linear_set(cohort_linear *linear, cohort_plane plane,
+                                int64_t row_begin, int64_t n_rows, const void *src,
+                                cohort_dtype src_dtype, int64_t src_stride) {
+    if (linear->scales)
+        cohort_cpu_int8_set(linear, plane, row_begin, n_rows, src, src_stride);
+    else
+        cohort_cpu_linear_set(linear, row_begin, n_rows, src, src_dtype, src_stride);
     return COHORT_OK;
+}
+
+static void linear_destroy(cohort_linear *linear) {
+    if (linear) free(linear->scales);
+    cohort_cpu_linear_destroy(linear);
+}
+
+static size_t linear_bytes(const cohort_linear *linear) {
+    size_t scales = linear->scales ? (size_t)linear->n_out * sizeof *linear->scales : 0;
+    return cohort_cpu_linear_bytes(linear) + scales;
 }
 
 /* ---- the object -------------------------------------------------------------------- */
@@ -115,10 +139,10 @@ const cohort_backend_ops *cohort_backend_cpu(void) {
         .buffer_destroy = buffer_destroy,
         .upload = upload,
         .download = download,
-        .linear_create = cohort_cpu_linear_create,
+        .linear_create = linear_create,
         .linear_set = linear_set,
-        .linear_destroy = cohort_cpu_linear_destroy,
-        .linear_bytes = cohort_cpu_linear_bytes,
+        .linear_destroy = linear_destroy,
+        .linear_bytes = linear_bytes,
         .kv_block_bytes = cohort_cpu_kv_block_bytes,
         .kv_create = cohort_cpu_kv_create,
         .kv_destroy = cohort_cpu_kv_destroy,

@@ -72,6 +72,7 @@ struct cohort_linear {
     size_t panel_bytes;
     unsigned char *panels;
     size_t bytes;
+    float *scales; /* of int8's rows; NULL: dense */
 };
 
 typedef struct cohort_cpu_range {
@@ -128,6 +129,15 @@ void cohort_cpu_op_take(cohort_backend *backend, const cohort_op_take *op);
 void cohort_cpu_op_sample(cohort_backend *backend, const cohort_op_sample *op);
 cohort_status cohort_cpu_samplers_create(cohort_backend *backend);
 void cohort_cpu_samplers_destroy(cohort_backend *backend);
+
+/* int8.c */
+cohort_status cohort_cpu_int8_create(cohort_backend *backend, int64_t n_out, int64_t n_in,
+                                     cohort_linear **out_linear);
+void cohort_cpu_int8_set(cohort_linear *linear, cohort_plane plane, int64_t row_begin,
+                         int64_t n_rows, const void *src, int64_t src_stride);
+void cohort_cpu_int8_linear(cohort_backend *backend, const cohort_linear *weight,
+                            const float *bias, const float *x, int64_t x_stride, float *y,
+                            int64_t y_stride, int64_t n_rows);
 
 /* The rest, on plain memory. */
 cohort_status cohort_cpu_linear_create(cohort_backend *backend, int64_t n_out,
