@@ -53,6 +53,7 @@ typedef struct cohort_engine_options {
     bool priority_scheduling;      /* a request's priority counts before its arrival */
     const char *layer_partition;   /* "7,8,8,7": layers of each pipeline stage */
     const char *cpu_threads_bind;  /* as VLLM_CPU_OMP_THREADS_BIND; "auto" */
+    const char *quantization;      /* "int8", made of weights as they load; NULL: none */
     const char *device;            /* "auto" (NULL), the fastest here, or "cpu" */
     const char *isa;               /* "portable", "avx2", ...; NULL: the fastest here */
     bool skip_tokenizer_init;      /* token ids in, token ids out, no text */

@@ -89,6 +89,8 @@ static const row rows[] = {
     {"worker-extension-cls", NULL, TEXT, CLI_ENGINE, AT(worker_extension), NULL, 0, 0,
      "LIB.so:SYMBOL, which every worker loads and calls before its model "
      "(cohort/worker.h)"},
+    {"quantization", "q", TEXT, CLI_ENGINE, AT(quantization), NULL, 0, 0,
+     "int8: of attention's and MLPs' weights, made when they are loaded"},
     {"device", NULL, TEXT, CLI_ENGINE, AT(device), "auto", 0, 0,
      "what ranks compute on: auto, the fastest there is, or cpu"},
     {"isa", NULL, TEXT, CLI_ENGINE, AT(isa), NULL, 0, 0,
@@ -653,6 +655,7 @@ static const char *complete(const char *word, int commands) {
     for (size_t i = 0; i < N_ROWS; i++) {
         const row *at = &rows[i];
         if (!(at->commands & commands) || (negated && at->kind != FLAG) ||
+            (name && !strcmp(at->name, name)) || /* vLLM's table has it, too */
             !cli_abbreviates(negated ? negated : word + 2, at->name))
             continue;
         name = at->name;
@@ -702,6 +705,9 @@ static int parse_word(cli_options *options, int commands, const char *command, i
         fprintf(stderr, "cohort %s: %s needs a value\n", command, word);
         return CLI_USAGE;
     }
+    /* Where vLLM's table has it, too, that tells the values that are taken. */
+    const cli_vllm_option *both = cli_vllm_find(word);
+    if (both && !cli_vllm_take(both, command, word, value)) return CLI_USAGE;
     if (negated) value = negate(value);
     if (json)
         value = cli_set_key(*(const char **)field_of(options, at), strchr(word, '.') + 1,
@@ -936,6 +942,7 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
     }
     engine.layer_partition = options->layer_partition;
     engine.cpu_threads_bind = options->threads_bind;
+    engine.quantization = options->quantization;
     engine.device = options->device;
     engine.isa = options->isa;
     engine.skip_tokenizer_init = options->skip_tokenizer_init;

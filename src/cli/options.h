@@ -80,7 +80,7 @@ typedef struct cli_options {
     const char *revision, *download_dir, *tokenizer;
     const char *generation_config, *override_generation_config;
     const char *model, *backend, *dtype, *load_format, *layer_partition, *threads_bind,
-        *device, *isa;
+        *quantization, *device, *isa;
     const char *log_level, *instance;
     int64_t tp, pp, max_model_len, max_num_seqs, max_num_batched_tokens, block_size, seed;
     int64_t kv_cache_bytes, num_blocks;

@@ -67,7 +67,7 @@ static const cli_vllm_option options[] = {
     /* Model */
     FLAG("trust-remote-code", NULL, ANY, "no code of a checkpoint is ever run"),
     FLAG("enforce-eager", NULL, ANY, nothing_compiled),
-    VALUE("quantization", "q", NULL, "quantized weights are not supported"),
+    VALUE("quantization", "q", "int8", "it is made when weights are loaded"),
     VALUE("convert", NULL, "auto|none", "models generate"),
     VALUE("runner", NULL, "auto|generate", "models generate"),
     VALUE("task", NULL, "auto|generate", "models generate"),

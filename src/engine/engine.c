@@ -362,7 +362,7 @@ cohort_status cohort_engine_start(const cohort_engine_options *options,
     /* The caller's texts may go away. */
     engine->options.model = engine->options.dtype = engine->options.load_format = NULL;
     engine->options.layer_partition = engine->options.cpu_threads_bind = NULL;
-    engine->options.device = engine->options.isa = NULL;
+    engine->options.quantization = engine->options.device = engine->options.isa = NULL;
     engine->options.tokenizer = engine->options.generation_config = NULL;
     engine->options.override_generation_config = NULL;
     engine->options.executor = (cohort_executor_options){0};

@@ -116,6 +116,7 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
         .model_dir = told->model,
         .dummy_weights = is_dummy,
         .dtype = told->dtype,
+        .quantization = told->quantization,
         .seed = told->seed,
         .max_model_len = told->max_model_len,
         .max_num_batched_tokens = told->max_num_batched_tokens,

@@ -22,6 +22,7 @@ typedef struct cohort_runner_options {
     uint64_t seed;
     const char *layer_partition;
     const char *cpu_threads_bind;
+    const char *quantization;
     const char *device;
     const char *isa;
     /* Not the user's: what the engine has chosen. */
@@ -54,6 +55,9 @@ typedef struct cohort_runner_options {
                     "layers of each stage, as 7,8,8,7 (default: even)"),                \
         OPTION_TEXT("cpu-threads-bind", cpu_threads_bind, "auto",                       \
                     "cores of each rank, as 0-1|2-3; auto shares them out; nobind"),    \
+        OPTION_TEXT("quantization", quantization, NULL,                                 \
+                    "int8: of attention's and MLPs' weights, made when they are "      \
+                    "loaded"),                                                          \
         OPTION_TEXT("device", device, "auto",                                           \
                     "what ranks compute on: auto, the fastest there is, or cpu"),       \
         OPTION_TEXT("isa", isa, NULL,                                                   \

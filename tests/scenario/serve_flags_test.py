@@ -335,7 +335,7 @@ class OfVllm(unittest.TestCase):
 
     def test_what_argparse_and_yaml_take_is_taken(self):
         for words in (["--max-model-len", "auto"], ["--max-model-len", "-1"], ["--max-model-len=-1"],
-                      ["--quantization", "None"], ["--quantization", ""], ["--tokenizer", "None"],
+                      ["--quantization", "None"], ["--quantization", ""], ["-q", "int8"], ["--tokenizer", "None"],
                       ["--speculative-config=None"], ["--max-num-seqs", "None"], ["--host", ""],
                       ["--kv-cache-memory-bytes", ""], ["--chat-template", "None"],
                       ["--max-model", "512"], ["--max_model=1k"], ["--no-enable-chunked=false"],
