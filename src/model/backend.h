@@ -223,6 +223,17 @@ typedef struct cohort_kv_shape {
 
 /* ---- the table --------------------------------------------------------------------- */
 
+/* Who keeps memory for when this process is gone: a caller's.  take gives the descriptor
+ * that was kept under a name, which is the backend's then, or -1; keep is lent one, to
+ * be duplicated.  was_kept: it is the one of take, as it was; else its generation is a
+ * new one. */
+typedef struct cohort_keeper {
+    void *self;
+    int (*take)(void *self, const char *name);
+    cohort_status (*keep)(void *self, const char *name, int fd, uint64_t generation,
+                          bool was_kept);
+} cohort_keeper;
+
 typedef struct cohort_backend_options {
     bool bf16_activations; /* products, attention's too, may round inputs to bf16 */
     int32_t max_rows, max_sequences;   /* of a step */
@@ -230,6 +241,7 @@ typedef struct cohort_backend_options {
     int32_t vocab_size;                /* where it samples, or has its tokens shared */
     bool share_tokens;                 /* tell tp peers what was sampled */
     cohort_group *tp_group, *pp_group; /* NULL where there is one rank */
+    const cohort_keeper *keeper;       /* NULL: nothing is kept; outlives the backend */
     const void *device; /* options of this kind of device alone, or NULL; see below */
 } cohort_backend_options;
 
@@ -251,6 +263,14 @@ typedef struct cohort_backend_ops {
                             int64_t count);
     cohort_status (*download)(cohort_backend *backend, cohort_view from, void *to,
                               int64_t count);
+
+    /* What is created between begin and end lies in memory of this name that may outlive
+     * the process.  Where it was kept, and is that of the same identity (a text that
+     * tells all that its bytes depend on, the build included), everything in it is
+     * created by the same calls and is filled already.  NULL: nothing can be kept. */
+    cohort_status (*memory_begin)(cohort_backend *backend, const char *name,
+                                  const char *identity, bool *out_was_kept);
+    cohort_status (*memory_end)(cohort_backend *backend);
 
     /* Weights.  linear_set fills, of one plane, what rows [row_begin, row_begin + n_rows)
      * have, from a row-major host matrix of src_dtype whose rows lie src_stride elements

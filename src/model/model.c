@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/build_id.h"
 #include "base/fail.h"
 #include "model/model_internal.h"
 #include "model/rope.h"
@@ -87,6 +90,7 @@ static cohort_status open_backend(cohort_model *model) {
         .max_blocks = (model->max_model_len + block_size - 1) / block_size,
         .vocab_size = samples ? model->config.vocab_size : 0,
         .share_tokens = options->share_tokens,
+        .keeper = options->keeper,
         .tp_group = options->tp_size > 1 ? options->tp_group : NULL,
         .pp_group = options->pp_size > 1 ? options->pp_group : NULL,
         .device = options->device,
@@ -148,6 +152,46 @@ cohort_status cohort_model_open(const cohort_model_options *options,
     }
     *out_model = model;
     return COHORT_OK;
+}
+
+/* ---- kept memory ------------------------------------------------------------------- */
+
+/* When a file of the checkpoint was written, as far as it is there. */
+static long long written_ns(const cohort_model *model, const char *name) {
+    char path[4096];
+    struct stat info;
+    snprintf(path, sizeof path, "%.4000s/%s", model->model_dir, name);
+    if (stat(path, &info) < 0) return 0;
+    return (long long)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
+}
+
+/* All that the bytes depend on, the layout that build and device choose included. */
+static void tell_identity(const cohort_model *model, int64_t n_blocks, char *out,
+                          size_t limit) {
+    const cohort_model_options *options = &model->options;
+    const cohort_shard *shard = &model->shard;
+    snprintf(out, limit,
+             "%s %s %s %d/%d %d-%d/%d %s %d %d %d %llu %d x %lld %lld %lld %lld %.512s",
+             cohort_build_id(), model->ops->name, model->ops->describe(model->backend),
+             options->tp_rank, options->tp_size, shard->layers.begin, shard->layers.end,
+             options->pp_size, model->format->name, (int)model->dtype,
+             (int)model->kv_dtype, (int)options->dummy_weights,
+             (unsigned long long)options->seed, options->block_size, (long long)n_blocks,
+             written_ns(model, "config.json"), written_ns(model, "model.safetensors"),
+             written_ns(model, "model.safetensors.index.json"), model->model_dir);
+}
+
+cohort_status cohort_model_memory_begin(cohort_model *model, const char *name,
+                                        int64_t n_blocks, bool *out_was_kept) {
+    char identity[1024];
+    *out_was_kept = false;
+    if (!model->ops->memory_begin) return COHORT_OK;
+    tell_identity(model, n_blocks, identity, sizeof identity);
+    return model->ops->memory_begin(model->backend, name, identity, out_was_kept);
+}
+
+cohort_status cohort_model_memory_end(cohort_model *model) {
+    return model->ops->memory_end ? model->ops->memory_end(model->backend) : COHORT_OK;
 }
 
 /* ---- scratch ----------------------------------------------------------------------- */
@@ -266,11 +310,13 @@ cohort_status cohort_model_kv_create(cohort_model *model, int64_t n_blocks) {
     if (n_blocks < 1 || n_blocks > INT32_MAX)
         return COHORT_FAIL(COHORT_E_INVALID, "a KV cache of %lld blocks cannot be",
                            (long long)n_blocks);
+    bool was_kept;
+    COHORT_TRY(cohort_model_memory_begin(model, "kv", n_blocks, &was_kept));
     COHORT_TRY_WHILE(model->ops->kv_create(model->backend, &shape, n_blocks, &model->kv),
                      "making room for %lld KV blocks of %zu bytes", (long long)n_blocks,
                      cohort_model_kv_block_bytes(model));
     model->n_blocks = n_blocks;
-    return COHORT_OK;
+    return cohort_model_memory_end(model);
 }
 
 const cohort_model_config *cohort_model_config_of(const cohort_model *model) {

@@ -34,6 +34,7 @@ typedef struct cohort_model_options {
     int32_t tp_rank, tp_size, pp_rank, pp_size;
     const char *layer_partition;       /* "7,8,8,7" or NULL: even */
     cohort_group *tp_group, *pp_group; /* may be NULL where the size is 1 */
+    const cohort_keeper *keeper;       /* of weights and cache; NULL: nothing is kept */
     bool share_tokens;                 /* see cohort_backend_options */
     const cohort_backend_ops *backend; /* what it is computed with */
     const void *device;                /* options of that backend alone */

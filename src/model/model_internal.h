@@ -59,6 +59,11 @@ struct cohort_model {
     cohort_buffer *cos, *sin;    /* [max_model_len, head_dim / 2] */
 };
 
+/* model.c: memory that may be kept; n_blocks: of a cache, or 0. */
+cohort_status cohort_model_memory_begin(cohort_model *model, const char *name,
+                                        int64_t n_blocks, bool *out_was_kept);
+cohort_status cohort_model_memory_end(cohort_model *model);
+
 /* weights.c; a load that fails leaves no weights behind. */
 cohort_status cohort_model_weights_load(cohort_model *model,
                                         cohort_load_progress progress, void *user_data);

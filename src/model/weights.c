@@ -624,13 +624,17 @@ static cohort_status make_slab(struct loader *loader) {
 }
 
 static cohort_status run_loader(struct loader *loader) {
-    if (!loader->model->options.dummy_weights)
+    bool was_kept;
+    COHORT_TRY(cohort_model_memory_begin(loader->model, "weights", 0, &was_kept));
+    if (!loader->model->options.dummy_weights && !was_kept)
         COHORT_TRY(
             cohort_safetensors_open(loader->model->model_dir, &loader->checkpoint));
     COHORT_TRY(list_all(loader));
+    if (was_kept) return cohort_model_memory_end(loader->model);
     COHORT_TRY(check_parts(loader));
     COHORT_TRY(make_slab(loader));
-    return loader->checkpoint ? load_files(loader) : make_dummies(loader);
+    COHORT_TRY(loader->checkpoint ? load_files(loader) : make_dummies(loader));
+    return cohort_model_memory_end(loader->model);
 }
 
 cohort_status cohort_model_weights_load(cohort_model *model,

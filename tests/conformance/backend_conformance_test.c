@@ -20,6 +20,7 @@ static const struct subject subjects[] = {
      {.n_threads = 2, .isa = "avx512_bf16"},
      true,
      3e-5},
+    {"amx", cohort_backend_cpu, {.n_threads = 2, .isa = "amx"}, true, 3e-5},
     {"mock", mock_device, {.n_threads = 1, .isa = "portable"}, false, 1e-11},
     {"fusing mock",
      mock_device_that_fuses,

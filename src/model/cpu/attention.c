@@ -58,7 +58,7 @@ static cohort_status map_kv(cohort_kv *kv) {
         __builtin_mul_overflow(units, kv->unit_bytes, &kv->bytes))
         return COHORT_FAIL(COHORT_E_NOMEM, "a KV cache of %lld blocks",
                            (long long)kv->n_blocks);
-    kv->memory = cohort_cpu_map(kv->bytes);
+    kv->memory = cohort_cpu_take(kv->backend, kv->bytes);
     kv->parts = cohort_cpu_map(PARTS_FLOATS * sizeof(float));
     if (!kv->memory || !kv->scratch || !kv->parts)
         return COHORT_FAIL(COHORT_E_NOMEM, "a KV cache of %zu bytes", kv->bytes);

@@ -5,52 +5,6 @@
 #include "base/fail.h"
 #include "model/cpu/cpu_internal.h"
 
-/* ---- buffers ----------------------------------------------------------------------- */
-
-static cohort_status buffer_create(cohort_backend *backend, cohort_dtype dtype,
-                                   int64_t count, cohort_buffer **out_buffer) {
-    (void)backend;
-    size_t each = cohort_cpu_bytes(dtype);
-    *out_buffer = NULL;
-    if (count < 0 || (uint64_t)count > SIZE_MAX / 2 / each)
-        return COHORT_FAIL(COHORT_E_NOMEM, "a buffer of %lld numbers", (long long)count);
-    cohort_buffer *buffer = calloc(1, sizeof *buffer);
-    size_t bytes =
-        ((size_t)count * each + COHORT_CPU_ALIGN) / COHORT_CPU_ALIGN * COHORT_CPU_ALIGN;
-    if (buffer) buffer->memory = aligned_alloc(COHORT_CPU_ALIGN, bytes);
-    if (!buffer || !buffer->memory) {
-        free(buffer);
-        return COHORT_FAIL(COHORT_E_NOMEM, "a buffer of %lld numbers", (long long)count);
-    }
-    buffer->dtype = dtype;
-    *out_buffer = buffer;
-    return COHORT_OK;
-}
-
-static void buffer_destroy(cohort_buffer *buffer) {
-    if (!buffer) return;
-    free(buffer->memory);
-    free(buffer);
-}
-
-static size_t bytes_of(cohort_view view, int64_t count) {
-    return (size_t)count * cohort_cpu_bytes(view.buffer->dtype);
-}
-
-static cohort_status upload(cohort_backend *backend, cohort_view to, const void *from,
-                            int64_t count) {
-    COHORT_TRY(cohort_cpu_check(backend));
-    memcpy(cohort_cpu_place(to), from, bytes_of(to, count));
-    return COHORT_OK;
-}
-
-static cohort_status download(cohort_backend *backend, cohort_view from, void *to,
-                              int64_t count) {
-    COHORT_TRY(cohort_cpu_check(backend));
-    memcpy(to, cohort_cpu_place(from), bytes_of(from, count));
-    return COHORT_OK;
-}
-
 /* ---- weights ----------------------------------------------------------------------- */
 
 static cohort_status linear_create(cohort_backend *backend, int64_t n_out, int64_t n_in,
@@ -73,13 +27,14 @@ static cohort_status linear_set(cohort_linear *linear, cohort_plane plane,
 }
 
 static void linear_destroy(cohort_linear *linear) {
-    if (linear) free(linear->scales);
+    if (linear && linear->scales)
+        cohort_cpu_unmap(linear->scales, cohort_cpu_scale_bytes(linear));
     cohort_cpu_linear_destroy(linear);
 }
 
 static size_t linear_bytes(const cohort_linear *linear) {
-    size_t scales = linear->scales ? (size_t)linear->n_out * sizeof *linear->scales : 0;
-    return cohort_cpu_linear_bytes(linear) + scales;
+    return cohort_cpu_linear_bytes(linear) +
+           (linear->scales ? cohort_cpu_scale_bytes(linear) : 0);
 }
 
 /* ---- the object -------------------------------------------------------------------- */
@@ -89,6 +44,7 @@ static void destroy(cohort_backend *backend) {
     cohort_pool_destroy(backend->pool);
     cohort_cpu_samplers_destroy(backend);
     cohort_cpu_step_destroy(backend);
+    cohort_cpu_memory_drop(backend);
     cohort_cpu_unmap(backend->pack, COHORT_CPU_PACK_FLOATS * sizeof(float));
     cohort_cpu_unmap(backend->expert, COHORT_CPU_EXPERT_FLOATS * sizeof(float));
     free(backend);
@@ -118,6 +74,7 @@ static cohort_status create(const cohort_backend_options *options,
     *out_backend = NULL;
     cohort_backend *backend = calloc(1, sizeof *backend);
     if (!backend) return COHORT_FAIL(COHORT_E_NOMEM, "a CPU backend");
+    backend->kept.fd = -1;
     cohort_status status = set_up(backend, options);
     if (status < 0) {
         destroy(backend);
@@ -135,10 +92,12 @@ const cohort_backend_ops *cohort_backend_cpu(void) {
         .create = create,
         .destroy = destroy,
         .describe = describe,
-        .buffer_create = buffer_create,
-        .buffer_destroy = buffer_destroy,
-        .upload = upload,
-        .download = download,
+        .buffer_create = cohort_cpu_buffer_create,
+        .buffer_destroy = cohort_cpu_buffer_destroy,
+        .upload = cohort_cpu_upload,
+        .download = cohort_cpu_download,
+        .memory_begin = cohort_cpu_memory_begin,
+        .memory_end = cohort_cpu_memory_end,
         .linear_create = linear_create,
         .linear_set = linear_set,
         .linear_destroy = linear_destroy,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* model/cpu/cpu_internal.h - what the files of the CPU backend share; private to them.
  *
- * backend.c owns the object and the table, step.c a step's batch and what goes between
- * ranks, ops.c leads the table's operations to those below, linear.c has weights and
- * products, attention.c the cache, rows.c what goes row by row, experts.c the mixture,
- * sampling.c what becomes of logits.
+ * backend.c owns the object and the table, memory.c what things lie in, step.c a step's
+ * batch and what goes between ranks, ops.c leads the table's operations to those below,
+ * linear.c has weights and products, attention.c the cache, rows.c what goes row by row,
+ * experts.c the mixture, sampling.c what becomes of logits.
  *
  * An operation is done when its call returns.
  */
@@ -33,8 +33,19 @@ enum {
 
 struct cohort_buffer {
     cohort_dtype dtype;
+    bool is_kept; /* memory comes from cohort_cpu_take */
     void *memory;
+    size_t bytes;
 };
+
+/* What is being created in memory that is kept; fd -1: nothing. */
+typedef struct cohort_cpu_kept {
+    const char *name;
+    int fd;
+    bool was_kept;
+    uint64_t generation;
+    size_t used_bytes, whole_bytes; /* so far; in all, where it was kept */
+} cohort_cpu_kept;
 
 /* A step's batch, in one allocation. */
 typedef struct cohort_cpu_step {
@@ -52,6 +63,7 @@ typedef struct cohort_cpu_step {
 struct cohort_backend {
     cohort_backend_options options; /* of its pointers, only the groups are valid */
     cohort_cpu_step step;
+    cohort_cpu_kept kept;
     cohort_sampler **samplers; /* one a thread; NULL: doesn't sample */
     int32_t n_samplers;
     cohort_error error; /* the first; code 0: none yet */
@@ -90,11 +102,21 @@ static inline size_t cohort_cpu_bytes(cohort_dtype dtype) {
 }
 
 /* memory.c: zeroed memory straight from the system, in huge pages where it gives them;
- * NULL if there is none. */
+ * NULL if there is none.  take: from what is kept, between begin and end. */
 void *cohort_cpu_map(size_t bytes);
-void cohort_cpu_unmap(void *memory, size_t bytes);
-
-char *cohort_cpu_place(cohort_view view);
+void *cohort_cpu_take(cohort_backend *backend, size_t bytes);
+void cohort_cpu_unmap(void *memory, size_t bytes); /* either way */
+cohort_status cohort_cpu_memory_begin(cohort_backend *backend, const char *name,
+                                      const char *identity, bool *out_was_kept);
+cohort_status cohort_cpu_memory_end(cohort_backend *backend);
+void cohort_cpu_memory_drop(cohort_backend *backend);
+cohort_status cohort_cpu_buffer_create(cohort_backend *backend, cohort_dtype dtype,
+                                       int64_t count, cohort_buffer **out_buffer);
+void cohort_cpu_buffer_destroy(cohort_buffer *buffer);
+cohort_status cohort_cpu_upload(cohort_backend *backend, cohort_view to, const void *from,
+                                int64_t count);
+cohort_status cohort_cpu_download(cohort_backend *backend, cohort_view from, void *to,
+                                  int64_t count);
 float *cohort_cpu_floats(cohort_view view); /* NULL: no buffer */
 const float *cohort_cpu_vector(const cohort_buffer *buffer);
 
@@ -129,6 +151,10 @@ void cohort_cpu_op_take(cohort_backend *backend, const cohort_op_take *op);
 void cohort_cpu_op_sample(cohort_backend *backend, const cohort_op_sample *op);
 cohort_status cohort_cpu_samplers_create(cohort_backend *backend);
 void cohort_cpu_samplers_destroy(cohort_backend *backend);
+
+static inline size_t cohort_cpu_scale_bytes(const cohort_linear *linear) {
+    return ((size_t)linear->n_panels * COHORT_CPU_PANEL + 1) * sizeof(float);
+}
 
 /* int8.c */
 cohort_status cohort_cpu_int8_create(cohort_backend *backend, int64_t n_out, int64_t n_in,

@@ -32,12 +32,11 @@ cohort_status cohort_cpu_int8_create(cohort_backend *backend, int64_t n_out, int
         .panel_bytes = (size_t)n_in * COHORT_CPU_PANEL,
     };
     linear->bytes = (size_t)linear->n_panels * linear->panel_bytes;
-    if (linear->bytes) linear->panels = cohort_cpu_map(linear->bytes);
-    linear->scales =
-        calloc((size_t)linear->n_panels * COHORT_CPU_PANEL + 1, sizeof *linear->scales);
+    if (linear->bytes) linear->panels = cohort_cpu_take(backend, linear->bytes);
+    linear->scales = cohort_cpu_take(backend, cohort_cpu_scale_bytes(linear));
     if ((linear->bytes && !linear->panels) || !linear->scales) {
         size_t bytes = linear->bytes;
-        free(linear->scales);
+        cohort_cpu_unmap(linear->scales, cohort_cpu_scale_bytes(linear));
         cohort_cpu_linear_destroy(linear);
         return COHORT_FAIL(COHORT_E_NOMEM, "%zu bytes of weights", bytes);
     }

@@ -48,7 +48,7 @@ cohort_status cohort_cpu_linear_create(cohort_backend *backend, int64_t n_out,
         .panel_bytes = padded * COHORT_CPU_PANEL * cohort_cpu_bytes(dtype),
     };
     linear->bytes = (size_t)linear->n_panels * linear->panel_bytes;
-    if (linear->bytes) linear->panels = cohort_cpu_map(linear->bytes);
+    if (linear->bytes) linear->panels = cohort_cpu_take(backend, linear->bytes);
     if (linear->bytes && !linear->panels) {
         size_t bytes = linear->bytes;
         free(linear);
