@@ -287,6 +287,94 @@ static void windows_change_the_result(void **state) {
     assert_memory_not_equal(narrow.logits, wide.logits, sizeof wide.logits);
 }
 
+/* ---- drawing ----------------------------------------------------------------------- */
+
+struct draws {
+    bool told; /* what was drawn last; else it is named by its slot */
+    int32_t tokens[RANKS_MAX][N_STEPS];
+    int32_t n_awaited[RANKS_MAX];
+};
+
+static const uint32_t only_some[] = {0, 0xffff0000}; /* tokens 48 to 63 */
+
+struct late_mask {
+    cohort_sample_row *row;
+    int32_t *n_awaited;
+};
+
+/* The mask comes when all before the draw is under way. */
+static cohort_status bring_mask(void *user_data, int64_t *deadline_ns) {
+    const struct late_mask *late = user_data;
+    late->row->mask = only_some;
+    late->row->n_mask_words = 2;
+    ++*late->n_awaited;
+    *deadline_ns = cohort_deadline_ms(60000);
+    return COHORT_OK;
+}
+
+static cohort_status draw_tokens(void *user_data, const ranks_place *place) {
+    struct draws *draws = user_data;
+    cohort_model_options options = options_of(dir);
+    options.dummy_weights = options.share_tokens = true;
+    options.tp_rank = place->tp_rank;
+    options.tp_size = place->tp_size;
+    options.tp_group = place->tp;
+    cohort_sampling_params params = cohort_sampling_defaults();
+    params.n_logprobs = -1;
+    int32_t *tokens = draws->tokens[place->index], ids[N_PROMPT + N_STEPS] = {0},
+            n_logits = 1;
+    const int32_t table[] = {5, 2, 7};
+    for (int32_t i = 0; i < N_PROMPT; i++)
+        ids[i] = i * 131 % VOCAB;
+    cohort_model *model = NULL;
+    cohort_status status = cohort_model_open(&options, &model);
+    if (status >= 0) status = cohort_model_load(model, NULL, NULL);
+    if (status >= 0) status = cohort_model_kv_create(model, N_BLOCKS);
+    for (int32_t step = 0, done = 0; status >= 0 && step < N_STEPS; step++) {
+        int32_t n_rows = step ? 1 : N_PROMPT;
+        if (step) ids[0] = draws->told ? tokens[step - 1] : COHORT_LAST_TOKEN;
+        const cohort_sequence sequence = {
+            .n_rows = n_rows, .n_computed = done, .block_table = table, .slot = 3};
+        cohort_sample_row row = {.params = &params,
+                                 .tokens = ids, /* no penalties: only counted */
+                                 .n_tokens = done + n_rows,
+                                 .n_prompt_tokens = N_PROMPT,
+                                 .slot = 3,
+                                 .out_token = &tokens[step]};
+        struct late_mask late = {&row, &draws->n_awaited[place->index]};
+        const cohort_batch batch = {.token_ids = ids,
+                                    .n_rows = n_rows,
+                                    .sequences = &sequence,
+                                    .n_logit_rows = &n_logits,
+                                    .n_sequences = 1,
+                                    .samples = &row,
+                                    .await_masks = step == 1 ? bring_mask : NULL,
+                                    .user_data = &late,
+                                    .deadline_ns = cohort_deadline_ms(60000)};
+        status = cohort_model_forward(model, &batch, NULL, NULL);
+        done += n_rows;
+    }
+    cohort_model_close(model);
+    return status;
+}
+
+static void what_was_drawn_need_not_be_told_and_masks_may_come_late(void **state) {
+    (void)state;
+    static struct draws by_id, by_slot;
+    cohort_error error;
+    write_config("LlamaForCausalLM", "\"num_key_value_heads\": 3, \"head_dim\": 16");
+    memset(&by_id, 0, sizeof by_id);
+    memset(&by_slot, 0, sizeof by_slot);
+    by_id.told = true;
+    if (!ranks_run(2, 1, draw_tokens, &by_id, &error) ||
+        !ranks_run(2, 1, draw_tokens, &by_slot, &error))
+        fail_msg("%s", error.message);
+    assert_memory_equal(by_slot.tokens, by_id.tokens, sizeof by_id.tokens);
+    assert_memory_equal(by_id.tokens[1], by_id.tokens[0], sizeof by_id.tokens[0]);
+    assert_true(by_id.tokens[0][1] >= 48 && by_id.tokens[0][1] < 64);
+    assert_int_equal(by_id.n_awaited[0], 1);
+}
+
 static void forward_does_not_allocate(void **state) {
     (void)state;
     if (!COUNTS_ALLOCATIONS) skip();
@@ -555,6 +643,7 @@ int main(void) {
         cmocka_unit_test(sparse_and_dense_layers_are_one_model),
         cmocka_unit_test(a_quantized_model_is_one_on_every_layout_and_near_the_plain),
         cmocka_unit_test(windows_change_the_result),
+        cmocka_unit_test(what_was_drawn_need_not_be_told_and_masks_may_come_late),
         cmocka_unit_test(forward_does_not_allocate),
         cmocka_unit_test(impossible_options_are_refused),
         cmocka_unit_test(damaged_checkpoints_are_refused_by_tensor),
