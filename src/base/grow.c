@@ -6,8 +6,7 @@
 
 enum { FEWEST = 16 };
 
-void *cohort_grow(void *items, size_t count, size_t *capacity, size_t item_bytes) {
-    if (count <= *capacity) return items;
+void *cohort_grow_now(void *items, size_t count, size_t *capacity, size_t item_bytes) {
     size_t more = *capacity > SIZE_MAX / 2 ? count : *capacity * 2;
     if (more < count) more = count;
     if (more < FEWEST) more = FEWEST;

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* grammar/matcher_internal.h - where a sequence is in its grammar; shared by matcher.c,
- * mask.c and what these two keep.
+ * kept_masks.c and vocabulary_strings.c.
  */
 #ifndef COHORT_GRAMMAR_MATCHER_INTERNAL_H
 #define COHORT_GRAMMAR_MATCHER_INTERNAL_H
 
 #include "grammar/grammar_internal.h"
 
-enum {
-    NO_FRAME = -1,
-    MATCHER_MOST_CREDIT =
-        64, /* that a sequence has to begin with, times the trie's nodes */
-};
+enum { NO_FRAME = -1 };
 
 typedef struct configuration {
     uint32_t rule;
@@ -70,28 +66,16 @@ struct cohort_matcher {
 /* What is done with every node that a walk gets to; its set is the last. */
 typedef void (*visitor)(cohort_matcher *self, uint32_t node, uint32_t *words);
 
-int32_t cohort_matcher_depth_of(const cohort_matcher *self, int32_t frame_index);
 void *cohort_matcher_more(cohort_matcher *self, void *items, size_t count,
                           size_t *capacity, size_t item_bytes);
-/* Adds what the set leads to without a byte. */
-void cohort_matcher_close_set(cohort_matcher *self, size_t begin, size_t first_frame);
 void cohort_matcher_set_tokens(const cohort_vocabulary *vocabulary, uint32_t node,
                                uint32_t *words);
-void cohort_matcher_note_end(cohort_matcher *self, uint32_t node);
-/* Of the trie, as costs are measured in. */
-size_t cohort_matcher_n_nodes(const cohort_vocabulary *vocabulary);
-void cohort_matcher_mark(cohort_matcher *self, uint32_t node, uint32_t *words);
-void cohort_matcher_mark_and_note_ends(cohort_matcher *self, uint32_t node,
-                                       uint32_t *words);
 /* Takes the last set through what follows a node. */
 void cohort_matcher_walk(cohort_matcher *self, uint32_t root, visitor visit,
                          uint32_t *words);
 /* A walk starts with one configuration behind everything else. */
 void cohort_matcher_begin_walk(cohort_matcher *self, const configuration *one, size_t end,
                                size_t n_frames);
-
-/* Back to the current set. */
-void cohort_matcher_rewind(cohort_matcher *self, size_t n_frames);
 
 /* ---- kept_masks.c ------------------------------------------------------------------ */
 
