@@ -40,9 +40,9 @@ static void what_no_memory_has_changes_nothing(void **state) {
     (void)state;
     size_t capacity = 1;
     void *items = malloc(16);
-    assert_null(
-        cohort_grow(items, SIZE_MAX / 8, &capacity, 16)); /* the product is small */
-    assert_null(cohort_grow(items, SIZE_MAX / 32, &capacity, 16));
+    /* In all no byte, and nearly as many as there are addresses. */
+    assert_null(cohort_grow(items, SIZE_MAX / 16 + 1, &capacity, 16));
+    assert_null(cohort_grow(items, SIZE_MAX / 16, &capacity, 16));
     assert_int_equal(capacity, 1);
     free(items);
 }
