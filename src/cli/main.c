@@ -92,10 +92,11 @@ static bool has_left(int fd) {
 /* What could not be printed is told, once; a reader that has seen enough is none of that.
  */
 static int end(int code) {
-    if (!fflush(stdout) && !ferror(stdout)) return code;
+    bool is_done = code == CLI_OK || code == 128 + SIGPIPE;
+    if ((!fflush(stdout) && !ferror(stdout)) || !is_done) return code;
     if (has_left(STDOUT_FILENO)) return code;
     fprintf(stderr, "cohort: writing the standard output failed; is the disk full?\n");
-    return code == CLI_USAGE ? code : CLI_FAILED;
+    return CLI_FAILED;
 }
 
 int main(int argc, char **argv) {

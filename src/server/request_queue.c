@@ -16,7 +16,7 @@ struct cohort_request_queue {
     pthread_cond_t changed;
     size_t n, capacity;
     bool is_closed, has_thread, is_serving;
-    atomic_bool gives_up;       /* closed, for who does not hold the lock */
+    atomic_bool gives_up; /* what is being served is not waited for */
     cohort_exchange *waiting[]; /* the first one is served next */
 };
 
@@ -125,7 +125,6 @@ void cohort_request_queue_close(cohort_request_queue *queue) {
     if (!queue) return;
     pthread_mutex_lock(&queue->lock);
     queue->is_closed = true;
-    atomic_store(&queue->gives_up, true);
     size_t n = queue->n; /* nobody else looks at the list from here on */
     queue->n = 0;
     pthread_cond_broadcast(&queue->changed);
@@ -137,6 +136,7 @@ void cohort_request_queue_close(cohort_request_queue *queue) {
 void cohort_request_queue_stop(cohort_request_queue *queue) {
     if (!queue) return;
     cohort_request_queue_close(queue);
+    atomic_store(&queue->gives_up, true);
     if (queue->has_thread) pthread_join(queue->thread, NULL);
     queue->has_thread = false;
 }

@@ -30,10 +30,11 @@ bool cohort_request_queue_add(cohort_request_queue *queue, cohort_exchange *exch
 bool cohort_request_queue_is_current(void);
 /* All that came were served; false: not yet at the deadline. */
 bool cohort_request_queue_wait_idle(cohort_request_queue *queue, int64_t deadline_ns);
-/* Refuses all that wait; the one that is being served is cancelled (base/cancel.h), as it
- * is when its client leaves.  Accepts NULL. */
+/* Refuses all that wait, and all that would come, but for the one that is being served.
+ * Accepts NULL. */
 void cohort_request_queue_close(cohort_request_queue *queue);
-/* Closes, and returns when that one was served; idempotent.  Accepts NULL. */
+/* Closes, cancels that one (base/cancel.h), as it is when its client leaves, and returns
+ * when it was served; idempotent.  Accepts NULL. */
 void cohort_request_queue_stop(cohort_request_queue *queue);
 /* Stops.  Accepts NULL. */
 void cohort_request_queue_destroy(cohort_request_queue *queue);

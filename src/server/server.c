@@ -218,7 +218,11 @@ const char *cohort_server_url(const cohort_server *server) {
     return cohort_http_url(server->http);
 }
 
-void cohort_server_drain(cohort_server *server) { cohort_driver_drain(server->driver); }
+void cohort_server_drain(cohort_server *server) {
+    cohort_driver_drain(server->driver);
+    cohort_request_queue_close(server->long_bodies);
+    cohort_request_queue_close(server->compilations);
+}
 
 cohort_status cohort_server_wait_idle(cohort_server *server, int64_t deadline_ns) {
     cohort_request_queue *const queues[] = {server->long_bodies, server->compilations};
