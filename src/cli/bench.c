@@ -239,9 +239,9 @@ int cli_bench(int argc, char **argv) {
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
     cohort_engine_options engine_options;
     cohort_engine *engine = NULL;
-    options.skip_tokenizer_init = true; /* ids in, ids out */
-    if (is_latency && !cli_options_given(&options, &options.max_num_seqs))
-        options.max_num_seqs = options.batch_size;
+    options.engine.skip_tokenizer_init = true; /* ids in, ids out */
+    if (is_latency && !cli_options_given(&options, &options.engine.max_num_seqs))
+        options.engine.max_num_seqs = (int32_t)options.batch_size;
     result = cli_find_model(&options);
     if (result != CLI_OK) return result;
     result = cli_engine_options(&options, &engine_options);

@@ -44,23 +44,22 @@ static double tpot_of(const bench_request *of) {
     return n > 1 ? (latency_of(of) - ttft_of(of)) / (double)(n - 1) : 0;
 }
 
-static bool read_slos(const cli_list *list) {
+static bool read_slos(const char *const *list) {
     for (int s = 0; s < N_SLOS; s++)
         slo_seconds[s] = INFINITY;
-    for (int i = 0; i < list->n; i++) {
-        const char *colon = strchr(list->items[i], ':');
+    for (int i = 0; list[i]; i++) {
+        const char *colon = strchr(list[i], ':');
         char *end = NULL;
         double ms = colon ? strtod(colon + 1, &end) : -1;
         int s = 0;
         while (s < N_SLOS && colon &&
-               (strncmp(list->items[i], slo_names[s], 4) != 0 ||
-                colon != list->items[i] + 4))
+               (strncmp(list[i], slo_names[s], 4) != 0 || colon != list[i] + 4))
             s++;
         if (!colon || s == N_SLOS || ms < 0 || *end) {
             fprintf(stderr,
                     "cohort bench serve: --goodput takes ttft:MS, tpot:MS or e2el:MS, "
                     "not '%s'\n",
-                    list->items[i]);
+                    list[i]);
             return false;
         }
         slo_seconds[s] = ms / 1000;
@@ -140,7 +139,7 @@ static void add_up(const bench_run *run, totals *to) {
         good += ttft_of(of) <= slo_seconds[0] && tpot_of(of) <= slo_seconds[1] &&
                 latency_of(of) <= slo_seconds[2];
     }
-    to->goodput = run->options->load.goodput.n ? (double)good / run->duration_s : NAN;
+    to->goodput = run->options->load.goodput[0] ? (double)good / run->duration_s : NAN;
     count_peaks(run, to);
 }
 
@@ -224,8 +223,8 @@ static void put_head(cohort_body *out, const bench_run *run, const char *when) {
     put_text(out, "model_id", run->model_id);
     put_text(out, "tokenizer_id", run->tokenizer);
     put_count(out, "num_prompts", load->num_prompts);
-    for (int i = 0; i < load->metadata.n; i++) {
-        const char *pair = load->metadata.items[i], *equals = strchr(pair, '=');
+    for (int i = 0; load->metadata[i]; i++) {
+        const char *pair = load->metadata[i], *equals = strchr(pair, '=');
         char name[256];
         if (!equals) continue; /* refused by bench_report */
         snprintf(name, sizeof name, "%.*s", (int)(equals - pair), pair);
@@ -442,8 +441,8 @@ static void print_failures(const bench_run *run) {
 
 int bench_check_report(const cli_options *options) {
     totals none = {0};
-    const cli_list *metadata = &options->load.metadata;
-    if (!read_slos(&options->load.goodput)) return CLI_USAGE;
+    const char *const *metadata = options->load.metadata;
+    if (!read_slos(options->load.goodput)) return CLI_USAGE;
     if (!read_percentiles(options->load.metric_percentiles, &none)) {
         fprintf(stderr,
                 "cohort bench serve: --metric-percentiles takes numbers from 0 to 100, "
@@ -451,10 +450,10 @@ int bench_check_report(const cli_options *options) {
                 MAX_PERCENTILES);
         return CLI_USAGE;
     }
-    for (int i = 0; i < metadata->n; i++) {
-        if (strchr(metadata->items[i], '=')) continue;
+    for (int i = 0; metadata[i]; i++) {
+        if (strchr(metadata[i], '=')) continue;
         fprintf(stderr, "cohort bench serve: --metadata takes KEY=VALUE, not '%s'\n",
-                metadata->items[i]);
+                metadata[i]);
         return CLI_USAGE;
     }
     return CLI_OK;

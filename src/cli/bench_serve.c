@@ -285,7 +285,7 @@ static void take_models(void *user_data, const cohort_client_result *result) {
 
 static int find_model(bench_run *run, const char *base_url) {
     const cli_options *options = run->options;
-    run->model_id = options->server_model;
+    run->model_id = options->load.model;
     run->model_name = options->load.served_name;
     if (!run->model_id) {
         char url[1024];
@@ -399,16 +399,16 @@ static int measure(bench_run *run) {
 }
 
 /* "a=b" as "a: b" for each; what it returned is freed item by item. */
-static int take_headers(const cli_list *list, char **headers) {
-    for (int i = 0; i < list->n; i++) {
-        const char *equals = strchr(list->items[i], '=');
+static int take_headers(const char *const *list, char **headers) {
+    for (int i = 0; list[i]; i++) {
+        const char *equals = strchr(list[i], '=');
         if (!equals) {
             fprintf(stderr, "cohort bench serve: --header takes NAME=VALUE, not '%s'\n",
-                    list->items[i]);
+                    list[i]);
             return CLI_USAGE;
         }
-        if (asprintf(&headers[i], "%.*s: %s", (int)(equals - list->items[i]),
-                     list->items[i], equals + 1) < 0)
+        if (asprintf(&headers[i], "%.*s: %s", (int)(equals - list[i]), list[i],
+                     equals + 1) < 0)
             abort();
     }
     return CLI_OK;
@@ -418,13 +418,12 @@ static int prepare(bench_run *run) {
     const cli_options *options = run->options;
     char base_url[512];
     uint64_t number = cohort_random_u64((uint64_t)cohort_clock_ns(), (uint64_t)getpid());
-    if (options->base_url)
-        snprintf(base_url, sizeof base_url, "%s", options->base_url);
+    if (options->load.base_url)
+        snprintf(base_url, sizeof base_url, "%s", options->load.base_url);
     else
         snprintf(base_url, sizeof base_url,
-                 strchr(options->server_host, ':') ? "http://[%s]:%lld"
-                                                   : "http://%s:%lld",
-                 options->server_host, (long long)options->server_port);
+                 strchr(options->load.host, ':') ? "http://[%s]:%lld" : "http://%s:%lld",
+                 options->load.host, (long long)options->load.port);
     for (size_t n = strlen(base_url); n && base_url[n - 1] == '/'; n--)
         base_url[n - 1] = '\0';
     snprintf(run->url, sizeof run->url, "%s%s", base_url, options->load.endpoint);
@@ -447,7 +446,7 @@ int cli_bench_serve(int argc, char **argv) {
     int result = cli_options_parse(&options, CLI_BENCH_SERVE, "bench serve", argc, argv);
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
     result = check_options(&options);
-    if (result == CLI_OK) result = take_headers(&options.load.headers, headers);
+    if (result == CLI_OK) result = take_headers(options.load.headers, headers);
     const cohort_client_options client = {.bearer = getenv("OPENAI_API_KEY"),
                                           .headers = (const char *const *)headers,
                                           .insecure = options.load.insecure};

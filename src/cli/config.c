@@ -30,7 +30,7 @@ static void print_option(void *user_data, const cli_option_text *option) {
     if (option->commands != self->commands) begin_heading(self, option->commands);
     if (self->result != CLI_OK) return;
     printf("%s=", option->variable);
-    cli_options_print_value(stdout, &self->values, option->row);
+    cli_options_print_value(stdout, &self->values, option->index);
     printf("\n    # --%s%s%s: %s", option->name, *option->value ? " " : "", option->value,
            option->help);
     if (option->standard) printf(" (default: %s)", option->standard);

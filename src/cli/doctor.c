@@ -22,9 +22,9 @@ int cli_doctor(int argc, char **argv) {
     int result = cli_options_parse(&options, CLI_DOCTOR, "doctor ray", argc - is_named,
                                    argv + is_named);
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
-    int64_t deadline_ns =
-        cohort_clock_ns() + (int64_t)(options.ray_placement_timeout_s * 1e9);
-    if (cohort_ray_examine(&options.ray, deadline_ns, print_finding, NULL, &tally) < 0)
+    const cohort_ray_options *ray = &options.engine.executor.ray;
+    int64_t deadline_ns = cohort_clock_ns() + ray->placement_timeout_ns;
+    if (cohort_ray_examine(ray, deadline_ns, print_finding, NULL, &tally) < 0)
         return cli_fail("examining the Ray cluster");
     return tally.n_faults ? CLI_FAILED : CLI_OK;
 }

@@ -86,7 +86,7 @@ static bool is_fetched(const char *name, char *out_dir, size_t size) {
 }
 
 static int find_model(cli_options *options) {
-    const char *model = options->model;
+    const char *model = options->engine.model;
     if (!model) {
         fprintf(stderr, "cohort: no model; give the directory of a Hugging Face model, "
                         "or its name\n");
@@ -140,8 +140,9 @@ int cli_find_tokenizer(const cli_options *options, const char *name,
 
 int cli_find_model(cli_options *options) {
     int result = find_model(options);
-    if (result == CLI_OK && options->tokenizer)
-        return cli_find_tokenizer(options, options->tokenizer, options->tokenizer_dir);
+    if (result == CLI_OK && options->engine.tokenizer)
+        return cli_find_tokenizer(options, options->engine.tokenizer,
+                                  options->tokenizer_dir);
     if (result == CLI_OK) strcpy(options->tokenizer_dir, options->model_dir);
     return result;
 }

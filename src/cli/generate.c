@@ -289,9 +289,7 @@ static int open_input(session *self) {
 
 static int start(session *self) {
     cohort_engine_options engine;
-    cohort_content_format format;
     int result = cli_engine_options(self->options, &engine);
-    if (result == CLI_OK) result = cli_content_format(self->options, &format);
     if (result == CLI_OK) result = open_input(self);
     if (result != CLI_OK) return result;
     if (cohort_engine_start(&engine, &self->engine) < 0) return cli_fail("starting");

@@ -10,22 +10,6 @@
 
 #include "cli/options.h"
 
-/* "4096", "4k", "2.5GiB": vLLM takes the same. */
-bool cli_parse_scaled(const char *text, double *out_value) {
-    char *end;
-    errno = 0;
-    *out_value = strtod(text, &end);
-    if (end == text || errno || !isfinite(*out_value)) return false;
-    static const char *const units = "kmgt";
-    const char *unit = *end ? strchr(units, tolower((unsigned char)*end)) : NULL;
-    if (!unit) return *end == '\0';
-    bool binary = isupper((unsigned char)*end) || end[1] == 'i';
-    for (const char *u = units; u <= unit; u++)
-        *out_value *= binary ? 1024 : 1000;
-    const char *rest = end + 1;
-    return !*rest || !strcmp(rest, "i") || !strcmp(rest, "iB") || !strcmp(rest, "B");
-}
-
 char *cli_keep(const char *text) {
     static struct kept {
         struct kept *next;

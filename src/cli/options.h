@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/options.h - every option of every command, in one table: name, variable, default,
- * help.
+/* cli/options.h - what a command line, a file of --config and the environment say.
  *
- * --help, `cohort config`, parsing and the environment variables are all made from it.
- * Names are vLLM's where it has one; dashes and underscores are the same.  An option is
- * taken from the command line, else from the file of --config, else from COHORT_NAME in
- * the environment, else its default.  Options of vLLM's that leave nothing to do are in
- * vllm_options.h.
+ * Each component keeps the rows of its own options (base/option.h); sections.h says
+ * which commands take them.  --help, man pages, completions, `cohort config`, parsing and
+ * the environment variables are all made from the rows.  Names are vLLM's where it has
+ * one; dashes and underscores are the same.  An option is taken from the command line,
+ * else from the file of --config, else from COHORT_NAME in the environment, else its
+ * default.  Options of vLLM's that leave nothing to do are in vllm_options.h.
  */
 #ifndef COHORT_CLI_OPTIONS_H
 #define COHORT_CLI_OPTIONS_H
 
 #include <stdio.h>
 
-#include "chat/chat.h"
+#include "base/option.h"
 #include "cohort/engine.h"
+#include "server/server.h"
 
 enum {
     CLI_MAX_OPTIONS = 256,
@@ -43,14 +44,13 @@ enum {
     CLI_DOCTOR = 2048,
 };
 
-/* Words of an option that takes several: --api-key a b. */
-typedef struct cli_list {
-    const char *items[CLI_MAX_LIST];
-    int n;
-} cli_list;
+/* Words of an option that takes several: --header a b. */
+typedef const char *cli_list[CLI_MAX_LIST + 1]; /* NULL-terminated */
 
-/* Of `cohort bench serve`; whom it asks is with the other clients' options. */
+/* Of `cohort bench serve`. */
 typedef struct cli_load_options {
+    const char *base_url, *host, *model;
+    int64_t port;
     const char *backend, *endpoint, *dataset, *tokenizer, *served_name, *label;
     const char *percentile_metrics, *metric_percentiles, *result_dir, *result_filename;
     const char *extra_body, *request_id_prefix;
@@ -71,25 +71,13 @@ typedef struct cli_load_options {
 } cli_load_options;
 
 typedef struct cli_options {
-    /* engine */
+    cohort_engine_options engine; /* its model and tokenizer as their user names them */
+    cohort_server_options server;
     /* Once cli_find_model has found them; without --tokenizer it is the model's. */
     char model_dir[CLI_PATH_BYTES], tokenizer_dir[CLI_PATH_BYTES];
     bool (*is_cancelled)(void *unused); /* a signal came; NULL: not asked */
-    int cancel_fd;                      /* readable then; 0: not asked */
-    const char *config_file, *worker_extension;
-    const char *revision, *download_dir, *tokenizer;
-    const char *generation_config, *override_generation_config;
-    const char *model, *backend, *dtype, *load_format, *layer_partition, *threads_bind,
-        *quantization, *device, *isa;
-    const char *log_level, *instance;
-    int64_t tp, pp, max_model_len, max_num_seqs, max_num_batched_tokens, block_size, seed;
-    int64_t kv_cache_bytes, num_blocks;
-    double connect_timeout_s, load_timeout_s, execute_timeout_s, hang_timeout_s;
-    double shutdown_timeout_s, ray_placement_timeout_s;
-    cohort_ray_options ray;
-    bool verbose, skip_tokenizer_init;
-    bool prefix_caching, async_scheduling;
-    const char *scheduling_policy;
+    const char *config_file, *revision, *download_dir, *log_level;
+    bool verbose;
     /* generate */
     const char *prompt, *prompt_token_ids, *input, *stop_token_ids, *logit_bias;
     cli_list stop;
@@ -104,28 +92,15 @@ typedef struct cli_options {
     int64_t input_len, output_len, batch_size, num_iters, num_iters_warmup, num_prompts;
     const char *output_json;
     /* clients */
-    const char *base_url, *server_host, *server_model;
-    int64_t server_port;
     const char *url, *model_name, *client_key, *quick, *system_prompt;
     const char *batch_input, *batch_output;
     bool stats;
     cli_load_options load;
     /* serve */
-    const char *host, *uds, *ssl_certfile, *ssl_keyfile;
-    const char *chat_template, *content_format;
-    const char *reasoning_parser, *tool_call_parser;
-    bool auto_tool_choice;
-    cli_list served_names, api_keys, allowed_origins, allowed_methods, allowed_headers;
-    bool allow_credentials, log_requests, no_stats, prompt_tokens_details, force_usage;
-    const char *response_role, *root_path, *http_log_level, *template_defaults;
-    const char *quiet_paths;
-    int64_t port, max_logprobs, stream_interval, max_body_bytes, max_held_bytes,
-        max_connections, max_waiting;
-    double idle_timeout_s, request_timeout_s, drain_timeout_s, stats_interval_s;
-    bool request_id_headers, tokens_as_ids, no_access_log, stop_with_stdin;
-    bool outlive_engine;
-    bool trust_request_template;
-    /* By row of the table: given on the command line or in the environment. */
+    const char *http_log_level;
+    double drain_timeout_s;
+    bool no_access_log, no_stats, stop_with_stdin, outlive_engine;
+    /* By option: given on the command line or in the environment. */
     bool is_set[CLI_MAX_OPTIONS];
     bool is_given[CLI_MAX_OPTIONS]; /* on the command line */
 } cli_options;
@@ -148,13 +123,13 @@ typedef struct cli_option_text {
     const char *help;
     char variable[80]; /* of the environment */
     int commands;      /* that have it */
-    size_t row;
+    size_t index;
 } cli_option_text;
 void cli_options_each(int commands,
                       void (*each)(void *user_data, const cli_option_text *option),
                       void *user_data);
-/* The value of a row, as it would be written. */
-void cli_options_print_value(FILE *out, const cli_options *options, size_t row);
+/* The value of the option with this index, as it would be written. */
+void cli_options_print_value(FILE *out, const cli_options *options, size_t index);
 /* Is what there is before one of the ends the name, dashes and underscores the same?
  * NULL is no name. */
 bool cli_is_named(const char *text, const char *ends, const char *name);
@@ -172,9 +147,8 @@ int cli_find_model(cli_options *options);
 /* The same for a tokenizer alone, without weights. */
 int cli_find_tokenizer(const cli_options *options, const char *name,
                        char out_dir[CLI_PATH_BYTES]);
-/* CLI_OK, or CLI_USAGE with a line on stderr. */
-int cli_content_format(const cli_options *options, cohort_content_format *out_format);
-/* Engine options from the table; CLI_OK, or CLI_USAGE with a line on stderr. */
+/* Starts to log; what an engine is started with.  CLI_OK, or CLI_USAGE with a line on
+ * stderr. */
 int cli_engine_options(const cli_options *options, cohort_engine_options *out_options);
 /* Prints the last error as one line; the exit code that goes with it, or with the signal
  * that it is due to. */
@@ -200,8 +174,6 @@ int cli_chat(int argc, char **argv);
 int cli_config(int argc, char **argv);
 
 /* option_words.c: what argparse and vLLM's parser make of words. */
-/* "4096", "4k", "2.5GiB". */
-bool cli_parse_scaled(const char *text, double *out_value);
 /* "" and "None": as if it were not given. */
 bool cli_is_none(const char *text);
 /* Does a word's name, behind "--" and up to "=" or ".", begin this name? */

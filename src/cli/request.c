@@ -152,12 +152,9 @@ static const char *const chat_fields[] = {"messages",
                                           "continue_final_message"};
 
 static bool open_chat(reader *self, const cli_options *options, cohort_chat **chat) {
-    cohort_content_format format;
     if (*chat) return true;
-    if (cli_content_format(options, &format) != CLI_OK)
-        return REFUSE(self, "no format of content"); /* which was looked at before */
-    if (cohort_chat_open(options->tokenizer_dir, options->chat_template, format, chat) <
-        0)
+    if (cohort_chat_open(options->tokenizer_dir, options->server.chat_template,
+                         options->server.content_format, chat) < 0)
         return REFUSE(self, "%s", cohort_last_error()->message);
     return true;
 }
@@ -264,14 +261,14 @@ static void take_sampling(cohort_request *request, const cli_options *options) {
     request->ignore_eos = options->ignore_eos;
     request->include_stop_str_in_output = options->include_stop;
     request->skip_special_tokens = !options->keep_special;
-    request->detokenize = !options->skip_tokenizer_init;
+    request->detokenize = !options->engine.skip_tokenizer_init;
 }
 
 static bool read_options(reader *self, const cli_options *options) {
     cohort_request *request = &self->out->request;
     size_t n = 0;
-    for (int i = 0; i < options->stop.n; i++)
-        if (!add_stop(self, options->stop.items[i])) return false;
+    for (int i = 0; options->stop[i]; i++)
+        if (!add_stop(self, options->stop[i])) return false;
     if (options->stop_token_ids) {
         if (!cli_parse_ids(options->stop_token_ids, &self->out->stop_ids, &n))
             return REFUSE(self, "--stop-token-ids '%s' is no list as 1,2,3",

@@ -327,8 +327,6 @@ static int start(batch *self) {
     server.api_keys[0] = self->key;
     server.api_keys[1] = NULL;
     int result = cli_engine_options(self->options, &engine_options);
-    if (result == CLI_OK)
-        result = cli_content_format(self->options, &server.content_format);
     if (result != CLI_OK) return result;
     if (cohort_server_bind(&server, &self->server) < 0) return cli_fail("starting");
     if (cohort_server_use_model(self->server, self->options->tokenizer_dir) < 0)

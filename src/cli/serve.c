@@ -132,66 +132,19 @@ static void await_end(bool outlives) {
     }
 }
 
-static void copy_list(const char **to, const cli_list *from) {
-    for (int i = 0; i < from->n; i++)
-        to[i] = from->items[i];
-}
-
-/* Of uvicorn's levels, from the quietest; what it says of each answer is info. */
-static int level_of(const char *word) {
-    static const char *const words[] = {"critical", "error", "warning",
-                                        "info",     "debug", "trace"};
-    for (int i = 0; i < 6; i++)
-        if (word && !strcmp(word, words[i])) return i;
-    return -1;
+/* What uvicorn says of each answer is info. */
+static bool is_quiet(const char *http_log_level) {
+    return cli_is_among(http_log_level, "critical|error|warning", strncmp);
 }
 
 cohort_server_options cli_server_options(const cli_options *options) {
-    cohort_server_options server = cohort_server_defaults();
-    _Static_assert((int)CLI_MAX_LIST <= (int)COHORT_MAX_SERVED_NAMES, "names fit");
-    _Static_assert((int)CLI_MAX_LIST <= (int)COHORT_MAX_API_KEYS, "keys fit");
-    _Static_assert((int)CLI_MAX_LIST <= (int)COHORT_MAX_ORIGINS, "origins fit");
-    server.host = options->host;
-    server.port = (int32_t)options->port;
-    server.uds = options->uds;
-    server.ssl_certfile = options->ssl_certfile;
-    server.ssl_keyfile = options->ssl_keyfile;
-    server.max_body_bytes = options->max_body_bytes;
-    server.max_held_bytes = options->max_held_bytes;
-    server.max_connections = (int32_t)options->max_connections;
-    server.max_waiting = (int32_t)options->max_waiting;
-    server.idle_timeout_s = options->idle_timeout_s;
-    server.request_timeout_s = options->request_timeout_s;
-    server.stats_interval_s = options->no_stats ? 0 : options->stats_interval_s;
-    server.model = options->model;
-    server.max_logprobs = (int32_t)options->max_logprobs;
-    server.stream_interval = (int32_t)options->stream_interval;
+    cohort_server_options server = options->server;
+    server.model = options->engine.model;
     server.version = COHORT_VERSION;
-    server.enable_request_id_headers = options->request_id_headers;
-    server.return_tokens_as_token_ids = options->tokens_as_ids;
     server.print = print_line;
     server.on_failure = note_failure;
-    server.chat_template = options->chat_template;
-    cli_content_format(options, &server.content_format);
-    server.trust_request_chat_template = options->trust_request_template;
-    server.reasoning_parser = options->reasoning_parser;
-    server.tool_call_parser = options->tool_call_parser;
-    server.enable_auto_tool_choice = options->auto_tool_choice;
-    copy_list(server.served_names, &options->served_names);
-    server.log_answers =
-        !options->no_access_log && level_of(options->http_log_level) >= 3;
-    server.log_requests = options->log_requests;
-    server.enable_prompt_tokens_details = options->prompt_tokens_details;
-    server.force_include_usage = options->force_usage;
-    server.response_role = options->response_role;
-    server.root_path = options->root_path;
-    server.default_template_kwargs = options->template_defaults;
-    server.quiet_paths = options->quiet_paths;
-    copy_list(server.allowed_origins, &options->allowed_origins);
-    copy_list(server.allowed_methods, &options->allowed_methods);
-    copy_list(server.allowed_headers, &options->allowed_headers);
-    server.allow_credentials = options->allow_credentials;
-    copy_list(server.api_keys, &options->api_keys);
+    if (options->no_stats) server.stats_interval_s = 0;
+    server.log_answers = !options->no_access_log && !is_quiet(options->http_log_level);
     return server;
 }
 
@@ -241,15 +194,15 @@ static int serve(cli_options *options, cohort_server *server) {
 
 /* Of ours, or vLLM's one; an empty one would guard nothing. */
 static int choose_keys(cli_options *options) {
-    cli_list *keys = &options->api_keys;
+    const char **keys = options->server.api_keys;
     const char *theirs = getenv("VLLM_API_KEY");
-    for (int i = 0; i < keys->n; i++)
-        if (!*keys->items[i]) {
+    for (int i = 0; keys[i]; i++)
+        if (!*keys[i]) {
             fprintf(stderr, "cohort serve: an --api-key (COHORT_API_KEY) is empty; give "
                             "one, or leave it out to let everybody in\n");
             return CLI_USAGE;
         }
-    if (keys->n == 0 && theirs && *theirs) keys->items[keys->n++] = theirs;
+    if (!keys[0] && theirs && *theirs) keys[0] = theirs;
     return CLI_OK;
 }
 
@@ -257,21 +210,13 @@ int cli_serve(int argc, char **argv) {
     cli_options options;
     int result = cli_options_parse(&options, CLI_ENGINE | CLI_SERVE, "serve", argc, argv);
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
-    if (level_of(options.http_log_level) < 0) {
-        fprintf(stderr,
-                "cohort serve: --uvicorn-log-level '%s' is none of critical, error, "
-                "warning, info, debug, trace\n",
-                options.http_log_level);
-        return CLI_USAGE;
-    }
     result = choose_keys(&options);
     if (result == CLI_OK) result = cli_catch_signals(&options);
     if (result == CLI_OK && options.stop_with_stdin) result = watch_stdin();
     cohort_server *server;
     cohort_server_options server_at = cli_server_options(&options);
-    if (result == CLI_OK)
-        result = cli_content_format(&options, &server_at.content_format);
-    if (result == CLI_OK && !options.model) result = cli_find_model(&options); /* says */
+    if (result == CLI_OK && !options.engine.model)
+        result = cli_find_model(&options); /* says */
     if (result != CLI_OK) return result;
     failure_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (failure_fd < 0) {

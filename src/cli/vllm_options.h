@@ -4,7 +4,7 @@
  * Whoever comes from there brings a command line that works.  What it says is either what
  * happens here anyway, or a hint to machinery that is not here: both are taken, the
  * second with a line that says so.  What asks for something that is not done is refused
- * by name.  Options that mean something are in options.c's table, not here.
+ * by name.  Options that mean something are in the components' tables, not here.
  */
 #ifndef COHORT_CLI_VLLM_OPTIONS_H
 #define COHORT_CLI_VLLM_OPTIONS_H

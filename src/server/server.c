@@ -12,6 +12,7 @@
 #include "chat/json_text.h"
 #include "cohort/clock.h"
 #include "server/server_internal.h"
+#include "server/server_options.h"
 
 /* Design notes.
  *
@@ -20,29 +21,13 @@
  * and bytes of an exchange the other.  Long bodies and grammars have a queue and a
  * thread each, printing is the reporter's: they may take their time. */
 
-enum {
-    DEFAULT_PORT = 8000,
-    DEFAULT_LOGPROBS = 20,
-    DEFAULT_CONNECTIONS = 4096,
-    DEFAULT_IDLE_S = 300,
-    DEFAULT_REQUEST_S = 60,
-    DEFAULT_STATS_S = 10,
-    DEFAULT_BODY_BYTES = 64 << 20,
-    FLUSH_MS = 2000 /* for last answers, at the end */
-};
+enum { FLUSH_MS = 2000 /* for last answers, at the end */ };
 
 cohort_server_options cohort_server_defaults(void) {
-    return (cohort_server_options){.port = DEFAULT_PORT,
-                                   .max_body_bytes = DEFAULT_BODY_BYTES,
-                                   .max_connections = DEFAULT_CONNECTIONS,
-                                   .idle_timeout_s = DEFAULT_IDLE_S,
-                                   .request_timeout_s = DEFAULT_REQUEST_S,
-                                   .max_logprobs = DEFAULT_LOGPROBS,
-                                   .stream_interval = 1,
-                                   .stats_interval_s = DEFAULT_STATS_S,
-                                   .log_answers = true,
-                                   .response_role = "assistant",
-                                   .version = "0"};
+    cohort_server_options options = {.log_answers = true, .version = "0"};
+    cohort_options_set_defaults(&cohort_api_option_table, &options);
+    cohort_options_set_defaults(&cohort_server_option_table, &options);
+    return options;
 }
 
 static void on_request(void *user_data, cohort_exchange *exchange) {

@@ -39,9 +39,11 @@ typedef struct cohort_runner_options {
                     "auto (the checkpoint's), float32, bfloat16 or float16"),           \
         OPTION_TEXT("load-format", load_format, "auto",                                 \
                     "auto, safetensors, or dummy: seeded random weights"),              \
-        OPTION_ROW(COUNT, "max-model-len", max_model_len, "0", 0, 1 << 24,              \
-                   "tokens of prompt and output together (0, auto: the model's)",       \
-                   .flags = COHORT_OPTION_AUTO),                                        \
+        OPTION_ROW(                                                                     \
+            COUNT, "max-model-len", max_model_len, "0", 0, 1 << 24,                     \
+            "tokens of prompt and output together (0, auto: the model's, or what "      \
+            "fits into memory)",                                                        \
+            .flags = COHORT_OPTION_AUTO),                                               \
         OPTION_COUNT("max-num-seqs", max_num_seqs, "0", 0, 65536,                       \
                      "sequences of a step at most (0: the engine's choice)"),           \
         OPTION_COUNT("max-num-batched-tokens", max_num_batched_tokens, "0", 0, 1 << 20, \
@@ -55,13 +57,15 @@ typedef struct cohort_runner_options {
                     "layers of each stage, as 7,8,8,7 (default: even)"),                \
         OPTION_TEXT("cpu-threads-bind", cpu_threads_bind, "auto",                       \
                     "cores of each rank, as 0-1|2-3; auto shares them out; nobind"),    \
-        OPTION_TEXT("quantization", quantization, NULL,                                 \
-                    "int8: of attention's and MLPs' weights, made when they are "      \
-                    "loaded"),                                                          \
+        OPTION_ROW(TEXT, "quantization", quantization, NULL, 0, 0,                      \
+                   "int8: of attention's and MLPs' weights, made when they are "        \
+                   "loaded",                                                            \
+                   .alias = "q"),                                                       \
         OPTION_TEXT("device", device, "auto",                                           \
                     "what ranks compute on: auto, the fastest there is, or cpu"),       \
         OPTION_TEXT("isa", isa, NULL,                                                   \
-                    "portable, avx2, avx512 or avx512_bf16 (default: the fastest here)")
+                    "portable, avx2, avx512, avx512_bf16 or amx (default: the fastest " \
+                    "here)")
 
 /* Over cohort_runner_options. */
 extern const cohort_option_table cohort_runner_option_table;

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/sections.h"
+
+#include "engine/engine_options.h"
+#include "executor/executor_options.h"
+#include "server/server_options.h"
+
+#define OPTIONS_OF cli_options
+
+static const cohort_option start_rows[] = {
+    OPTION_TEXT("revision", revision, "main",
+                "branch, tag or commit of a model that is given by name"),
+    OPTION_TEXT("download-dir", download_dir, NULL,
+                "cache of such models (default: HF_HUB_CACHE, or hub in HF_HOME)"),
+    OPTION_TEXT("log-level", log_level, NULL,
+                "debug, info, warning or error: log to standard error; without it "
+                "warnings alone"),
+    OPTION_FLAG("verbose", verbose, NULL, "show start-up phases and ranks"),
+};
+
+static const cohort_option config_rows[] = {
+    OPTION_TEXT("config", config_file, NULL,
+                "YAML file of options, as name: value; the command line goes before it"),
+};
+
+static const cohort_option doctor_rows[] = {
+    OPTION_SECONDS("timeout", engine.executor.ray.placement_timeout_ns, "120", 0.001, 1e6,
+                   "for every node to answer"),
+};
+
+static const cohort_option generate_rows[] = {
+    OPTION_TEXT("prompt", prompt, NULL, "text to continue"),
+    OPTION_TEXT("prompt-token-ids", prompt_token_ids, NULL,
+                "the same as token ids: 1,2,3"),
+    OPTION_TEXT(
+        "input", input, NULL,
+        "file of JSON lines with \"prompt\" or \"prompt_token_ids\"; -: standard input"),
+    OPTION_COUNT("max-tokens", max_tokens, "16", 1, 1 << 24,
+                 "tokens to generate at most"),
+    OPTION_COUNT("n", n, "1", 1, COHORT_MAX_COMPLETIONS, "completions of each prompt"),
+    OPTION_NUMBER("temperature", temperature, "1", 0, 100,
+                  "0: greedy (default: the model's)"),
+    OPTION_COUNT("top-k", top_k, "0", -1, 1 << 24,
+                 "only the k likeliest; 0: off (default: the model's)"),
+    OPTION_NUMBER("top-p", top_p, "1", 0, 1,
+                  "only the likeliest that make up p (default: the model's)"),
+    OPTION_NUMBER("min-p", min_p, "0", 0, 1,
+                  "only those at least p times as likely as the likeliest"),
+    OPTION_NUMBER("repetition-penalty", repetition_penalty, "1", 0.001, 100,
+                  "over 1: less of what was there"),
+    OPTION_NUMBER("presence-penalty", presence_penalty, "0", -2, 2,
+                  "less of what was generated"),
+    OPTION_NUMBER("frequency-penalty", frequency_penalty, "0", -2, 2,
+                  "the same, for each time"),
+    OPTION_TEXT("logit-bias", logit_bias, NULL,
+                "JSON object: token id to what is added to its logit"),
+    OPTION_COUNT("min-tokens", min_tokens, "0", 0, 1 << 24, "no end before so many"),
+    OPTION_ROW(EACH, "stop", stop, NULL, 0, 0,
+               "string that ends the text; may be given again", .alias = NULL),
+    OPTION_TEXT("stop-token-ids", stop_token_ids, NULL,
+                "token ids that end the text: 1,2,3"),
+    OPTION_FLAG("include-stop-str-in-output", include_stop, NULL, "keep the stop string"),
+    OPTION_FLAG("no-skip-special-tokens", keep_special, NULL,
+                "show special tokens in the text"),
+    OPTION_FLAG("ignore-eos", ignore_eos, NULL, "go on after the model's end"),
+    OPTION_COUNT("logprobs", logprobs, "-1", -1, COHORT_MAX_LOGPROBS,
+                 "of each token, and of so many likeliest; -1: none"),
+    OPTION_COUNT("prompt-logprobs", prompt_logprobs, "-1", -1, COHORT_MAX_LOGPROBS,
+                 "the same for the prompt"),
+    OPTION_FLAG("json", json, NULL, "one JSON line a completion"),
+};
+
+static const cohort_option worker_rows[] = {
+    OPTION_COUNT("control-fd", control_fd, "-1", -1, 1 << 20,
+                 "the driver's socket; only a driver starts workers"),
+    OPTION_FLAG(
+        "no-model", no_model, NULL,
+        "load nothing, answer noop and echo only, as `cohort bench rpc` wants it"),
+};
+
+static const cohort_option bench_rows[] = {
+    OPTION_COUNT("input-len", input_len, "32", 1, 1 << 24, "tokens of each prompt"),
+    OPTION_COUNT("output-len", output_len, "128", 1, 1 << 24, "tokens of each answer"),
+    OPTION_TEXT("output-json", output_json, NULL, "file for the results"),
+};
+
+static const cohort_option latency_rows[] = {
+    OPTION_COUNT("batch-size", batch_size, "8", 1, 65536, "prompts at a time"),
+    OPTION_COUNT("num-iters", num_iters, "30", 1, 1 << 20, "rounds"),
+    OPTION_COUNT("num-iters-warmup", num_iters_warmup, "1", 0, 1 << 20,
+                 "rounds before the count"),
+};
+
+static const cohort_option throughput_rows[] = {
+    OPTION_COUNT("num-prompts", num_prompts, "100", 1, 1 << 20, "prompts, all at once"),
+};
+
+static const cohort_option serve_rows[] = {
+    OPTION_SECONDS("shutdown-timeout", drain_timeout_s, "30", 0, 1e6,
+                   "for running requests to finish after SIGTERM; 0: they end at once"),
+    OPTION_SECONDS("drain-timeout", drain_timeout_s, "30", 0, 1e6, "the same"),
+    OPTION_FLAG(
+        "stop-with-stdin", stop_with_stdin, NULL,
+        "stop, as after SIGTERM, when standard input ends: who started it is gone"),
+    OPTION_FLAG("keep-alive-on-engine-death", outlive_engine, NULL,
+                "when a rank dies, go on to answer 503 in place of ending (default: "
+                "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH)"),
+    OPTION_FLAG("disable-uvicorn-access-log", no_access_log, NULL,
+                "no line for each answer"),
+    OPTION_WORD("uvicorn-log-level", http_log_level, "info",
+                "critical|error|warning|info|debug|trace",
+                "warning, error and critical: no line for each answer, too"),
+    OPTION_FLAG("disable-log-stats", no_stats, NULL, "no throughput lines"),
+};
+
+static const cohort_option talk_rows[] = {
+    OPTION_TEXT("url", url, "http://localhost:8000/v1", "of the running server's API"),
+    OPTION_TEXT("model-name", model_name, NULL,
+                "model to ask (default: the server's first)"),
+    OPTION_TEXT("api-key", client_key, NULL,
+                "that the server wants (default: OPENAI_API_KEY)"),
+    OPTION_ROW(TEXT, "quick", quick, NULL, 0, 0,
+               "ask this one thing, print the answer, end", .alias = "q"),
+    OPTION_COUNT("max-tokens", max_tokens, "16", 1, 1 << 24,
+                 "tokens of an answer at most (default: the server's)"),
+    OPTION_NUMBER("temperature", temperature, "1", 0, 100,
+                  "0: greedy (default: the server's)"),
+    OPTION_FLAG("stats", stats, NULL,
+                "time to the first token and tokens a second, after each answer"),
+};
+
+static const cohort_option chat_rows[] = {
+    OPTION_TEXT("system-prompt", system_prompt, NULL,
+                "what the conversation begins with"),
+};
+
+static const cohort_option batch_rows[] = {
+    OPTION_ROW(TEXT, "input-file", batch_input, NULL, 0, 0,
+               "OpenAI batch file, a request a line; -: standard input", .alias = "i"),
+    OPTION_ROW(TEXT, "output-file", batch_output, NULL, 0, 0,
+               "for the answers, in the order of the requests; -: standard output",
+               .alias = "o"),
+};
+
+static const cohort_option_table start_table = OPTION_TABLE(start_rows);
+static const cohort_option_table config_table = OPTION_TABLE(config_rows);
+static const cohort_option_table doctor_table = OPTION_TABLE(doctor_rows);
+static const cohort_option_table generate_table = OPTION_TABLE(generate_rows);
+static const cohort_option_table worker_table = OPTION_TABLE(worker_rows);
+static const cohort_option_table bench_table = OPTION_TABLE(bench_rows);
+static const cohort_option_table latency_table = OPTION_TABLE(latency_rows);
+static const cohort_option_table throughput_table = OPTION_TABLE(throughput_rows);
+static const cohort_option_table serve_table = OPTION_TABLE(serve_rows);
+static const cohort_option_table talk_table = OPTION_TABLE(talk_rows);
+static const cohort_option_table chat_table = OPTION_TABLE(chat_rows);
+static const cohort_option_table batch_table = OPTION_TABLE(batch_rows);
+
+/* What sections are over. */
+#define AT(field) offsetof(cli_options, field)
+enum { NO_MORE = 0, HERE = 0 };
+
+/* In the order of --help. */
+const cli_section cli_sections[] = {
+    {CLI_ENGINE, &cohort_engine_option_table, AT(engine), NO_MORE, NULL},
+    {CLI_SERVE | CLI_BATCH, &config_table, HERE, NO_MORE, NULL},
+    {CLI_ENGINE, &start_table, HERE, NO_MORE, NULL},
+    {CLI_ENGINE, &cohort_executor_option_table, AT(engine.executor), CLI_DOCTOR,
+     "ray-address|ray-node-address"},
+    {CLI_DOCTOR, &doctor_table, HERE, NO_MORE, NULL},
+    {CLI_GENERATE, &generate_table, HERE, NO_MORE, NULL},
+    {CLI_WORKER, &worker_table, HERE, NO_MORE, NULL},
+    {CLI_LATENCY | CLI_THROUGHPUT, &bench_table, HERE, NO_MORE, NULL},
+    {CLI_LATENCY, &latency_table, HERE, NO_MORE, NULL},
+    {CLI_THROUGHPUT, &throughput_table, HERE, NO_MORE, NULL},
+    {CLI_SERVE, &cohort_server_option_table, AT(server), NO_MORE, NULL},
+    {CLI_SERVE, &serve_table, HERE, NO_MORE, NULL},
+    {CLI_SERVE | CLI_BATCH, &cohort_api_option_table, AT(server), CLI_GENERATE,
+     "chat-template|chat-template-content-format"},
+    {CLI_BENCH_SERVE, &cli_load_option_table, AT(load), NO_MORE, NULL},
+    {CLI_COMPLETE | CLI_CHAT, &talk_table, HERE, NO_MORE, NULL},
+    {CLI_CHAT, &chat_table, HERE, NO_MORE, NULL},
+    {CLI_BATCH, &batch_table, HERE, NO_MORE, NULL},
+};
+const size_t cli_n_sections = sizeof cli_sections / sizeof *cli_sections;
