@@ -82,8 +82,8 @@ static void measure(struct kind *kinds, cohort_sampler *sampler, const float *lo
             if (k == 0)
                 sink = read_all(row);
             else
-                sink = (float)cohort_sample(sampler, &kinds[k].params, history, 3, 3, row,
-                                            logprobs);
+                sink = (float)cohort_sample(sampler, &kinds[k].params, NULL, history, 3,
+                                            3, row, logprobs);
             kinds[k].us[round] = (double)(cohort_clock_ns() - begin_ns) * 1e-3;
         }
     (void)sink;

@@ -43,15 +43,12 @@ typedef struct cohort_sampling_params {
     uint32_t n_bias;
     uint32_t n_stop_tokens;
     uint32_t n_bad_word_ids;
-    uint32_t n_allowed_words;
     uint32_t n_logprob_token_ids; /* 0, or n_logprobs: these, not the likeliest */
     const cohort_token_bias *bias;
     const int32_t *stop_tokens; /* stop_token_ids; the engine adds the model's eos */
     const int32_t *logprob_token_ids;
     /* Where these leave no token, what is left before stays. */
     const int32_t *bad_word_ids; /* of each word: how many tokens, and these */
-    /* Set by the engine, from the request's: bit id % 32 of word id / 32 is set. */
-    const uint32_t *allowed;
 } cohort_sampling_params;
 
 typedef struct cohort_token_logprob {

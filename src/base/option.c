@@ -12,7 +12,7 @@
 
 #include "base/fail.h"
 
-enum { MAX_NUMBER_CHARS = 40 };
+enum { MAX_NUMBER_CHARS = 40, MAX_NAME_CHARS = 80 };
 
 #define NANOSECONDS 1e9
 
@@ -118,19 +118,32 @@ static bool parse_whole(const cohort_option *option, void *options, const char *
         return false;
     errno = 0;
     unsigned long long bits = strtoull(text, &end, 10);
-    bool is_exact = !*end && !errno;
-    if (!is_exact && value >= 0x1p64) return false;
-    if (!is_exact) bits = value < 0 ? (uint64_t)(int64_t)value : (uint64_t)value;
+    if (*end || errno) return cohort_option_set_number(option, options, value);
     set_whole(option, options, bits);
     return true;
+}
+
+bool cohort_option_set_number(const cohort_option *option, void *options, double value) {
+    bool is_whole =
+        option->kind == COHORT_KIND_COUNT || option->kind == COHORT_KIND_BYTES;
+    if (!is_within(option, value)) return false;
+    if (is_whole && (value != floor(value) || value >= 0x1p64)) return false;
+    if (is_whole)
+        set_whole(option, options,
+                  value < 0 ? (uint64_t)(int64_t)value : (uint64_t)value);
+    else
+        set_real(option, options, value);
+    return true;
+}
+
+double cohort_option_number(const cohort_option *option, const void *options) {
+    return value_of(option, options) / (is_duration(option) ? NANOSECONDS : 1);
 }
 
 static bool parse_real(const cohort_option *option, void *options, const char *text) {
     char *end;
     double value = strtod(text, &end);
-    if (end == text || *end || !is_within(option, value)) return false;
-    set_real(option, options, value);
-    return true;
+    return end != text && !*end && cohort_option_set_number(option, options, value);
 }
 
 bool cohort_flag_parse(const char *text, bool *out_flag) {
@@ -272,18 +285,27 @@ void cohort_options_set_defaults(const cohort_option_table *table, void *options
             cohort_option_parse(&table->rows[i], options, table->rows[i].standard);
 }
 
-cohort_status cohort_options_check(const cohort_option_table *table,
-                                   const void *options) {
+void cohort_option_key(const cohort_option *option, char *out, size_t size) {
+    snprintf(out, size, "%s", option->name);
+    for (char *c = out; *c; c++)
+        if (*c == '-') *c = '_';
+}
+
+void cohort_option_copy(const cohort_option *option, void *to, const void *from) {
+    memcpy(field_of(option, to), const_field_of(option, from), option->size);
+}
+
+cohort_status cohort_options_check(const cohort_option_table *table, const void *options,
+                                   cohort_status code) {
     for (size_t i = 0; i < table->n; i++) {
         const cohort_option *option = &table->rows[i];
-        char range[80], value[MAX_NUMBER_CHARS];
+        char range[80], value[MAX_NUMBER_CHARS], name[MAX_NAME_CHARS];
         if (is_text(option) || option->most <= option->least) continue; /* no range */
-        double scale = is_duration(option) ? NANOSECONDS : 1;
-        if (is_within(option, value_of(option, options) / scale)) continue;
+        if (is_within(option, cohort_option_number(option, options))) continue;
         cohort_option_describe(option, range, sizeof range);
         cohort_option_format(option, options, 0, value, sizeof value);
-        return COHORT_FAIL(COHORT_E_INVALID, "%s is %s, must be %s", option->name, value,
-                           range);
+        cohort_option_key(option, name, sizeof name);
+        return COHORT_FAIL(code, "%s is %s, must be %s", name, value, range);
     }
     return COHORT_OK;
 }
@@ -294,6 +316,19 @@ static const cohort_option *find(const cohort_option_table *table, const char *n
         if (strlen(table->rows[i].name) == size &&
             !strncmp(table->rows[i].name, name, size))
             return &table->rows[i];
+    return NULL;
+}
+
+static bool is_same_name(const char *a, const char *b) {
+    while (*a && (*a == *b || (*a == '-' && *b == '_') || (*a == '_' && *b == '-')))
+        a++, b++;
+    return *a == *b;
+}
+
+const cohort_option *cohort_options_find(const cohort_option_table *table,
+                                         const char *name) {
+    for (size_t i = 0; i < table->n; i++)
+        if (is_same_name(table->rows[i].name, name)) return &table->rows[i];
     return NULL;
 }
 

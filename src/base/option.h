@@ -128,8 +128,19 @@ bool cohort_flag_parse(const char *text, bool *out_flag);
 
 /* Every field that has a default. */
 void cohort_options_set_defaults(const cohort_option_table *table, void *options);
-/* Are numbers within their ranges?  COHORT_E_INVALID names the option and the range. */
-cohort_status cohort_options_check(const cohort_option_table *table, const void *options);
+/* Are numbers within their ranges?  code, with the option's name and its range. */
+cohort_status cohort_options_check(const cohort_option_table *table, const void *options,
+                                   cohort_status code);
+/* The row of that name, dashes and underscores the same; NULL: none. */
+const cohort_option *cohort_options_find(const cohort_option_table *table,
+                                         const char *name);
+/* The name with underscores, as JSON and the library have it. */
+void cohort_option_key(const cohort_option *option, char *out, size_t size);
+void cohort_option_copy(const cohort_option *option, void *to, const void *from);
+/* A COUNT's, BYTES', SECONDS' or NUMBER's value; false where it is out of range, or of
+ * whole ones has a fraction. */
+bool cohort_option_set_number(const cohort_option *option, void *options, double value);
+double cohort_option_number(const cohort_option *option, const void *options);
 /* Fields of the same name, which are of the same type. */
 void cohort_options_copy(const cohort_option_table *to_table, void *to,
                          const cohort_option_table *from_table, const void *from);

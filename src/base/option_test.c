@@ -127,13 +127,15 @@ static void auto_is_zero_where_the_row_says_so(void **state) {
 static void what_is_out_of_range_is_told_with_the_range(void **state) {
     (void)state;
     things it = {.count = 1001, .patience_ns = 1000000};
-    assert_int_equal(cohort_options_check(&table, &it), COHORT_E_INVALID);
+    assert_int_equal(cohort_options_check(&table, &it, COHORT_E_INVALID),
+                     COHORT_E_INVALID);
     assert_non_null(strstr(cohort_last_error()->message,
                            "count is 1001, must be a number from -1 to 1000"));
     it.count = 100;
-    assert_int_equal(cohort_options_check(&table, &it), COHORT_OK);
+    assert_int_equal(cohort_options_check(&table, &it, COHORT_E_INVALID), COHORT_OK);
     it.patience_ns = 999999;
-    assert_int_equal(cohort_options_check(&table, &it), COHORT_E_INVALID);
+    assert_int_equal(cohort_options_check(&table, &it, COHORT_E_INVALID),
+                     COHORT_E_INVALID);
     assert_non_null(
         strstr(cohort_last_error()->message, "patience is 0.000999999, must"));
 }

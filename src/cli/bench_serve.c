@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "cli/bench_serve.h"
 #include "cohort/clock.h"
+#include "wire/sampling_options.h"
 
 enum { RETRY_MS = 500 };
 
@@ -71,28 +72,6 @@ static void take_end(void *user_data, const cohort_client_result *result) {
     self->run->n_done += self->is_counted;
 }
 
-static void add_sampling(cJSON *body, const cli_options *options) {
-    const cli_load_options *load = &options->load;
-    const struct {
-        const char *name;
-        const void *field;
-        double value;
-    } table[] = {
-        {"top_p", &load->top_p, load->top_p},
-        {"top_k", &load->top_k, (double)load->top_k},
-        {"min_p", &load->min_p, load->min_p},
-        {"temperature", &load->temperature, load->temperature},
-        {"frequency_penalty", &load->frequency_penalty, load->frequency_penalty},
-        {"presence_penalty", &load->presence_penalty, load->presence_penalty},
-        {"repetition_penalty", &load->repetition_penalty, load->repetition_penalty},
-    };
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (!cli_options_given(options, table[i].field)) continue;
-        cJSON_DeleteItemFromObject(body, table[i].name);
-        cJSON_AddNumberToObject(body, table[i].name, table[i].value);
-    }
-}
-
 static char *request_body(const bench_request *self) {
     const cli_options *options = self->run->options;
     cJSON *body = cJSON_CreateObject();
@@ -119,7 +98,8 @@ static char *request_body(const bench_request *self) {
                           "include_usage");
     if (options->load.ignore_eos || !strcmp(options->load.dataset, "random"))
         cJSON_AddTrueToObject(body, "ignore_eos");
-    add_sampling(body, options);
+    cli_options_add_given(body, options, &cohort_choice_option_table,
+                          &options->request.sampling);
     cJSON *extra =
         options->load.extra_body ? cJSON_Parse(options->load.extra_body) : NULL;
     for (cJSON *item = extra ? extra->child : NULL; item; item = item->next) {
@@ -453,7 +433,8 @@ int cli_bench_serve(int argc, char **argv) {
     if (result == CLI_OK && cohort_client_create(&client, &run.client) < 0)
         result = cli_fail("starting");
     if (result == CLI_OK) result = prepare(&run);
-    if (result == CLI_OK && !cli_options_given(&options, &options.load.temperature))
+    if (result == CLI_OK &&
+        !cli_options_given(&options, &options.request.sampling.temperature))
         printf("WARNING: no --temperature: the server's own is used, which need not be "
                "greedy.\n");
     if (result == CLI_OK) result = measure(&run);

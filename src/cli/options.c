@@ -18,6 +18,7 @@ typedef struct entry {
     const cohort_option *row;
     size_t base;
     int commands;
+    const char *whose; /* default, where it is not the row's */
 } entry;
 
 /* All rows of all sections, in their order. */
@@ -34,8 +35,9 @@ static void list_entries(void) {
             const cohort_option *row = &of->table->rows[k];
             bool is_shared = of->names && cli_is_among(row->name, of->names, strncmp);
             if (n_entries == CLI_MAX_OPTIONS) abort(); /* a test has them all */
-            entries[n_entries++] =
-                (entry){row, of->base, of->commands | (is_shared ? of->also : 0)};
+            int commands = of->commands | (is_shared ? of->also : 0);
+            if (!commands) continue;
+            entries[n_entries++] = (entry){row, of->base, commands, of->whose};
         }
     }
 }
@@ -56,6 +58,19 @@ bool cli_options_given(const cli_options *options, const void *field) {
         if (entries[i].base + entries[i].row->offset == offset && options->is_set[i])
             return true;
     return false; /* several rows may set one field, each for its commands */
+}
+
+void cli_options_add_given(cJSON *object, const cli_options *options,
+                           const cohort_option_table *table, const void *within) {
+    for (size_t i = 0; i < table->n; i++) {
+        const cohort_option *row = &table->rows[i];
+        char text[40], key[40];
+        if (!cli_option_given(options, row, within)) continue;
+        cohort_option_key(row, key, sizeof key);
+        cohort_option_format(row, within, 0, text, sizeof text);
+        cJSON_DeleteItemFromObject(object, key);
+        cJSON_AddRawToObject(object, key, text); /* a float as it was given */
+    }
 }
 
 /* One word, or vLLM's form of several: '["a", "b"]'. */
@@ -369,7 +384,7 @@ void cli_options_each(int commands,
         cli_option_text text = {.name = at->row->name,
                                 .alias = at->row->alias,
                                 .value = units[at->row->kind],
-                                .standard = at->row->standard,
+                                .standard = at->whose ? at->whose : at->row->standard,
                                 .help = at->row->help,
                                 .commands = at->commands,
                                 .index = i};

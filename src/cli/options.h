@@ -58,12 +58,10 @@ typedef struct cli_load_options {
     int64_t custom_output_len, sharegpt_output_len;
     int64_t prefix_len, suffix_len, num_prefixes, prefix_output_len; /* repeated */
     int64_t random_input_len, random_output_len, random_prefix_len, input_len, output_len;
-    int64_t num_prompts, max_concurrency, seed, num_warmups, logprobs, top_k;
+    int64_t num_prompts, max_concurrency, seed, num_warmups, logprobs;
     int64_t ready_timeout_s, ramp_start_rps, ramp_end_rps;
     const char *ramp_strategy;
     double request_rate, burstiness;
-    double temperature, top_p, min_p;
-    double repetition_penalty, presence_penalty, frequency_penalty;
     cli_list metadata, goodput, headers;
     bool ignore_eos, save_result, save_detailed, append_result, disable_tqdm, insecure;
     bool no_oversample, disable_shuffle, skip_chat_template, skip_tokenizer_init;
@@ -79,12 +77,10 @@ typedef struct cli_options {
     const char *config_file, *revision, *download_dir, *log_level;
     bool verbose;
     /* generate */
+    cohort_request request; /* what of it was given; its numbers are clients', too */
     const char *prompt, *prompt_token_ids, *input, *stop_token_ids, *logit_bias;
     cli_list stop;
-    int64_t max_tokens, n, logprobs, prompt_logprobs, top_k, min_tokens;
-    double temperature, top_p, min_p;
-    double repetition_penalty, presence_penalty, frequency_penalty;
-    bool json, ignore_eos, include_stop, keep_special;
+    bool json, keep_special;
     /* worker */
     int64_t control_fd;
     bool no_model;
@@ -113,6 +109,15 @@ int cli_options_parse(cli_options *options, int commands, const char *command, i
 char *cli_keep(const char *text);
 /* Was this field of options given? */
 bool cli_options_given(const cli_options *options, const void *field);
+/* The same for the field of a row over one of the structs within. */
+static inline bool cli_option_given(const cli_options *options, const cohort_option *row,
+                                    const void *within) {
+    return cli_options_given(options, (const char *)within + row->offset);
+}
+/* Adds to a JSON object the numbers of a table over within that were given. */
+struct cJSON;
+void cli_options_add_given(struct cJSON *object, const cli_options *options,
+                           const cohort_option_table *table, const void *within);
 /* What --help shows. */
 void cli_options_print(FILE *out, int commands);
 /* One option, for whoever writes about them. */

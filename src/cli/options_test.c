@@ -9,13 +9,16 @@
 
 #include <cmocka.h>
 
+#include <cjson/cJSON.h>
+
 #include "cli/sections.h"
 #include "engine/engine_options.h"
 #include "executor/executor_options.h"
 #include "option_rows.h"
 #include "server/server_options.h"
+#include "wire/sampling_options.h"
 
-enum { MAX_WORDS = 24, ALL_COMMANDS = 4095 };
+enum { MAX_WORDS = 24 };
 
 static cli_options options;
 static char said[4000]; /* on standard error */
@@ -223,6 +226,33 @@ static void keys_of_json_options_are_set_one_by_one(void **state) {
                         "{\"temperature\":0.5,\"a\":{\"b\":\"c\"}}");
 }
 
+/* One row is the flag of several commands, the field of a request and a key of JSON. */
+static void numbers_of_a_request_are_the_same_everywhere(void **state) {
+    (void)state;
+    const cohort_sampling_params *sampling = &options.request.sampling;
+    static const int commands[] = {CLI_ENGINE | CLI_GENERATE, CLI_BENCH_SERVE};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(PARSE(commands[i], "--temperature", "0.7", "--frequency-penalty",
+                               "-0.5", "--top-k=-1"),
+                         CLI_OK);
+        cJSON *body = cJSON_CreateObject();
+        cli_options_add_given(body, &options, &cohort_choice_option_table, sampling);
+        char *text = cJSON_PrintUnformatted(body);
+        assert_string_equal(
+            text, "{\"frequency_penalty\":-0.5,\"temperature\":0.7,\"top_k\":-1}");
+        free(text);
+        cJSON_Delete(body);
+        assert_true(sampling->temperature == 0.7f);
+        assert_false(cli_options_given(&options, &sampling->top_p));
+        expect_refused("--top-p: '0' is no value", PARSE(commands[i], "--top-p", "0"));
+        expect_refused("a number from -2 to 2",
+                       PARSE(commands[i], "--presence-penalty", "2.1"));
+    }
+    assert_int_equal(PARSE(CLI_CHAT, "--temperature", "0", "--max-tokens", "3"), CLI_OK);
+    assert_int_equal(options.request.max_tokens, 3);
+    expect_refused("unknown option '--top-k'", PARSE(CLI_CHAT, "--top-k", "1"));
+}
+
 /* ---- environment, file and command line -------------------------------------------- */
 
 static void the_command_line_goes_before_the_file_before_the_environment(void **state) {
@@ -331,6 +361,7 @@ int main(void) {
         cmocka_unit_test(values_that_are_none_are_told_with_what_is_taken),
         cmocka_unit_test(what_may_be_open_is_closed_by_none),
         cmocka_unit_test(keys_of_json_options_are_set_one_by_one),
+        cmocka_unit_test(numbers_of_a_request_are_the_same_everywhere),
         cmocka_unit_test(the_command_line_goes_before_the_file_before_the_environment),
         cmocka_unit_test(lists_replace_each_other_and_grow_within_one),
         cmocka_unit_test(a_list_that_is_too_long_is_refused),

@@ -2,11 +2,12 @@
 #include "cli/request.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "chat/json_text.h"
+#include "engine/engine_options.h"
+#include "wire/sampling_options.h"
 
 typedef struct reader {
     cli_request *out;
@@ -96,50 +97,28 @@ static bool read_bad_words(reader *self, const cJSON *list) {
     return true;
 }
 
-/* Plain fields: where they lie and what they may be. */
-static const struct field {
-    const char *name;
-    enum { REAL, WHOLE, TRUTH } kind;
-    size_t offset;
-    double least, most;
-} fields[] = {
-#define IN(field) offsetof(cohort_request, field)
-    {"max_tokens", WHOLE, IN(max_tokens), 1, 1 << 24},
-    {"n", WHOLE, IN(n), 1, COHORT_MAX_COMPLETIONS},
-    {"temperature", REAL, IN(sampling.temperature), 0, 100},
-    {"top_p", REAL, IN(sampling.top_p), 0, 1},
-    {"min_p", REAL, IN(sampling.min_p), 0, 1},
-    {"top_k", WHOLE, IN(sampling.top_k), -1, 1 << 24},
-    {"repetition_penalty", REAL, IN(sampling.repetition_penalty), 0.001, 100},
-    {"presence_penalty", REAL, IN(sampling.presence_penalty), -2, 2},
-    {"frequency_penalty", REAL, IN(sampling.frequency_penalty), -2, 2},
-    {"min_tokens", WHOLE, IN(sampling.min_tokens), 0, 1 << 24},
-    {"logprobs", WHOLE, IN(sampling.n_logprobs), -1, COHORT_MAX_LOGPROBS},
-    {"prompt_logprobs", WHOLE, IN(sampling.n_prompt_logprobs), -1, COHORT_MAX_LOGPROBS},
-    {"ignore_eos", TRUTH, IN(ignore_eos), 0, 0},
-    {"include_stop_str_in_output", TRUTH, IN(include_stop_str_in_output), 0, 0},
-    {"skip_special_tokens", TRUTH, IN(skip_special_tokens), 0, 0},
-#undef IN
-};
-
-static bool read_plain(reader *self, const struct field *field, const cJSON *value) {
-    void *to = (char *)&self->out->request + field->offset;
-    if (field->kind == TRUTH) {
+/* A number or a truth. */
+static bool read_plain(reader *self, const cohort_option *row, void *of,
+                       const cJSON *value) {
+    bool is_whole = row->kind == COHORT_KIND_COUNT;
+    if (row->kind == COHORT_KIND_FLAG) {
         if (!cJSON_IsBool(value))
-            return REFUSE(self, "%s is neither true nor false", field->name);
-        *(bool *)to = cJSON_IsTrue(value);
-        return true;
+            return REFUSE(self, "%s is neither true nor false", value->string);
+        return cohort_option_parse(row, of, cJSON_IsTrue(value) ? "true" : "false");
     }
-    double number = value->valuedouble;
-    if (!cJSON_IsNumber(value) || !(number >= field->least && number <= field->most) ||
-        (field->kind == WHOLE && number != floor(number)))
-        return REFUSE(self, "%s must be a%s number from %g to %g", field->name,
-                      field->kind == WHOLE ? " whole" : "", field->least, field->most);
-    if (field->kind == WHOLE)
-        *(int32_t *)to = (int32_t)number;
-    else
-        *(float *)to = (float)number;
-    return true;
+    if (cJSON_IsNumber(value) && cohort_option_set_number(row, of, value->valuedouble))
+        return true;
+    return REFUSE(self, "%s must be a%s number from %g to %g", value->string,
+                  is_whole ? " whole" : "", row->least, row->most);
+}
+
+/* The row of a name with underscores, as JSON has it, and what it is over. */
+static const cohort_option *find_plain(cohort_request *request, const char *name,
+                                       void **of) {
+    const cohort_option *row = cohort_options_find(&cohort_request_option_table, name);
+    *of = row ? (void *)request : &request->sampling;
+    if (!row) row = cohort_options_find(&cohort_sampling_option_table, name);
+    return row && !strchr(name, '-') ? row : NULL;
 }
 
 /* ---- chats ------------------------------------------------------------------------- */
@@ -234,32 +213,22 @@ static bool read_field(reader *self, const cJSON *value) {
         return read;
     }
     if (!strcmp(name, "bad_words")) return read_bad_words(self, value);
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-        if (!strcmp(name, fields[i].name)) return read_plain(self, &fields[i], value);
-    return REFUSE(self, "unknown field '%.60s'", name);
+    void *of;
+    const cohort_option *row = find_plain(request, name, &of);
+    return row ? read_plain(self, row, of, value)
+               : REFUSE(self, "unknown field '%.60s'", name);
 }
 
-/* What was not given stays the model's own default. */
-static void take_sampling(cohort_request *request, const cli_options *options) {
-    cohort_sampling_params *sampling = &request->sampling;
-#define TAKE(field, type)                            \
-    if (cli_options_given(options, &options->field)) \
-    sampling->field = (type)options->field
-    TAKE(temperature, float);
-    TAKE(top_p, float);
-    TAKE(min_p, float);
-    TAKE(top_k, int32_t);
-    TAKE(repetition_penalty, float);
-    TAKE(presence_penalty, float);
-    TAKE(frequency_penalty, float);
-#undef TAKE
-    sampling->min_tokens = (int32_t)options->min_tokens;
-    sampling->n_logprobs = (int32_t)options->logprobs;
-    sampling->n_prompt_logprobs = (int32_t)options->prompt_logprobs;
-    request->max_tokens = (int32_t)options->max_tokens;
-    request->n = (int32_t)options->n;
-    request->ignore_eos = options->ignore_eos;
-    request->include_stop_str_in_output = options->include_stop;
+/* What was not given of the sampling stays the model's own default. */
+static void take_numbers(cohort_request *request, const cli_options *options) {
+    const cohort_request *given = &options->request;
+    for (size_t i = 0; i < cohort_sampling_option_table.n; i++) {
+        const cohort_option *row = &cohort_sampling_option_table.rows[i];
+        if (cli_option_given(options, row, &given->sampling))
+            cohort_option_copy(row, &request->sampling, &given->sampling);
+    }
+    cohort_options_copy(&cohort_request_option_table, request,
+                        &cohort_request_option_table, given);
     request->skip_special_tokens = !options->keep_special;
     request->detokenize = !options->engine.skip_tokenizer_init;
 }
@@ -299,7 +268,7 @@ int cli_request_from_options(cli_request *out, const cohort_engine *engine,
                              const cli_options *options, char *out_why, size_t why_size) {
     *out = (cli_request){.request = cohort_engine_request_defaults(engine)};
     reader self = {out, out_why, why_size};
-    take_sampling(&out->request, options);
+    take_numbers(&out->request, options);
     return read_options(&self, options) ? CLI_OK : CLI_USAGE;
 }
 

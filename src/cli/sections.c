@@ -4,6 +4,7 @@
 #include "engine/engine_options.h"
 #include "executor/executor_options.h"
 #include "server/server_options.h"
+#include "wire/sampling_options.h"
 
 #define OPTIONS_OF cli_options
 
@@ -35,38 +36,14 @@ static const cohort_option generate_rows[] = {
     OPTION_TEXT(
         "input", input, NULL,
         "file of JSON lines with \"prompt\" or \"prompt_token_ids\"; -: standard input"),
-    OPTION_COUNT("max-tokens", max_tokens, "16", 1, 1 << 24,
-                 "tokens to generate at most"),
-    OPTION_COUNT("n", n, "1", 1, COHORT_MAX_COMPLETIONS, "completions of each prompt"),
-    OPTION_NUMBER("temperature", temperature, "1", 0, 100,
-                  "0: greedy (default: the model's)"),
-    OPTION_COUNT("top-k", top_k, "0", -1, 1 << 24,
-                 "only the k likeliest; 0: off (default: the model's)"),
-    OPTION_NUMBER("top-p", top_p, "1", 0, 1,
-                  "only the likeliest that make up p (default: the model's)"),
-    OPTION_NUMBER("min-p", min_p, "0", 0, 1,
-                  "only those at least p times as likely as the likeliest"),
-    OPTION_NUMBER("repetition-penalty", repetition_penalty, "1", 0.001, 100,
-                  "over 1: less of what was there"),
-    OPTION_NUMBER("presence-penalty", presence_penalty, "0", -2, 2,
-                  "less of what was generated"),
-    OPTION_NUMBER("frequency-penalty", frequency_penalty, "0", -2, 2,
-                  "the same, for each time"),
     OPTION_TEXT("logit-bias", logit_bias, NULL,
                 "JSON object: token id to what is added to its logit"),
-    OPTION_COUNT("min-tokens", min_tokens, "0", 0, 1 << 24, "no end before so many"),
     OPTION_ROW(EACH, "stop", stop, NULL, 0, 0,
                "string that ends the text; may be given again", .alias = NULL),
     OPTION_TEXT("stop-token-ids", stop_token_ids, NULL,
                 "token ids that end the text: 1,2,3"),
-    OPTION_FLAG("include-stop-str-in-output", include_stop, NULL, "keep the stop string"),
     OPTION_FLAG("no-skip-special-tokens", keep_special, NULL,
                 "show special tokens in the text"),
-    OPTION_FLAG("ignore-eos", ignore_eos, NULL, "go on after the model's end"),
-    OPTION_COUNT("logprobs", logprobs, "-1", -1, COHORT_MAX_LOGPROBS,
-                 "of each token, and of so many likeliest; -1: none"),
-    OPTION_COUNT("prompt-logprobs", prompt_logprobs, "-1", -1, COHORT_MAX_LOGPROBS,
-                 "the same for the prompt"),
     OPTION_FLAG("json", json, NULL, "one JSON line a completion"),
 };
 
@@ -121,10 +98,6 @@ static const cohort_option talk_rows[] = {
                 "that the server wants (default: OPENAI_API_KEY)"),
     OPTION_ROW(TEXT, "quick", quick, NULL, 0, 0,
                "ask this one thing, print the answer, end", .alias = "q"),
-    OPTION_COUNT("max-tokens", max_tokens, "16", 1, 1 << 24,
-                 "tokens of an answer at most (default: the server's)"),
-    OPTION_NUMBER("temperature", temperature, "1", 0, 100,
-                  "0: greedy (default: the server's)"),
     OPTION_FLAG("stats", stats, NULL,
                 "time to the first token and tokens a second, after each answer"),
 };
@@ -157,28 +130,38 @@ static const cohort_option_table batch_table = OPTION_TABLE(batch_rows);
 
 /* What sections are over. */
 #define AT(field) offsetof(cli_options, field)
-enum { NO_MORE = 0, HERE = 0 };
+enum { NOBODY = 0, NO_MORE = 0, HERE = 0 };
 
 /* In the order of --help. */
 const cli_section cli_sections[] = {
-    {CLI_ENGINE, &cohort_engine_option_table, AT(engine), NO_MORE, NULL},
-    {CLI_SERVE | CLI_BATCH, &config_table, HERE, NO_MORE, NULL},
-    {CLI_ENGINE, &start_table, HERE, NO_MORE, NULL},
+    {CLI_ENGINE, &cohort_engine_option_table, AT(engine), NO_MORE, NULL, NULL},
+    {CLI_SERVE | CLI_BATCH, &config_table, HERE, NO_MORE, NULL, NULL},
+    {CLI_ENGINE, &start_table, HERE, NO_MORE, NULL, NULL},
     {CLI_ENGINE, &cohort_executor_option_table, AT(engine.executor), CLI_DOCTOR,
-     "ray-address|ray-node-address"},
-    {CLI_DOCTOR, &doctor_table, HERE, NO_MORE, NULL},
-    {CLI_GENERATE, &generate_table, HERE, NO_MORE, NULL},
-    {CLI_WORKER, &worker_table, HERE, NO_MORE, NULL},
-    {CLI_LATENCY | CLI_THROUGHPUT, &bench_table, HERE, NO_MORE, NULL},
-    {CLI_LATENCY, &latency_table, HERE, NO_MORE, NULL},
-    {CLI_THROUGHPUT, &throughput_table, HERE, NO_MORE, NULL},
-    {CLI_SERVE, &cohort_server_option_table, AT(server), NO_MORE, NULL},
-    {CLI_SERVE, &serve_table, HERE, NO_MORE, NULL},
+     "ray-address|ray-node-address", NULL},
+    {CLI_DOCTOR, &doctor_table, HERE, NO_MORE, NULL, NULL},
+    {CLI_GENERATE, &generate_table, HERE, NO_MORE, NULL, NULL},
+    {NOBODY, &cohort_request_option_table, AT(request), CLI_GENERATE,
+     "max-tokens|n|include-stop-str-in-output|ignore-eos", NULL},
+    {CLI_GENERATE, &cohort_choice_option_table, AT(request.sampling), NO_MORE, NULL,
+     "the model's"},
+    {CLI_GENERATE, &cohort_report_option_table, AT(request.sampling), NO_MORE, NULL,
+     NULL},
+    {CLI_WORKER, &worker_table, HERE, NO_MORE, NULL, NULL},
+    {CLI_LATENCY | CLI_THROUGHPUT, &bench_table, HERE, NO_MORE, NULL, NULL},
+    {CLI_LATENCY, &latency_table, HERE, NO_MORE, NULL, NULL},
+    {CLI_THROUGHPUT, &throughput_table, HERE, NO_MORE, NULL, NULL},
+    {CLI_SERVE, &cohort_server_option_table, AT(server), NO_MORE, NULL, NULL},
+    {CLI_SERVE, &serve_table, HERE, NO_MORE, NULL, NULL},
     {CLI_SERVE | CLI_BATCH, &cohort_api_option_table, AT(server), CLI_GENERATE,
-     "chat-template|chat-template-content-format"},
-    {CLI_BENCH_SERVE, &cli_load_option_table, AT(load), NO_MORE, NULL},
-    {CLI_COMPLETE | CLI_CHAT, &talk_table, HERE, NO_MORE, NULL},
-    {CLI_CHAT, &chat_table, HERE, NO_MORE, NULL},
-    {CLI_BATCH, &batch_table, HERE, NO_MORE, NULL},
+     "chat-template|chat-template-content-format", NULL},
+    {CLI_BENCH_SERVE, &cli_load_option_table, AT(load), NO_MORE, NULL, NULL},
+    {CLI_BENCH_SERVE, &cohort_choice_option_table, AT(request.sampling),
+     CLI_COMPLETE | CLI_CHAT, "temperature", "the server's"},
+    {NOBODY, &cohort_request_option_table, AT(request), CLI_COMPLETE | CLI_CHAT,
+     "max-tokens", "the server's"},
+    {CLI_COMPLETE | CLI_CHAT, &talk_table, HERE, NO_MORE, NULL, NULL},
+    {CLI_CHAT, &chat_table, HERE, NO_MORE, NULL, NULL},
+    {CLI_BATCH, &batch_table, HERE, NO_MORE, NULL, NULL},
 };
 const size_t cli_n_sections = sizeof cli_sections / sizeof *cli_sections;

@@ -14,6 +14,8 @@ typedef struct cli_section {
     /* Other commands that take a few of its rows, and the names of these: "a|b". */
     int also;
     const char *names;
+    /* Whose default holds for its options, where it is not the rows': "the model's". */
+    const char *whose;
 } cli_section;
 
 /* Over cli_load_options. */

@@ -13,6 +13,8 @@
 #include "cli/options.h"
 #include "client/client.h"
 #include "cohort/clock.h"
+#include "engine/engine_options.h"
+#include "wire/sampling_options.h"
 
 enum { SLICE_MS = 50, URL_BYTES = 1024 };
 
@@ -173,10 +175,9 @@ static char *request_body(talk *self, const char *input) {
     else
         cJSON_AddStringToObject(body, "prompt", input);
     cJSON_AddTrueToObject(body, "stream");
-    if (cli_options_given(options, &options->max_tokens))
-        cJSON_AddNumberToObject(body, "max_tokens", (double)options->max_tokens);
-    if (cli_options_given(options, &options->temperature))
-        cJSON_AddNumberToObject(body, "temperature", options->temperature);
+    cli_options_add_given(body, options, &cohort_request_option_table, &options->request);
+    cli_options_add_given(body, options, &cohort_choice_option_table,
+                          &options->request.sampling);
     if (options->stats)
         cJSON_AddTrueToObject(cJSON_AddObjectToObject(body, "stream_options"),
                               "include_usage");

@@ -60,7 +60,7 @@ static cohort_status resolve_options(cohort_engine *engine) {
                            "max_num_batched_tokens %d must be greater than or equal to "
                            "max_num_seqs %d",
                            options->max_num_batched_tokens, options->max_num_seqs);
-    return cohort_options_check(&cohort_engine_option_table, options);
+    return cohort_options_check(&cohort_engine_option_table, options, COHORT_E_INVALID);
 }
 
 static cohort_status check_layout(const cohort_engine *engine) {
@@ -157,8 +157,8 @@ static void size_messages(cohort_engine *engine) {
         .sampling = {.n_bias = COHORT_MAX_LOGIT_BIAS,
                      .n_stop_tokens = COHORT_MAX_STOP_TOKENS,
                      .n_bad_word_ids = COHORT_MAX_BAD_WORD_IDS,
-                     .n_allowed_words = n_words,
-                     .n_logprob_token_ids = COHORT_MAX_LOGPROBS}};
+                     .n_logprob_token_ids = COHORT_MAX_LOGPROBS},
+        .allowed = {.n_words = n_words}};
     size_t blocks_bytes =
         ((size_t)max_len / (size_t)options->block_size + 2) * sizeof(int32_t);
     size_t request_bytes = cohort_step_request_bytes(&longest) + blocks_bytes;

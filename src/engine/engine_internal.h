@@ -46,7 +46,8 @@ typedef struct engine_request {
     int32_t *stop_tokens;       /* the request's own, and then the model's eos */
     uint32_t n_own_stop_tokens; /* of sampling.n_stop_tokens */
     int32_t *bad_word_ids, *logprob_token_ids;
-    uint32_t *allowed;
+    uint32_t *allowed; /* a bit for each token that may come; NULL: any */
+    uint32_t n_allowed_words;
     char **stop; /* as they were given */
     uint32_t n_stop;
     cohort_stops stops;

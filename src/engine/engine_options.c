@@ -28,3 +28,19 @@ static const cohort_option rows[] = {
 };
 
 const cohort_option_table cohort_engine_option_table = OPTION_TABLE(rows);
+
+#undef OPTIONS_OF
+#define OPTIONS_OF cohort_request
+
+static const cohort_option request_rows[] = {
+    OPTION_COUNT("max-tokens", max_tokens, "16", 1, 1 << 24,
+                 "tokens to generate at most"),
+    OPTION_COUNT("n", n, "1", 1, COHORT_MAX_COMPLETIONS, "completions of each prompt"),
+    OPTION_FLAG("include-stop-str-in-output", include_stop_str_in_output, NULL,
+                "keep the stop string"),
+    OPTION_FLAG("skip-special-tokens", skip_special_tokens, "true",
+                "leave special tokens out of the text"),
+    OPTION_FLAG("ignore-eos", ignore_eos, NULL, "go on after the model's end"),
+};
+
+const cohort_option_table cohort_request_option_table = OPTION_TABLE(request_rows);

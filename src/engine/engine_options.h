@@ -8,5 +8,8 @@
 #include "cohort/engine.h"
 
 extern const cohort_option_table cohort_engine_option_table;
+/* Of a cohort_request, what is no list: over it, but for the numbers of its sampling
+ * (wire/sampling_options.h). */
+extern const cohort_option_table cohort_request_option_table;
 
 #endif /* COHORT_ENGINE_OPTIONS_H */

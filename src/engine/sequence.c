@@ -36,12 +36,14 @@ void cohort_engine_sequence_free(engine_sequence *sequence) {
 
 cohort_step_request cohort_engine_request_of(const engine_sequence *sequence) {
     const engine_request *request = sequence->request;
-    cohort_step_request message = {.request_id = sequence->wire_id,
-                                   .slot = (uint32_t)sequence->scheduled.slot,
-                                   .n_prompt_tokens = (uint32_t)request->n_prompt_tokens,
-                                   .n_tokens = (uint32_t)sequence->n_tokens,
-                                   .tokens = sequence->tokens,
-                                   .sampling = request->sampling};
+    cohort_step_request message = {
+        .request_id = sequence->wire_id,
+        .slot = (uint32_t)sequence->scheduled.slot,
+        .n_prompt_tokens = (uint32_t)request->n_prompt_tokens,
+        .n_tokens = (uint32_t)sequence->n_tokens,
+        .tokens = sequence->tokens,
+        .sampling = request->sampling,
+        .allowed = {request->n_allowed_words, request->allowed}};
     message.sampling.seed = sequence->seed;
     /* Of one completion, and not again after a preemption. */
     if (!sequence->prompt_logprobs ||

@@ -10,6 +10,8 @@
 #include "base/random.h"
 #include "cohort/clock.h"
 #include "engine/engine_internal.h"
+#include "engine/engine_options.h"
+#include "wire/sampling_options.h"
 
 /* Design notes.
  *
@@ -23,10 +25,8 @@
 
 cohort_request cohort_engine_request_defaults(const cohort_engine *engine) {
     cohort_request request = {.sampling = cohort_sampling_defaults(),
-                              .n = 1,
-                              .max_tokens = 16,
-                              .skip_special_tokens = true,
                               .detokenize = engine->tokenizer != NULL};
+    cohort_options_set_defaults(&cohort_request_option_table, &request);
     const cohort_generation_defaults *defaults = &engine->defaults;
     if (!isnan(defaults->temperature))
         request.sampling.temperature = defaults->temperature;
@@ -50,17 +50,8 @@ static cohort_status check_numbers(const cohort_request *request) {
         const char *name;
         double value, least, most;
     } ranges[] = {
-        {"temperature", (double)sampling->temperature, 0, 1e6},
-        {"top_p", (double)sampling->top_p, 1e-30, 1},
-        {"min_p", (double)sampling->min_p, 0, 1},
-        {"top_k", sampling->top_k, -1, INT32_MAX},
-        {"repetition_penalty", (double)sampling->repetition_penalty, 1e-6, 1e6},
-        {"presence_penalty", (double)sampling->presence_penalty, -2, 2},
-        {"frequency_penalty", (double)sampling->frequency_penalty, -2, 2},
         {"min_tokens", sampling->min_tokens, 0,
          request->max_tokens ? request->max_tokens : INT32_MAX},
-        {"logprobs", sampling->n_logprobs, -1, COHORT_MAX_LOGPROBS},
-        {"prompt_logprobs", sampling->n_prompt_logprobs, -1, COHORT_MAX_LOGPROBS},
         {"logit_bias: number of pairs", sampling->n_bias, 0, COHORT_MAX_LOGIT_BIAS},
         {"bad_word_ids: number", sampling->n_bad_word_ids, 0, COHORT_MAX_BAD_WORD_IDS},
         {"stop_token_ids: number", sampling->n_stop_tokens, 0,
@@ -74,7 +65,8 @@ static cohort_status check_numbers(const cohort_request *request) {
             return COHORT_FAIL(COHORT_E_INVALID, "%s is %g, must be from %g to %g",
                                ranges[i].name, ranges[i].value, ranges[i].least,
                                ranges[i].most);
-    return COHORT_OK;
+    return cohort_options_check(&cohort_sampling_option_table, sampling,
+                                COHORT_E_INVALID);
 }
 
 static cohort_status check_tokens(const cohort_engine *engine, const char *what,
@@ -265,7 +257,6 @@ static cohort_status copy_logprob_ids(engine_request *request) {
 
 static cohort_status copy_allowed(const cohort_engine *engine, const cohort_request *from,
                                   engine_request *request) {
-    request->sampling.n_allowed_words = 0;
     if (!from->allowed_token_ids) return COHORT_OK;
     uint32_t n_words = ((uint32_t)engine->info.vocab_size + 31) / 32;
     request->allowed = calloc(n_words, sizeof *request->allowed);
@@ -274,8 +265,7 @@ static cohort_status copy_allowed(const cohort_engine *engine, const cohort_requ
         uint32_t id = (uint32_t)from->allowed_token_ids[i];
         request->allowed[id / 32] |= 1u << id % 32;
     }
-    request->sampling.allowed = request->allowed;
-    request->sampling.n_allowed_words = n_words;
+    request->n_allowed_words = n_words;
     return COHORT_OK;
 }
 

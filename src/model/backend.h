@@ -31,6 +31,7 @@
 #include "cohort/dtype.h"
 #include "cohort/sampling.h"
 #include "model/format.h"
+#include "wire/step.h"
 
 typedef struct cohort_backend cohort_backend;
 typedef struct cohort_buffer cohort_buffer;
@@ -63,6 +64,7 @@ typedef struct cohort_sequence {
  * tp rank 0 of the last stage, tokens on its peers too where share_tokens says so. */
 typedef struct cohort_sample_row {
     const cohort_sampling_params *params; /* NULL: nothing is drawn */
+    cohort_token_set allowed;             /* the user's; without words: all */
     const uint32_t *mask; /* tokens that may come, as bits; beyond its words: none */
     uint32_t n_mask_words;
     const int32_t *tokens; /* the history, n_prompt_tokens of it prompt */

@@ -114,14 +114,14 @@ static void forbid(const cohort_sampler *sampler, float *logits, int32_t token,
     logits[token] = -INFINITY;
 }
 
-static void apply_allowed(const cohort_sampler *sampler,
-                          const cohort_sampling_params *params, float *logits) {
+static void apply_allowed(const cohort_sampler *sampler, const cohort_token_set *allowed,
+                          float *logits) {
     bool has_any = false;
     for (int32_t pass = 0; pass < 2; pass++)
         for (int32_t i = 0; i < sampler->vocab_size; i++) {
             uint32_t word = (uint32_t)i / 32;
             bool is_allowed =
-                word < params->n_allowed_words && params->allowed[word] >> i % 32 & 1;
+                word < allowed->n_words && allowed->words[word] >> i % 32 & 1;
             if (pass == 0)
                 has_any |= is_allowed && is_left(logits[i]);
             else if (has_any && !is_allowed)
@@ -150,14 +150,14 @@ static bool has_penalties(const cohort_sampling_params *params) {
 
 /* Whether process may touch a logit. */
 static bool changes(const cohort_sampling_params *params, int32_t n_output) {
-    return params->n_allowed_words || params->n_bad_word_ids || params->n_bias ||
-           n_output < params->min_tokens || has_penalties(params);
+    return params->n_bad_word_ids || params->n_bias || n_output < params->min_tokens ||
+           has_penalties(params);
 }
 
 static void process(cohort_sampler *sampler, const cohort_sampling_params *params,
-                    const int32_t *tokens, int32_t n_tokens, int32_t n_prompt_tokens,
-                    float *logits) {
-    if (params->n_allowed_words) apply_allowed(sampler, params, logits);
+                    const cohort_token_set *allowed, const int32_t *tokens,
+                    int32_t n_tokens, int32_t n_prompt_tokens, float *logits) {
+    if (allowed) apply_allowed(sampler, allowed, logits);
     int32_t left = next_left(sampler, logits, 0);
     forbid_bad_words(sampler, params, tokens + n_prompt_tokens,
                      n_tokens - n_prompt_tokens, logits, &left);
@@ -226,16 +226,18 @@ static void logprobs_of_ids(const cohort_sampler *sampler,
 /* ---- sampling ---------------------------------------------------------------------- */
 
 int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *params,
-                      const int32_t *tokens, int32_t n_tokens, int32_t n_prompt_tokens,
-                      float *logits, cohort_token_logprob *out_logprobs) {
+                      const cohort_token_set *allowed, const int32_t *tokens,
+                      int32_t n_tokens, int32_t n_prompt_tokens, float *logits,
+                      cohort_token_logprob *out_logprobs) {
     float *row = logits;
-    bool keeps_raw =
-        params->n_logprobs >= 0 && changes(params, n_tokens - n_prompt_tokens);
+    if (allowed && !allowed->n_words) allowed = NULL;
+    bool keeps_raw = params->n_logprobs >= 0 &&
+                     (allowed || changes(params, n_tokens - n_prompt_tokens));
     if (keeps_raw) { /* the raw ones are needed afterwards */
         row = sampler->row;
         memcpy(row, logits, (size_t)sampler->vocab_size * sizeof *row);
     }
-    process(sampler, params, tokens, n_tokens, n_prompt_tokens, row);
+    process(sampler, params, allowed, tokens, n_tokens, n_prompt_tokens, row);
     int32_t token = cohort_chooser_look(sampler->chooser, row);
     if (token < 0) return -1;
     if (params->temperature >= GREEDY_TEMPERATURE) {
@@ -251,12 +253,4 @@ int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *par
     else
         logprobs_of(sampler, logits, token, params->n_logprobs, out_logprobs);
     return token;
-}
-
-cohort_sampling_params cohort_sampling_defaults(void) {
-    return (cohort_sampling_params){.temperature = 1,
-                                    .top_p = 1,
-                                    .repetition_penalty = 1,
-                                    .n_logprobs = -1,
-                                    .n_prompt_logprobs = -1};
 }

@@ -18,12 +18,14 @@ typedef struct cohort_sampler cohort_sampler; /* scratch for one vocabulary size
 cohort_status cohort_sampler_create(int32_t vocab_size, cohort_sampler **out_sampler);
 void cohort_sampler_destroy(cohort_sampler *sampler);
 
-/* logits[vocab_size] may be changed.  tokens: the history, n_prompt_tokens of it prompt.
+/* logits[vocab_size] may be changed.  allowed: no others come, while it has any that
+ * may; NULL, or without words: all.  tokens: the history, n_prompt_tokens of it prompt.
  * out_logprobs (1 + n_logprobs entries) is filled where params->n_logprobs >= 0.
  * Returns -1 where the logits are no numbers: the model computed nonsense. */
 int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *params,
-                      const int32_t *tokens, int32_t n_tokens, int32_t n_prompt_tokens,
-                      float *logits, cohort_token_logprob *out_logprobs);
+                      const cohort_token_set *allowed, const int32_t *tokens,
+                      int32_t n_tokens, int32_t n_prompt_tokens, float *logits,
+                      cohort_token_logprob *out_logprobs);
 
 /* Logprob of a given token and of the n likeliest: 1 + n entries.  Logits are not
  * changed. */

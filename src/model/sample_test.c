@@ -41,7 +41,7 @@ static int32_t sample_once(cohort_sampler *sampler, const cohort_sampling_params
     int32_t *history = calloc((size_t)position + 1, sizeof *history);
     memcpy(row, logits, (size_t)n * sizeof *row);
     int32_t token =
-        cohort_sample(sampler, params, history, position, position, row, NULL);
+        cohort_sample(sampler, params, NULL, history, position, position, row, NULL);
     free(history);
     free(row);
     return token;
@@ -235,7 +235,7 @@ static void frequencies_match_probabilities(void **state) {
         float row[N];
         memcpy(row, logits, sizeof row);
         params.seed = cohort_random_u64(99, (uint64_t)i);
-        counts[cohort_sample(sampler, &params, history, 1, 1, row, NULL)]++;
+        counts[cohort_sample(sampler, &params, NULL, history, 1, 1, row, NULL)]++;
     }
     double chi = 0;
     for (int32_t i = 0; i < N; i++) {
@@ -284,14 +284,14 @@ static void penalties_are_vllms(void **state) {
     float row[N];
     memcpy(row, logits, sizeof row);
     cohort_sampler *sampler = sampler_for(N);
-    assert_int_equal(cohort_sample(sampler, &params, history, 6, 3, row, NULL), 5);
+    assert_int_equal(cohort_sample(sampler, &params, NULL, history, 6, 3, row, NULL), 5);
     const float expected[N] = {1, 1, -4, 1.5f - 0.5f - 0.5f, -8 - 0.25f - 0.5f, 5};
     for (int32_t i = 0; i < N; i++)
         assert_float_equal(row[i], expected[i], 1e-6);
     /* Nothing is left over for the next call. */
     params.repetition_penalty = 1;
     memcpy(row, logits, sizeof row);
-    cohort_sample(sampler, &params, history, 3, 3, row, NULL);
+    cohort_sample(sampler, &params, NULL, history, 3, 3, row, NULL);
     assert_memory_equal(row, logits, sizeof row);
     cohort_sampler_destroy(sampler);
 }
@@ -313,17 +313,24 @@ static void bias_and_min_tokens_change_the_choice(void **state) {
     cohort_sampler *sampler = sampler_for(N);
     float row[N];
     memcpy(row, logits, sizeof row);
-    assert_int_equal(cohort_sample(sampler, &params, history, 2, 1, row, NULL), 4);
+    assert_int_equal(cohort_sample(sampler, &params, NULL, history, 2, 1, row, NULL), 4);
     memcpy(row, logits, sizeof row);
-    assert_int_equal(cohort_sample(sampler, &params, history, 3, 1, row, NULL), 2);
+    assert_int_equal(cohort_sample(sampler, &params, NULL, history, 3, 1, row, NULL), 2);
     cohort_sampler_destroy(sampler);
+}
+
+static int32_t sample_allowed_of_eight(cohort_sampler *sampler,
+                                       const cohort_sampling_params *params,
+                                       const cohort_token_set *allowed,
+                                       const int32_t *history, int32_t n_history) {
+    float row[] = {0, 1, 9, 3, 4, 5, 6, 7};
+    return cohort_sample(sampler, params, allowed, history, n_history, 2, row, NULL);
 }
 
 static int32_t sample_of_eight(cohort_sampler *sampler,
                                const cohort_sampling_params *params,
                                const int32_t *history, int32_t n_history) {
-    float row[] = {0, 1, 9, 3, 4, 5, 6, 7};
-    return cohort_sample(sampler, params, history, n_history, 2, row, NULL);
+    return sample_allowed_of_eight(sampler, params, NULL, history, n_history);
 }
 
 static void bad_words_end_before_their_last_token(void **state) {
@@ -344,28 +351,26 @@ static void bad_words_end_before_their_last_token(void **state) {
 static void only_allowed_tokens_come_while_there_are_any(void **state) {
     (void)state;
     const int32_t history[] = {0, 0, 0};
-    const uint32_t allowed = 1u << 3 | 1u << 5 | 1u << 20;
+    const uint32_t some = 1u << 3 | 1u << 5 | 1u << 20, nowhere = 1u << 30;
+    cohort_token_set allowed = {1, &some};
     const int32_t words[] = {1, 5, 1, 3}, stops[] = {3, 5};
     cohort_sampling_params params = plain;
     params.temperature = 0;
-    params.allowed = &allowed;
-    params.n_allowed_words = 1;
     cohort_sampler *sampler = sampler_for(8);
-    assert_int_equal(sample_of_eight(sampler, &params, history, 2), 5);
+    assert_int_equal(sample_allowed_of_eight(sampler, &params, &allowed, history, 2), 5);
     params.bad_word_ids = words;
     params.n_bad_word_ids = 2;
-    assert_int_equal(sample_of_eight(sampler, &params, history, 2), 3);
+    assert_int_equal(sample_allowed_of_eight(sampler, &params, &allowed, history, 2), 3);
     params.n_bad_word_ids = 4; /* nothing would be left: the last stays */
-    assert_int_equal(sample_of_eight(sampler, &params, history, 2), 3);
+    assert_int_equal(sample_allowed_of_eight(sampler, &params, &allowed, history, 2), 3);
     params.n_bad_word_ids = 0;
     params.stop_tokens = stops;
     params.n_stop_tokens = 2;
     params.min_tokens = 5;
-    assert_int_equal(sample_of_eight(sampler, &params, history, 3), 5);
-    const uint32_t nowhere = 1u << 30;
-    params.allowed = &nowhere;
+    assert_int_equal(sample_allowed_of_eight(sampler, &params, &allowed, history, 3), 5);
+    allowed.words = &nowhere;
     params.min_tokens = 0;
-    assert_int_equal(sample_of_eight(sampler, &params, history, 2), 2);
+    assert_int_equal(sample_allowed_of_eight(sampler, &params, &allowed, history, 2), 2);
     cohort_sampler_destroy(sampler);
 }
 
@@ -388,7 +393,7 @@ static void logprobs_are_of_the_raw_logits(void **state) {
     cohort_token_logprob got[1 + TOP];
     memcpy(row, logits, sizeof row);
     cohort_sampler *sampler = sampler_for(N);
-    assert_int_equal(cohort_sample(sampler, &params, history, 1, 1, row, got), 123);
+    assert_int_equal(cohort_sample(sampler, &params, NULL, history, 1, 1, row, got), 123);
     int32_t rank = 0;
     for (int32_t i = 0; i < N; i++)
         rank += logits[i] >= logits[123];

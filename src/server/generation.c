@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/generation.h"
+#include "wire/sampling_options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -452,29 +453,36 @@ static void on_gone(void *user_data) {
     cohort_driver_cancel(generation->server->driver, &generation->job);
 }
 
+/* "top_p=1, top_k=0" of the rows of a table, with ", " behind each. */
+static void describe(const cohort_option_table *table, const void *of, char *out,
+                     size_t size) {
+    size_t used = 0;
+    for (size_t i = 0; i < table->n && used < size; i++) {
+        char name[40], value[40];
+        cohort_option_key(&table->rows[i], name, sizeof name);
+        cohort_option_format(&table->rows[i], of, 0, value, sizeof value);
+        used += (size_t)snprintf(out + used, size - used, "%s=%s, ", name, value);
+    }
+}
+
 /* Whose words vLLM's users grep for; of prompts only lengths. */
 static void log_request(const cohort_generation *generation) {
     const cohort_request *request = &generation->requests[0];
     const cohort_sampling_params *sampling = &request->sampling;
-    char seed[24] = "None";
+    char seed[24] = "None", choice[300], report[120];
     char id[200]; /* of a stranger: it shall write no line of ours */
     snprintf(id, sizeof id, "%s", generation->id.bytes);
     for (char *c = id; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
     if (request->has_seed) snprintf(seed, sizeof seed, "%lld", (long long)sampling->seed);
-    cohort_reporter_say(
-        generation->server->reporter,
-        "Received request %s: params: SamplingParams(n=%d, presence_penalty=%g, "
-        "frequency_penalty=%g, repetition_penalty=%g, temperature=%g, top_p=%g, "
-        "top_k=%d, min_p=%g, seed=%s, max_tokens=%d, min_tokens=%d, logprobs=%d, "
-        "prompt_logprobs=%d, stream=%s), prompts: %zu, prompt tokens: %lld",
-        id, request->n, (double)sampling->presence_penalty,
-        (double)sampling->frequency_penalty, (double)sampling->repetition_penalty,
-        (double)sampling->temperature, (double)sampling->top_p, sampling->top_k,
-        (double)sampling->min_p, seed, request->max_tokens, sampling->min_tokens,
-        sampling->n_logprobs, sampling->n_prompt_logprobs,
-        generation->params.is_stream ? "True" : "False", generation->n_prompts,
-        (long long)generation->n_prompt_tokens);
+    describe(&cohort_choice_option_table, sampling, choice, sizeof choice);
+    describe(&cohort_report_option_table, sampling, report, sizeof report);
+    cohort_reporter_say(generation->server->reporter,
+                        "Received request %s: params: SamplingParams(n=%d, %sseed=%s, "
+                        "max_tokens=%d, %sstream=%s), prompts: %zu, prompt tokens: %lld",
+                        id, request->n, choice, seed, request->max_tokens, report,
+                        generation->params.is_stream ? "True" : "False",
+                        generation->n_prompts, (long long)generation->n_prompt_tokens);
 }
 
 /* Forgets what was sent but for what is needed, and counts that.  False: error. */

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wire/sampling_options.h"
+
 typedef struct reader {
     cohort_params *out;
     const cohort_api_request *api;
@@ -17,10 +19,6 @@ typedef struct reader {
 
 /* What is colder, but not 0, is as warm as this: vLLM's _MAX_TEMP. */
 #define LEAST_TEMPERATURE 0.01
-
-/* The engine's bounds of repetition_penalty. */
-#define LEAST_REPETITION 1.000001e-6 /* as a float not below 1e-6 */
-#define MOST_REPETITION  1e6
 
 enum { DEFAULT_MAX_TOKENS = 16 };
 
@@ -195,23 +193,18 @@ static bool read_ranges(reader *self) {
     const struct {
         const char *name;
         const cohort_value *given;
-        float *to;
-        double least, most;
-    } ranges[] = {
-        {"presence_penalty", &api->presence_penalty, &sampling->presence_penalty, -2, 2},
-        {"frequency_penalty", &api->frequency_penalty, &sampling->frequency_penalty, -2,
-         2},
-        {"min_p", &api->min_p, &sampling->min_p, 0, 1},
-    };
+    } ranges[] = {{"presence_penalty", &api->presence_penalty},
+                  {"frequency_penalty", &api->frequency_penalty},
+                  {"min_p", &api->min_p}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        const cohort_option *row =
+            cohort_options_find(&cohort_choice_option_table, ranges[i].name);
         double value = ranges[i].given->real;
         if (!ranges[i].given->is_set) continue;
-        if (!(value >= ranges[i].least && value <= ranges[i].most))
-            return cohort_api_refuse(self->error, 400, NULL,
-                                     "%s must be in [%g, %g], got %s.", ranges[i].name,
-                                     ranges[i].least, ranges[i].most,
-                                     cohort_api_float(value, text, sizeof text));
-        *ranges[i].to = (float)value;
+        if (!cohort_option_set_number(row, sampling, value))
+            return cohort_api_refuse(
+                self->error, 400, NULL, "%s must be in [%g, %g], got %s.", ranges[i].name,
+                row->least, row->most, cohort_api_float(value, text, sizeof text));
     }
     if (api->top_p.is_set) {
         cohort_api_float(api->top_p.real, text, sizeof text);
@@ -227,9 +220,12 @@ static bool read_ranges(reader *self) {
                 self->error, 400, NULL,
                 "repetition_penalty must be greater than zero, got %s.",
                 cohort_api_float(value, text, sizeof text));
-        sampling->repetition_penalty = (float)(value < LEAST_REPETITION ? LEAST_REPETITION
-                                               : value > MOST_REPETITION ? MOST_REPETITION
-                                                                         : value);
+        const cohort_option *row =
+            cohort_options_find(&cohort_choice_option_table, "repetition_penalty");
+        double least = row->least * (1 + 1e-6); /* as a float not below it */
+        sampling->repetition_penalty = (float)(value < least       ? least
+                                               : value > row->most ? row->most
+                                                                   : value);
     }
     if (api->top_k.is_set) {
         int64_t k = api->top_k.whole;

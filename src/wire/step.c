@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "wire/sampling_options.h"
 
 /* Design notes.
  *
@@ -29,7 +30,7 @@ enum {
     STEP_MAGIC = 0x50545343,   /* "CSTP" */
     MASKS_MAGIC = 0x4b534d43,  /* "CMSK" */
     OUTPUT_MAGIC = 0x54554f43, /* "COUT" */
-    STEP_VERSION = 5,
+    STEP_VERSION = 6,
     PART_BYTES = 8,
 };
 
@@ -52,19 +53,10 @@ struct request_record {
     uint32_t n_tokens;
     uint32_t n_bias;
     uint32_t n_stop_tokens;
-    int32_t top_k;
-    int32_t min_tokens;
-    int32_t n_logprobs;
-    int32_t n_prompt_logprobs;
-    float temperature;
-    float top_p;
-    float min_p;
-    float repetition_penalty;
-    float presence_penalty;
-    float frequency_penalty;
     uint32_t n_bad_word_ids;
     uint32_t n_allowed_words;
     uint32_t n_logprob_token_ids;
+    uint32_t sampling[COHORT_N_SAMPLING_OPTIONS]; /* the bits of each, in their order */
 };
 _Static_assert(sizeof(struct request_record) == 88, "wire layout");
 
@@ -138,7 +130,7 @@ static void put(struct cursor *cursor, const void *part, size_t size_bytes) {
 
 static void put_request(struct cursor *cursor, const cohort_step_request *request) {
     const cohort_sampling_params *sampling = &request->sampling;
-    const struct request_record record = {
+    struct request_record record = {
         .request_id = request->request_id,
         .seed = sampling->seed,
         .slot = request->slot,
@@ -146,20 +138,14 @@ static void put_request(struct cursor *cursor, const cohort_step_request *reques
         .n_tokens = request->n_tokens,
         .n_bias = sampling->n_bias,
         .n_stop_tokens = sampling->n_stop_tokens,
-        .top_k = sampling->top_k,
-        .min_tokens = sampling->min_tokens,
-        .n_logprobs = sampling->n_logprobs,
-        .n_prompt_logprobs = sampling->n_prompt_logprobs,
-        .temperature = sampling->temperature,
-        .top_p = sampling->top_p,
-        .min_p = sampling->min_p,
-        .repetition_penalty = sampling->repetition_penalty,
-        .presence_penalty = sampling->presence_penalty,
-        .frequency_penalty = sampling->frequency_penalty,
         .n_bad_word_ids = sampling->n_bad_word_ids,
-        .n_allowed_words = sampling->n_allowed_words,
+        .n_allowed_words = request->allowed.n_words,
         .n_logprob_token_ids = sampling->n_logprob_token_ids,
     };
+    for (size_t i = 0; i < COHORT_N_SAMPLING_OPTIONS; i++)
+        memcpy(&record.sampling[i],
+               (const char *)sampling + cohort_sampling_option_table.rows[i].offset,
+               sizeof record.sampling[i]);
     put(cursor, &record, sizeof record);
     put(cursor, request->tokens, request->n_tokens * sizeof *request->tokens);
     put(cursor, sampling->bias, sampling->n_bias * sizeof *sampling->bias);
@@ -167,7 +153,8 @@ static void put_request(struct cursor *cursor, const cohort_step_request *reques
         sampling->n_stop_tokens * sizeof *sampling->stop_tokens);
     put(cursor, sampling->bad_word_ids,
         sampling->n_bad_word_ids * sizeof *sampling->bad_word_ids);
-    put(cursor, sampling->allowed, sampling->n_allowed_words * sizeof *sampling->allowed);
+    put(cursor, request->allowed.words,
+        request->allowed.n_words * sizeof *request->allowed.words);
     put(cursor, sampling->logprob_token_ids,
         sampling->n_logprob_token_ids * sizeof *sampling->logprob_token_ids);
 }
@@ -382,39 +369,38 @@ static cohort_status reserve(void **storage, size_t *storage_bytes, size_t size_
     return COHORT_OK;
 }
 
-static cohort_status check_sampling(const struct request_record *record) {
+static cohort_status check_counts(const struct request_record *record) {
     const struct {
         const char *name;
-        double value, least, most;
+        uint32_t value, least, most;
     } ranges[] = {
-        {"top_k", record->top_k, -1, INT32_MAX},
-        {"min_tokens", record->min_tokens, 0, INT32_MAX},
-        {"n_logprobs", record->n_logprobs, -1, COHORT_MAX_LOGPROBS},
-        {"n_prompt_logprobs", record->n_prompt_logprobs, -1, COHORT_MAX_LOGPROBS},
         {"n_bias", record->n_bias, 0, COHORT_MAX_LOGIT_BIAS},
         {"n_stop_tokens", record->n_stop_tokens, 0, COHORT_MAX_STOP_TOKENS},
         {"n_bad_word_ids", record->n_bad_word_ids, 0, COHORT_MAX_BAD_WORD_IDS},
         {"n_prompt_tokens", record->n_prompt_tokens, 0, record->n_tokens},
         {"n_tokens", record->n_tokens, 1, INT32_MAX},
-        {"temperature", (double)record->temperature, 0, 1e6},
-        {"top_p", (double)record->top_p, 0, 1},
-        {"min_p", (double)record->min_p, 0, 1},
-        {"repetition_penalty", (double)record->repetition_penalty, 1e-6, 1e6},
-        {"presence_penalty", (double)record->presence_penalty, -1e6, 1e6},
-        {"frequency_penalty", (double)record->frequency_penalty, -1e6, 1e6},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-        /* Written so that NaN is refused. */
-        if (!(ranges[i].value >= ranges[i].least && ranges[i].value <= ranges[i].most))
-            return COHORT_FAIL(COHORT_E_PROTOCOL, "%s of request %llu is %g",
+        if (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most)
+            return COHORT_FAIL(COHORT_E_PROTOCOL, "%s of request %llu is %u",
                                ranges[i].name, (unsigned long long)record->request_id,
                                ranges[i].value);
-    if (record->n_logprob_token_ids &&
-        (int64_t)record->n_logprob_token_ids != record->n_logprobs)
+    return COHORT_OK;
+}
+
+static cohort_status take_sampling(const struct request_record *record,
+                                   cohort_sampling_params *out) {
+    for (size_t i = 0; i < COHORT_N_SAMPLING_OPTIONS; i++)
+        memcpy((char *)out + cohort_sampling_option_table.rows[i].offset,
+               &record->sampling[i], sizeof record->sampling[i]);
+    COHORT_TRY_WHILE(
+        cohort_options_check(&cohort_sampling_option_table, out, COHORT_E_PROTOCOL),
+        "reading request %llu", (unsigned long long)record->request_id);
+    if (out->n_logprob_token_ids && (int64_t)out->n_logprob_token_ids != out->n_logprobs)
         return COHORT_FAIL(COHORT_E_PROTOCOL,
-                           "n_logprobs of request %llu is %d, of %u token ids",
-                           (unsigned long long)record->request_id, record->n_logprobs,
-                           record->n_logprob_token_ids);
+                           "logprobs of request %llu is %d, of %u token ids",
+                           (unsigned long long)record->request_id, out->n_logprobs,
+                           out->n_logprob_token_ids);
     return COHORT_OK;
 }
 
@@ -442,8 +428,8 @@ static cohort_status take_lists(struct message *message, cohort_step_request *ou
     if (!(sampling->bad_word_ids = take(message, sizeof *sampling->bad_word_ids,
                                         sampling->n_bad_word_ids, "bad words")))
         return COHORT_E_PROTOCOL;
-    if (!(sampling->allowed = take(message, sizeof *sampling->allowed,
-                                   sampling->n_allowed_words, "allowed tokens")))
+    if (!(out->allowed.words = take(message, sizeof *out->allowed.words,
+                                    out->allowed.n_words, "allowed tokens")))
         return COHORT_E_PROTOCOL;
     if (!(sampling->logprob_token_ids =
               take(message, sizeof *sampling->logprob_token_ids,
@@ -459,32 +445,23 @@ static cohort_status take_lists(struct message *message, cohort_step_request *ou
 static cohort_status take_request(struct message *message, cohort_step_request *out) {
     const struct request_record *record = take(message, sizeof *record, 1, "requests");
     if (!record) return COHORT_E_PROTOCOL;
-    COHORT_TRY(check_sampling(record));
+    COHORT_TRY(check_counts(record));
     *out = (cohort_step_request){
         .request_id = record->request_id,
         .slot = record->slot,
         .n_prompt_tokens = record->n_prompt_tokens,
         .n_tokens = record->n_tokens,
+        .allowed = {.n_words = record->n_allowed_words},
         .sampling =
             {
-                .temperature = record->temperature,
-                .top_p = record->top_p,
-                .min_p = record->min_p,
-                .top_k = record->top_k,
-                .repetition_penalty = record->repetition_penalty,
-                .presence_penalty = record->presence_penalty,
-                .frequency_penalty = record->frequency_penalty,
-                .min_tokens = record->min_tokens,
                 .seed = record->seed,
-                .n_logprobs = record->n_logprobs,
-                .n_prompt_logprobs = record->n_prompt_logprobs,
                 .n_bias = record->n_bias,
                 .n_stop_tokens = record->n_stop_tokens,
                 .n_bad_word_ids = record->n_bad_word_ids,
-                .n_allowed_words = record->n_allowed_words,
                 .n_logprob_token_ids = record->n_logprob_token_ids,
             },
     };
+    COHORT_TRY(take_sampling(record, &out->sampling));
     return take_lists(message, out);
 }
 

@@ -19,13 +19,20 @@
 #include "cohort/sampling.h"
 #include "cohort/status.h"
 
+/* Bit id % 32 of word id / 32 is set for each token in it. */
+typedef struct cohort_token_set {
+    uint32_t n_words;
+    const uint32_t *words;
+} cohort_token_set;
+
 typedef struct cohort_step_request {
     uint64_t request_id;
     uint32_t slot;
     uint32_t n_prompt_tokens; /* of the tokens below; the rest was generated earlier */
     uint32_t n_tokens;
     const int32_t *tokens;
-    cohort_sampling_params sampling;
+    cohort_sampling_params sampling; /* the model's eos among its stop tokens */
+    cohort_token_set allowed;        /* what may come; no words: any */
 } cohort_step_request;
 
 enum {

@@ -47,14 +47,13 @@ static const cohort_step_request requests[] = {
                 .n_bias = 3,
                 .n_stop_tokens = 1,
                 .n_bad_word_ids = 5,
-                .n_allowed_words = 2,
                 .n_logprob_token_ids = 5,
                 .bias = bias,
                 .stop_tokens = stops,
                 .bad_word_ids = bad_words,
-                .allowed = allowed,
                 .logprob_token_ids = wanted,
             },
+        .allowed = {2, allowed},
     },
     {
         .request_id = 1,
@@ -158,12 +157,13 @@ static void step_comes_back_as_it_went(void **state) {
             assert_memory_equal(a.sampling.bad_word_ids, bad_words, sizeof bad_words);
         if (b.sampling.n_logprob_token_ids)
             assert_memory_equal(a.sampling.logprob_token_ids, wanted, sizeof wanted);
-        if (b.sampling.n_allowed_words)
-            assert_memory_equal(a.sampling.allowed, allowed, sizeof allowed);
+        assert_int_equal(a.allowed.n_words, b.allowed.n_words);
+        if (b.allowed.n_words)
+            assert_memory_equal(a.allowed.words, allowed, sizeof allowed);
         assert_int_equal(a.request_id, b.request_id);
         assert_int_equal(a.slot, b.slot);
         assert_int_equal(a.n_prompt_tokens, b.n_prompt_tokens);
-        /* All before the pointers, and the hole in front of them. */
+        /* All before the pointers. */
         assert_memory_equal(&a.sampling, &b.sampling,
                             offsetof(cohort_sampling_params, n_logprob_token_ids) +
                                 sizeof a.sampling.n_logprob_token_ids);
@@ -368,7 +368,7 @@ static void values_out_of_range_are_refused_by_name(void **state) {
     refuse(request, "repetition_penalty");
     request = requests[1];
     request.sampling.n_logprobs = COHORT_MAX_LOGPROBS + 1;
-    refuse(request, "n_logprobs");
+    refuse(request, "logprobs");
     request = requests[1];
     request.n_prompt_tokens = 2;
     refuse(request, "n_prompt_tokens");
@@ -381,7 +381,7 @@ static void values_out_of_range_are_refused_by_name(void **state) {
     request.sampling.n_logprobs = 4;
     request.sampling.n_logprob_token_ids = 5;
     request.sampling.logprob_token_ids = wanted;
-    refuse(request, "n_logprobs");
+    refuse(request, "logprobs");
     static const int32_t words[][3] = {{3, 1, 1}, {1, 1, 1}, {0, 1, 1}, {-1, 1, 1}};
     for (size_t i = 0; i < 4; i++) {
         request = requests[1];

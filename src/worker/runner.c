@@ -46,6 +46,7 @@ struct slot {
     int32_t bad_word_ids[COHORT_MAX_BAD_WORD_IDS];
     int32_t logprob_token_ids[COHORT_MAX_LOGPROBS];
     uint32_t *allowed; /* a bit for each token of the vocabulary; NULL: not needed yet */
+    uint32_t n_allowed_words; /* 0: any may come */
 };
 
 struct runner {
@@ -332,16 +333,16 @@ static cohort_status append_blocks(struct runner *runner, struct slot *slot,
 }
 
 static cohort_status take_allowed(struct runner *runner, struct slot *slot,
-                                  const cohort_sampling_params *sampling) {
+                                  const cohort_token_set *allowed) {
     size_t n_words = ((size_t)runner->vocab_size + 31) / 32;
-    if (sampling->n_allowed_words == 0) return COHORT_OK;
-    if (sampling->n_allowed_words > n_words)
+    slot->n_allowed_words = allowed->n_words;
+    if (allowed->n_words == 0) return COHORT_OK;
+    if (allowed->n_words > n_words)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "%u words of allowed tokens, for %zu",
-                           sampling->n_allowed_words, n_words);
+                           allowed->n_words, n_words);
     if (!slot->allowed) slot->allowed = malloc(n_words * sizeof *slot->allowed);
     if (!slot->allowed) return COHORT_FAIL(COHORT_E_NOMEM, "allowed tokens");
-    memcpy(slot->allowed, sampling->allowed,
-           sampling->n_allowed_words * sizeof *slot->allowed);
+    memcpy(slot->allowed, allowed->words, allowed->n_words * sizeof *slot->allowed);
     return COHORT_OK;
 }
 
@@ -367,11 +368,10 @@ static cohort_status take_request(struct runner *runner,
     if (slot->sampling.n_logprob_token_ids)
         memcpy(slot->logprob_token_ids, request->sampling.logprob_token_ids,
                slot->sampling.n_logprob_token_ids * sizeof *slot->logprob_token_ids);
-    COHORT_TRY(take_allowed(runner, slot, &request->sampling));
+    COHORT_TRY(take_allowed(runner, slot, &request->allowed));
     slot->sampling.bias = slot->bias;
     slot->sampling.stop_tokens = slot->stop_tokens;
     slot->sampling.bad_word_ids = slot->bad_word_ids;
-    slot->sampling.allowed = slot->allowed;
     slot->sampling.logprob_token_ids = slot->logprob_token_ids;
     return append_tokens(runner, slot, request->tokens, request->n_tokens);
 }
@@ -540,6 +540,7 @@ static cohort_sample_row sample_row(struct runner *runner, uint32_t index,
         next == (int32_t)(entry->n_computed_tokens + entry->n_scheduled_tokens);
     if (!is_last || !(entry->flags & COHORT_ENTRY_SAMPLE)) return row;
     row.params = sampling;
+    row.allowed = (cohort_token_set){slot->n_allowed_words, slot->allowed};
     row.tokens = slot->tokens;
     row.n_tokens = next;
     row.n_prompt_tokens = slot->n_prompt_tokens;

@@ -30,8 +30,8 @@ static uint64_t read_step(const cohort_step *step) {
         sum += read_bytes(sampling->logprob_token_ids,
                           sampling->n_logprob_token_ids *
                               sizeof *sampling->logprob_token_ids);
-        sum += read_bytes(sampling->allowed,
-                          sampling->n_allowed_words * sizeof *sampling->allowed);
+        sum += read_bytes(request->allowed.words,
+                          request->allowed.n_words * sizeof *request->allowed.words);
     }
     for (uint32_t i = 0; i < step->n_entries; i++) {
         const cohort_step_entry *entry = &step->entries[i];

@@ -46,7 +46,7 @@ static int32_t draw(const cohort_backend *backend, cohort_sampler *sampler,
         apply_mask(row, backend->options.vocab_size, logits);
         if (params.min_tokens > 0 && allows_only_stops(row)) params.n_stop_tokens = 0;
     }
-    return cohort_sample(sampler, &params, row->tokens, row->n_tokens,
+    return cohort_sample(sampler, &params, &row->allowed, row->tokens, row->n_tokens,
                          row->n_prompt_tokens, logits, row->out_logprobs);
 }
 
