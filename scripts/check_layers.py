@@ -21,12 +21,15 @@ LAYERS = ["base", "counters", "link", "queue", "collective", "wire", "text", "gr
 SHOWN = {
     "base": ["body", "build_id", "cancel", "condition", "fail", "files", "grow", "log", "memory",
              "option", "poll", "process", "random", "thread", "wait"],
-    "wire": ["frame", "step"],
+    "wire": ["frame", "sampling_options", "step"],
     "text": ["tokenizer"],
     "chat": ["json_text", "output"],
     "model": ["json", "model_config", "sample", "shard"],
     "worker": ["runner", "runner_options", "worker_main"],
     "launcher": ["child"],
+    "executor": ["executor_options"],
+    "engine": ["engine_options"],
+    "server": ["server_options"],
     "client": ["curl_api"],
     "bench": ["micro"],
 }
@@ -39,17 +42,13 @@ PUBLIC = {
 MOST_LINES, MOST_FUNCTION_LINES, MOST_IN_A_CIRCLE = 700, 70, 3
 
 # Not so yet, and why.
-CIRCLES_LEFT = {
-    "cli": "the options become one table",
-}
+CIRCLES_LEFT = {}
 NAMES_LEFT = {
     "cohort_choice": "of model and server; the API is being split from HTTP",
     "cohort_generation_": "of model and server; the API is being split from HTTP",
     "cohort_schema_": "of grammar and server; the API is being split from HTTP",
 }
-SIZES_LEFT = {
-    "src/cli/options.c": "the options become one table",
-}
+SIZES_LEFT = {}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <yaml.h>
 
-#include "cli/options.h"
+#include "cli/option_words.h"
 
 /* libyaml makes a graph of nodes, in which an alias is the node that its anchor is at;
  * what is nested becomes JSON, which is the form that such options have on a command

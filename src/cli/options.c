@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cli/config_file.h"
+#include "cli/option_words.h"
 #include "cli/sections.h"
 #include "cli/vllm_options.h"
 

@@ -105,8 +105,6 @@ typedef struct cli_options {
  * stderr) or CLI_HELP (printed). */
 int cli_options_parse(cli_options *options, int commands, const char *command, int argc,
                       char **argv);
-/* A copy that lives as long as the process, as words of argv do; NULL: no memory. */
-char *cli_keep(const char *text);
 /* Was this field of options given? */
 bool cli_options_given(const cli_options *options, const void *field);
 /* The same for the field of a row over one of the structs within. */
@@ -135,14 +133,6 @@ void cli_options_each(int commands,
                       void *user_data);
 /* The value of the option with this index, as it would be written. */
 void cli_options_print_value(FILE *out, const cli_options *options, size_t index);
-/* Is what there is before one of the ends the name, dashes and underscores the same?
- * NULL is no name. */
-bool cli_is_named(const char *text, const char *ends, const char *name);
-/* What is behind "--no-" or "--no_", or NULL. */
-const char *cli_negated_name(const char *word);
-/* Is it one of "a|b|c", by strncmp or strncasecmp? */
-bool cli_is_among(const char *text, const char *words,
-                  int (*compare)(const char *a, const char *b, size_t size));
 /* "1,2,3"; false where it is no such list.  The caller frees. */
 bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count);
 
@@ -177,16 +167,5 @@ int cli_run_batch(int argc, char **argv);
 int cli_complete(int argc, char **argv);
 int cli_chat(int argc, char **argv);
 int cli_config(int argc, char **argv);
-
-/* option_words.c: what argparse and vLLM's parser make of words. */
-/* "" and "None": as if it were not given. */
-bool cli_is_none(const char *text);
-/* Does a word's name, behind "--" and up to "=" or ".", begin this name? */
-bool cli_abbreviates(const char *text, const char *name);
-/* The word with its whole name; kept for ever. */
-const char *cli_spell_out(const char *word, const char *full);
-/* A JSON object with what "key.key" names set; kept for ever, NULL where that cannot be.
- */
-const char *cli_set_key(const char *json, const char *path, const char *value);
 
 #endif /* COHORT_CLI_OPTIONS_H */

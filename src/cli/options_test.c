@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/option_words.h"
 #include "cli/options.h"
 
 #include <setjmp.h>

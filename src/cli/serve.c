@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/option_words.h"
 #include "cli/serve.h"
 #include "cli/signals.h"
 #include "cohort/clock.h"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/options.h"
+#include "cli/option_words.h"
 
 /* fine: values that are taken: "1|auto" without a word, as they are what happens anyway;
  * ANY: whatever it is, with a line that it has no effect; NULL: none.  why: what there is
