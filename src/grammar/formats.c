@@ -9,8 +9,8 @@
  *
  * Formats as patterns, each as its standard has it: RFC 3339 (dates, times, and ISO
  * 8601's durations; the last part of one may have a fraction), 3986 and 3987, 4122, 4291,
- * 5321, 1123, 6901.  What a pattern can't count (a host's name of at most 253 bytes) is
- * left.
+ * 5321, 1123, 6570, 6901.  "regex" is an annotation: no pattern knows which are.  What a
+ * pattern can't count (a host's name of at most 253 bytes) is left.
  *
  * Beside bounds of the length, or a pattern, every state comes as often as the other has
  * states.  So there the rarest spellings go: leap seconds by offset, addresses in
@@ -85,6 +85,12 @@
     "\xf3\x80\x80\x80-\xf3\x8f\xbf\xbd\xf3\x90\x80\x80-\xf3\x9f\xbf\xbd"             \
     "\xf3\xa1\x80\x80-\xf3\xaf\xbf\xbd"
 #define POINTER "(/([^~/]|~[01])*)*"
+/* RFC 6570, with the apostrophe that an erratum of it lets in. */
+#define NAME_CHAR "([A-Za-z0-9_]|" PERCENT ")"
+#define VARIABLE  NAME_CHAR "(\\.?" NAME_CHAR ")*(:[1-9][0-9]{0,3}|\\*)?"
+#define TEMPLATE                                                           \
+    "([!#$&'()*+,\\-./0-9:;=?@A-Z\\[\\]_a-z~" UNICODE PRIVATE "]|" PERCENT \
+    "|\\{[+#./;?&]?" VARIABLE "(," VARIABLE ")*\\})*"
 
 static const struct {
     const char *name, *pattern, *beside; /* beside bounds or a pattern; NULL: the same */
@@ -104,6 +110,7 @@ static const struct {
     {"uri-reference", "(" ABSOLUTE(HOST(""), "", "") "|" RELATIVE(HOST(""), "", "") ")",
      "(" ABSOLUTE(PLAIN_HOST(""), "", "") "|" RELATIVE(PLAIN_HOST(""), "", "") ")", 2083},
     {"iri", ABSOLUTE(HOST(UNICODE), UNICODE, PRIVATE), SHORT(UNICODE), 255},
+    {"uri-template", TEMPLATE, NULL, 2083},
     {"json-pointer", POINTER, NULL, 1000},
     {"relative-json-pointer", "(0|[1-9][0-9]*)(#|" POINTER ")", NULL, 1000},
 };
