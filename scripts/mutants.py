@@ -20,7 +20,7 @@ nothing of memory orders, deadlines, ranks or epochs, builds nothing and repeats
 seed; the second wants one LLVM for all of the build.  This is a table of operators and a loop.
 
 Not drawn: what only shows when memory runs out, memory that is not freed or too large (the
-sanitizers' builds look for that), and lines of the log.
+sanitizers' builds look for that), lines of the log, and assertions.
 """
 import argparse
 import collections
@@ -195,7 +195,7 @@ def is_left_out(text, start):
     line, following = (text[first:].split("\n", 2) + [""])[:2]
     return bool(re.search(r"COHORT_E_NOMEM|\b(?:m|c|re)alloc\(", line) or "COHORT_E_NOMEM" in following
                 or re.match(r" *(?:if \(\w+\) )?(?:free|cJSON_Delete|\w+_(?:destroy|deinit|free))\(", line)
-                or re.match(r" *cohort_log\(|[a-z].*\) \{$", line)
+                or re.match(r" *(?:cohort_log|assert|_Static_assert)\(|[a-z].*\) \{$", line)
                 or re.match(r" *(?:static |const )*[a-z]\w* \w+\[[^=]*;", line))
 
 

@@ -468,6 +468,32 @@ static void other_users_are_refused(void **state) {
     cohort_listener_close(listener);
 }
 
+/* Whoever listens there says nothing: the deadline is kept, and not stretched. */
+static void silent_listener_is_a_timeout_in_time(void **state) {
+    (void)state;
+    cohort_link_hello hello = {.purpose = COHORT_LINK_QUEUE};
+    cohort_address address = {.magic = COHORT_ADDRESS_MAGIC, .tcp_family = AF_INET};
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof at;
+    cohort_link_address published = {0};
+    cohort_link *link = NULL;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(listener, 4), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &length), 0);
+    address.tcp_port = ntohs(at.sin_port);
+    memcpy(address.tcp_addr, &at.sin_addr, 4);
+    memcpy(published.bytes, &address, sizeof address);
+    int64_t begin_ns = cohort_clock_ns();
+    assert_int_equal(
+        cohort_link_connect(&published, true, &hello, cohort_deadline_ms(100), &link),
+        COHORT_E_TIMEOUT);
+    int64_t spent_ns = cohort_clock_ns() - begin_ns;
+    assert_true(spent_ns >= 100000000 && spent_ns < 2500000000);
+    close(listener);
+}
+
 static void silent_stranger_keeps_nobody_waiting(void **state) {
     (void)state;
     dialer self = {.tcp_only = true};
@@ -619,6 +645,7 @@ int main(void) {
         cmocka_unit_test(claim_in_pieces_is_taken),
         cmocka_unit_test(longest_seated_guest_makes_room),
         cmocka_unit_test(other_users_are_refused),
+        cmocka_unit_test(silent_listener_is_a_timeout_in_time),
         cmocka_unit_test(silent_stranger_keeps_nobody_waiting),
         cmocka_unit_test(foreign_address_bytes_are_refused),
         cmocka_unit_test(contender_cannot_bind_a_published_port),

@@ -100,6 +100,27 @@ static cohort_status parse_text(const char *text) {
                                      &defaults);
 }
 
+/* OPT has no head_dim of its own: it is hidden_size over heads. */
+static void heads_of_opt_are_bounded(void **state) {
+    (void)state;
+    static const struct {
+        int hidden_size, n_heads;
+        cohort_status expected;
+    } cases[] = {{64, 32, COHORT_OK},
+                 {64, 64, COHORT_E_INVALID},
+                 {2048, 2, COHORT_OK},
+                 {4096, 2, COHORT_E_INVALID}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{\"architectures\": [\"OPTForCausalLM\"], \"vocab_size\": 1024, "
+                 "\"hidden_size\": %d, \"num_hidden_layers\": 2, \"ffn_dim\": 96, "
+                 "\"num_attention_heads\": %d, \"max_position_embeddings\": 64}",
+                 cases[i].hidden_size, cases[i].n_heads);
+        assert_int_equal(parse_text(text), cases[i].expected);
+    }
+}
+
 static void architecture_is_the_first_that_is_known(void **state) {
     (void)state;
     static const struct {
@@ -312,6 +333,7 @@ int main(void) {
         cmocka_unit_test(both_spellings_of_rope_and_dtype_are_read),
         cmocka_unit_test(yarn_derives_its_attention_factor),
         cmocka_unit_test(yarn_of_positions_that_are_stretched_is_not_stretched_again),
+        cmocka_unit_test(heads_of_opt_are_bounded),
         cmocka_unit_test(architecture_is_the_first_that_is_known),
         cmocka_unit_test(missing_positions_are_those_of_the_class),
         cmocka_unit_test(what_python_takes_is_taken),
