@@ -76,10 +76,12 @@ static inline cohort_executor *open_executor(executor_state state) {
                                                   .load_timeout_ns = LOAD_NS,
                                                   .shutdown_timeout_ns = 10 * SECOND};
     executor->callback = count_told;
-    /* Behind the last one lies one that nobody may touch: it has no row, and counts. */
+    /* Behind the last one lies one that nobody may touch: it has no row, no link, and
+     * counts. */
     executor->ranks = calloc(RANKS + 1, sizeof *executor->ranks);
     executor->ranks[RANKS].is_started = true;
     executor->ranks[RANKS].launch.pid = 9999;
+    executor->ranks[RANKS].control = (cohort_link *)sizeof(cohort_link *); /* nowhere */
     assert_int_equal(cohort_counters_create(&options, &executor->counters), COHORT_OK);
     executor->state = state;
     executor->tick_ns = executor->phase_ns = executor->opened_ns = BEGIN;
