@@ -195,7 +195,7 @@ def is_left_out(text, start):
     line, following = (text[first:].split("\n", 2) + [""])[:2]
     return bool(re.search(r"COHORT_E_NOMEM|\b(?:m|c|re)alloc\(", line) or "COHORT_E_NOMEM" in following
                 or re.match(r" *(?:if \(\w+\) )?(?:free|cJSON_Delete|\w+_(?:destroy|deinit|free))\(", line)
-                or re.match(r" *(?:cohort_log|assert|_Static_assert)\(|[a-z].*\) \{$", line)
+                or re.match(r" *(?:cohort_log\w*|assert|_Static_assert)\(|[a-z].*\) \{$", line)
                 or re.match(r" *(?:static |const )*[a-z]\w* \w+\[[^=]*;", line))
 
 

@@ -194,6 +194,27 @@ static void links_notice_a_lost_host(void **state) {
     cohort_link_close(b);
 }
 
+/* What was drawn is bound, all of it: /proc/net/unix shows an abstract name behind an @.
+ */
+static void whole_name_of_the_unix_socket_is_bound(void **state) {
+    (void)state;
+    cohort_link_address published;
+    cohort_address address;
+    char line[256], name[64];
+    bool found = false;
+    cohort_listener *listener = open_listener(NULL, &published);
+    assert_int_equal(cohort_address_read(&published, &address), COHORT_OK);
+    assert_int_equal(strlen(address.unix_name), 7 + 24);
+    FILE *file = fopen("/proc/net/unix", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "%*s %*s %*s %*s %*s %*s %*s @%63s", name) == 1)
+            found |= !strcmp(name, address.unix_name);
+    fclose(file);
+    assert_true(found);
+    cohort_listener_close(listener);
+}
+
 static void unix_link_carries_frames(void **state) {
     (void)state;
     exchange("127.0.0.1", false, COHORT_LINK_UNIX);
@@ -634,6 +655,7 @@ int main(void) {
         cmocka_unit_test(frame_in_pieces_is_kept),
         cmocka_unit_test(long_frame_goes_out_whole),
         cmocka_unit_test(links_notice_a_lost_host),
+        cmocka_unit_test(whole_name_of_the_unix_socket_is_bound),
         cmocka_unit_test(unix_link_carries_frames),
         cmocka_unit_test(tcp_link_carries_frames),
         cmocka_unit_test(r41_ipv6_link_carries_frames),
