@@ -59,7 +59,7 @@ TESTS = {
     "launcher": EXECUTOR,
     "executor": EXECUTOR,
     "engine": ["golden_golden_engine_test", "serve_greedy_test", "serve_matrix_test"],
-    "worker": ["golden_golden_engine_test"] + EXECUTOR,
+    "worker": ["engine_engine_test", "engine_pairs_test", "golden_golden_engine_test"] + EXECUTOR,
     "model": ["golden_golden_engine_test", "serve_nan_test"],
     "text": ["golden_tokenizer_golden_test", "golden_tokenizer_config_test",
              "conformance_tokenizer_reference_test"],
@@ -194,7 +194,7 @@ def is_left_out(text, start):
     first = text.rfind("\n", 0, start) + 1
     line, following = (text[first:].split("\n", 2) + [""])[:2]
     return bool(re.search(r"COHORT_E_NOMEM|\b(?:m|c|re)alloc\(", line) or "COHORT_E_NOMEM" in following
-                or re.match(r" *(?:if \(\w+\) )?(?:free|cJSON_Delete|\w+_(?:destroy|deinit|free))\(", line)
+                or re.match(r" *(?:if \(\w+\) )?(?:free|cJSON_Delete|[\w.>-]+_(?:destroy|deinit|free|cleanup))\(", line)
                 or re.match(r" *(?:cohort_log\w*|assert|_Static_assert)\(|[a-z].*\) \{$", line)
                 or re.match(r" *(?:static |const )*[a-z]\w* \w+\[[^=]*;", line))
 
