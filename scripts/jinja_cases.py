@@ -245,7 +245,7 @@ FEATURES = r"""
 {{ 5 is odd(1) }}
 {{ 5 is divisibleby }}
 {{ 5 is divisibleby(1, 2) }}
-{{ 5 is divisibleby(num=5) }} {{ 1.5 is odd }} {{ 3.0 is odd }} {{ 2.0 is even }} {{ -3 is odd }} {{ 7.5 is divisibleby 2.5 }} {{ -4 is divisibleby 2 }} {{ true is odd }} {{ 'upper' is filter }} {{ 'nope' is filter }} {{ 'odd' is test }} {{ 'nope' is test }} {{ 3 is sameas(other=3) }} {{ 2 is in(seq=[2]) }} {{ 1 is eq(1) }}
+{{ 5 is divisibleby(num=5) }} {{ 1.5 is odd }} {{ 3.0 is odd }} {{ 2.0 is even }} {{ -3 is odd }} {{ -3.0 is odd }} {{ 3.0 is divisibleby(-2) }} {{ 7.5 is divisibleby 2.5 }} {{ -4 is divisibleby 2 }} {{ true is odd }} {{ 'upper' is filter }} {{ 'nope' is filter }} {{ 'odd' is test }} {{ 'nope' is test }} {{ 3 is sameas(other=3) }} {{ 2 is in(seq=[2]) }} {{ 1 is eq(1) }}
 {{ 1 is eq(b=1) }}
 {{ 'a' is odd }}
 {{ 5 is divisibleby 0 }}
