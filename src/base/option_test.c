@@ -101,6 +101,7 @@ static void numbers_may_be_scaled(void **state) {
     } cases[] = {{"4k", 4000},          {"4K", 4096},
                  {"4Ki", 4096},         {"2.5GiB", 5 * INT64_C(536870912)},
                  {"1t", 1000000000000}, {"1e3", 1000},
+                 {"2ki", 2048},         {"2kiB", 2048},
                  {"0x10", 16}};
     things it = {0};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -113,6 +113,11 @@ static void who_waits_for_whom_is_said(void **state) {
                               "execute (call 7)");
     cohort_describe_ranks(ranks, N, small, sizeof small);
     assert_int_equal(strlen(small), sizeof small - 1);
+    cohort_describe_ranks(ranks, 0, small, sizeof small); /* of nobody */
+    assert_string_equal(small, "");
+    memset(small, 'x', sizeof small);
+    cohort_describe_ranks(ranks, N, small, 0); /* no room, not even for an end */
+    assert_int_equal(small[0], 'x');
 }
 
 int main(void) {

@@ -121,9 +121,18 @@ static void what_is_no_header_is_refused(void **state) {
     assert_refused("[]", 0, "not a JSON object");
     assert_refused("{\"a", 0, "not JSON");
     uint8_t huge[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '{', '}'};
+    uint8_t tiny[9] = {1, 0, 0, 0, 0, 0, 0, 0, '{'};
     cohort_tensor_list list;
     assert_int_equal(cohort_safetensors_parse(huge, 16, 16, "m", 0, &list),
                      COHORT_E_INVALID);
+    assert_int_equal(cohort_safetensors_parse(tiny, 9, 9, "m", 0, &list),
+                     COHORT_E_INVALID);
+    assert_string_equal(cohort_last_error()->message,
+                        "m is no safetensors file (9 bytes)");
+    assert_int_equal(cohort_safetensors_parse(tiny, 7, 7, "m", 0, &list),
+                     COHORT_E_INVALID);
+    assert_string_equal(cohort_last_error()->message,
+                        "m is no safetensors file (7 bytes)");
 }
 
 /* ---- whole checkpoints ------------------------------------------------------------- */

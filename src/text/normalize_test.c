@@ -51,6 +51,19 @@ static void every_form_is_that_of_utf8proc(void **state) {
     }
 }
 
+static void what_is_no_utf8_is_refused(void **state) {
+    (void)state;
+    static const char *const texts[] = {"\xff", "a\xc3", "\xed\xa0\x80", "a\xe2\x82"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        cohort_text out = {0};
+        assert_int_equal(
+            cohort_normalize_unicode(&out, texts[i], strlen(texts[i]), forms[0]),
+            COHORT_E_INVALID);
+        assert_int_equal(out.size, 0);
+        cohort_text_free(&out);
+    }
+}
+
 /* Moves that a run of n marks costs, the later classes first. */
 static size_t moves_for(size_t n) {
     int32_t *codes = malloc(n * sizeof *codes), *scratch = malloc(n * sizeof *scratch);
@@ -83,6 +96,7 @@ static void what_is_not_utf8_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_form_is_that_of_utf8proc),
+        cmocka_unit_test(what_is_no_utf8_is_refused),
         cmocka_unit_test(a_run_of_marks_costs_its_length),
         cmocka_unit_test(what_is_not_utf8_is_refused),
     };
