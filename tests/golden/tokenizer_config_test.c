@@ -129,10 +129,11 @@ static void every_directory_is_tokenized_as_recorded(void **state) {
     assert_true(folders >= 18);
 }
 
-/* The model's type in config.json counts also where there is no other file. */
-static void an_empty_config_is_as_good_as_none(void **state) {
+/* The type of model in config.json counts also where there is no other file. */
+static void config_json_says_the_class_alone(void **state) {
     (void)state;
     check_folder("qwen3_no_class", false);
+    check_folder("qwen_otherpre", false);
     check_folder("qwen3_no_class", true);
 }
 
@@ -180,7 +181,7 @@ static void a_fifo_is_no_tokenizer(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_directory_is_tokenized_as_recorded),
-        cmocka_unit_test(an_empty_config_is_as_good_as_none),
+        cmocka_unit_test(config_json_says_the_class_alone),
         cmocka_unit_test(a_class_that_does_not_suit_the_file_changes_nothing),
         cmocka_unit_test(a_fifo_is_no_tokenizer),
     };
