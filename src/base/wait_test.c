@@ -92,6 +92,14 @@ static void nobody_asleep_nothing_changes(void **state) {
     assert_int_equal(atomic_load(&event.word), 0);
 }
 
+static void sleep_of_a_whole_second_lasts_it(void **state) {
+    (void)state;
+    cohort_event event = {0};
+    int64_t start_ns = cohort_clock_ns();
+    assert_false(cohort_event_sleep(&event, cohort_event_prepare(&event), 1000000000));
+    assert_true(cohort_clock_ns() - start_ns >= 1000000000);
+}
+
 static void sleeper_uses_no_processor_time(void **state) {
     (void)state;
     cohort_event event = {0};
@@ -111,6 +119,7 @@ int main(void) {
         cmocka_unit_test(turns_pass_between_sleepers),
         cmocka_unit_test(signal_before_sleep_is_not_lost),
         cmocka_unit_test(nobody_asleep_nothing_changes),
+        cmocka_unit_test(sleep_of_a_whole_second_lasts_it),
         cmocka_unit_test(sleeper_uses_no_processor_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

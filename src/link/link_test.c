@@ -2,6 +2,7 @@
 #include "link/link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -255,6 +256,35 @@ static void descriptors_travel(void **state) {
         close(fds[i]);
         close(got[i]);
     }
+    cohort_link_close(a);
+    cohort_link_close(b);
+}
+
+static int count_descriptors(void) {
+    int n = 0;
+    for (int fd = 0; fd < 256; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* More or fewer than were asked for are all closed again. */
+static void wrong_number_of_descriptors_leaves_none(void **state) {
+    (void)state;
+    cohort_link *a, *b;
+    connect_pair(NULL, false, &a, &b);
+    int64_t deadline_ns = cohort_deadline_ms(PATIENCE_MS);
+    int fds[3] = {dup(0), dup(0), dup(0)}, got[3] = {-1, -1, -1};
+    int before = count_descriptors();
+    for (int sent = 1; sent <= 3; sent += 2) {
+        assert_int_equal(cohort_link_send_fds(a, fds, sent, deadline_ns), COHORT_OK);
+        assert_int_equal(cohort_link_recv_fds(b, got, 2, deadline_ns), COHORT_E_PROTOCOL);
+        assert_int_equal(count_descriptors(), before);
+        assert_int_equal(got[0], -1);
+    }
+    assert_int_equal(cohort_link_send_fds(a, fds, 0, deadline_ns), COHORT_E_INVALID);
+    assert_int_equal(cohort_link_send_fds(a, fds, 9, deadline_ns), COHORT_E_INVALID);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
     cohort_link_close(a);
     cohort_link_close(b);
 }
@@ -660,6 +690,7 @@ int main(void) {
         cmocka_unit_test(tcp_link_carries_frames),
         cmocka_unit_test(r41_ipv6_link_carries_frames),
         cmocka_unit_test(descriptors_travel),
+        cmocka_unit_test(wrong_number_of_descriptors_leaves_none),
         cmocka_unit_test(wrong_secret_is_refused),
         cmocka_unit_test(other_build_is_refused_and_told),
         cmocka_unit_test(every_byte_of_a_proof_counts),

@@ -43,6 +43,7 @@ static scene open_scene(void) {
                                           .name = "wake"};
     assert_int_equal(cohort_queue_create(&options, &at.writer), COHORT_OK);
     assert_int_equal(cohort_queue_export(at.writer, &at.handle), COHORT_OK);
+    assert_int_equal(at.writer->slice_ns, 100000000); /* a death is noticed after it */
     at.writer->slice_ns = COHORT_NEVER;
     for (int32_t i = 0; i < READERS; i++) {
         assert_int_equal(cohort_queue_attach(&at.handle, i, &at.readers[i]), COHORT_OK);

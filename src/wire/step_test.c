@@ -302,6 +302,15 @@ static void every_cut_is_refused(void **state) {
                          COHORT_E_PROTOCOL);
         free(part);
     }
+    /* Nor is one that is longer than it says, or says that it is. */
+    bytes = realloc(bytes, size + 8);
+    memset(bytes + size, 0, 8);
+    assert_int_equal(cohort_step_output_decode(bytes, size + 8, &outputs),
+                     COHORT_E_PROTOCOL);
+    uint64_t longer = size + 8;
+    memcpy(bytes + 8, &longer, sizeof longer);
+    assert_int_equal(cohort_step_output_decode(bytes, size + 8, &outputs),
+                     COHORT_E_PROTOCOL);
     free(bytes);
     cohort_step_output_view_deinit(&outputs);
     bytes = encoded_masks(&masks, &size);

@@ -115,6 +115,7 @@ static void endings_leave_what_they_can(void **state) {
         if (!cases[i].signal) assert_int_equal(WEXITSTATUS(status), cases[i].status);
         assert_int_equal(row->exited, cases[i].exited);
         assert_int_equal(row->crash_signal, cases[i].crash);
+        assert_int_equal(row->crash_frames[0] != 0, cases[i].crash != 0);
         munmap(row, sizeof *row);
     }
 }
