@@ -7,14 +7,23 @@
 
 cohort_status cohort_backend_find(const char *device,
                                   const cohort_backend_ops **out_ops) {
-    /* The fastest first. */
-    const cohort_backend_ops *const all[] = {cohort_backend_cpu()};
     bool any = !device || !*device || strcmp(device, "auto") == 0;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (!any && strcmp(device, all[i]->name) != 0) continue;
-        *out_ops = all[i];
+#if COHORT_HAVE_CUDA
+    if (any ? cohort_cuda_is_there() : strcmp(device, "cuda") == 0) {
+        *out_ops = cohort_backend_cuda();
         return COHORT_OK;
     }
+#endif
+    if (any || strcmp(device, "cpu") == 0) {
+        *out_ops = cohort_backend_cpu();
+        return COHORT_OK;
+    }
+    if (!COHORT_HAVE_CUDA && strcmp(device, "cuda") == 0)
+        return COHORT_FAIL(
+            COHORT_E_INVALID,
+            "device 'cuda': this cohort was built without it (nvcc was not "
+            "there; cmake -DCOHORT_CUDA=ON says what is missing)");
     return COHORT_FAIL(COHORT_E_INVALID,
-                       "device '%.40s' is not supported (auto and cpu are)", device);
+                       "device '%.40s' is not supported (auto, cpu and cuda are)",
+                       device);
 }

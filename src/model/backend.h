@@ -255,6 +255,8 @@ typedef struct cohort_backend_ops {
                             cohort_backend **out_backend);
     void (*destroy)(cohort_backend *backend);
     const char *(*describe)(const cohort_backend *backend); /* "avx512_bf16"; for logs */
+    /* What the device's own memory has left.  NULL: it is the host's. */
+    uint64_t (*free_bytes)(const cohort_backend *backend);
 
     /* Upload and download take the host's elements of the buffer's dtype; both
      * return when that is done, a download after all that was enqueued before. */
@@ -336,7 +338,7 @@ typedef struct cohort_backend_ops {
                          const cohort_op_attention *store);
 } cohort_backend_ops;
 
-/* NULL or "auto": the fastest device of this machine; else "cpu". */
+/* NULL or "auto": the fastest device of this machine; else "cpu" or "cuda". */
 cohort_status cohort_backend_find(const char *device, const cohort_backend_ops **out_ops);
 
 /* ---- the CPU ----------------------------------------------------------------------- */
@@ -348,5 +350,17 @@ typedef struct cohort_cpu_options {
 } cohort_cpu_options;
 
 const cohort_backend_ops *cohort_backend_cpu(void);
+
+/* ---- CUDA, where it was built (COHORT_CUDA) ----------------------------------------- */
+
+typedef struct cohort_cuda_options {
+    int32_t ordinal; /* among the devices that this process sees, counted round */
+} cohort_cuda_options;
+
+/* Needs NVIDIA's driver when a backend is created, not before: create says in one line
+ * why there is no device here. */
+const cohort_backend_ops *cohort_backend_cuda(void);
+/* Is there a device that it runs on? */
+bool cohort_cuda_is_there(void);
 
 #endif /* COHORT_MODEL_BACKEND_H */

@@ -329,6 +329,10 @@ size_t cohort_model_weight_bytes(const cohort_model *model) {
 
 int32_t cohort_model_max_len(const cohort_model *model) { return model->max_model_len; }
 
+uint64_t cohort_model_device_free_bytes(const cohort_model *model) {
+    return model->ops->free_bytes ? model->ops->free_bytes(model->backend) : 0;
+}
+
 const char *cohort_model_device(const cohort_model *model) {
     return model->ops->describe(model->backend);
 }

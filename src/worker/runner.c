@@ -113,6 +113,7 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
     COHORT_TRY(place_threads(info, told->cpu_threads_bind, &cpus));
     const cohort_cpu_options cpu = {
         .cpus = cpus.cpus, .n_threads = cpus.n, .isa = told->isa};
+    const cohort_cuda_options cuda = {.ordinal = info->local_rank};
     cohort_model_options options = {
         .model_dir = told->model,
         .dummy_weights = is_dummy,
@@ -132,7 +133,7 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
         .pp_group = info->pp_group,
         .share_tokens = told->keep_tokens,
         .backend = backend,
-        .device = &cpu,
+        .device = strcmp(backend->name, "cuda") == 0 ? (const void *)&cuda : &cpu,
     };
     if (!options.model_dir)
         return COHORT_FAIL(COHORT_E_INVALID, "no model in the worker's configuration");
@@ -228,12 +229,15 @@ static cohort_status runner_load(void *context) {
 
 /* ---- the KV cache ------------------------------------------------------------------ */
 
-/* Half of what is free, shared among the ranks of the host, and never more than vLLM's
- * CPU backend takes by default. */
+/* Nine tenths of what a device of its own has left; else half of what is free, shared
+ * among the ranks of the host, and never more than vLLM's CPU backend takes by default.
+ */
 static uint64_t cache_bytes(const struct runner *runner) {
     const uint64_t most = UINT64_C(4) << 30;
     if (runner->options.kv_cache_memory_bytes)
         return (uint64_t)runner->options.kv_cache_memory_bytes;
+    uint64_t of_device = cohort_model_device_free_bytes(runner->model);
+    if (of_device) return of_device / 10 * 9;
     uint64_t share =
         cohort_worker_available_bytes() / 2 / (uint64_t)runner->info->local_world_size;
     return share < most ? share : most;

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "model/cuda/cuda_internal.h"
+#include "model/draw.h"
+
+/* ---- what a step is told ----------------------------------------------------------- */
+
+/* One block, pinned on the host and once more on the device: what each row is, then the
+ * block tables, of which only those in use travel. */
+cohort_status cohort_cuda_step_create(cohort_backend *backend) {
+    cohort_cuda_step *step = &backend->step;
+    const cohort_backend_options *options = &backend->options;
+    size_t rows = (size_t)options->max_rows, sequences = (size_t)options->max_sequences;
+    step->table_bytes = (size_t)options->max_blocks * sizeof(int32_t);
+    step->bytes = 4 * rows * sizeof(int32_t) + sequences * step->table_bytes;
+    void *host = NULL;
+    COHORT_TRY(cohort_cuda_status(backend->cuda,
+                                  backend->cuda->MemHostAlloc(&host, step->bytes, 0),
+                                  "pinning memory for a step"));
+    memset(host, 0, step->bytes);
+    step->ids = host;
+    step->positions = step->ids + rows;
+    step->sequences = step->positions + rows;
+    step->logit_rows = step->sequences + rows;
+    step->tables = step->logit_rows + rows;
+    step->last_tokens = calloc(sequences, sizeof *step->last_tokens);
+    step->drawn = calloc(rows, sizeof *step->drawn);
+    if (!step->last_tokens || !step->drawn)
+        return COHORT_FAIL(COHORT_E_NOMEM, "a step of %zu rows", rows);
+    COHORT_TRY(cohort_cuda_allocate(backend, step->bytes, "a step", &step->memory));
+    if (!options->vocab_size) return COHORT_OK;
+    void *logits = NULL;
+    COHORT_TRY(cohort_cuda_status(
+        backend->cuda,
+        backend->cuda->MemHostAlloc(&logits,
+                                    (size_t)COHORT_CUDA_LOGIT_ROWS *
+                                        (size_t)options->vocab_size * sizeof(float),
+                                    0),
+        "pinning memory for logits"));
+    backend->host_logits = logits;
+    return cohort_sampler_create(options->vocab_size, &backend->sampler);
+}
+
+void cohort_cuda_step_destroy(cohort_backend *backend) {
+    cohort_cuda_step *step = &backend->step;
+    if (step->ids) backend->cuda->MemFreeHost(step->ids);
+    if (backend->host_logits) backend->cuda->MemFreeHost(backend->host_logits);
+    cohort_cuda_release(backend, &step->memory);
+    cohort_sampler_destroy(backend->sampler);
+    free(step->last_tokens);
+    free(step->drawn);
+}
+
+const int32_t *cohort_cuda_on_device(const cohort_backend *backend, const int32_t *host) {
+    const cohort_cuda_step *step = &backend->step;
+    return (const int32_t *)(step->memory.at + (size_t)(host - step->ids) * sizeof *host);
+}
+
+static void take_sequence(cohort_backend *backend, const cohort_batch *batch, int32_t i) {
+    cohort_cuda_step *step = &backend->step;
+    const cohort_sequence *from = &batch->sequences[i];
+    int32_t each = backend->options.block_size;
+    int32_t n_blocks = (from->n_computed + from->n_rows + each - 1) / each;
+    memcpy(step->tables + (int64_t)i * backend->options.max_blocks, from->block_table,
+           (size_t)n_blocks * sizeof *step->tables);
+    step->one_row_each = step->one_row_each && from->n_rows == 1;
+    for (int32_t r = 0; r < from->n_rows; r++) {
+        int32_t row = from->row_begin + r, id = batch->token_ids[row];
+        step->ids[row] = id == COHORT_LAST_TOKEN ? step->last_tokens[from->slot] : id;
+        step->positions[row] = from->n_computed + r;
+        step->sequences[row] = i;
+        if (from->n_rows - r <= batch->n_logit_rows[i])
+            step->logit_rows[step->n_logit_rows++] = row;
+    }
+}
+
+static cohort_status check(const cohort_backend *backend) {
+    return cohort_cuda_failed(backend) ? cohort_fail_adopt(&backend->error) : COHORT_OK;
+}
+
+cohort_status cohort_cuda_step_begin(cohort_backend *backend, const cohort_batch *batch) {
+    cohort_cuda_step *step = &backend->step;
+    COHORT_TRY(check(backend));
+    step->n_logit_rows = 0;
+    step->one_row_each = true;
+    for (int32_t i = 0; i < batch->n_sequences; i++)
+        take_sequence(backend, batch, i);
+    step->batch = *batch;
+    size_t used = (size_t)(step->tables - step->ids) * sizeof(int32_t) +
+                  (size_t)batch->n_sequences * step->table_bytes;
+    cohort_cuda_fail(backend, cohort_cuda_status(
+                                  backend->cuda,
+                                  backend->cuda->MemcpyHtoDAsync_v2(
+                                      step->memory.at, step->ids, used, backend->stream),
+                                  "telling it a step"));
+    return check(backend);
+}
+
+/* Waits for the device: what it found wrong shows here. */
+static void synchronise(cohort_backend *backend, const char *what) {
+    if (cohort_cuda_failed(backend)) return;
+    cohort_cuda_fail(backend,
+                     cohort_cuda_status(backend->cuda,
+                                        backend->cuda->StreamSynchronize(backend->stream),
+                                        what));
+}
+
+cohort_status cohort_cuda_step_end(cohort_backend *backend) {
+    cohort_cuda_flush(backend);
+    synchronise(backend, "computing a step");
+    backend->step.batch = (cohort_batch){0};
+    return check(backend);
+}
+
+/* ---- sampling ---------------------------------------------------------------------- */
+
+/* What rank 0 drew, told to its peers; each then has it as its slot's last token. */
+static void share(cohort_backend *backend, const cohort_op_sample *op) {
+    const cohort_sample_row *rows = backend->step.batch.samples + op->first;
+    cohort_cuda_step *step = &backend->step;
+    int32_t n = 0;
+    for (int32_t i = 0; i < op->n_rows; i++)
+        n += rows[i].params != NULL;
+    if (n && backend->options.share_tokens && backend->options.tp_group)
+        cohort_cuda_fail(
+            backend, cohort_broadcast(backend->options.tp_group, 0, step->drawn,
+                                      (size_t)n * sizeof *step->drawn, op->deadline_ns));
+    if (cohort_cuda_failed(backend)) return;
+    n = 0;
+    for (int32_t i = 0; i < op->n_rows; i++) {
+        if (!rows[i].params) continue;
+        int32_t token = step->drawn[n++];
+        *rows[i].out_token = token;
+        step->last_tokens[rows[i].slot] = token < 0 ? 0 : token; /* that one ends */
+    }
+}
+
+/* Rows come to the host, which draws. */
+void cohort_cuda_op_sample(cohort_backend *backend, const cohort_op_sample *op) {
+    cohort_cuda_flush(backend);
+    if (cohort_cuda_failed(backend)) return;
+    const cohort_sample_row *rows = backend->step.batch.samples + op->first;
+    int32_t vocab_size = backend->options.vocab_size, n = 0;
+    if (op->logits.buffer) {
+        size_t bytes = (size_t)op->n_rows * (size_t)vocab_size * sizeof(float);
+        cohort_cuda_fail(backend,
+                         cohort_cuda_status(backend->cuda,
+                                            backend->cuda->MemcpyDtoHAsync_v2(
+                                                backend->host_logits,
+                                                (CUdeviceptr)cohort_cuda_read(op->logits),
+                                                bytes, backend->stream),
+                                            "fetching logits"));
+        synchronise(backend, "computing logits");
+    }
+    for (int32_t i = 0; i < op->n_rows && op->logits.buffer; i++) {
+        if (cohort_cuda_failed(backend)) return;
+        float *row = backend->host_logits + (int64_t)i * vocab_size;
+        if (rows[i].params)
+            backend->step.drawn[n++] =
+                cohort_draw(backend->sampler, &rows[i], vocab_size, row);
+        else if (rows[i].out_logprobs)
+            cohort_sampler_logprobs(backend->sampler, row, rows[i].known,
+                                    rows[i].n_logprobs, rows[i].out_logprobs);
+    }
+    share(backend, op);
+}
+
+/* ---- between ranks: by way of the host --------------------------------------------- */
+
+/* Floats of a view on the host; NULL, and the backend failed, where that does not go. */
+static float *to_host(cohort_backend *backend, cohort_view view, int64_t count) {
+    cohort_cuda_flush(backend);
+    if (count > backend->exchange_count) {
+        free(backend->exchange);
+        backend->exchange = malloc((size_t)count * sizeof(float));
+        backend->exchange_count = backend->exchange ? count : 0;
+        if (!backend->exchange)
+            cohort_cuda_fail(backend, COHORT_FAIL(COHORT_E_NOMEM, "what ranks exchange"));
+    }
+    if (cohort_cuda_failed(backend)) return NULL;
+    cohort_cuda_fail(
+        backend,
+        cohort_cuda_status(backend->cuda,
+                           backend->cuda->MemcpyDtoHAsync_v2(
+                               backend->exchange, (CUdeviceptr)cohort_cuda_read(view),
+                               (size_t)count * sizeof(float), backend->stream),
+                           "fetching activations"));
+    synchronise(backend, "computing activations");
+    return cohort_cuda_failed(backend) ? NULL : backend->exchange;
+}
+
+static void to_device(cohort_backend *backend, cohort_view view, int64_t count) {
+    if (cohort_cuda_failed(backend)) return;
+    cohort_cuda_fail(
+        backend,
+        cohort_cuda_status(backend->cuda,
+                           backend->cuda->MemcpyHtoDAsync_v2(
+                               (CUdeviceptr)cohort_cuda_write(view), backend->exchange,
+                               (size_t)count * sizeof(float), backend->stream),
+                           "putting activations back"));
+    synchronise(backend, "putting activations back");
+}
+
+void cohort_cuda_all_reduce(cohort_backend *backend, cohort_view values, int64_t count) {
+    float *host = to_host(backend, values, count);
+    if (!host) return;
+    cohort_cuda_fail(backend, cohort_all_reduce(backend->options.tp_group, COHORT_F32,
+                                                COHORT_SUM, host, (size_t)count,
+                                                backend->step.batch.deadline_ns));
+    to_device(backend, values, count);
+}
+
+void cohort_cuda_receive(cohort_backend *backend, cohort_view to, int64_t count) {
+    float *host = to_host(backend, to, count); /* for its room */
+    if (!host) return;
+    cohort_group *group = backend->options.pp_group;
+    int32_t stage = cohort_group_rank(group) - 1;
+    cohort_status status = cohort_recv(group, stage, host, (size_t)count * sizeof(float),
+                                       backend->step.batch.deadline_ns);
+    if (status < 0)
+        cohort_fail_while(status, "receiving activations from stage %d", stage);
+    cohort_cuda_fail(backend, status);
+    to_device(backend, to, count);
+}
+
+void cohort_cuda_send(cohort_backend *backend, cohort_view from, int64_t count) {
+    const float *host = to_host(backend, from, count);
+    if (!host) return;
+    cohort_group *group = backend->options.pp_group;
+    int32_t stage = cohort_group_rank(group) + 1;
+    cohort_status status = cohort_send(group, stage, host, (size_t)count * sizeof(float),
+                                       backend->step.batch.deadline_ns);
+    if (status < 0) cohort_fail_while(status, "sending activations to stage %d", stage);
+    cohort_cuda_fail(backend, status);
+}
+
+/* One row at a time: it comes in vocabulary order. */
+void cohort_cuda_gather(cohort_backend *backend, const cohort_op_gather *op) {
+    cohort_group *group = backend->options.tp_group;
+    int32_t rank = cohort_group_rank(group);
+    size_t width = 0, mine = op->part_bytes[rank] / sizeof(float);
+    for (int32_t i = 0; i < cohort_group_size(group); i++)
+        width += op->part_bytes[i] / sizeof(float);
+    for (int32_t r = 0; r < op->n_rows; r++) {
+        const cohort_view x = {op->x.buffer, op->x.at + (int64_t)((size_t)r * mine)};
+        float *host = to_host(backend, x, (int64_t)(mine + width));
+        if (!host) return;
+        float *whole = rank == 0 ? host + mine : NULL;
+        cohort_cuda_fail(backend, cohort_gather(group, 0, host, op->part_bytes, whole,
+                                                backend->step.batch.deadline_ns));
+        if (rank != 0 || cohort_cuda_failed(backend)) continue;
+        memmove(host, whole, width * sizeof(float));
+        to_device(backend,
+                  (cohort_view){op->y.buffer, op->y.at + (int64_t)((size_t)r * width)},
+                  (int64_t)width);
+    }
+}
