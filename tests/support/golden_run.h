@@ -348,6 +348,14 @@ struct world {
     struct rank ranks[RANKS_MAX];
 };
 
+/* The CPU, or what the tester names: a GPU is not where the gate runs. */
+static const cohort_backend_ops *backend_of_test(void) {
+    const char *device = getenv("COHORT_TEST_DEVICE");
+    const cohort_backend_ops *ops = NULL;
+    if (cohort_backend_find(device && *device ? device : "cpu", &ops) < 0) abort();
+    return ops;
+}
+
 static cohort_status run_rank(void *user_data, const ranks_place *place) {
     struct world *world = user_data;
     struct rank *rank = &world->ranks[place->index];
@@ -369,7 +377,7 @@ static cohort_status run_rank(void *user_data, const ranks_place *place) {
         .layer_partition = layout->partition,
         .tp_group = place->tp,
         .pp_group = place->pp,
-        .backend = (layout->backend ? layout->backend : cohort_backend_cpu)(),
+        .backend = layout->backend ? layout->backend() : backend_of_test(),
     };
     rank->layout = layout;
     cohort_status status = cohort_model_open(&options, &rank->model);
