@@ -178,7 +178,7 @@ class Interrupt(unittest.TestCase):
         config = json.loads((MODEL / "config.json").read_text())
         (endless / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 60000}))
         cls.server = Server("--served-model-name", "tiny", "--chat-template", CHAT_TEMPLATE,
-                            model=endless)
+                            "--kv-cache-memory-bytes", "32MiB", model=endless)
         cls.words = ("--url", f"http://127.0.0.1:{cls.server.port}/v1", "--temperature", "0",
                      "--max-tokens", "50000")
 
