@@ -43,11 +43,7 @@ MOST_LINES, MOST_FUNCTION_LINES, MOST_IN_A_CIRCLE = 700, 70, 3
 
 # Not so yet, and why.
 CIRCLES_LEFT = {}
-NAMES_LEFT = {
-    "cohort_choice": "of model and server; the API is being split from HTTP",
-    "cohort_generation_": "of model and server; the API is being split from HTTP",
-    "cohort_schema_": "of grammar and server; the API is being split from HTTP",
-}
+NAMES_LEFT = {}
 SIZES_LEFT = {}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

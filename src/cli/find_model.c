@@ -59,7 +59,7 @@ static void note(void *user_data, const char *text) {
 
 static cohort_status check_config(void *user_data, const char *text, size_t size) {
     cohort_model_config config;
-    cohort_generation_defaults defaults;
+    cohort_model_defaults defaults;
     (void)user_data;
     return cohort_model_config_parse(text, size, NULL, 0, "config.json", &config,
                                      &defaults);

@@ -124,9 +124,9 @@ static cohort_status open_files(cohort_engine *engine) {
     if (!options->model) return COHORT_FAIL(COHORT_E_INVALID, "no model is named");
     COHORT_TRY(
         cohort_model_config_read(options->model, &engine->config, &engine->defaults));
-    COHORT_TRY(cohort_generation_defaults_choose(options->generation_config,
-                                                 options->override_generation_config,
-                                                 &engine->config, &engine->defaults));
+    COHORT_TRY(cohort_model_defaults_choose(options->generation_config,
+                                            options->override_generation_config,
+                                            &engine->config, &engine->defaults));
     COHORT_TRY(check_layout(engine));
     engine->eos_token_id = -1;
     return options->skip_tokenizer_init ? COHORT_OK : open_tokenizer(engine);

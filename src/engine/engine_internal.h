@@ -125,7 +125,7 @@ struct cohort_engine {
     cohort_engine_info info;
     char isa[32];
     cohort_model_config config;
-    cohort_generation_defaults defaults;
+    cohort_model_defaults defaults;
     cohort_tokenizer *tokenizer; /* NULL: token ids only */
     int32_t eos_token_id;        /* the tokenizer's; -1: none */
     cohort_executor *executor;

@@ -27,7 +27,7 @@ cohort_request cohort_engine_request_defaults(const cohort_engine *engine) {
     cohort_request request = {.sampling = cohort_sampling_defaults(),
                               .detokenize = engine->tokenizer != NULL};
     cohort_options_set_defaults(&cohort_request_option_table, &request);
-    const cohort_generation_defaults *defaults = &engine->defaults;
+    const cohort_model_defaults *defaults = &engine->defaults;
     if (!isnan(defaults->temperature))
         request.sampling.temperature = defaults->temperature;
     if (!isnan(defaults->top_p)) request.sampling.top_p = defaults->top_p;

@@ -119,7 +119,7 @@ static cohort_status plan_shards(cohort_model *model,
 
 static cohort_status open_model(cohort_model *model,
                                 const cohort_model_options *options) {
-    cohort_generation_defaults defaults;
+    cohort_model_defaults defaults;
     COHORT_TRY(check_options(options));
     COHORT_TRY(cohort_model_config_read(options->model_dir, &model->config, &defaults));
     COHORT_TRY(plan_shards(model, options));

@@ -135,7 +135,7 @@ static cohort_status read_eos(const cohort_json_source *source,
 
 static cohort_status read_generation(const cohort_json_source *source,
                                      cohort_model_config *config,
-                                     cohort_generation_defaults *out) {
+                                     cohort_model_defaults *out) {
     double temperature = NAN, top_p = NAN, min_p = NAN, penalty = NAN;
     COHORT_TRY(read_eos(source, config));
     if (config->bos_token_id < 0)
@@ -157,13 +157,13 @@ static cohort_status read_generation(const cohort_json_source *source,
 
 /* ---- entry points ------------------------------------------------------------------ */
 
-static const cohort_generation_defaults no_defaults = {.temperature = NAN,
-                                                       .top_p = NAN,
-                                                       .min_p = NAN,
-                                                       .repetition_penalty = NAN,
-                                                       .top_k = -1,
-                                                       .max_new_tokens = -1,
-                                                       .most_new_tokens = -1};
+static const cohort_model_defaults no_defaults = {.temperature = NAN,
+                                                  .top_p = NAN,
+                                                  .min_p = NAN,
+                                                  .repetition_penalty = NAN,
+                                                  .top_k = -1,
+                                                  .max_new_tokens = -1,
+                                                  .most_new_tokens = -1};
 
 static cohort_status read_config(const cohort_json_source *source,
                                  cohort_model_config *out) {
@@ -195,7 +195,7 @@ const char *cohort_model_config_architecture(const cohort_model_config *config) 
 cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
                                         const char *generation, size_t generation_bytes,
                                         const char *name, cohort_model_config *out_config,
-                                        cohort_generation_defaults *out_defaults) {
+                                        cohort_model_defaults *out_defaults) {
     memset(out_config, 0, sizeof *out_config);
     *out_defaults = no_defaults;
     cJSON *json = NULL;
@@ -214,7 +214,7 @@ cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
 
 cohort_status cohort_model_config_read(const char *model_dir,
                                        cohort_model_config *out_config,
-                                       cohort_generation_defaults *out_defaults) {
+                                       cohort_model_defaults *out_defaults) {
     char *config = NULL, *generation = NULL;
     size_t config_bytes = 0, generation_bytes = 0;
     COHORT_TRY(cohort_json_read(model_dir, "config.json", CONFIG_LIMIT_BYTES, &config,
@@ -239,7 +239,7 @@ cohort_status cohort_model_config_read(const char *model_dir,
 
 static cohort_status parse_generation(const char *text, size_t size, const char *name,
                                       cohort_model_config *config,
-                                      cohort_generation_defaults *out) {
+                                      cohort_model_defaults *out) {
     cJSON *json = NULL;
     *out = no_defaults;
     COHORT_TRY(cohort_json_parse(text, size, name, &json));
@@ -250,7 +250,7 @@ static cohort_status parse_generation(const char *text, size_t size, const char 
 }
 
 static cohort_status read_folder(const char *folder, cohort_model_config *config,
-                                 cohort_generation_defaults *out) {
+                                 cohort_model_defaults *out) {
     char *text = NULL;
     size_t size = 0;
     const char *name = "generation_config.json";
@@ -265,10 +265,10 @@ static cohort_status read_folder(const char *folder, cohort_model_config *config
     return status;
 }
 
-cohort_status cohort_generation_defaults_choose(const char *where, const char *overrides,
-                                                cohort_model_config *config,
-                                                cohort_generation_defaults *defaults) {
-    cohort_generation_defaults given = no_defaults;
+cohort_status cohort_model_defaults_choose(const char *where, const char *overrides,
+                                           cohort_model_config *config,
+                                           cohort_model_defaults *defaults) {
+    cohort_model_defaults given = no_defaults;
     bool is_folder = where && strcmp(where, "auto") != 0 && strcmp(where, "vllm") != 0;
     if (where && !strcmp(where, "vllm")) *defaults = no_defaults;
     if (is_folder) COHORT_TRY(read_folder(where, config, defaults));

@@ -70,20 +70,20 @@ typedef struct cohort_model_config {
 } cohort_model_config;
 
 /* generation_config.json's sampling defaults; NAN or -1 where the file says nothing. */
-typedef struct cohort_generation_defaults {
+typedef struct cohort_model_defaults {
     float temperature, top_p, min_p, repetition_penalty;
     int32_t top_k, max_new_tokens;
     int32_t most_new_tokens; /* what no request is to exceed */
-} cohort_generation_defaults;
+} cohort_model_defaults;
 
 cohort_status cohort_model_config_read(const char *model_dir,
                                        cohort_model_config *out_config,
-                                       cohort_generation_defaults *out_defaults);
+                                       cohort_model_defaults *out_defaults);
 /* The same from memory: generation may be NULL.  name is used in messages. */
 cohort_status cohort_model_config_parse(const char *config, size_t config_bytes,
                                         const char *generation, size_t generation_bytes,
                                         const char *name, cohort_model_config *out_config,
-                                        cohort_generation_defaults *out_defaults);
+                                        cohort_model_defaults *out_defaults);
 
 /* One more token that ends a sequence; name: of the file that says so. */
 cohort_status cohort_model_config_add_eos(cohort_model_config *config, const char *name,
@@ -96,9 +96,9 @@ const char *cohort_model_config_architecture(const cohort_model_config *config);
  * "vllm": none, else a folder whose generation_config.json takes their place; overrides:
  * a JSON object that goes before these, or NULL.  max_new_tokens of a folder or of
  * overrides limits every request, as in vLLM. */
-cohort_status cohort_generation_defaults_choose(const char *where, const char *overrides,
-                                                cohort_model_config *config,
-                                                cohort_generation_defaults *defaults);
+cohort_status cohort_model_defaults_choose(const char *where, const char *overrides,
+                                           cohort_model_config *config,
+                                           cohort_model_defaults *defaults);
 
 /* Tokens that the model's positions reach, as vLLM derives max_model_len from the config.
  */

@@ -15,7 +15,7 @@
 #include "model/arch/arch.h"
 
 static cohort_model_config config;
-static cohort_generation_defaults defaults;
+static cohort_model_defaults defaults;
 
 /* A config.json of the given architecture with a few fields more, which come first and
  * win. */

@@ -91,8 +91,8 @@ static bool shows_logprobs(const cohort_generation *generation) {
            !generation->hides_reasoning;
 }
 
-static void write_logprobs(const cohort_generation *generation, cohort_choice *choice,
-                           cohort_body *out) {
+static void write_logprobs(const cohort_generation *generation,
+                           cohort_server_choice *choice, cohort_body *out) {
     cohort_body_puts(out, ",\"logprobs\":");
     if (shows_logprobs(generation))
         cohort_logprobs_take_chat(&choice->logprobs, out);
@@ -140,7 +140,7 @@ static void begin_stream(cohort_generation *generation) {
 
 /* Calls of named functions end as the model does. */
 static bool ends_by_calls(const cohort_generation *generation,
-                          const cohort_choice *choice) {
+                          const cohort_server_choice *choice) {
     cohort_tool_choice asked = generation->params.tool_choice;
     if (asked == COHORT_TOOLS_NAMED || choice->finish_reason == COHORT_FINISH_NONE)
         return false;
@@ -180,7 +180,7 @@ static void write_delta(const cohort_generation *generation,
     cohort_body_puts(out, "}");
 }
 
-static void push_chunk(cohort_generation *generation, cohort_choice *choice) {
+static void push_chunk(cohort_generation *generation, cohort_server_choice *choice) {
     cohort_body *out = cohort_generation_open_chunk(generation);
     cohort_body_puts(out, "{\"index\":");
     cohort_body_whole(out, choice->index);
@@ -197,7 +197,8 @@ static void push_chunk(cohort_generation *generation, cohort_choice *choice) {
 }
 
 /* A delta that says nothing yet waits, but for tokens that somebody counts. */
-static bool has_chunk(const cohort_generation *generation, const cohort_choice *choice) {
+static bool has_chunk(const cohort_generation *generation,
+                      const cohort_server_choice *choice) {
     const cohort_message *message = &choice->message;
     return !generation->is_parsed || choice->finish_reason != COHORT_FINISH_NONE ||
            message->content.size || message->calls.size ||
@@ -205,7 +206,7 @@ static bool has_chunk(const cohort_generation *generation, const cohort_choice *
            shows_logprobs(generation) || generation->returns_token_ids;
 }
 
-static void add_output(cohort_generation *generation, cohort_choice *choice,
+static void add_output(cohort_generation *generation, cohort_server_choice *choice,
                        const cohort_completion *completion) {
     bool is_last = completion->finish_reason != COHORT_FINISH_NONE;
     bool is_stream = generation->params.is_stream;
@@ -229,7 +230,7 @@ static void add_output(cohort_generation *generation, cohort_choice *choice,
 
 /* ---- the whole answer -------------------------------------------------------------- */
 
-static void write_choice(cohort_generation *generation, cohort_choice *choice,
+static void write_choice(cohort_generation *generation, cohort_server_choice *choice,
                          cohort_body *out) {
     const cohort_body *role = &generation->role;
     cohort_message *message = &choice->message;

@@ -95,7 +95,7 @@ static bool echoes_logprobs(const cohort_generation *generation) {
     return generation->params.echoes && shows_logprobs(generation);
 }
 
-static void begin_choice(cohort_generation *generation, cohort_choice *choice) {
+static void begin_choice(cohort_generation *generation, cohort_server_choice *choice) {
     cohort_prompt *prompt = choice->prompt;
     choice->has_begun = true;
     if (!echoes_logprobs(generation)) return;
@@ -104,7 +104,8 @@ static void begin_choice(cohort_generation *generation, cohort_choice *choice) {
     choice->logprobs.offset = prompt->echoed.offset;
 }
 
-static void write_text(const cohort_choice *choice, bool is_first, cohort_body *out) {
+static void write_text(const cohort_server_choice *choice, bool is_first,
+                       cohort_body *out) {
     const cohort_prompt *prompt = choice->prompt;
     cohort_body echoed = {0};
     const cohort_body *text = &choice->text;
@@ -121,8 +122,9 @@ static void write_text(const cohort_choice *choice, bool is_first, cohort_body *
     cohort_body_deinit(&echoed);
 }
 
-static void write_logprobs(const cohort_generation *generation, cohort_choice *choice,
-                           bool is_first, cohort_body *out) {
+static void write_logprobs(const cohort_generation *generation,
+                           cohort_server_choice *choice, bool is_first,
+                           cohort_body *out) {
     bool echoes = is_first && echoes_logprobs(generation);
     cohort_body_puts(out, ",\"logprobs\":");
     if (shows_logprobs(generation))
@@ -133,7 +135,7 @@ static void write_logprobs(const cohort_generation *generation, cohort_choice *c
     cohort_body_puts(out, ",");
 }
 
-static void push_chunk(cohort_generation *generation, cohort_choice *choice) {
+static void push_chunk(cohort_generation *generation, cohort_server_choice *choice) {
     bool is_first = !choice->is_shown;
     cohort_body *out = cohort_generation_open_chunk(generation);
     write_text(choice, is_first, out);
@@ -151,7 +153,7 @@ static void push_chunk(cohort_generation *generation, cohort_choice *choice) {
 }
 
 /* What is echoed goes with the last choice that shows it. */
-static void show(cohort_generation *generation, cohort_choice *choice) {
+static void show(cohort_generation *generation, cohort_server_choice *choice) {
     cohort_prompt *prompt = choice->prompt;
     bool is_first = !choice->is_shown;
     push_chunk(generation, choice);
@@ -162,7 +164,7 @@ static void show(cohort_generation *generation, cohort_choice *choice) {
 
 /* The first completion of a prompt has brought its logprobs: those that came before it
  * have waited with what they have to say. */
-static void tell_prompt(cohort_generation *generation, cohort_choice *first,
+static void tell_prompt(cohort_generation *generation, cohort_server_choice *first,
                         const cohort_completion *completion) {
     cohort_prompt *prompt = first->prompt;
     prompt->is_told = true;
@@ -172,7 +174,7 @@ static void tell_prompt(cohort_generation *generation, cohort_choice *first,
         if (first[i].has_begun) show(generation, &first[i]);
 }
 
-static void add_output(cohort_generation *generation, cohort_choice *choice,
+static void add_output(cohort_generation *generation, cohort_server_choice *choice,
                        const cohort_completion *completion) {
     const cohort_params *params = &generation->params;
     if (!choice->has_begun) begin_choice(generation, choice);
@@ -191,7 +193,7 @@ static void add_output(cohort_generation *generation, cohort_choice *choice,
     if (tells) cohort_generation_count_prompt(generation, choice->prompt);
 }
 
-static void write_choice(cohort_generation *generation, cohort_choice *choice,
+static void write_choice(cohort_generation *generation, cohort_server_choice *choice,
                          cohort_body *out) {
     write_text(choice, true, out);
     write_logprobs(generation, choice, true, out);

@@ -91,7 +91,7 @@ static void destroy(cohort_generation *generation) {
         cohort_logprobs_deinit(&generation->prompts[i].echoed);
     }
     for (int32_t i = 0; generation->choices && i < generation->n_choices; i++) {
-        cohort_choice *choice = &generation->choices[i];
+        cohort_server_choice *choice = &generation->choices[i];
         cohort_body_deinit(&choice->text);
         cohort_body_deinit(&choice->token_ids);
         cohort_message_deinit(&choice->message);
@@ -169,9 +169,9 @@ bool cohort_generation_set_prompts(cohort_generation *generation, size_t n_promp
     generation->n_choices = (int32_t)(n_prompts * n);
     for (int32_t i = 0; i < generation->n_choices; i++)
         generation->choices[i] =
-            (cohort_choice){.index = i,
-                            .prompt = &generation->prompts[(size_t)i / n],
-                            .stop_token_id = -1};
+            (cohort_server_choice){.index = i,
+                                   .prompt = &generation->prompts[(size_t)i / n],
+                                   .stop_token_id = -1};
     return true;
 }
 
@@ -185,7 +185,7 @@ static void on_accepted(cohort_job *job) {
     if (generation->kind->begin) generation->kind->begin(generation);
 }
 
-static void note_end(cohort_choice *choice, const cohort_completion *completion) {
+static void note_end(cohort_server_choice *choice, const cohort_completion *completion) {
     choice->finish_reason = completion->finish_reason;
     choice->stop_token_id = completion->stop_token_id;
     if (completion->stop_string) choice->stop_string = strdup(completion->stop_string);
@@ -220,7 +220,7 @@ static size_t repeated_bytes(const cohort_generation *generation,
 }
 
 /* A whole answer is kept until it is sent, which may be many choices with logprobs. */
-static void count_held(cohort_generation *generation, cohort_choice *choice) {
+static void count_held(cohort_generation *generation, cohort_server_choice *choice) {
     const cohort_message *message = &choice->message;
     const cohort_body *bodies[] = {&choice->text, &choice->token_ids, &message->content,
                                    &message->reasoning, &message->calls};
@@ -236,7 +236,8 @@ void cohort_generation_count_prompt(cohort_generation *generation,
     hold(generation, &prompt->held_bytes,
          prompt->logprobs.capacity + cohort_logprobs_bytes(&prompt->echoed));
     int32_t n = generation->params.request.n;
-    cohort_choice *first = &generation->choices[(prompt - generation->prompts) * n];
+    cohort_server_choice *first =
+        &generation->choices[(prompt - generation->prompts) * n];
     for (int32_t i = 0; !generation->params.is_stream && i < n; i++)
         count_held(generation, &first[i]);
 }
@@ -250,7 +251,7 @@ static void add_prompt_logprobs(cohort_generation *generation, cohort_prompt *pr
 }
 
 bool cohort_generation_is_due(const cohort_generation *generation,
-                              cohort_choice *choice) {
+                              cohort_server_choice *choice) {
     bool is_due =
         !choice->n_sent || choice->finish_reason != COHORT_FINISH_NONE ||
         choice->n_generated - choice->n_sent >= generation->params.stream_interval;
@@ -266,7 +267,7 @@ static void add_ids(cohort_body *list, const cohort_completion *completion) {
 static void on_output(cohort_job *job, size_t which,
                       const cohort_completion *completion) {
     cohort_generation *generation = of_job(job);
-    cohort_choice *choice =
+    cohort_server_choice *choice =
         &generation->choices[which * (size_t)generation->params.request.n +
                              (size_t)completion->index];
     choice->n_generated += completion->n_token_ids;
@@ -336,7 +337,7 @@ typedef struct usage {
 
 /* Of one choice so far, or (NULL) of the whole answer. */
 static usage measure_usage(const cohort_generation *generation,
-                           const cohort_choice *choice) {
+                           const cohort_server_choice *choice) {
     usage sum = {.n_prompt = generation->n_prompt_tokens,
                  .n_completion = generation->n_completion_tokens};
     if (choice) {
@@ -570,7 +571,7 @@ cohort_body *cohort_generation_open_chunk(cohort_generation *generation) {
 }
 
 void cohort_generation_close_chunk(cohort_generation *generation,
-                                   const cohort_choice *choice, bool is_last,
+                                   const cohort_server_choice *choice, bool is_last,
                                    const char *more) {
     cohort_body *out = &generation->server->chunk;
     cohort_body_puts(out, "]");
@@ -589,8 +590,8 @@ void cohort_generation_close_chunk(cohort_generation *generation,
     cohort_exchange_push(generation->exchange, out);
 }
 
-void cohort_generation_write_reason(const cohort_choice *choice, bool lazy, bool calls,
-                                    cohort_body *out) {
+void cohort_generation_write_reason(const cohort_server_choice *choice, bool lazy,
+                                    bool calls, cohort_body *out) {
     const char *reason = cohort_finish_reason_name(choice->finish_reason);
     cohort_body_puts(out, "\"finish_reason\":");
     cohort_body_json_or_null(out, calls ? "tool_calls" : reason);
@@ -603,7 +604,7 @@ void cohort_generation_write_reason(const cohort_choice *choice, bool lazy, bool
 }
 
 void cohort_generation_write_ids(const cohort_generation *generation,
-                                 const cohort_choice *choice, cohort_body *out) {
+                                 const cohort_server_choice *choice, cohort_body *out) {
     const cohort_body *ids = &choice->token_ids;
     if (generation->returns_token_ids)
         cohort_body_printf(out, ",\"token_ids\":[%s]", ids->size ? ids->bytes : "");

@@ -19,21 +19,21 @@
 #include "server/server_internal.h"
 
 typedef struct cohort_generation cohort_generation;
-typedef struct cohort_choice cohort_choice;
+typedef struct cohort_server_choice cohort_server_choice;
 
 /* How one kind of request reads and writes. */
 typedef struct cohort_generation_kind {
-    cohort_schema schema;
+    cohort_server_schema schema;
     const char *id_prefix, *object, *chunk_object;
     bool is_chat;
     /* The prompts.  False: error says why. */
     bool (*read)(cohort_generation *generation, cohort_api_error *error);
     /* The stream was accepted; NULL: nothing to say yet. */
     void (*begin)(cohort_generation *generation);
-    void (*add)(cohort_generation *generation, cohort_choice *choice,
+    void (*add)(cohort_generation *generation, cohort_server_choice *choice,
                 const cohort_completion *completion);
     /* Where it is no stream: a choice, and what follows the usage; NULL: nothing. */
-    void (*write_choice)(cohort_generation *generation, cohort_choice *choice,
+    void (*write_choice)(cohort_generation *generation, cohort_server_choice *choice,
                          cohort_body *out);
     void (*write_more)(const cohort_generation *generation, cohort_body *out);
 } cohort_generation_kind;
@@ -63,7 +63,7 @@ typedef struct cohort_prompt {
     size_t held_bytes;               /* of its logprobs, as they are counted */
 } cohort_prompt;
 
-struct cohort_choice {
+struct cohort_server_choice {
     int32_t index;
     cohort_prompt *prompt;
     cohort_body text;
@@ -101,7 +101,7 @@ struct cohort_generation {
     cohort_prompt *prompts;
     size_t n_prompts;
     cohort_request *requests; /* one per prompt */
-    cohort_choice *choices;
+    cohort_server_choice *choices;
     int32_t n_choices;
     int64_t n_prompt_tokens, n_completion_tokens;
     size_t held_bytes; /* of all choices and prompts */
@@ -126,7 +126,8 @@ bool cohort_generation_check_prompt(cohort_generation *generation, cohort_prompt
                                     cohort_api_error *error);
 
 /* measure.c: tells the metrics what came. */
-void cohort_generation_measure(cohort_generation *generation, cohort_choice *choice,
+void cohort_generation_measure(cohort_generation *generation,
+                               cohort_server_choice *choice,
                                const cohort_completion *completion);
 /* ... and of choices that an error ended. */
 void cohort_generation_measure_error(const cohort_generation *generation);
@@ -136,7 +137,8 @@ void cohort_generation_count_prompt(cohort_generation *generation, cohort_prompt
 
 /* Of a stream: is what the choice has to be sent now?  The first token is, and the last;
  * those between in groups of stream_interval, as vLLM's output_processor.py does it. */
-bool cohort_generation_is_due(const cohort_generation *generation, cohort_choice *choice);
+bool cohort_generation_is_due(const cohort_generation *generation,
+                              cohort_server_choice *choice);
 
 /* ---- for those who write ----------------------------------------------------------- */
 
@@ -146,16 +148,16 @@ cohort_body *cohort_generation_open_chunk(cohort_generation *generation);
 /* After the choices' "]": what usage and fingerprint this chunk has; pushes it.  With
  * continuous usage, that of the chunk's choice so far. */
 void cohort_generation_close_chunk(cohort_generation *generation,
-                                   const cohort_choice *choice, bool is_last,
+                                   const cohort_server_choice *choice, bool is_last,
                                    const char *more);
 /* "finish_reason":...,"stop_reason":...; stop_reason only with a finish where lazy.
  * calls: the reason is that tools are called. */
-void cohort_generation_write_reason(const cohort_choice *choice, bool lazy, bool calls,
-                                    cohort_body *out);
+void cohort_generation_write_reason(const cohort_server_choice *choice, bool lazy,
+                                    bool calls, cohort_body *out);
 /* ,"token_ids":[...] ,"prompt_token_ids":[...] ,"prompt_logprobs":[...]: null where they
  * were not asked for. */
 void cohort_generation_write_ids(const cohort_generation *generation,
-                                 const cohort_choice *choice, cohort_body *out);
+                                 const cohort_server_choice *choice, cohort_body *out);
 void cohort_generation_write_prompt_ids(const cohort_prompt *prompt, bool is_asked,
                                         cohort_body *out);
 void cohort_generation_write_prompt_logprobs(const cohort_prompt *prompt,

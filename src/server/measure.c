@@ -9,7 +9,7 @@ static double seconds(int64_t from_ns, int64_t to_ns) {
     return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e9 : 0;
 }
 
-static void measure_token(cohort_generation *generation, cohort_choice *choice,
+static void measure_token(cohort_generation *generation, cohort_server_choice *choice,
                           const cohort_completion *completion) {
     cohort_metrics *metrics = generation->server->metrics;
     int64_t now_ns = completion->reported_ns;
@@ -27,7 +27,8 @@ static void measure_token(cohort_generation *generation, cohort_choice *choice,
     choice->last_ns = now_ns;
 }
 
-static void measure_end(const cohort_generation *generation, const cohort_choice *choice,
+static void measure_end(const cohort_generation *generation,
+                        const cohort_server_choice *choice,
                         const cohort_completion *completion) {
     cohort_metrics *metrics = generation->server->metrics;
     int64_t now_ns = completion->reported_ns;
@@ -73,7 +74,7 @@ static cohort_ending ending_of(cohort_finish_reason reason) {
 
 /* Once for all completions of a prompt. */
 static void measure_prompt(const cohort_generation *generation,
-                           const cohort_choice *choice) {
+                           const cohort_server_choice *choice) {
     cohort_metrics *metrics = generation->server->metrics;
     cohort_prompt *prompt = choice->prompt;
     int32_t n = generation->params.request.n;
@@ -85,7 +86,8 @@ static void measure_prompt(const cohort_generation *generation,
                            prompt->most_generated);
 }
 
-void cohort_generation_measure(cohort_generation *generation, cohort_choice *choice,
+void cohort_generation_measure(cohort_generation *generation,
+                               cohort_server_choice *choice,
                                const cohort_completion *completion) {
     if (completion->n_token_ids) measure_token(generation, choice, completion);
     if (completion->finish_reason == COHORT_FINISH_NONE) return;

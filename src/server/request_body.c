@@ -38,8 +38,9 @@ void cohort_release_body(cohort_server *server, cohort_api_request *request) {
     request->parsed_bytes = 0;
 }
 
-static bool read_text(cohort_server *server, cohort_schema schema, const char *text,
-                      size_t size, cohort_api_request *out, cohort_api_error *error) {
+static bool read_text(cohort_server *server, cohort_server_schema schema,
+                      const char *text, size_t size, cohort_api_request *out,
+                      cohort_api_error *error) {
     size_t n_values = cohort_chat_json_most_values(text, size);
     size_t bytes = n_values * BYTES_PER_VALUE;
     if (n_values > MAX_VALUES)
@@ -59,7 +60,7 @@ static bool read_text(cohort_server *server, cohort_schema schema, const char *t
 }
 
 bool cohort_read_body(cohort_server *server, cohort_exchange *exchange,
-                      cohort_schema schema, cohort_api_request *out,
+                      cohort_server_schema schema, cohort_api_request *out,
                       cohort_api_error *error) {
     size_t size;
     const char *text = cohort_exchange_body(exchange, &size);

@@ -16,7 +16,7 @@ struct cohort_request_queue {
     pthread_cond_t changed;
     size_t n, capacity;
     bool is_closed, has_thread, is_serving;
-    atomic_bool gives_up; /* what is being served is not waited for */
+    atomic_bool gives_up;       /* what is being served is not waited for */
     cohort_exchange *waiting[]; /* the first one is served next */
 };
 

@@ -119,14 +119,15 @@ static const struct route {
     {"/cohort/status", NULL, GET, true, false, -1, cohort_serve_status},
 };
 
-static void describe_body(cohort_body *out, cohort_schema schema) {
+static void describe_body(cohort_body *out, cohort_server_schema schema) {
     static const char refers[] = "{\"$ref\":\"#/components/schemas/%s\"}";
     bool is_either = schema == COHORT_SCHEMA_TOKENIZE;
     cohort_body_puts(out, is_either ? "{\"anyOf\":[" : "");
-    cohort_body_printf(out, refers, cohort_schema_name(schema));
+    cohort_body_printf(out, refers, cohort_server_schema_name(schema));
     if (!is_either) return;
     cohort_body_puts(out, ",");
-    cohort_body_printf(out, refers, cohort_schema_name(COHORT_SCHEMA_TOKENIZE_CHAT));
+    cohort_body_printf(out, refers,
+                       cohort_server_schema_name(COHORT_SCHEMA_TOKENIZE_CHAT));
     cohort_body_puts(out, "]}");
 }
 
@@ -136,7 +137,7 @@ static void describe_method(cohort_body *out, const struct route *route,
     if (route->schema >= 0) {
         cohort_body_puts(out, "\"requestBody\":{\"required\":true,\"content\":{"
                               "\"application/json\":{\"schema\":");
-        describe_body(out, (cohort_schema)route->schema);
+        describe_body(out, (cohort_server_schema)route->schema);
         cohort_body_puts(out, "}}},");
     }
     cohort_body_puts(out, "\"responses\":{\"200\":{\"description\":\"Successful "
@@ -174,7 +175,7 @@ static void serve_description(cohort_server *server, cohort_exchange *exchange) 
         cohort_body_puts(&body, "}");
     }
     cohort_body_puts(&body, "},\"components\":{\"schemas\":");
-    cohort_schema_write(&body);
+    cohort_server_schema_write(&body);
     cohort_body_puts(&body, "}}");
     cohort_reply_json(exchange, 200, &body);
 }

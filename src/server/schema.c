@@ -185,7 +185,7 @@ static const schema_field detokenize_fields[] = {
 
 #define COUNT(list) sizeof(list) / sizeof *(list)
 
-const schema_table cohort_schema_tables[COHORT_N_SCHEMAS] = {
+const schema_table cohort_server_schema_tables[COHORT_N_SCHEMAS] = {
     {"CompletionRequest", completion_fields, COUNT(completion_fields)},
     {"ChatCompletionRequest", chat_fields, COUNT(chat_fields)},
     {"TokenizeCompletionRequest", tokenize_fields, COUNT(tokenize_fields)},
@@ -193,11 +193,11 @@ const schema_table cohort_schema_tables[COHORT_N_SCHEMAS] = {
     {"DetokenizeRequest", detokenize_fields, COUNT(detokenize_fields)},
 };
 
-const schema_table cohort_schema_stream_options = {"StreamOptions", stream_option_fields,
-                                                   COUNT(stream_option_fields)};
+const schema_table cohort_server_schema_stream_options = {
+    "StreamOptions", stream_option_fields, COUNT(stream_option_fields)};
 
-const char *cohort_schema_name(cohort_schema schema) {
-    return cohort_schema_tables[schema].name;
+const char *cohort_server_schema_name(cohort_server_schema schema) {
+    return cohort_server_schema_tables[schema].name;
 }
 
 /* ---- reading ----------------------------------------------------------------------- */
@@ -230,12 +230,12 @@ static void read_row(schema_reader *self, const char *parent, const schema_field
     snprintf(self->location, sizeof self->location, "%s.%s", parent, at->name);
     if (!value) {
         if (at->flags & REQUIRED)
-            cohort_schema_fault(self, "missing", "Field required", object);
+            cohort_server_schema_fault(self, "missing", "Field required", object);
         return;
     }
     to->is_null = cJSON_IsNull(value) && (at->flags & NULLABLE);
     if (to->is_null) return;
-    to->is_set = cohort_schema_read_value(self, at, value, to);
+    to->is_set = cohort_server_schema_read_value(self, at, value, to);
     if (to->is_set && (at->flags & REFUSED) && !asks_for_nothing(at, to))
         cohort_api_refuse(self->error, 400, at->name, "%s is not supported", at->name);
 }
@@ -298,7 +298,7 @@ static void read_rows(schema_reader *self, const char *parent, const schema_tabl
         read_row(self, parent, &table->fields[i], object, values[i], out);
 }
 
-bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
+bool cohort_api_request_read(cohort_api_request *out, cohort_server_schema schema,
                              const char *text, size_t size, cohort_api_error *error) {
     *out = (cohort_api_request){0};
     if (!parse(out, text, size, error)) return false;
@@ -308,9 +308,9 @@ bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
     if (!cohort_server_json_unite_members(out->json, NULL))
         return cohort_api_refuse(error, 503, NULL, "memory is short; try again later");
     schema_reader self = {.error = error};
-    read_rows(&self, "body", &cohort_schema_tables[schema], out->json, out);
+    read_rows(&self, "body", &cohort_server_schema_tables[schema], out->json, out);
     if (out->stream_options.is_set)
-        read_rows(&self, "body.stream_options", &cohort_schema_stream_options,
+        read_rows(&self, "body.stream_options", &cohort_server_schema_stream_options,
                   out->stream_options.json, out);
     return error->status == 0;
 }

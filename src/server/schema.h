@@ -13,14 +13,14 @@
 
 #include "server/api_error.h"
 
-typedef enum cohort_schema {
+typedef enum cohort_server_schema {
     COHORT_SCHEMA_COMPLETION,
     COHORT_SCHEMA_CHAT,
     COHORT_SCHEMA_TOKENIZE,
     COHORT_SCHEMA_TOKENIZE_CHAT,
     COHORT_SCHEMA_DETOKENIZE,
     COHORT_N_SCHEMAS
-} cohort_schema;
+} cohort_server_schema;
 
 /* One field: what it holds depends on its kind. */
 typedef struct cohort_value {
@@ -59,7 +59,7 @@ typedef struct cohort_api_request {
 bool cohort_api_text(const char *bytes, size_t size, char **out_copy,
                      const char **out_text, size_t *out_size, cohort_api_error *error);
 /* Reads it.  False: error says why; deinit frees in either case. */
-bool cohort_api_request_read(cohort_api_request *out, cohort_schema schema,
+bool cohort_api_request_read(cohort_api_request *out, cohort_server_schema schema,
                              const char *text, size_t size, cohort_api_error *error);
 /* An item of a list of ids, which may be written as any integer; -1 where it is none. */
 int64_t cohort_api_id(const cJSON *item);
@@ -69,7 +69,7 @@ size_t cohort_api_request_trim(cohort_api_request *request);
 void cohort_api_request_deinit(cohort_api_request *request);
 
 /* What /openapi.json says: the members of "components"."schemas". */
-void cohort_schema_write(cohort_body *out);
-const char *cohort_schema_name(cohort_schema schema);
+void cohort_server_schema_write(cohort_body *out);
+const char *cohort_server_schema_name(cohort_server_schema schema);
 
 #endif /* COHORT_SERVER_SCHEMA_H */

@@ -85,14 +85,14 @@ static void write_named(cohort_body *out) {
         cohort_body_printf(out, "%s\"%s\":{\"type\":\"object\"}", i ? "," : "", names[i]);
 }
 
-void cohort_schema_write(cohort_body *out) {
+void cohort_server_schema_write(cohort_body *out) {
     cohort_body_puts(out, "{");
     write_named(out);
     cohort_body_puts(out, ",\"StreamOptions\":");
-    write_properties(out, &cohort_schema_stream_options);
+    write_properties(out, &cohort_server_schema_stream_options);
     cohort_body_puts(out, "}");
     for (size_t s = 0; s < COHORT_N_SCHEMAS; s++) {
-        const schema_table *table = &cohort_schema_tables[s];
+        const schema_table *table = &cohort_server_schema_tables[s];
         bool has_required = false;
         cohort_body_printf(out, ",\"%s\":", table->name);
         write_properties(out, table);

@@ -53,9 +53,9 @@ typedef struct schema_table {
     size_t n_fields;
 } schema_table;
 
-/* schema.c: by cohort_schema; and what stream_options holds. */
-extern const schema_table cohort_schema_tables[COHORT_N_SCHEMAS];
-extern const schema_table cohort_schema_stream_options;
+/* schema.c: by cohort_server_schema; and what stream_options holds. */
+extern const schema_table cohort_server_schema_tables[COHORT_N_SCHEMAS];
+extern const schema_table cohort_server_schema_stream_options;
 
 /* Where in the body a value is, for the faults that are told of it. */
 typedef struct schema_reader {
@@ -65,10 +65,10 @@ typedef struct schema_reader {
 
 /* schema_value.c: a value that is there, and not null where it may be.  False: the fault
  * was told. */
-bool cohort_schema_read_value(schema_reader *reader, const schema_field *field,
-                              const cJSON *value, cohort_value *out);
+bool cohort_server_schema_read_value(schema_reader *reader, const schema_field *field,
+                                     const cJSON *value, cohort_value *out);
 /* Always false, for `return`. */
-bool cohort_schema_fault(schema_reader *reader, const char *kind, const char *message,
-                         const cJSON *value);
+bool cohort_server_schema_fault(schema_reader *reader, const char *kind,
+                                const char *message, const cJSON *value);
 
 #endif /* COHORT_SERVER_SCHEMA_INTERNAL_H */

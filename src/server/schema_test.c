@@ -17,7 +17,7 @@
     "]}]}"
 
 typedef struct body_case {
-    cohort_schema schema;
+    cohort_server_schema schema;
     const char *text;
     const char *wanted; /* of the refusal; NULL: it passes */
 } body_case;
@@ -151,7 +151,7 @@ static const body_case messages[] = {
      AT("string_type", "body.tools.0.function.name")},
 };
 
-static bool passes(cohort_schema schema, const char *text, cohort_body *refusal) {
+static bool passes(cohort_server_schema schema, const char *text, cohort_body *refusal) {
     cohort_api_request request;
     cohort_api_error error = {0};
     cohort_body envelope = {0};
@@ -225,7 +225,7 @@ static void nesting_has_a_limit(void **unused) {
     }
 }
 
-static void read(cohort_api_request *out, cohort_schema schema, const char *text) {
+static void read(cohort_api_request *out, cohort_server_schema schema, const char *text) {
     cohort_api_error error = {0};
     assert_true(cohort_api_request_read(out, schema, text, strlen(text), &error));
     cohort_api_error_deinit(&error);
@@ -301,11 +301,12 @@ static void description_has_every_body(void **unused) {
     static const char *const required[COHORT_N_SCHEMAS] = {NULL, "messages", "prompt",
                                                            "messages", "tokens"};
     cohort_body text = {0};
-    cohort_schema_write(&text);
+    cohort_server_schema_write(&text);
     cJSON *json = cJSON_Parse(text.bytes);
     assert_non_null(json);
     for (int i = 0; i < COHORT_N_SCHEMAS; i++) {
-        const cJSON *of = cJSON_GetObjectItem(json, cohort_schema_name((cohort_schema)i));
+        const cJSON *of =
+            cJSON_GetObjectItem(json, cohort_server_schema_name((cohort_server_schema)i));
         const cJSON *fields_of = cJSON_GetObjectItem(of, "properties"), *field;
         assert_true(cJSON_GetArraySize(fields_of) > 1);
         cJSON_ArrayForEach(field, fields_of) assert_true(cJSON_IsObject(field));

@@ -13,8 +13,8 @@
 
 /* ---- plain values ------------------------------------------------------------------ */
 
-bool cohort_schema_fault(schema_reader *self, const char *kind, const char *message,
-                         const cJSON *value) {
+bool cohort_server_schema_fault(schema_reader *self, const char *kind,
+                                const char *message, const cJSON *value) {
     cohort_api_fault(self->error, kind, self->location, message, value, NULL);
     return false;
 }
@@ -32,12 +32,12 @@ static bool read_number(schema_reader *self, const cJSON *value, double *out) {
         return true;
     }
     if (!text)
-        return cohort_schema_fault(self, "float_type", "Input should be a valid number",
-                                   value);
+        return cohort_server_schema_fault(self, "float_type",
+                                          "Input should be a valid number", value);
     char *end;
     *out = strtod(text, &end);
     if (end != text && is_blank(end)) return true;
-    return cohort_schema_fault(
+    return cohort_server_schema_fault(
         self, "float_parsing",
         "Input should be a valid number, unable to parse string as a number", value);
 }
@@ -60,23 +60,23 @@ static bool read_integer(schema_reader *self, const cJSON *value, int64_t *out) 
         long long parsed = strtoll(text, &end, 10);
         *out = parsed;
         if (end != text && !errno && is_blank(end)) return true;
-        return cohort_schema_fault(
+        return cohort_server_schema_fault(
             self, "int_parsing",
             "Input should be a valid integer, unable to parse string as an integer",
             value);
     }
     if (!cJSON_IsNumber(value) && !cJSON_IsBool(value))
-        return cohort_schema_fault(self, "int_type", "Input should be a valid integer",
-                                   value);
+        return cohort_server_schema_fault(self, "int_type",
+                                          "Input should be a valid integer", value);
     if (read_digits(value, out)) return true;
     number = cJSON_IsNumber(value) ? value->valuedouble : cJSON_IsTrue(value);
     if (number != floor(number))
-        return cohort_schema_fault(
+        return cohort_server_schema_fault(
             self, "int_from_float",
             "Input should be a valid integer, got a number with a fractional part",
             value);
     if (!(fabs(number) < 0x1p63))
-        return cohort_schema_fault(
+        return cohort_server_schema_fault(
             self, "int_parsing_size",
             "Unable to parse input string as an integer, exceeded maximum size", value);
     *out = (int64_t)number;
@@ -109,17 +109,17 @@ static bool read_truth(schema_reader *self, const cJSON *value, int64_t *out) {
         }
     if (is_known) return true;
     if (text || cJSON_IsNumber(value))
-        return cohort_schema_fault(
+        return cohort_server_schema_fault(
             self, "bool_parsing",
             "Input should be a valid boolean, unable to interpret input", value);
-    return cohort_schema_fault(self, "bool_type", "Input should be a valid boolean",
-                               value);
+    return cohort_server_schema_fault(self, "bool_type",
+                                      "Input should be a valid boolean", value);
 }
 
 static bool read_text(schema_reader *self, const cJSON *value, const char **out) {
     *out = cJSON_GetStringValue(value);
-    return *out || cohort_schema_fault(self, "string_type",
-                                       "Input should be a valid string", value);
+    return *out || cohort_server_schema_fault(self, "string_type",
+                                              "Input should be a valid string", value);
 }
 
 /* ---- values with parts ------------------------------------------------------------- */
@@ -161,7 +161,8 @@ static bool check_id(schema_reader *self, const cJSON *item) {
 
 static bool check_list(schema_reader *self, const cJSON *value) {
     return cJSON_IsArray(value) ||
-           cohort_schema_fault(self, "list_type", "Input should be a valid list", value);
+           cohort_server_schema_fault(self, "list_type", "Input should be a valid list",
+                                      value);
 }
 
 static bool check_ids(schema_reader *self, const cJSON *value) {
@@ -206,8 +207,8 @@ static bool read_stop(schema_reader *self, const cJSON *value) {
 
 static bool check_object(schema_reader *self, const cJSON *value) {
     return cJSON_IsObject(value) ||
-           cohort_schema_fault(self, "dict_type", "Input should be a valid dictionary",
-                               value);
+           cohort_server_schema_fault(self, "dict_type",
+                                      "Input should be a valid dictionary", value);
 }
 
 static bool read_bias(schema_reader *self, const cJSON *value) {
@@ -229,7 +230,7 @@ static const cJSON *member(schema_reader *self, const cJSON *object, const char 
     size_t length = strlen(self->location);
     const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, name);
     snprintf(self->location + length, sizeof self->location - length, ".%s", name);
-    if (!value) cohort_schema_fault(self, "missing", "Field required", object);
+    if (!value) cohort_server_schema_fault(self, "missing", "Field required", object);
     return value;
 }
 
@@ -260,7 +261,8 @@ static bool check_known_part(schema_reader *self, const cJSON *part) {
     const char *type = cJSON_GetObjectItemCaseSensitive(part, "type")->valuestring;
     if (!strcmp(type, "text")) return need_member_text(self, part, "text");
     if (strcmp(type, "input_text") != 0 && strcmp(type, "output_text") != 0) return true;
-    return cohort_schema_fault(self, "literal_error", "Input should be 'text'", part);
+    return cohort_server_schema_fault(self, "literal_error", "Input should be 'text'",
+                                      part);
 }
 
 /* Any other role's parts may be texts, and say less. */
@@ -274,8 +276,8 @@ static bool check_call(schema_reader *self, const cJSON *call) {
         !need_member_text(self, call, "type"))
         return false;
     if (strcmp(cJSON_GetObjectItemCaseSensitive(call, "type")->valuestring, "function"))
-        return cohort_schema_fault(self, "literal_error", "Input should be 'function'",
-                                   call);
+        return cohort_server_schema_fault(self, "literal_error",
+                                          "Input should be 'function'", call);
     size_t length = strlen(self->location);
     const cJSON *function = member(self, call, "function");
     bool fine = function && check_object(self, function) &&
@@ -311,8 +313,10 @@ static bool check_content(schema_reader *self, const cJSON *message, const char 
     if (!content || cJSON_IsString(content)) return true;
     if (cJSON_IsNull(content) && !strcmp(role, "assistant")) return true;
     snprintf(self->location + length, sizeof self->location - length, ".content");
-    cohort_schema_fault(self, "string_type", "Input should be a valid string", content);
-    cohort_schema_fault(self, "iterable_type", "Input should be iterable", content);
+    cohort_server_schema_fault(self, "string_type", "Input should be a valid string",
+                               content);
+    cohort_server_schema_fault(self, "iterable_type", "Input should be iterable",
+                               content);
     self->location[length] = '\0';
     return false;
 }
@@ -383,8 +387,8 @@ static bool read_literal(schema_reader *self, const schema_field *at, const cJSO
     return false;
 }
 
-bool cohort_schema_read_value(schema_reader *self, const schema_field *at,
-                              const cJSON *value, cohort_value *out) {
+bool cohort_server_schema_read_value(schema_reader *self, const schema_field *at,
+                                     const cJSON *value, cohort_value *out) {
     out->json = value;
     switch (at->kind) {
     case FIELD_INTEGER: return read_whole(self, at, value, out);

@@ -99,7 +99,7 @@ bool cohort_refuse_crowd(const cohort_server *server, cohort_api_error *error);
  * in either case, before the request is freed.
  */
 bool cohort_read_body(cohort_server *server, cohort_exchange *exchange,
-                      cohort_schema schema, cohort_api_request *out,
+                      cohort_server_schema schema, cohort_api_request *out,
                       cohort_api_error *error);
 void cohort_release_body(cohort_server *server, cohort_api_request *request);
 /* conversation.c: the text that messages become; the caller frees. */

@@ -84,8 +84,8 @@ static bool detokenize(const cohort_server *server, const cohort_api_request *ap
 typedef bool (*answer_maker)(const cohort_server *server, const cohort_api_request *api,
                              cohort_body *out, cohort_api_error *error);
 
-static void serve(cohort_server *server, cohort_exchange *exchange, cohort_schema schema,
-                  answer_maker make) {
+static void serve(cohort_server *server, cohort_exchange *exchange,
+                  cohort_server_schema schema, answer_maker make) {
     cohort_api_request api = {0};
     cohort_api_error error = {0};
     cohort_body body = {0};

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t config_bytes = split ? (size_t)(split - data) : size;
     const char *generation = split ? (const char *)split + 1 : NULL;
     cohort_model_config config;
-    cohort_generation_defaults defaults;
+    cohort_model_defaults defaults;
     if (cohort_model_config_parse((const char *)data, config_bytes, generation,
                                   split ? size - config_bytes - 1 : 0, "config.json",
                                   &config, &defaults) < 0)
