@@ -250,8 +250,8 @@ static void forget(reader *self, const char *key) {
     for (int i = 0; i < words->n; i++) {
         const char *word = words->items[i] + 2;
         size_t n = 0;
-        while (key[n] &&
-               (word[n] == key[n] || (strchr("-_", word[n]) && strchr("-_", key[n]))))
+        while (key[n] && (word[n] == key[n] ||
+                          (word[n] && strchr("-_", word[n]) && strchr("-_", key[n]))))
             n++;
         if (key[n] || word[n] != '=') words->items[kept++] = words->items[i];
     }

@@ -262,7 +262,9 @@ static int take_option(cli_options *options, const entry *at, const char *comman
         return CLI_USAGE;
     }
     /* Where vLLM's table has it, too, that tells the values that are taken. */
-    const cli_vllm_option *both = cli_vllm_find(word);
+    char own[96]; /* not the alias: another command's may be the same letter */
+    snprintf(own, sizeof own, "--%s", at->row->name);
+    const cli_vllm_option *both = cli_vllm_find(own);
     if (both && !cli_vllm_take(both, command, word, value)) return CLI_USAGE;
     if (is_flag && !cli_is_named(word + 2, "=", at->row->name)) value = negate(value);
     if (at->row->flags & COHORT_OPTION_JSON && word[name_size] == '.')

@@ -342,14 +342,17 @@ static void print_value(void *user_data, const cli_option_text *option) {
 
 static void secrets_are_not_shown(void **state) {
     (void)state;
-    char *text = NULL;
-    size_t size = 0;
-    assert_int_equal(PARSE(SERVE, "--api-key", "s3cret"), CLI_OK);
-    FILE *out = open_memstream(&text, &size);
-    cli_options_each(SERVE, print_value, out);
-    fclose(out);
-    assert_string_equal(text, "***");
-    free(text);
+    static const int commands[] = {SERVE, CLI_CHAT, CLI_COMPLETE};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        char *text = NULL;
+        size_t size = 0;
+        assert_int_equal(PARSE(commands[i], "--api-key", "s3cret"), CLI_OK);
+        FILE *out = open_memstream(&text, &size);
+        cli_options_each(commands[i], print_value, out);
+        fclose(out);
+        assert_string_equal(text, "***");
+        free(text);
+    }
 }
 
 int main(void) {
