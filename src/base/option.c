@@ -310,17 +310,25 @@ cohort_status cohort_options_check(const cohort_option_table *table, const void 
     return COHORT_OK;
 }
 
+/* Words of a name are parted by - or by _. */
+static bool is_letter(char a, char b) {
+    return a == b || (a == '-' && b == '_') || (a == '_' && b == '-');
+}
+
 static const cohort_option *find(const cohort_option_table *table, const char *name,
                                  size_t size) {
-    for (size_t i = 0; i < table->n; i++)
-        if (strlen(table->rows[i].name) == size &&
-            !strncmp(table->rows[i].name, name, size))
-            return &table->rows[i];
+    for (size_t i = 0; i < table->n; i++) {
+        const char *row = table->rows[i].name;
+        size_t n = 0;
+        while (n < size && row[n] && is_letter(row[n], name[n]))
+            n++;
+        if (n == size && !row[n]) return &table->rows[i];
+    }
     return NULL;
 }
 
 static bool is_same_name(const char *a, const char *b) {
-    while (*a && (*a == *b || (*a == '-' && *b == '_') || (*a == '_' && *b == '-')))
+    while (*a && is_letter(*a, *b))
         a++, b++;
     return *a == *b;
 }

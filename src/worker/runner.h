@@ -7,9 +7,9 @@
  *   determine_available_memory   () -> cohort_runner_memory, of each rank
  *   initialize_from_config       (cohort_runner_cache) -> (), once, the same on each rank
  *
- * Configuration, "key=value": model, dtype, load_format, seed, max_model_len,
- * max_num_seqs, max_num_batched_tokens, block_size, kv_cache_memory_bytes,
- * layer_partition, device, cpu_threads_bind, isa, execute_timeout_ms, keep_tokens: 1
+ * Configuration, "name=value": the rows of worker/runner_options.h, words parted by - or
+ * _
+ * ("max-model-len=64"), execute-model-timeout in seconds, and keep-tokens: 1
  * where every rank adds the tokens that a step samples to its requests, rather than be
  * told by later steps, which may then go out before this one is done; of one stage only.
  */

@@ -62,7 +62,7 @@ typedef struct cohort_runner_options {
                    "loaded",                                                            \
                    .alias = "q"),                                                       \
         OPTION_TEXT("device", device, "auto",                                           \
-                    "what ranks compute on: auto, the fastest there is, cpu or cuda"),\
+                    "what ranks compute on: auto, the fastest there is, cpu or cuda"),  \
         OPTION_TEXT("isa", isa, NULL,                                                   \
                     "portable, avx2, avx512, avx512_bf16 or amx (default: the fastest " \
                     "here)")

@@ -27,8 +27,20 @@ static void a_worker_that_is_told_nothing_has_the_defaults(void **state) {
     assert_int_equal(told.execute_timeout_ns, INT64_C(300000000000));
 }
 
+/* Programs that start an executor write them either way. */
+static void words_of_names_are_parted_by_either_dash(void **state) {
+    (void)state;
+    const char *const pairs[] = {"model=m", "max_model_len=64", "max-num_seqs=4", NULL};
+    cohort_runner_options it = {0};
+    assert_int_equal(cohort_options_from_pairs(&cohort_runner_option_table, &it, pairs),
+                     COHORT_OK);
+    assert_int_equal(it.max_model_len, 64);
+    assert_int_equal(it.max_num_seqs, 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(words_of_names_are_parted_by_either_dash),
         cmocka_unit_test(every_row_reaches_a_worker),
         cmocka_unit_test(a_worker_that_is_told_nothing_has_the_defaults),
     };
