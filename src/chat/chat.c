@@ -47,12 +47,14 @@ static char *read_file(const char *dir, const char *name) {
 
 /* "chat_template": a text, or a list of named ones; NULL where there is none so named. */
 static const char *template_in(const cJSON *config, const char *wanted) {
-    const cJSON *given = cJSON_GetObjectItem(config, "chat_template"), *item;
+    const cJSON *given = cJSON_GetObjectItemCaseSensitive(config, "chat_template"), *item;
     if (cJSON_IsString(given) && !strcmp(wanted, "default")) return given->valuestring;
     cJSON_ArrayForEach(item, given) {
-        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(item, "name"));
+        const char *name =
+            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "name"));
         if (name && !strcmp(name, wanted))
-            return cJSON_GetStringValue(cJSON_GetObjectItem(item, "template"));
+            return cJSON_GetStringValue(
+                cJSON_GetObjectItemCaseSensitive(item, "template"));
     }
     return NULL;
 }
@@ -63,8 +65,9 @@ static cJSON *special_tokens(const cJSON *config) {
                                         "mask_token"};
     cJSON *tokens = cJSON_CreateObject();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const cJSON *token = cJSON_GetObjectItem(config, names[i]);
-        if (cJSON_IsObject(token)) token = cJSON_GetObjectItem(token, "content");
+        const cJSON *token = cJSON_GetObjectItemCaseSensitive(config, names[i]);
+        if (cJSON_IsObject(token))
+            token = cJSON_GetObjectItemCaseSensitive(token, "content");
         if (cJSON_IsString(token))
             cJSON_AddStringToObject(tokens, names[i], token->valuestring);
     }
@@ -138,11 +141,12 @@ static const char *part_text(const cJSON *part, cohort_status *out_status) {
     static const char *const kinds[][2] = {
         {"text", "text"},       {"input_text", "text"},   {"output_text", "text"},
         {"refusal", "refusal"}, {"thinking", "thinking"}, {"tool_reference", "name"}};
-    const char *type = cJSON_GetStringValue(cJSON_GetObjectItem(part, "type"));
+    const char *type =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, "type"));
     if (cJSON_IsString(part)) return part->valuestring;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(type ? type : "text", kinds[i][0]) != 0) continue;
-        const cJSON *text = cJSON_GetObjectItem(part, kinds[i][1]);
+        const cJSON *text = cJSON_GetObjectItemCaseSensitive(part, kinds[i][1]);
         if (cJSON_IsString(text) || !text || cJSON_IsNull(text))
             return cJSON_GetStringValue(text);
         break;
@@ -194,7 +198,7 @@ static cohort_status join_parts(const cJSON *parts, cJSON *message) {
     if (!out) return COHORT_FAIL(COHORT_E_NOMEM, "a message");
     cJSON_ArrayForEach(part, parts)
         fprintf(out, "%s%s", part == parts->child ? "" : "\n",
-                cJSON_GetObjectItem(part, "text")->valuestring);
+                cJSON_GetObjectItemCaseSensitive(part, "text")->valuestring);
     fclose(out);
     cJSON_AddStringToObject(message, "content", joined);
     free(joined);
@@ -204,7 +208,7 @@ static cohort_status join_parts(const cJSON *parts, cJSON *message) {
 /* Results of tools are texts also for templates that go over parts: clients send them in
  * parts, and templates do not expect that (vLLM, chat_utils.py). */
 static cohort_status copy_content(const cJSON *content, cJSON *message, bool in_parts) {
-    const char *role = cJSON_GetObjectItem(message, "role")->valuestring;
+    const char *role = cJSON_GetObjectItemCaseSensitive(message, "role")->valuestring;
     cJSON *parts = cJSON_CreateArray();
     cohort_status status = read_parts(content, parts, !strcmp(role, "system"));
     if (status >= 0 && in_parts && strcmp(role, "tool") != 0) {
@@ -236,27 +240,34 @@ static void move_on(cJSON *to, const char *name, const cJSON *from, cJSON *value
     if (value) cJSON_AddItemToObject(to, name, value);
 }
 
-static void move_rest(cJSON *to, const cJSON *from) {
+/* Of members that the API does not know there may be any number: none is looked up. */
+static void move_rest(cJSON *to, const cJSON *from, const char *const *moved, size_t n) {
     const cJSON *item;
-    cJSON_ArrayForEach(item,
-                       from) if (!cJSON_GetObjectItemCaseSensitive(to, item->string))
-        move_on(to, item->string, from, NULL);
+    cJSON_ArrayForEach(item, from) {
+        bool is_known = false;
+        for (size_t i = 0; i < n; i++)
+            is_known = is_known || !strcmp(item->string, moved[i]);
+        if (!is_known)
+            cJSON_AddItemToObject(to, item->string, cJSON_Duplicate(item, true));
+    }
 }
 
 /* Members in the order of the API's types, which is the one that vLLM's templates see:
  * where a template writes a call as it is, another order would be another prompt. */
 static cJSON *copy_tool_call(const cJSON *call) {
+    static const char *const of_call[] = {"id", "function", "type"},
+                             *const of_function[] = {"arguments", "name"};
     const cJSON *function = cJSON_GetObjectItemCaseSensitive(call, "function");
     if (!cJSON_IsObject(function)) return cJSON_Duplicate(call, true);
     cJSON *copy = cJSON_CreateObject(), *inner = cJSON_CreateObject();
     move_on(inner, "arguments", function,
             arguments_of(cJSON_GetObjectItemCaseSensitive(function, "arguments")));
     move_on(inner, "name", function, NULL);
-    move_rest(inner, function);
+    move_rest(inner, function, of_function, 2);
     move_on(copy, "id", call, NULL);
     cJSON_AddItemToObject(copy, "function", inner);
     move_on(copy, "type", call, NULL);
-    move_rest(copy, call);
+    move_rest(copy, call, of_call, 3);
     return copy;
 }
 
@@ -280,11 +291,12 @@ static void copy_reasoning(const cJSON *from, cJSON *message) {
 }
 
 static cohort_status copy_message(const cJSON *from, cJSON *message, bool in_parts) {
-    const cJSON *role = cJSON_GetObjectItem(from, "role");
+    const cJSON *role = cJSON_GetObjectItemCaseSensitive(from, "role");
     if (!cJSON_IsString(role))
         return COHORT_FAIL(COHORT_E_INVALID, "a message has no role");
     cJSON_AddStringToObject(message, "role", role->valuestring);
-    COHORT_TRY(copy_content(cJSON_GetObjectItem(from, "content"), message, in_parts));
+    COHORT_TRY(copy_content(cJSON_GetObjectItemCaseSensitive(from, "content"), message,
+                            in_parts));
     bool is_assistant = !strcmp(role->valuestring, "assistant");
     const cJSON *item;
     cJSON_ArrayForEach(item, from) {
@@ -304,17 +316,17 @@ static cohort_status copy_message(const cJSON *from, cJSON *message, bool in_par
 /* ---- developers -------------------------------------------------------------------- */
 
 static bool has_role(const cJSON *message, const char *role) {
-    return !strcmp(cJSON_GetObjectItem(message, "role")->valuestring, role);
+    return !strcmp(cJSON_GetObjectItemCaseSensitive(message, "role")->valuestring, role);
 }
 
 /* Appends the texts of a message of ours. */
 static void put_content(FILE *out, const cJSON *message) {
-    const cJSON *content = cJSON_GetObjectItem(message, "content"), *part;
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content"), *part;
     if (cJSON_IsString(content)) fputs(content->valuestring, out);
     if (cJSON_IsArray(content))
         cJSON_ArrayForEach(part, content)
             fprintf(out, "%s%s", part == content->child ? "" : "\n",
-                    cJSON_GetObjectItem(part, "text")->valuestring);
+                    cJSON_GetObjectItemCaseSensitive(part, "text")->valuestring);
 }
 
 /* For templates that do not know developers: what those say and what the system says
@@ -368,9 +380,9 @@ static cohort_status copy_messages(const cJSON *from, cJSON *list, bool in_parts
 
 static const cJSON *text_to_continue(const cJSON *messages) {
     const cJSON *last = cJSON_GetArrayItem(messages, cJSON_GetArraySize(messages) - 1);
-    const cJSON *content = cJSON_GetObjectItem(last, "content");
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(last, "content");
     if (!cJSON_IsArray(content)) return content;
-    return cJSON_GetObjectItem(
+    return cJSON_GetObjectItemCaseSensitive(
         cJSON_GetArrayItem(content, cJSON_GetArraySize(content) - 1), "text");
 }
 

@@ -109,6 +109,10 @@ static void content_reaches_a_template_as_it_looks_at_it(void **state) {
     static const char plain[] = "user:a;assistant:;user:b\nc\nd;tool:e\nf;";
     static const char parts[] =
         "user:(text a);assistant:;user:(text b)(text c)(text d);tool:( )( )( );";
+    /* Names differ by case, too. */
+    expect(PLAIN, COHORT_CONTENT_AUTO,
+           "[{\"Role\":7,\"role\":\"user\",\"Content\":\"x\",\"content\":\"a\"}]", none,
+           "user:a;");
     expect(PLAIN, COHORT_CONTENT_AUTO, mixed, none, plain);
     expect(PARTS, COHORT_CONTENT_AUTO, mixed, none, parts);
     expect(PLAIN, COHORT_CONTENT_TEXT, mixed, none, plain);

@@ -43,8 +43,10 @@ static bool read_turn(cohort_generation *generation, cohort_api_error *error) {
     const cohort_api_request *api = &generation->api;
     const cJSON *messages = api->messages.json, *part;
     const cJSON *last = cJSON_GetArrayItem(messages, cJSON_GetArraySize(messages) - 1);
-    const cJSON *content = cJSON_GetObjectItem(last, "content");
-    const char *role = cJSON_GetStringValue(cJSON_GetObjectItem(last, "role")), *text;
+    const cJSON *content = cJSON_GetObjectItemCaseSensitive(last, "content");
+    const char *role =
+                   cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(last, "role")),
+               *text;
     const char *next = generation->server->options.response_role;
     cohort_body *echo = &generation->echo;
     if (!api->add_generation_prompt.whole && role) next = role;
@@ -54,7 +56,8 @@ static bool read_turn(cohort_generation *generation, cohort_api_error *error) {
         if (!cJSON_IsArray(content)) content = NULL;
         cJSON_ArrayForEach(part, content) {
             text = cJSON_GetStringValue(
-                cJSON_IsString(part) ? part : cJSON_GetObjectItem(part, "text"));
+                cJSON_IsString(part) ? part
+                                     : cJSON_GetObjectItemCaseSensitive(part, "text"));
             if (text && part != content->child) cohort_body_puts(echo, "\n");
             if (text) cohort_body_puts(echo, text);
         }

@@ -10,8 +10,9 @@
 static bool has_media(const cJSON *messages) {
     const cJSON *message, *part;
     cJSON_ArrayForEach(message, messages) {
-        cJSON_ArrayForEach(part, cJSON_GetObjectItem(message, "content")) {
-            const char *type = cJSON_GetStringValue(cJSON_GetObjectItem(part, "type"));
+        cJSON_ArrayForEach(part, cJSON_GetObjectItemCaseSensitive(message, "content")) {
+            const char *type =
+                cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(part, "type"));
             if (type &&
                 (strstr(type, "image") || strstr(type, "audio") || strstr(type, "video")))
                 return true;

@@ -302,8 +302,9 @@ bool cohort_api_request_read(cohort_api_request *out, cohort_server_schema schem
                              const char *text, size_t size, cohort_api_error *error) {
     *out = (cohort_api_request){0};
     if (!parse(out, text, size, error)) return false;
-    if (schema == COHORT_SCHEMA_TOKENIZE && cJSON_HasObjectItem(out->json, "messages") &&
-        !cJSON_HasObjectItem(out->json, "prompt"))
+    if (schema == COHORT_SCHEMA_TOKENIZE &&
+        cJSON_GetObjectItemCaseSensitive(out->json, "messages") &&
+        !cJSON_GetObjectItemCaseSensitive(out->json, "prompt"))
         schema = COHORT_SCHEMA_TOKENIZE_CHAT; /* one route takes either */
     if (!cohort_server_json_unite_members(out->json, NULL))
         return cohort_api_refuse(error, 503, NULL, "memory is short; try again later");
