@@ -48,6 +48,7 @@ static bool refuse_last(cohort_api_error *error, const char *param) {
     const cohort_error *failure = cohort_last_error();
     if (failure->code == COHORT_E_INVALID)
         return cohort_api_refuse(error, 400, param, "%s", failure->message);
+    if (failure->code == COHORT_E_CLOSED) return cohort_refuse_text(error);
     return cohort_api_refuse(error, 503, NULL, "out of memory: %s", failure->message);
 }
 
@@ -69,7 +70,7 @@ static bool compile(cohort_generation *generation, cohort_api_error *error) {
     return status >= 0 || refuse_last(error, param);
 }
 
-/* Once for all prompts, and on a thread that no stream waits for. */
+/* Once for all prompts, and not on the engine's thread. */
 static bool tokenize_bad_words(cohort_generation *generation, cohort_api_error *error) {
     cohort_params *params = &generation->params;
     cohort_request *request = &params->request;

@@ -24,7 +24,8 @@ bool cohort_refuse_text(cohort_api_error *error) {
     const cohort_error *failure = cohort_last_error();
     if (failure->code == COHORT_E_CLOSED)
         return cohort_api_refuse(error, 503, NULL, "the server is shutting down");
-    return cohort_api_refuse(error, 400, NULL, "%s", failure->message);
+    bool is_theirs = failure->code == COHORT_E_INVALID;
+    return cohort_api_refuse(error, is_theirs ? 400 : 503, NULL, "%s", failure->message);
 }
 
 /* A number takes two bytes of a body, a node of the tree, and in many a field another one

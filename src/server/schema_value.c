@@ -376,7 +376,8 @@ static bool read_literal(schema_reader *self, const schema_field *at, const cJSO
     char quoted[32], message[120], context[120];
     const char *text = cJSON_GetStringValue(value);
     snprintf(quoted, sizeof quoted, "'%.20s'", text ? text : "");
-    if (text && strlen(text) <= 20 && strstr(at->type, quoted)) {
+    bool is_word = text && strlen(text) <= 20 && !strpbrk(text, "', ");
+    if (is_word && strstr(at->type, quoted)) {
         out->text = text;
         return true;
     }
