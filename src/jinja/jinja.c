@@ -44,12 +44,6 @@ cohort_status cohort_jinja_compile(const char *source, size_t size_bytes,
     return COHORT_OK;
 }
 
-bool cohort_jinja_mentions(const cohort_jinja *template_, const char *name) {
-    for (const jinja_token *token = template_->tokens; token->kind != TOKEN_END; token++)
-        if (token->kind == TOKEN_NAME && !strcmp(token->text, name)) return true;
-    return false;
-}
-
 bool cohort_jinja_wants_parts(const cohort_jinja *template_) {
     return template_->wants_parts;
 }

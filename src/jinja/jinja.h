@@ -32,8 +32,6 @@ cohort_status cohort_jinja_compile(const char *source, size_t size_bytes,
  * strftime_now tells, seconds since 1970. */
 cohort_status cohort_jinja_render(const cohort_jinja *template_, const cJSON *variables,
                                   int64_t now_s, char **out_text, size_t *out_size_bytes);
-/* Does the template look at a variable of that name? */
-bool cohort_jinja_mentions(const cohort_jinja *template_, const char *name);
 /* Does it loop over the content of messages, which then must be a list of parts? */
 bool cohort_jinja_wants_parts(const cohort_jinja *template_);
 void cohort_jinja_destroy(cohort_jinja *template_);
