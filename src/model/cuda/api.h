@@ -2,7 +2,7 @@
 /* model/cuda/api.h - the driver's functions, found when the program runs.
  *
  * Nothing links with libcuda: the same program runs where there is none.  Callers write
- * cuda->MemAlloc_v2(...), which is cuMemAlloc_v2.
+ * cuda->MemCreate(...), which is cuMemCreate.
  *
  * Threads: any; the table never changes once it is there.
  * Errors: E_DEVICE says in one line why there is no device here. */
@@ -16,19 +16,14 @@
 /* X(name): every function of libcuda that is used. */
 #define COHORT_CUDA_FUNCTIONS(X)   \
     X(Init)                        \
-    X(DriverGetVersion)            \
     X(GetErrorName)                \
-    X(GetErrorString)              \
     X(DeviceGetCount)              \
     X(DeviceGet)                   \
     X(DeviceGetName)               \
-    X(DeviceGetUuid_v2)            \
     X(DeviceGetAttribute)          \
-    X(DeviceTotalMem_v2)           \
     X(DevicePrimaryCtxRetain)      \
     X(DevicePrimaryCtxRelease_v2)  \
     X(CtxSetCurrent)               \
-    X(CtxSynchronize)              \
     X(MemGetInfo_v2)               \
     X(MemAddressReserve)           \
     X(MemAddressFree)              \
@@ -38,13 +33,8 @@
     X(MemUnmap)                    \
     X(MemSetAccess)                \
     X(MemGetAllocationGranularity) \
-    X(FuncGetAttribute)            \
-    X(MemAlloc_v2)                 \
-    X(MemFree_v2)                  \
     X(MemHostAlloc)                \
     X(MemFreeHost)                 \
-    X(MemcpyHtoD_v2)               \
-    X(MemcpyDtoH_v2)               \
     X(MemcpyHtoDAsync_v2)          \
     X(MemcpyDtoHAsync_v2)          \
     X(Memcpy2DAsync_v2)            \
@@ -52,23 +42,13 @@
     X(ModuleLoadData)              \
     X(ModuleUnload)                \
     X(ModuleGetFunction)           \
+    X(FuncGetAttribute)            \
     X(FuncSetAttribute)            \
     X(LaunchKernelEx)              \
     X(OccupancyMaxActiveClusters)  \
     X(StreamCreate)                \
     X(StreamDestroy_v2)            \
-    X(StreamSynchronize)           \
-    X(StreamBeginCapture_v2)       \
-    X(StreamEndCapture)            \
-    X(GraphInstantiateWithFlags)   \
-    X(GraphLaunch)                 \
-    X(GraphDestroy)                \
-    X(GraphExecDestroy)            \
-    X(EventCreate)                 \
-    X(EventDestroy_v2)             \
-    X(EventRecord)                 \
-    X(EventSynchronize)            \
-    X(EventElapsedTime_v2)
+    X(StreamSynchronize)
 
 typedef struct cohort_cuda_api {
 #define COHORT_CUDA_FIELD(name) __typeof__(&cu##name) name;

@@ -89,11 +89,17 @@ static void destroy(cohort_backend *backend) {
 
 static cohort_status set_up(cohort_backend *backend,
                             const cohort_backend_options *options) {
-    const cohort_cuda_options *cuda = options->device;
+    const cohort_cuda_options first = {.n_ranks = 1},
+                              *cuda = options->device ? options->device : &first;
     backend->options = *options;
     backend->options.device = NULL;
     backend->layer = -1;
-    COHORT_TRY(cohort_cuda_open(backend, cuda ? cuda->ordinal : 0));
+    if (options->max_rows > 65535) /* a grid has no more along y and z */
+        return COHORT_FAIL(COHORT_E_INVALID,
+                           "device cuda takes up to 65535 tokens a step, not %d; lower "
+                           "max_num_batched_tokens",
+                           options->max_rows);
+    COHORT_TRY(cohort_cuda_open(backend, cuda));
     COHORT_TRY(cohort_cuda_allocate(backend, STAGING_BYTES, "weights on their way",
                                     &backend->staging));
     return cohort_cuda_step_create(backend);
@@ -117,8 +123,8 @@ static const char *describe(const cohort_backend *backend) { return backend->nam
 
 static uint64_t free_bytes(const cohort_backend *backend) {
     size_t left = 0, all = 0;
-    backend->cuda->MemGetInfo_v2(&left, &all);
-    return left;
+    if (backend->cuda->MemGetInfo_v2(&left, &all) != CUDA_SUCCESS) return 1; /* none */
+    return left / (uint64_t)backend->n_sharing;
 }
 
 static void at_layer(cohort_backend *backend, int32_t layer) { backend->layer = layer; }
@@ -153,8 +159,6 @@ const cohort_backend_ops *cohort_backend_cuda(void) {
         .store = cohort_cuda_op_store,
         .attend = cohort_cuda_op_attend,
         .activate = cohort_cuda_op_activate,
-        .route = cohort_cuda_op_route,
-        .experts = cohort_cuda_op_experts,
         .take = cohort_cuda_op_take,
         .sample = cohort_cuda_op_sample,
         .all_reduce = cohort_cuda_all_reduce,

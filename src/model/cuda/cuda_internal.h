@@ -129,6 +129,7 @@ struct cohort_backend {
     CUstream stream;
     CUmodule modules[COHORT_CUDA_N_MODULES];
     CUfunction kernels[COHORT_CUDA_N_KERNELS];
+    int32_t n_sharing;                /* ranks of this host on this device */
     int32_t n_processors, n_clusters; /* of 8 CTAs at once */
     int32_t most_shared;              /* bytes of shared memory of a CTA */
     char name[96];
@@ -161,7 +162,7 @@ cohort_status cohort_cuda_status(const cohort_cuda_api *cuda, CUresult result,
                                  const char *what);
 
 /* device.c */
-cohort_status cohort_cuda_open(cohort_backend *backend, int32_t ordinal);
+cohort_status cohort_cuda_open(cohort_backend *backend, const cohort_cuda_options *at);
 void cohort_cuda_close(cohort_backend *backend);
 /* Zeroed memory.  what: for errors. */
 cohort_status cohort_cuda_allocate(cohort_backend *backend, size_t bytes,
@@ -209,8 +210,6 @@ void cohort_cuda_op_attend(cohort_backend *backend, const cohort_op_attention *o
 void cohort_cuda_op_rotate_store(cohort_backend *backend, const cohort_op_rotate *rotate,
                                  const cohort_op_attention *store);
 void cohort_cuda_op_activate(cohort_backend *backend, const cohort_op_activate *op);
-void cohort_cuda_op_route(cohort_backend *backend, const cohort_op_route *op);
-void cohort_cuda_op_experts(cohort_backend *backend, const cohort_op_experts *op);
 void cohort_cuda_op_take(cohort_backend *backend, const cohort_op_take *op);
 size_t cohort_cuda_kv_block_bytes(const cohort_backend *backend,
                                   const cohort_kv_shape *shape);

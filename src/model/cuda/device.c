@@ -239,15 +239,18 @@ static cohort_status count_clusters(cohort_backend *backend) {
     return COHORT_OK;
 }
 
-cohort_status cohort_cuda_open(cohort_backend *backend, int32_t ordinal) {
+cohort_status cohort_cuda_open(cohort_backend *backend, const cohort_cuda_options *at) {
     COHORT_TRY(cohort_cuda_load(&backend->cuda));
     const cohort_cuda_api *cuda = backend->cuda;
     int n = 0;
     COHORT_TRY(
         cohort_cuda_status(cuda, cuda->DeviceGetCount(&n), "asked whether it is there"));
     if (n < 1) return COHORT_FAIL(COHORT_E_DEVICE, "NVIDIA's driver shows no GPU here");
-    COHORT_TRY(cohort_cuda_status(cuda, cuda->DeviceGet(&backend->device, ordinal % n),
-                                  "asked for a device"));
+    COHORT_TRY(cohort_cuda_status(
+        cuda, cuda->DeviceGet(&backend->device, at->ordinal % n), "asked for a device"));
+    /* Ordinals are counted round: so many fall on this one. */
+    backend->n_sharing = (at->n_ranks - at->ordinal % n + n - 1) / n;
+    if (backend->n_sharing < 1) backend->n_sharing = 1;
     COHORT_TRY(describe(backend));
     COHORT_TRY(cohort_cuda_status(
         cuda, cuda->DevicePrimaryCtxRetain(&backend->context, backend->device),

@@ -110,17 +110,6 @@ void cohort_cuda_op_take(cohort_backend *backend, const cohort_op_take *op) {
                        &p);
 }
 
-void cohort_cuda_op_route(cohort_backend *backend, const cohort_op_route *op) {
-    (void)op;
-    cohort_cuda_fail(backend,
-                     COHORT_FAIL(COHORT_E_INVALID, "mixtures of experts do not run on "
-                                                   "device cuda yet: use --device cpu"));
-}
-
-void cohort_cuda_op_experts(cohort_backend *backend, const cohort_op_experts *op) {
-    (void)backend, (void)op;
-}
-
 /* ---- the cache --------------------------------------------------------------------- */
 
 static bool is_packed(const cohort_kv_shape *shape) {

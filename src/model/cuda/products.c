@@ -40,7 +40,7 @@ cohort_status cohort_cuda_linear_create(cohort_backend *backend, int64_t n_out,
                                         cohort_linear **out_linear) {
     cohort_dtype dtype = format->planes[COHORT_VALUES].dtype;
     *out_linear = NULL;
-    if (format != cohort_format_dense(dtype))
+    if (format->planes[COHORT_SCALES].is_there)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "weights in %s do not run on device cuda yet: leave "
                            "--quantization out, or use --device cpu",
@@ -204,13 +204,15 @@ static void launch_product(cohort_backend *backend, product_kind kind,
     while (p->n_rows > 8 << size)
         size++;
     int32_t pairs = kind == ACTIVATE ? p->n_tiles / 2 : (p->n_tiles + 1) / 2;
+    /* All columns of x lie in one CTA's memory; or, too wide for that, in a cluster's. */
+    int32_t shared_8 = COHORT_CUDA_SUMS_8 +
+                       2 * (8 * p->n_rows + 1) * (slice * COHORT_CUDA_STEP + 8) +
+                       (p->squares ? 4 * p->n_rows * p->n_squares : 0);
+    if (size == 0 && shared_8 > backend->most_shared) size = 1;
     if (size == 0) {
-        int32_t shared = COHORT_CUDA_SUMS_8 +
-                         2 * (8 * p->n_rows + 1) * (slice * COHORT_CUDA_STEP + 8) +
-                         (p->squares ? 4 * p->n_rows * p->n_squares : 0);
         int32_t n = pairs < backend->n_processors ? pairs : backend->n_processors;
         cohort_cuda_launch(backend, kernels[kind][0],
-                           (cohort_cuda_grid){.x = n, .shared = shared}, p);
+                           (cohort_cuda_grid){.x = n, .shared = shared_8}, p);
         return;
     }
     int32_t width = 8 << size, groups = (pairs + 3) / 4;

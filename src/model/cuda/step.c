@@ -170,9 +170,8 @@ void cohort_cuda_op_sample(cohort_backend *backend, const cohort_op_sample *op) 
 
 /* ---- between ranks: by way of the host --------------------------------------------- */
 
-/* Floats of a view on the host; NULL, and the backend failed, where that does not go. */
-static float *to_host(cohort_backend *backend, cohort_view view, int64_t count) {
-    cohort_cuda_flush(backend);
+/* Room for what ranks exchange; NULL, and the backend failed, where there is none. */
+static float *room_for(cohort_backend *backend, int64_t count) {
     if (count > backend->exchange_count) {
         free(backend->exchange);
         backend->exchange = malloc((size_t)count * sizeof(float));
@@ -180,7 +179,13 @@ static float *to_host(cohort_backend *backend, cohort_view view, int64_t count) 
         if (!backend->exchange)
             cohort_cuda_fail(backend, COHORT_FAIL(COHORT_E_NOMEM, "what ranks exchange"));
     }
-    if (cohort_cuda_failed(backend)) return NULL;
+    return cohort_cuda_failed(backend) ? NULL : backend->exchange;
+}
+
+/* Floats of a view on the host, in that room. */
+static float *to_host(cohort_backend *backend, cohort_view view, int64_t count) {
+    cohort_cuda_flush(backend);
+    if (!room_for(backend, count)) return NULL;
     cohort_cuda_fail(
         backend,
         cohort_cuda_status(backend->cuda,
@@ -214,7 +219,7 @@ void cohort_cuda_all_reduce(cohort_backend *backend, cohort_view values, int64_t
 }
 
 void cohort_cuda_receive(cohort_backend *backend, cohort_view to, int64_t count) {
-    float *host = to_host(backend, to, count); /* for its room */
+    float *host = room_for(backend, count);
     if (!host) return;
     cohort_group *group = backend->options.pp_group;
     int32_t stage = cohort_group_rank(group) - 1;
@@ -246,7 +251,8 @@ void cohort_cuda_gather(cohort_backend *backend, const cohort_op_gather *op) {
         width += op->part_bytes[i] / sizeof(float);
     for (int32_t r = 0; r < op->n_rows; r++) {
         const cohort_view x = {op->x.buffer, op->x.at + (int64_t)((size_t)r * mine)};
-        float *host = to_host(backend, x, (int64_t)(mine + width));
+        if (!room_for(backend, (int64_t)(mine + width))) return;
+        float *host = to_host(backend, x, (int64_t)mine);
         if (!host) return;
         float *whole = rank == 0 ? host + mine : NULL;
         cohort_cuda_fail(backend, cohort_gather(group, 0, host, op->part_bytes, whole,
