@@ -314,6 +314,7 @@ typedef struct cohort_backend_ops {
     void (*store)(cohort_backend *backend, const cohort_op_attention *op);
     void (*attend)(cohort_backend *backend, const cohort_op_attention *op);
     void (*activate)(cohort_backend *backend, const cohort_op_activate *op);
+    /* Both NULL where mixtures of experts do not run. */
     void (*route)(cohort_backend *backend, const cohort_op_route *op);
     void (*experts)(cohort_backend *backend, const cohort_op_experts *op);
     void (*take)(cohort_backend *backend, const cohort_op_take *op);
@@ -351,10 +352,12 @@ typedef struct cohort_cpu_options {
 
 const cohort_backend_ops *cohort_backend_cpu(void);
 
-/* ---- CUDA, where it was built (COHORT_CUDA) ----------------------------------------- */
+/* ---- CUDA, where it was built (COHORT_CUDA) -----------------------------------------
+ */
 
 typedef struct cohort_cuda_options {
     int32_t ordinal; /* among the devices that this process sees, counted round */
+    int32_t n_ranks; /* of this host, with the ordinals from 0 on */
 } cohort_cuda_options;
 
 /* Needs NVIDIA's driver when a backend is created, not before: create says in one line

@@ -28,7 +28,9 @@ float cohort_int8_of_row(const float *row, int64_t n, int8_t *out) {
     for (int64_t i = 0; i < n; i++)
         most = fmaxf(most, fabsf(row[i]));
     float scale = most / 127;
-    for (int64_t i = 0; i < n; i++) /* what overflows where the row has no numbers is 0 */
-        out[i] = scale > 0 && isfinite(scale) ? (int8_t)nearbyintf(row[i] / scale) : 0;
+    for (int64_t i = 0; i < n; i++) { /* what is no number is 0 */
+        float value = scale > 0 && isfinite(scale) ? nearbyintf(row[i] / scale) : 0;
+        out[i] = isnan(value) ? 0 : (int8_t)fminf(fmaxf(value, -127), 127);
+    }
     return scale;
 }

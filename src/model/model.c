@@ -122,6 +122,12 @@ static cohort_status open_model(cohort_model *model,
     cohort_model_defaults defaults;
     COHORT_TRY(check_options(options));
     COHORT_TRY(cohort_model_config_read(options->model_dir, &model->config, &defaults));
+    if (model->config.n_experts && !options->backend->experts)
+        return COHORT_FAIL(
+            COHORT_E_INVALID,
+            "mixtures of experts do not run on device %s yet: use --device "
+            "cpu",
+            options->backend->name);
     COHORT_TRY(plan_shards(model, options));
     COHORT_TRY(choose_dtype(model, options->dtype));
     COHORT_TRY(choose_format(model, options->quantization));
@@ -285,8 +291,9 @@ cohort_status cohort_model_load(cohort_model *model, cohort_load_progress progre
         return COHORT_FAIL(COHORT_E_INVALID, "the model is loaded already");
     COHORT_TRY_WHILE(cohort_model_weights_load(model, progress, user_data), "loading %s",
                      model->model_dir);
+    COHORT_TRY(make_scratch(model));
     model->loaded = true;
-    return make_scratch(model);
+    return COHORT_OK;
 }
 
 /* ---- cache, questions, end --------------------------------------------------------- */

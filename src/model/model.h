@@ -63,9 +63,9 @@ size_t cohort_model_weight_bytes(const cohort_model *model);
 size_t cohort_model_kv_block_bytes(const cohort_model *model); /* on this rank */
 cohort_status cohort_model_kv_create(cohort_model *model, int64_t n_blocks);
 int32_t cohort_model_max_len(const cohort_model *model);    /* max_model_len, resolved */
-const char *cohort_model_device(const cohort_model *model);
-/* What the device's own memory has left; 0: it is the host's. */
-uint64_t cohort_model_device_free_bytes(const cohort_model *model); /* "avx512_bf16" */
+const char *cohort_model_device(const cohort_model *model); /* "avx512_bf16" */
+/* What the device's own memory has left for this rank; 0: it is the host's. */
+uint64_t cohort_model_device_free_bytes(const cohort_model *model);
 bool cohort_model_is_output_rank(const cohort_model *model);
 cohort_status cohort_model_forward(cohort_model *model, const cohort_batch *batch,
                                    cohort_logits_sink sink, void *user_data);

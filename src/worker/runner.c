@@ -113,7 +113,8 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
     COHORT_TRY(place_threads(info, told->cpu_threads_bind, &cpus));
     const cohort_cpu_options cpu = {
         .cpus = cpus.cpus, .n_threads = cpus.n, .isa = told->isa};
-    const cohort_cuda_options cuda = {.ordinal = info->local_rank};
+    const cohort_cuda_options cuda = {.ordinal = info->local_rank,
+                                      .n_ranks = info->local_world_size};
     cohort_model_options options = {
         .model_dir = told->model,
         .dummy_weights = is_dummy,

@@ -65,7 +65,8 @@ static cohort_status set_up(cohort_backend *backend,
     if (!backend->pack || !backend->expert)
         return COHORT_FAIL(COHORT_E_NOMEM, "scratch of the CPU backend");
     COHORT_TRY(cohort_cpu_step_create(backend));
-    COHORT_TRY(cohort_pool_create(cpu->cpus, cpu->n_threads, &backend->pool));
+    COHORT_TRY(cohort_pool_create(cpu->cpus, cpu->n_threads ? cpu->n_threads : 1,
+                                  &backend->pool));
     return options->vocab_size ? cohort_cpu_samplers_create(backend) : COHORT_OK;
 }
 
