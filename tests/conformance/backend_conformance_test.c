@@ -138,6 +138,9 @@ static void products_are_near_and_rows_do_not_depend_on_others(void **state) {
             product(shapes[s][0], shapes[s][1], (cohort_dtype)((s + r) % 3), rows[r],
                     (s + r) % 2);
     product(48, 128, COHORT_BF16, 33, true);
+    /* As wide as models are, for a device whose fast memory ends somewhere. */
+    for (int64_t n_rows = 1; n_rows <= 8; n_rows += 7)
+        product(17, 18944, COHORT_BF16, n_rows, false);
 }
 
 /* The reference multiplies with what the planes stand for. */
