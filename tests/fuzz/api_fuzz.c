@@ -57,7 +57,7 @@ static void check_params(const cohort_params *params) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size) return 0;
-    cohort_schema schema = data[0] % COHORT_N_SCHEMAS;
+    cohort_server_schema schema = data[0] % COHORT_N_SCHEMAS;
     cohort_api_request api = {0};
     cohort_api_error error = {0};
     cohort_params params = {0};
