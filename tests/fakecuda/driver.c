@@ -254,7 +254,8 @@ static void run(const struct task *task) {
 }
 
 DRIVER CUresult cuStreamSynchronize(CUstream stream) {
-    CALL(StreamSynchronize);
+    CUresult fails = called("StreamSynchronize");
+    if (fails != CUDA_SUCCESS) stream->broken = fails;
     while (stream->first) {
         struct task *task = stream->first;
         stream->first = task->next;

@@ -77,6 +77,8 @@ enum { STAGING_BYTES = 64 << 20 }; /* weights on their way, a part at a time */
 static void destroy(cohort_backend *backend) {
     if (!backend) return;
     if (backend->context) {
+        /* What was enqueued may still read the host's memory. */
+        if (backend->stream) backend->cuda->StreamSynchronize(backend->stream);
         cohort_cuda_step_destroy(backend);
         cohort_cuda_release(backend, &backend->scratch);
         cohort_cuda_release(backend, &backend->squares);
