@@ -222,9 +222,15 @@ static cohort_status gather_memory(cohort_engine *engine, int64_t *out_blocks) {
             break;
         }
         memcpy(&memory, bytes, sizeof memory);
-        if (memory.block_bytes == 0 || memory.block_bytes > INT64_MAX) {
-            status = COHORT_FAIL(COHORT_E_PROTOCOL, "rank %d has KV blocks of %llu bytes",
-                                 rank, (unsigned long long)memory.block_bytes);
+        const uint64_t most = UINT64_C(1) << 48; /* so that sums of ranks fit, too */
+        if (memory.block_bytes == 0 || memory.block_bytes > most ||
+            memory.weight_bytes > most || memory.max_model_len < 1) {
+            status = COHORT_FAIL(
+                COHORT_E_PROTOCOL,
+                "rank %d reports KV blocks of %llu bytes, weights of %llu "
+                "and max_model_len %d",
+                rank, (unsigned long long)memory.block_bytes,
+                (unsigned long long)memory.weight_bytes, memory.max_model_len);
             break;
         }
         int64_t blocks = (int64_t)(memory.available_bytes / memory.block_bytes);
