@@ -20,7 +20,9 @@ static const cohort_cors cors = {origins, methods, headers, true};
 /* One answer to a page, whose head and body have all of what is wanted. */
 static void assert_page_hears(http_fixture *self, int fd, const char *request, int status,
                               const char *const wanted[], const char *unwanted) {
+    pthread_mutex_lock(&self->lock);
     const int next = self->n_requests + 1;
+    pthread_mutex_unlock(&self->lock);
     http_say(fd, request);
     cohort_exchange *held = http_take_held(self, next);
     if (!cohort_exchange_answer_origin(held, &cors)) http_reply(held, 200, "not asked");
