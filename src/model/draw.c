@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "base/fail.h"
+
 /* Tokens that may not come next become impossible, before anything else looks at them
  * (vLLM's apply_grammar_bitmask). */
 static void apply_mask(const cohort_sample_row *row, int32_t vocab_size, float *logits) {
@@ -45,4 +47,23 @@ int32_t cohort_draw(cohort_sampler *sampler, const cohort_sample_row *row,
     }
     return cohort_sample(sampler, &params, &row->allowed, row->tokens, row->n_tokens,
                          row->n_prompt_tokens, logits, row->out_logprobs);
+}
+
+cohort_status cohort_drawn_tell(cohort_group *group, const cohort_sample_row *rows,
+                                int32_t n_rows, int32_t *drawn, int32_t *last_tokens,
+                                int64_t deadline_ns) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < n_rows; i++)
+        n += rows[i].params != NULL;
+    if (n && group)
+        COHORT_TRY(
+            cohort_broadcast(group, 0, drawn, (size_t)n * sizeof *drawn, deadline_ns));
+    n = 0;
+    for (int32_t i = 0; i < n_rows; i++) {
+        if (!rows[i].params) continue;
+        int32_t token = drawn[n++];
+        *rows[i].out_token = token;
+        last_tokens[rows[i].slot] = token < 0 ? 0 : token; /* that one ends */
+    }
+    return COHORT_OK;
 }

@@ -119,23 +119,13 @@ cohort_status cohort_cuda_step_end(cohort_backend *backend) {
 
 /* What rank 0 drew, told to its peers; each then has it as its slot's last token. */
 static void share(cohort_backend *backend, const cohort_op_sample *op) {
-    const cohort_sample_row *rows = backend->step.batch.samples + op->first;
-    cohort_cuda_step *step = &backend->step;
-    int32_t n = 0;
-    for (int32_t i = 0; i < op->n_rows; i++)
-        n += rows[i].params != NULL;
-    if (n && backend->options.share_tokens && backend->options.tp_group)
-        cohort_cuda_fail(
-            backend, cohort_broadcast(backend->options.tp_group, 0, step->drawn,
-                                      (size_t)n * sizeof *step->drawn, op->deadline_ns));
+    const cohort_backend_options *options = &backend->options;
     if (cohort_cuda_failed(backend)) return;
-    n = 0;
-    for (int32_t i = 0; i < op->n_rows; i++) {
-        if (!rows[i].params) continue;
-        int32_t token = step->drawn[n++];
-        *rows[i].out_token = token;
-        step->last_tokens[rows[i].slot] = token < 0 ? 0 : token; /* that one ends */
-    }
+    cohort_cuda_fail(backend,
+                     cohort_drawn_tell(options->share_tokens ? options->tp_group : NULL,
+                                       backend->step.batch.samples + op->first,
+                                       op->n_rows, backend->step.drawn,
+                                       backend->step.last_tokens, op->deadline_ns));
 }
 
 /* Rows come to the host, which draws. */
