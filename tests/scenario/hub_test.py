@@ -229,6 +229,14 @@ class ByName(unittest.TestCase):
         found = list((self.root / "blobs").glob("*.incomplete"))
         return found[0] if found else None
 
+    def await_part(self):
+        """Until the hub sends no more and a part of the large file lies on the disk."""
+        self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
+        end = time.monotonic() + DEADLINE_S
+        while not (self.incomplete() and self.incomplete().stat().st_size > 0):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+
     def test_fetched_model_is_the_model_and_lies_as_huggingface_hub_has_it(self):
         by_path = subprocess.run(
             [COHORT, "generate", str(MODEL), *self.words()[3:]], env=self.variables(), text=True,
@@ -267,11 +275,7 @@ class ByName(unittest.TestCase):
         self.hub.stall_after = len(FILES[LARGE]) // 2
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:
-            self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
-            end = time.monotonic() + DEADLINE_S
-            while not (self.incomplete() and self.incomplete().stat().st_size > 0):
-                self.assertLess(time.monotonic(), end)
-                time.sleep(0.01)
+            self.await_part()
             process.send_signal(signal.SIGKILL)
         there = self.incomplete().stat().st_size
         self.assertFalse((self.root / "refs/main").exists())
@@ -302,7 +306,7 @@ class ByName(unittest.TestCase):
         self.hub.stall_after = len(FILES[LARGE]) // 2
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:
-            self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
+            self.await_part()
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=DEADLINE_S)
         self.assertIn(b"cancelled", said)
@@ -335,7 +339,7 @@ class ByName(unittest.TestCase):
         self.hub.stall_after = len(FILES[LARGE]) // 2
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as process:
-            self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
+            self.await_part()
             process.send_signal(signal.SIGTERM)
         self.hub.done.set()
         self.hub.stall_after, self.hub.has_ranges = None, False
@@ -345,7 +349,7 @@ class ByName(unittest.TestCase):
         self.hub.stall_after = len(FILES[LARGE]) // 2
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as process:
-            self.assertTrue(self.hub.stalled.wait(DEADLINE_S))
+            self.await_part()
             process.send_signal(signal.SIGTERM)
         self.hub.done.set()
         self.hub.stall_after, self.hub.end = None, 1
