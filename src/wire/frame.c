@@ -41,9 +41,11 @@ const char *cohort_frame_kind_name(uint32_t kind) {
     return "unknown";
 }
 
+static size_t padded(size_t size_bytes) { return (size_bytes + 7) & ~(size_t)7; }
+
 static size_t padded_method_bytes(const char *method) {
     if (!method || !method[0]) return 0;
-    return (strlen(method) + 1 + 7) & ~(size_t)7;
+    return padded(strlen(method) + 1);
 }
 
 size_t cohort_frame_prefix_bytes(const char *method) {
@@ -113,6 +115,48 @@ cohort_status cohort_frame_decode(const void *bytes, size_t size_bytes,
     return COHORT_OK;
 }
 
+typedef struct nested {
+    uint32_t size_bytes; /* of the frame behind it; zeros up to a multiple of 8 follow */
+    uint32_t reserved;
+} nested;
+
+static size_t frame_bytes(const cohort_frame *frame) {
+    return cohort_frame_prefix_bytes(frame->method) + frame->body_bytes;
+}
+
+size_t cohort_frame_nested_bytes(const cohort_frame *frame) {
+    return sizeof(nested) + padded(frame_bytes(frame));
+}
+
+size_t cohort_frame_nest(const cohort_frame *frame, void *out_bytes) {
+    uint8_t *bytes = out_bytes;
+    size_t size_bytes = frame_bytes(frame);
+    nested head = {.size_bytes = (uint32_t)size_bytes};
+    memcpy(bytes, &head, sizeof head);
+    cohort_frame_encode(frame, bytes + sizeof head);
+    memset(bytes + sizeof head + size_bytes, 0, padded(size_bytes) - size_bytes);
+    return sizeof head + padded(size_bytes);
+}
+
+cohort_status cohort_frame_next(const cohort_frame *outer, size_t *offset,
+                                cohort_frame *out_frame) {
+    nested head;
+    size_t left_bytes = outer->body_bytes - *offset;
+    const uint8_t *at = (const uint8_t *)outer->body + *offset;
+    if (!left_bytes) return COHORT_PENDING;
+    if (left_bytes < sizeof head)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "%zu bytes behind a frame's last frame",
+                           left_bytes);
+    memcpy(&head, at, sizeof head);
+    left_bytes -= sizeof head;
+    if (head.reserved || padded(head.size_bytes) > left_bytes)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a frame of %u bytes within %zu",
+                           head.size_bytes, left_bytes);
+    COHORT_TRY(cohort_frame_decode(at + sizeof head, head.size_bytes, out_frame));
+    *offset += sizeof head + padded(head.size_bytes);
+    return COHORT_OK;
+}
+
 static cohort_status expect(const cohort_frame *frame, cohort_frame_kind kind,
                             size_t least_bytes, bool is_exact) {
     if (frame->kind != kind)
@@ -155,6 +199,9 @@ static cohort_status check_configure(const cohort_frame_configure *configure) {
     if (configure->heartbeat_ns < 1000000 || configure->connect_timeout_ns < 0)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "configure with a heartbeat of %lld ns",
                            (long long)configure->heartbeat_ns);
+    if (configure->survives_peers > 1 || configure->reserved)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "configure with survives_peers %u",
+                           configure->survives_peers);
     if (!memchr(configure->listen_host, 0, sizeof configure->listen_host))
         return COHORT_FAIL(COHORT_E_PROTOCOL, "configure with an endless listen_host");
     if (configure->max_step_bytes > UINT32_MAX || configure->max_reply_bytes > UINT32_MAX)

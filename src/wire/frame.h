@@ -8,8 +8,15 @@
  *   40 reserved  | body
  *
  * Little-endian, 8-byte aligned, lengths bounded.  An epoch numbers a configuration of
- * the world: a frame of another epoch is late or foreign, and refused.  A decoded frame
- * points into the message and lives as long as it.
+ * the world: a frame of an older one is late, of one that nobody announced foreign.  A
+ * decoded frame points into the message and lives as long as it.
+ *
+ * An epoch begins for a rank with CONFIGURE, or with REJOIN where it lives on from an
+ * older one: the frame's epoch is the new one, and PUBLISH, TABLE, CONNECTED, LOAD and
+ * READY follow as the first time.  REJOIN may come in any phase, also of such an epoch.
+ *
+ * LOAD holds the calls (RPC) that a rank carries out between loading and READY, without
+ * replies: what the world was told before this rank came.  Who has loaded skips them.
  *
  * Threads: none of its own.   Errors: COHORT_E_PROTOCOL names the field.
  */
@@ -44,7 +51,7 @@ enum {
     X(COHORT_FRAME_PUBLISH, 6, "publish")     /* to driver: cohort_frame_publish */   \
     X(COHORT_FRAME_TABLE, 7, "table")         /* to worker: handles */                \
     X(COHORT_FRAME_CONNECTED, 8, "connected") /* to driver: nothing */                \
-    X(COHORT_FRAME_LOAD, 9, "load")           /* to worker: nothing */                \
+    X(COHORT_FRAME_LOAD, 9, "load")           /* to worker: frames; see below */      \
     X(COHORT_FRAME_READY, 10, "ready")        /* to driver: nothing */                \
     X(COHORT_FRAME_ERROR, 11, "error")        /* to driver: method, cohort_error */   \
     X(COHORT_FRAME_POISON, 12, "poison")      /* to worker: cohort_error */           \
@@ -52,7 +59,8 @@ enum {
     X(COHORT_FRAME_BYE, 14, "bye")            /* to driver: nothing */                \
     X(COHORT_FRAME_REFUSED, 15, "refused")    /* to driver: method, cohort_error */   \
     X(COHORT_FRAME_ROW, 16, "row")            /* to driver: cohort_frame_row */       \
-    X(COHORT_FRAME_MASKS, 17, "masks")        /* to all: of the step before it */
+    X(COHORT_FRAME_MASKS, 17, "masks")        /* to all: of the step before it */     \
+    X(COHORT_FRAME_REJOIN, 18, "rejoin")      /* to worker: nothing; see below */
 
 typedef enum cohort_frame_kind {
 #define X(name, value, text) name = (value),
@@ -60,7 +68,7 @@ typedef enum cohort_frame_kind {
 #undef X
 } cohort_frame_kind;
 
-enum { COHORT_FRAME_LAST_KIND = COHORT_FRAME_MASKS };
+enum { COHORT_FRAME_LAST_KIND = COHORT_FRAME_REJOIN };
 
 typedef struct cohort_frame {
     uint32_t kind; /* cohort_frame_kind */
@@ -86,6 +94,14 @@ cohort_status cohort_frame_decode(const void *bytes, size_t size_bytes,
                                   cohort_frame *out_frame);
 const char *cohort_frame_kind_name(uint32_t kind);
 
+/* Frames within a body, one behind the other: each begins with its length. */
+size_t cohort_frame_nested_bytes(const cohort_frame *frame);
+/* At out_bytes, 8-byte aligned as the next one is; returns cohort_frame_nested_bytes. */
+size_t cohort_frame_nest(const cohort_frame *frame, void *out_bytes);
+/* The one at *offset, which is 0 at first and then moves on; COHORT_PENDING: no more. */
+cohort_status cohort_frame_next(const cohort_frame *outer, size_t *offset,
+                                cohort_frame *out_frame);
+
 /* Bodies.  Each is a fixed struct in the message, or starts with one. */
 typedef struct cohort_frame_hello {
     char build_id[40]; /* COHORT_BUILD_ID_CHARS and NULs */
@@ -101,6 +117,8 @@ typedef struct cohort_frame_configure {
     int64_t heartbeat_ns;
     uint64_t max_step_bytes;
     uint64_t max_reply_bytes;
+    uint32_t survives_peers; /* 1: after the death of another rank it awaits REJOIN */
+    uint32_t reserved;
     char listen_host[COHORT_HOST_BYTES]; /* to bind for ranks elsewhere; "": none are */
 } cohort_frame_configure;                /* then n_config NUL-terminated strings */
 
@@ -123,7 +141,7 @@ typedef struct cohort_frame_row {
 } cohort_frame_row;
 
 _Static_assert(sizeof(cohort_frame_hello) == 48 &&
-                   sizeof(cohort_frame_configure) == 120 && sizeof(cohort_error) == 304,
+                   sizeof(cohort_frame_configure) == 128 && sizeof(cohort_error) == 304,
                "on the wire");
 
 /* Each checks the body's size and every field, and copies the fixed part. */

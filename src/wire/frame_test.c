@@ -72,7 +72,8 @@ static void configure_carries_its_options(void **state) {
                         .pp = 1,
                         .local_world_size = 2,
                         .n_config = 2,
-                        .heartbeat_ns = 1000000},
+                        .heartbeat_ns = 1000000,
+                        .survives_peers = 1},
               .text = "model=x\0empty="};
     const char *config[COHORT_CONFIG_MAX_PAIRS + 1];
     cohort_frame frame;
@@ -83,6 +84,7 @@ static void configure_carries_its_options(void **state) {
     assert_int_equal(cohort_frame_decode(message, size, &frame), COHORT_OK);
     assert_int_equal(cohort_frame_read_configure(&frame, &configure, config), COHORT_OK);
     assert_int_equal(configure.rank, 1);
+    assert_int_equal(configure.survives_peers, 1);
     assert_string_equal(config[0], "model=x");
     assert_string_equal(config[1], "empty=");
     assert_null(config[2]);
@@ -103,7 +105,7 @@ static cohort_status read_configure(const cohort_frame_configure *configure) {
 /* The last value of each field that is taken, and the first that is not. */
 static void configure_is_refused_from_the_first_impossible_value_on(void **state) {
     (void)state;
-    enum { CASES = 16 };
+    enum { CASES = 18 };
     const cohort_frame_configure good = {
         .rank = 1, .tp = 2, .pp = 2, .local_world_size = 4, .heartbeat_ns = 1000000};
     cohort_frame_configure in[CASES], out[CASES];
@@ -126,6 +128,8 @@ static void configure_is_refused_from_the_first_impossible_value_on(void **state
     EDGE(connect_timeout_ns, 0, -1);
     EDGE(max_step_bytes, UINT32_MAX, UINT64_C(1) << 32);
     EDGE(max_reply_bytes, UINT32_MAX, UINT64_C(1) << 32);
+    EDGE(survives_peers, 1, 2);
+    EDGE(reserved, 0, 1);
     EDGE(n_config, 0, COHORT_CONFIG_MAX_PAIRS + 1);
     assert_int_equal(n, CASES);
     for (int i = 0; i < CASES; i++) {
@@ -136,6 +140,80 @@ static void configure_is_refused_from_the_first_impossible_value_on(void **state
     assert_int_equal(read_configure(&in[0]), COHORT_OK);
     memset(in[0].listen_host, 'x', sizeof in[0].listen_host);
     assert_int_equal(read_configure(&in[0]), COHORT_E_PROTOCOL);
+}
+
+static void rejoin_names_the_epoch_to_come(void **state) {
+    (void)state;
+    cohort_frame out;
+    size_t size = encode(
+        (cohort_frame){.kind = COHORT_FRAME_REJOIN, .rank = 2, .epoch = UINT64_MAX});
+    assert_int_equal(cohort_frame_decode(message, size, &out), COHORT_OK);
+    assert_int_equal(out.kind, COHORT_FRAME_REJOIN);
+    assert_int_equal(out.epoch, UINT64_MAX);
+    assert_int_equal(out.body_bytes, 0);
+    assert_string_equal(cohort_frame_kind_name(out.kind), "rejoin");
+    message[6]++; /* the kind behind the last */
+    assert_int_equal(cohort_frame_decode(message, size, &out), COHORT_E_PROTOCOL);
+}
+
+/* Calls of every length up to 8 within a load. */
+static size_t nest_calls(uint8_t *out_bytes) {
+    size_t used = 0;
+    for (uint64_t i = 0; i < 9; i++)
+        used += cohort_frame_nest(&(cohort_frame){.kind = COHORT_FRAME_RPC,
+                                                  .call = i,
+                                                  .method = i % 2 ? "odd" : "",
+                                                  .body = "12345678",
+                                                  .body_bytes = i},
+                                  out_bytes + used);
+    return used;
+}
+
+static void frames_within_a_frame_come_back_in_order(void **state) {
+    (void)state;
+    static _Alignas(8) uint8_t body[4096];
+    cohort_frame inner, load = {.kind = COHORT_FRAME_LOAD, .body = body};
+    size_t offset = 0;
+    load.body_bytes = nest_calls(body);
+    for (uint64_t i = 0; i < 9; i++) {
+        assert_int_equal(cohort_frame_next(&load, &offset, &inner), COHORT_OK);
+        assert_int_equal(inner.call, i);
+        assert_string_equal(inner.method, i % 2 ? "odd" : "");
+        assert_int_equal(inner.body_bytes, i);
+        assert_memory_equal(inner.body, "12345678", i);
+        assert_int_equal((uintptr_t)inner.body % 8, 0);
+        if (i == 0) assert_int_equal(offset, cohort_frame_nested_bytes(&inner));
+    }
+    assert_int_equal(cohort_frame_next(&load, &offset, &inner), COHORT_PENDING);
+    assert_int_equal(offset, load.body_bytes);
+}
+
+static cohort_status read_all(const cohort_frame *outer) {
+    cohort_frame inner;
+    cohort_status status = COHORT_OK;
+    for (size_t offset = 0; status == COHORT_OK;)
+        status = cohort_frame_next(outer, &offset, &inner);
+    return status;
+}
+
+static void frames_within_a_shortened_frame_are_refused(void **state) {
+    (void)state;
+    static _Alignas(8) uint8_t body[4096];
+    cohort_frame load = {.kind = COHORT_FRAME_LOAD, .body = body};
+    size_t whole = nest_calls(body),
+           first = cohort_frame_nested_bytes(&(cohort_frame){0});
+    for (load.body_bytes = 1; load.body_bytes < first; load.body_bytes++)
+        assert_int_equal(read_all(&load), COHORT_E_PROTOCOL);
+    load.body_bytes = whole;
+    assert_int_equal(read_all(&load), COHORT_PENDING);
+    memset(body, 0xff, 4); /* longer than there is */
+    assert_int_equal(read_all(&load), COHORT_E_PROTOCOL);
+    nest_calls(body);
+    body[4] = 1; /* reserved */
+    assert_int_equal(read_all(&load), COHORT_E_PROTOCOL);
+    nest_calls(body);
+    body[0] = 47; /* no header */
+    assert_int_equal(read_all(&load), COHORT_E_PROTOCOL);
 }
 
 static void hello_needs_a_pid(void **state) {
@@ -223,6 +301,9 @@ int main(void) {
         cmocka_unit_test(foreign_header_is_refused_by_name),
         cmocka_unit_test(configure_carries_its_options),
         cmocka_unit_test(configure_is_refused_from_the_first_impossible_value_on),
+        cmocka_unit_test(rejoin_names_the_epoch_to_come),
+        cmocka_unit_test(frames_within_a_frame_come_back_in_order),
+        cmocka_unit_test(frames_within_a_shortened_frame_are_refused),
         cmocka_unit_test(hello_needs_a_pid),
         cmocka_unit_test(codes_of_errors_are_bounded),
         cmocka_unit_test(error_arrives_with_its_text_and_place),
