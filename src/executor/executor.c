@@ -164,6 +164,7 @@ static void init_sync(cohort_executor *executor) {
     pthread_mutex_init(&executor->send_lock, NULL);
     executor->epoll_fd = -1;
     executor->wake_fd = -1;
+    executor->judge.stayed_rank = -1;
 }
 
 static cohort_status make_ranks(cohort_executor *executor) {
@@ -186,7 +187,8 @@ static cohort_status make_ranks(cohort_executor *executor) {
     atomic_store_explicit(&header->epoch, executor->epoch, memory_order_relaxed);
     for (int32_t i = 0; i < executor->world_size; i++)
         executor->ranks[i].row = cohort_counters_row_of(executor->counters, i);
-    return COHORT_OK;
+    return judge_open(&executor->judge, &executor->options, executor->world_size,
+                      executor->launcher->close, cohort_clock_ns());
 }
 
 cohort_status executor_make_broadcast(cohort_executor *executor, const char *host) {
@@ -347,7 +349,8 @@ void cohort_executor_destroy(cohort_executor *executor) {
     if (!executor) return;
     cohort_executor_shutdown(executor);
     /* A thread of uni that never came back still uses all of it: then it stays. */
-    if (executor->has_stayed && executor->launcher == &cohort_uni_launcher) return;
+    if (executor->judge.stayed_rank >= 0 && executor->launcher == &cohort_uni_launcher)
+        return;
     executor_free_futures(executor);
     for (int32_t i = 0; executor->ranks && i < executor->world_size; i++) {
         cohort_queue_close(executor->ranks[i].response);
@@ -362,6 +365,7 @@ void cohort_executor_destroy(cohort_executor *executor) {
     pthread_mutex_destroy(&executor->lock);
     free_options(&executor->options);
     free(executor->scratch);
+    judge_close(&executor->judge);
     free(executor->ranks);
     free(executor);
 }

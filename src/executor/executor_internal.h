@@ -14,21 +14,10 @@
 #include "cohort/executor.h"
 #include "cohort/queue.h"
 #include "counters/counters.h"
-#include "executor/verdict.h"
+#include "executor/judge.h"
 #include "launcher/launcher.h"
 #include "link/link.h"
 #include "wire/frame.h"
-
-/* What the executor is doing; the counters file shows it. */
-typedef enum executor_state {
-    EXECUTOR_PLACE,
-    EXECUTOR_CONFIGURE,
-    EXECUTOR_CONNECT,
-    EXECUTOR_LOAD,
-    EXECUTOR_READY,
-    EXECUTOR_STOPPING,
-    EXECUTOR_CLOSED
-} executor_state;
 
 typedef struct executor_rank {
     cohort_launch launch;
@@ -37,13 +26,7 @@ typedef struct executor_rank {
     cohort_counters_row *row;
     cohort_queue *response; /* set under lock; read by the pumping thread */
     cohort_frame_publish publish;
-    executor_state reached; /* the phase that it has finished, plus one */
-    bool is_started;
-    bool has_ended;
-    bool has_reported; /* an error of its own */
-    bool has_link;     /* control is watched by epoll */
-    uint64_t progress;
-    int64_t progress_ns;
+    bool has_link;          /* control is watched by epoll */
     uint64_t reported_done; /* to on_progress */
 } executor_rank;
 
@@ -112,16 +95,10 @@ struct cohort_executor {
     pthread_t monitor;
     bool has_monitor, is_joined;
     int epoll_fd, wake_fd;
-    int64_t started_ns, opened_ns, phase_ns, tick_ns, resumed_ns;
+    int64_t started_ns, phase_ns;
     cohort_executor_phases phases;
-    bool has_suspect; /* an error that may be another rank's death */
-    cohort_error suspect;
-    int64_t suspect_until_ns;
-    bool is_poison_sent;
-    int32_t stop_stage; /* 1: asked, 2: SIGTERM, 3: SIGKILL */
-    int64_t stop_ns;
-    bool has_stayed;         /* a rank could not be ended in time */
-    cohort_error late_death; /* of a rank that crashed after it was asked to stop */
+    cohort_judge judge;
+    int32_t untold_rank; /* could not be told what the last step decided, or -1 */
 };
 
 /* host: to bind for ranks on other hosts; NULL: there are none. */
@@ -134,13 +111,16 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
                                 const cohort_frame *frame);
 void executor_on_ended(cohort_executor *executor, int32_t rank);
 
-/* clock.c, on the monitor's thread.  now_ns: of cohort_clock_ns, or a test's. */
+/* Tells ranks to begin a phase; sets untold_rank, and the error. */
+void executor_enter_phase(cohort_executor *executor, executor_state state,
+                          int64_t now_ns);
+
+/* actions.c, on the monitor's thread: tells the judge, does as it says. */
+void executor_judge(cohort_executor *executor, judge_event event);
+/* The thread's last error is what became of a rank, or of its link. */
+void executor_judge_last(cohort_executor *executor, judge_event_kind kind, int32_t rank);
+/* now_ns: of cohort_clock_ns, or a test's. */
 void executor_on_clock(cohort_executor *executor, int64_t now_ns);
-/* How long the monitor may sleep. */
-int executor_tick_ms(const cohort_executor *executor, executor_state state);
-/* An error that may be another rank's death: the failure, unless that is told soon. */
-void executor_suspect(cohort_executor *executor, const cohort_error *error,
-                      int64_t now_ns);
 
 /* calls.c */
 /* COHORT_PENDING: a late reply of an older epoch, dropped. */

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "executor/executor_internal.h"
+#include "executor/views.h"
 
 enum { RANKS = 3 };
 #define MS         INT64_C(1000000)
@@ -79,20 +80,22 @@ static inline cohort_executor *open_executor(executor_state state) {
     /* Behind the last one lies one that nobody may touch: it has no row, no link, and
      * counts. */
     executor->ranks = calloc(RANKS + 1, sizeof *executor->ranks);
-    executor->ranks[RANKS].is_started = true;
     executor->ranks[RANKS].launch.pid = 9999;
     executor->ranks[RANKS].control = (cohort_link *)sizeof(cohort_link *); /* nowhere */
     assert_int_equal(cohort_counters_create(&options, &executor->counters), COHORT_OK);
     executor->state = state;
-    executor->tick_ns = executor->phase_ns = executor->opened_ns = BEGIN;
-    executor->resumed_ns = BEGIN;
+    assert_int_equal(
+        judge_open(&executor->judge, &executor->options, RANKS, false, BEGIN), COHORT_OK);
+    executor->judge.state = state;
+    executor->phase_ns = BEGIN;
     for (int32_t i = 0; i < RANKS; i++) {
         executor_rank *rank = &executor->ranks[i];
         rank->row = cohort_counters_row_of(executor->counters, i);
-        rank->is_started = true;
         rank->launch.pid = 1000 + i;
-        rank->reached = state + 1;
-        rank->progress_ns = BEGIN;
+        executor->judge.ranks[i] =
+            (judge_rank){.reached = state + 1, .is_started = true, .progress_ns = BEGIN};
+        executor_describe_rank(&rank->launch, executor->judge.ranks[i].who,
+                               JUDGE_WHO_BYTES);
         rank->row->pid = 1000 + i;
         rank->row->waits_for = COHORT_RANK_LOCAL;
         rank->row->phase = COHORT_RANK_IDLE;
@@ -104,6 +107,7 @@ static inline cohort_executor *open_executor(executor_state state) {
 
 static inline void close_executor(cohort_executor *executor) {
     cohort_counters_close(executor->counters);
+    judge_close(&executor->judge);
     close(executor->wake_fd);
     free(executor->ranks);
     pthread_mutex_destroy(&executor->lock);

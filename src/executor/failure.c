@@ -34,24 +34,31 @@ void executor_set_state(cohort_executor *executor, executor_state state) {
     pthread_cond_broadcast(&executor->changed);
 }
 
-bool executor_fail(cohort_executor *executor, const cohort_error *error) {
-    pthread_mutex_lock(&executor->lock);
-    bool is_first = !executor->is_failed && executor->state < EXECUTOR_STOPPING;
-    if (is_first) {
-        cohort_counters_header *header = cohort_counters_header_of(executor->counters);
-        executor->is_failed = true;
-        executor->failure = *error;
-        memcpy(header->text, error->message, sizeof header->text);
-        atomic_store_explicit(&header->failed, 1, memory_order_release);
-        interrupt_queues(executor);
-        pthread_cond_broadcast(&executor->changed);
-    }
-    pthread_mutex_unlock(&executor->lock);
-    if (!is_first) return false;
+bool executor_set_failure(cohort_executor *executor, const cohort_error *error) {
+    if (executor->is_failed || executor->state >= EXECUTOR_STOPPING) return false;
+    cohort_counters_header *header = cohort_counters_header_of(executor->counters);
+    executor->is_failed = true;
+    executor->failure = *error;
+    memcpy(header->text, error->message, sizeof header->text);
+    atomic_store_explicit(&header->failed, 1, memory_order_release);
+    interrupt_queues(executor);
+    pthread_cond_broadcast(&executor->changed);
+    return true;
+}
+
+void executor_log_failure(const cohort_error *error) {
     cohort_log(COHORT_LOG_ERROR, "executor", error->rank,
                "event=failed code=%s text=\"%s\"",
                cohort_status_name((cohort_status)error->code), error->message);
     cohort_log_place("executor", error);
+}
+
+bool executor_fail(cohort_executor *executor, const cohort_error *error) {
+    pthread_mutex_lock(&executor->lock);
+    bool is_first = executor_set_failure(executor, error);
+    pthread_mutex_unlock(&executor->lock);
+    if (!is_first) return false;
+    executor_log_failure(error);
     executor_wake_monitor(executor);
     return true;
 }

@@ -12,6 +12,10 @@ bool executor_fail(cohort_executor *executor, const cohort_error *error);
 bool executor_fail_last(cohort_executor *executor, int32_t rank);
 void executor_wake_monitor(cohort_executor *executor);
 
+/* With lock held: only the fact, which the judge knows already.  False where it has
+ * failed before, or shuts down. */
+bool executor_set_failure(cohort_executor *executor, const cohort_error *error);
+void executor_log_failure(const cohort_error *error);
 /* With lock held. */
 void executor_set_state(cohort_executor *executor, executor_state state);
 

@@ -21,7 +21,7 @@ cohort_status executor_send_frame(cohort_executor *executor, int32_t rank,
 void executor_send_small(cohort_executor *executor, int32_t rank, cohort_frame_kind kind,
                          const cohort_error *error) {
     uint8_t buffer[COHORT_FRAME_HEADER_BYTES + sizeof *error];
-    if (!executor->ranks[rank].control || executor->ranks[rank].has_ended) return;
+    if (!executor->ranks[rank].control || executor->judge.ranks[rank].has_ended) return;
     /* A rank that cannot be told is dead or will be killed: no new failure. */
     executor_send_frame(executor, rank,
                         (cohort_frame){.kind = kind,

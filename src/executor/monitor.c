@@ -19,18 +19,13 @@
 /* Design notes.
  *
  * One thread from the first rank to the last: it places the ranks (so PR_SET_PDEATHSIG,
- * which watches the spawning thread, watches the executor), takes them from phase to
- * phase, notices deaths and hangs, and ends them.  It sleeps in epoll, with a timeout for
+ * which watches the spawning thread, watches the executor), and turns what it hears of
+ * them into events of the judge (judge.c), which decides.  It sleeps in epoll, with a
+ * timeout for
  * what only the clock can tell, and what else may hold it up is bounded: a frame to a
  * rank whose buffer is full (SEND_TIMEOUT_MS of frames.c for each), and on Ray the reason
  * of the first death (REASON_MS of ray/ray.c) and an order to a sidecar that does not
  * read (its SEND_TIMEOUT_MS, 5 s).
- *
- * Cause and consequence arrive in any order: a killed process closes its sockets before
- * its pidfd is readable, so its peers' "rank 1 is gone" may come first.  Such an error is
- * a suspect for a moment; a death in that time is the verdict instead.  So is the end of
- * its own link, unless the process is not exiting: that is told at once.  The other way
- * round, a rank that reports an error and exits has the report read before the exit.
  *
  * An error of the monitor itself (epoll, a control link) fails the executor or is logged;
  * it never ends the loop (vLLM's returns, and nobody watches any more, R19). */
@@ -42,20 +37,13 @@ enum {
 #define WAKE_EVENT   UINT64_MAX
 #define CANCEL_EVENT (UINT64_MAX - 1)
 
-static executor_state locked_state(cohort_executor *executor) {
-    pthread_mutex_lock(&executor->lock);
-    executor_state state = executor->state;
-    pthread_mutex_unlock(&executor->lock);
-    return state;
-}
-
-/* ---- verdicts ----------------------------------------------------------------- */
+/* ---- evidence ----------------------------------------------------------------- */
 
 /* "during connect" while starting, "during execute (call 17)" later. */
 static void describe_moment(cohort_executor *executor, int32_t rank, char *out_text,
                             size_t size) {
     cohort_counters_row *row = executor->ranks[rank].row;
-    executor_state state = locked_state(executor);
+    executor_state state = executor->judge.state;
     uint32_t phase = atomic_load_explicit(&row->phase, memory_order_acquire);
     unsigned long long call = atomic_load_explicit(&row->call, memory_order_relaxed);
     if (state < EXECUTOR_READY)
@@ -77,8 +65,9 @@ static void describe_crash(const cohort_counters_row *row, char *out_text, size_
     if (!row->crash_frames[0]) out_text[0] = '\0';
 }
 
-static void judge_death(cohort_executor *executor, int32_t rank,
-                        const cohort_launch_ending *ending) {
+/* Returns whether it ended badly; how is the thread's last error. */
+static bool describe_ending(cohort_executor *executor, int32_t rank,
+                            const cohort_launch_ending *ending) {
     char moment[80];
     describe_moment(executor, rank, moment, sizeof moment);
     cohort_counters_row *row = executor->ranks[rank].row;
@@ -88,10 +77,9 @@ static void judge_death(cohort_executor *executor, int32_t rank,
     uint32_t exited = atomic_load_explicit(&row->exited, memory_order_acquire);
     int32_t exit_status = exited && !ending->is_known ? (int32_t)exited - 1 : -1;
     if (ending->is_known && !ending->signal) exit_status = ending->status;
-    char who[EXECUTOR_WHO_BYTES];
+    const char *who = executor->judge.ranks[rank].who;
     char where[80] = "";
     if (crash) describe_crash(row, where, sizeof where);
-    executor_describe_rank(&executor->ranks[rank].launch, who, sizeof who);
     if (signal_number)
         COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) was killed by signal %d (%s)%s %s",
                     rank, who, signal_number, sigdescr_np(signal_number), where, moment);
@@ -101,18 +89,12 @@ static void judge_death(cohort_executor *executor, int32_t rank,
     else
         COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) %s %s", rank, who,
                     ending->text[0] ? ending->text : "ended", moment);
-    cohort_error error = *cohort_last_error();
-    error.rank = rank;
-    /* Nothing is lost with a rank that was only asked to leave, but a crash is told. */
-    bool is_crash = crash || ending->signal || exit_status > 0;
-    if (!executor_fail(executor, &error) && is_crash && executor->stop_stage < 2 &&
-        !executor->late_death.code)
-        executor->late_death = error;
+    return crash || ending->signal || exit_status > 0;
 }
 
 /* An error that a rank reported, with who and what in front. */
-static void judge_error(cohort_executor *executor, int32_t rank,
-                        const cohort_frame *frame, const cohort_error *reported) {
+static void on_report(cohort_executor *executor, int32_t rank, const cohort_frame *frame,
+                      const cohort_error *reported) {
     char call[40] = "";
     if (frame->call)
         snprintf(call, sizeof call, " (call %llu)", (unsigned long long)frame->call);
@@ -122,14 +104,10 @@ static void judge_error(cohort_executor *executor, int32_t rank,
     snprintf(error.message + used, sizeof error.message - (size_t)used, "%s",
              reported->message);
     if (error.rank < 0 || error.rank >= executor->world_size) error.rank = rank;
-    /* "Connection refused" and the like, too, where the error is about somebody else. */
-    bool is_about_peer = error.rank != rank || error.code == COHORT_E_PEER_DIED ||
-                         error.code == COHORT_E_CLOSED;
-    if (!is_about_peer) {
-        executor_fail(executor, &error);
-    } else {
-        executor_suspect(executor, &error, cohort_clock_ns());
-    }
+    executor_judge(executor, (judge_event){.kind = JUDGE_REPORTED,
+                                           .rank = rank,
+                                           .now_ns = cohort_clock_ns(),
+                                           .error = &error});
 }
 
 /* ---- events of one rank ------------------------------------------------------- */
@@ -141,6 +119,13 @@ static void unwatch_link(cohort_executor *executor, int32_t rank) {
     executor->ranks[rank].has_link = false;
 }
 
+static void on_reached(cohort_executor *executor, int32_t rank, executor_state reached) {
+    executor_judge(executor, (judge_event){.kind = JUDGE_REACHED,
+                                           .rank = rank,
+                                           .now_ns = cohort_clock_ns(),
+                                           .reached = reached});
+}
+
 static cohort_status on_hello(cohort_executor *executor, int32_t rank,
                               const cohort_frame *frame) {
     cohort_frame_hello hello;
@@ -150,7 +135,7 @@ static cohort_status on_hello(cohort_executor *executor, int32_t rank,
                            "rank %d (pid %d) is of build %.12s, the driver of %.12s: run "
                            "worker and library of one build",
                            rank, hello.pid, hello.build_id, cohort_build_id());
-    executor->ranks[rank].reached = EXECUTOR_CONFIGURE;
+    on_reached(executor, rank, EXECUTOR_CONFIGURE);
     return COHORT_OK;
 }
 
@@ -168,10 +153,12 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
     case COHORT_FRAME_HELLO: return on_hello(executor, rank, frame);
     case COHORT_FRAME_PUBLISH:
         COHORT_TRY(cohort_frame_read_publish(frame, &self->publish));
-        self->reached = EXECUTOR_CONNECT;
+        on_reached(executor, rank, EXECUTOR_CONNECT);
         return COHORT_OK;
-    case COHORT_FRAME_CONNECTED: self->reached = EXECUTOR_LOAD; return COHORT_OK;
-    case COHORT_FRAME_READY: self->reached = EXECUTOR_READY; return COHORT_OK;
+    case COHORT_FRAME_CONNECTED:
+        on_reached(executor, rank, EXECUTOR_LOAD);
+        return COHORT_OK;
+    case COHORT_FRAME_READY: on_reached(executor, rank, EXECUTOR_READY); return COHORT_OK;
     case COHORT_FRAME_BYE: return COHORT_OK;
     case COHORT_FRAME_ROW:
         COHORT_TRY(cohort_frame_read_row(frame, &sent));
@@ -179,8 +166,7 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
         return COHORT_OK;
     case COHORT_FRAME_ERROR:
         COHORT_TRY(cohort_frame_read_error(frame, &error));
-        self->has_reported = true;
-        judge_error(executor, rank, frame, &error);
+        on_report(executor, rank, frame, &error);
         return COHORT_OK;
     case COHORT_FRAME_REFUSED:
         COHORT_TRY(cohort_frame_read_error(frame, &error));
@@ -209,10 +195,9 @@ static bool read_link(cohort_executor *executor, int32_t rank) {
         if (status >= 0) status = cohort_frame_decode(bytes, size_bytes, &frame);
         if (status >= 0) status = executor_on_frame(executor, rank, &frame);
         if (status < 0) {
-            char who[EXECUTOR_WHO_BYTES];
-            executor_describe_rank(&self->launch, who, sizeof who);
-            cohort_fail_while(status, "hearing rank %d (%s)", rank, who);
-            executor_fail_last(executor, rank);
+            cohort_fail_while(status, "hearing rank %d (%s)", rank,
+                              executor->judge.ranks[rank].who);
+            executor_judge_last(executor, JUDGE_BROKEN, rank);
             return false;
         }
     }
@@ -241,36 +226,42 @@ static void on_link(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
     if (!self->has_link || read_link(executor, rank)) return;
     unwatch_link(executor, rank);
-    if (self->has_reported) return; /* and leaves because of it */
-    char who[EXECUTOR_WHO_BYTES], moment[80];
+    char moment[80];
     bool is_living = lives_on(&self->launch);
-    executor_describe_rank(&self->launch, who, sizeof who);
     describe_moment(executor, rank, moment, sizeof moment);
-    COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) %s %s", rank, who,
+    COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) %s %s", rank,
+                executor->judge.ranks[rank].who,
                 is_living ? "lives, but its control link broke"
                           : "vanished (its control link ended)",
                 moment);
-    if (is_living) executor_fail_last(executor, rank);
-    if (is_living) return;
     cohort_error error = *cohort_last_error();
     error.rank = rank;
-    executor_suspect(executor, &error, cohort_clock_ns());
+    executor_judge(executor, (judge_event){.kind = JUDGE_UNLINKED,
+                                           .rank = rank,
+                                           .now_ns = cohort_clock_ns(),
+                                           .is_living = is_living,
+                                           .error = &error});
 }
 
 void executor_on_ended(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
     cohort_launch_ending ending;
-    if (self->has_ended) return;
+    if (executor->judge.ranks[rank].has_ended) return;
     if (self->has_link) read_link(executor, rank); /* its last words come first */
     unwatch_link(executor, rank);
     epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, self->launch.exit_fd, NULL);
-    self->has_ended = true;
     executor->launcher->reap(&self->launch, &ending);
     cohort_log(COHORT_LOG_INFO, "executor", rank,
                "event=rank_ended pid=%d signal=%d status=%d", self->launch.pid,
                ending.signal, ending.status);
-    /* Who has reported an error leaves because of it: that is no news. */
-    if (!self->has_reported) judge_death(executor, rank, &ending);
+    bool is_crash = describe_ending(executor, rank, &ending);
+    cohort_error error = *cohort_last_error();
+    error.rank = rank;
+    executor_judge(executor, (judge_event){.kind = JUDGE_ENDED,
+                                           .rank = rank,
+                                           .now_ns = cohort_clock_ns(),
+                                           .is_crash = is_crash,
+                                           .error = &error});
     atomic_store_explicit(&self->row->phase, COHORT_RANK_DEAD, memory_order_release);
 }
 
@@ -287,8 +278,12 @@ static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
     self->launch.world = executor->world;
     COHORT_TRY(executor->launcher->start(&executor->options, rank, &self->launch));
-    self->is_started = true;
-    self->progress_ns = cohort_clock_ns();
+    char who[JUDGE_WHO_BYTES];
+    executor_describe_rank(&self->launch, who, sizeof who);
+    executor_judge(executor, (judge_event){.kind = JUDGE_STARTED,
+                                           .rank = rank,
+                                           .now_ns = cohort_clock_ns(),
+                                           .who = who});
     cohort_counters_row_set_address(self->row, self->launch.address);
     atomic_store_explicit(&self->row->pid, self->launch.pid, memory_order_release);
     COHORT_TRY(watch(executor, self->launch.exit_fd, (uint64_t)rank * 2 + 1));
@@ -320,7 +315,7 @@ static void place_all(cohort_executor *executor) {
         executor_fail_last(executor, COHORT_RANK_LOCAL);
         return;
     }
-    executor->opened_ns = cohort_clock_ns();
+    executor->judge.opened_ns = cohort_clock_ns();
     for (int32_t rank = 0; rank < executor->world_size; rank++) {
         if (place_rank(executor, rank) >= 0) continue;
         cohort_fail_while(COHORT_E_IO, "placing rank %d", rank);
@@ -329,7 +324,20 @@ static void place_all(cohort_executor *executor) {
     }
 }
 
-static cohort_status enter_phase(cohort_executor *executor, executor_state state) {
+static void stamp_phase(cohort_executor *executor, executor_state left, int64_t now_ns) {
+    int64_t spent_ns = now_ns - executor->phase_ns;
+    executor->phase_ns = now_ns;
+    if (left == EXECUTOR_PLACE) executor->phases.place_ns = spent_ns;
+    if (left == EXECUTOR_CONFIGURE) executor->phases.configure_ns = spent_ns;
+    if (left == EXECUTOR_CONNECT) executor->phases.connect_ns = spent_ns;
+    if (left == EXECUTOR_LOAD) executor->phases.load_ns = spent_ns;
+    executor->phases.total_ns = now_ns - executor->started_ns;
+    cohort_log(COHORT_LOG_INFO, "executor", COHORT_RANK_LOCAL,
+               "event=phase_done phase=%s us=%lld", executor_state_name(left),
+               (long long)(spent_ns / 1000));
+}
+
+static cohort_status tell_all(cohort_executor *executor, executor_state state) {
     size_t most_bytes = COHORT_FRAME_HEADER_BYTES + COHORT_CONTROL_MAX_BYTES;
     uint8_t *buffer = malloc(most_bytes);
     cohort_status status = buffer ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "a frame");
@@ -346,43 +354,22 @@ static cohort_status enter_phase(cohort_executor *executor, executor_state state
         if (status < 0) {
             cohort_fail_while(status, "telling rank %d to %s", rank,
                               executor_state_name(state));
-            executor_fail_last(executor, rank);
+            executor->untold_rank = rank;
         }
     }
     free(buffer);
     return status;
 }
 
-static void stamp_phase(cohort_executor *executor, executor_state left, int64_t now_ns) {
-    int64_t spent_ns = now_ns - executor->phase_ns;
-    executor->phase_ns = now_ns;
-    if (left == EXECUTOR_PLACE) executor->phases.place_ns = spent_ns;
-    if (left == EXECUTOR_CONFIGURE) executor->phases.configure_ns = spent_ns;
-    if (left == EXECUTOR_CONNECT) executor->phases.connect_ns = spent_ns;
-    if (left == EXECUTOR_LOAD) executor->phases.load_ns = spent_ns;
-    executor->phases.total_ns = now_ns - executor->started_ns;
-    cohort_log(COHORT_LOG_INFO, "executor", COHORT_RANK_LOCAL,
-               "event=phase_done phase=%s us=%lld", executor_state_name(left),
-               (long long)(spent_ns / 1000));
-}
-
-/* Goes on to the next phase once all ranks, and the starting thread, have done theirs. */
-static void advance(cohort_executor *executor) {
-    pthread_mutex_lock(&executor->lock);
-    executor_state state = executor->state;
-    bool may_go = !executor->is_failed && state < EXECUTOR_READY &&
-                  (state != EXECUTOR_CONNECT || executor->is_linked);
-    pthread_mutex_unlock(&executor->lock);
-    for (int32_t rank = 0; may_go && rank < executor->world_size; rank++)
-        may_go = executor->ranks[rank].reached > state;
-    if (!may_go) return;
-    stamp_phase(executor, state, cohort_clock_ns());
-    executor_state next = (executor_state)(state + 1);
-    if (enter_phase(executor, next) < 0) return;
-    if (next == EXECUTOR_READY && executor->options.cancel_fd > 0)
+void executor_enter_phase(cohort_executor *executor, executor_state state,
+                          int64_t now_ns) {
+    executor_state before = (executor_state)(state - 1);
+    stamp_phase(executor, before, now_ns);
+    if (tell_all(executor, state) < 0) return;
+    if (state == EXECUTOR_READY && executor->options.cancel_fd > 0)
         epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, executor->options.cancel_fd, NULL);
     pthread_mutex_lock(&executor->lock);
-    if (executor->state == state) executor_set_state(executor, next);
+    if (executor->state == before) executor_set_state(executor, state);
     pthread_mutex_unlock(&executor->lock);
 }
 
@@ -390,7 +377,7 @@ static void advance(cohort_executor *executor) {
 
 /* It stays readable, so it is watched no longer. */
 static void on_cancel(cohort_executor *executor) {
-    executor_state state = locked_state(executor);
+    executor_state state = executor->judge.state;
     epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, executor->options.cancel_fd, NULL);
     if (state >= EXECUTOR_READY) return;
     COHORT_FAIL(COHORT_E_CANCELLED, "told to stop during %s", executor_state_name(state));
@@ -411,22 +398,31 @@ static void on_event(cohort_executor *executor, uint64_t data) {
     }
 }
 
+/* The starting thread has done its part. */
+static void tell_linked(cohort_executor *executor) {
+    pthread_mutex_lock(&executor->lock);
+    bool is_linked = executor->is_linked;
+    pthread_mutex_unlock(&executor->lock);
+    if (is_linked && !executor->judge.is_linked)
+        executor_judge(executor,
+                       (judge_event){.kind = JUDGE_LINKED, .rank = COHORT_RANK_LOCAL});
+}
+
 static void *monitor_main(void *argument) {
     cohort_executor *executor = argument;
     struct epoll_event events[MAX_EVENTS];
-    executor->tick_ns = executor->phase_ns = executor->resumed_ns = cohort_clock_ns();
+    executor->phase_ns = cohort_clock_ns();
     place_all(executor);
-    executor->tick_ns = cohort_clock_ns();
-    for (;;) {
-        executor_state state = locked_state(executor);
-        if (state == EXECUTOR_CLOSED) return NULL;
+    executor->judge.tick_ns = cohort_clock_ns();
+    while (executor->judge.state < EXECUTOR_CLOSED) {
         int n = epoll_wait(executor->epoll_fd, events, MAX_EVENTS,
-                           executor_tick_ms(executor, state));
+                           judge_tick_ms(&executor->judge));
         for (int i = 0; i < n; i++)
             on_event(executor, events[i].data.u64);
-        advance(executor);
+        tell_linked(executor);
         executor_on_clock(executor, cohort_clock_ns());
     }
+    return NULL;
 }
 
 cohort_status executor_monitor_start(cohort_executor *executor) {

@@ -43,14 +43,14 @@ static void frames_of_another_epoch_are_refused(void **state) {
                                      COHORT_FRAME_BYE};
     cohort_executor *executor = open_executor(EXECUTOR_CONNECT);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        executor_state before = executor->ranks[1].reached;
+        executor_state before = executor->judge.ranks[1].reached;
         assert_int_equal(say(executor, 1, kinds[i], 4, NULL), COHORT_E_PROTOCOL);
         assert_int_equal(say(executor, 1, kinds[i], 6, NULL), COHORT_E_PROTOCOL);
-        assert_int_equal(executor->ranks[1].reached, before);
+        assert_int_equal(executor->judge.ranks[1].reached, before);
         assert_int_equal(say(executor, 1, kinds[i], 5, NULL), COHORT_OK);
     }
-    assert_int_equal(executor->ranks[1].reached, EXECUTOR_READY);
-    assert_int_equal(executor->ranks[0].reached, EXECUTOR_CONNECT + 1);
+    assert_int_equal(executor->judge.ranks[1].reached, EXECUTOR_READY);
+    assert_int_equal(executor->judge.ranks[0].reached, EXECUTOR_CONNECT + 1);
     close_executor(executor);
 }
 
@@ -62,16 +62,16 @@ static void rank_of_another_build_is_refused(void **state) {
                           .method = "",
                           .body = &hello,
                           .body_bytes = sizeof hello};
-    executor->ranks[1].reached = EXECUTOR_PLACE;
+    executor->judge.ranks[1].reached = EXECUTOR_PLACE;
     memcpy(hello.build_id, cohort_build_id(), COHORT_BUILD_ID_CHARS);
     hello.build_id[COHORT_BUILD_ID_CHARS - 1] ^= 1;
     assert_int_equal(executor_on_frame(executor, 1, &frame), COHORT_E_PROTOCOL);
     assert_non_null(
         strstr(cohort_last_error()->message, "rank 1 (pid 1001) is of build"));
-    assert_int_equal(executor->ranks[1].reached, EXECUTOR_PLACE);
+    assert_int_equal(executor->judge.ranks[1].reached, EXECUTOR_PLACE);
     memcpy(hello.build_id, cohort_build_id(), COHORT_BUILD_ID_CHARS);
     assert_int_equal(executor_on_frame(executor, 1, &frame), COHORT_OK);
-    assert_int_equal(executor->ranks[1].reached, EXECUTOR_CONFIGURE);
+    assert_int_equal(executor->judge.ranks[1].reached, EXECUTOR_CONFIGURE);
     close_executor(executor);
 }
 
@@ -91,7 +91,7 @@ static void culprit_is_named_and_not_the_messenger(void **state) {
     cohort_error error = error_about(2, COHORT_E_PEER_DIED, "rank 2 died");
     say(executor, 0, COHORT_FRAME_ERROR, 5, &error);
     assert_false(executor->is_failed); /* its death may say more */
-    executor_on_clock(executor, executor->suspect_until_ns);
+    executor_on_clock(executor, executor->judge.suspect_until_ns);
     expect_blame(executor, 2, COHORT_E_PEER_DIED,
                  "rank 0, execute (call 17): rank 2 died");
 }
@@ -106,7 +106,7 @@ static void death_is_told_instead_of_its_echo(void **state) {
     say(executor, 1, COHORT_FRAME_ERROR, 5, &error);
     die(executor, 2, SIGSEGV, 0);
     die(executor, 0, 0, 1);
-    executor_on_clock(executor, executor->suspect_until_ns);
+    executor_on_clock(executor, executor->judge.suspect_until_ns);
     expect_blame(executor, 2, COHORT_E_PEER_DIED,
                  "rank 2 (pid 1002) was killed by signal 11 (Segmentation fault) during "
                  "execute (call 17)");
@@ -153,7 +153,7 @@ static void of_two_deaths_at_once_the_first_is_told(void **state) {
     die(executor, 2, SIGKILL, 0);
     die(executor, 1, SIGKILL, 0);
     executor_on_clock(executor, BEGIN + 1);
-    executor_on_clock(executor, executor->suspect_until_ns);
+    executor_on_clock(executor, executor->judge.suspect_until_ns);
     assert_int_equal(n_told, 1);
     assert_int_equal(executor->ranks[1].row->phase, COHORT_RANK_DEAD);
     expect_blame(executor, 2, COHORT_E_PEER_DIED, "rank 2 (pid 1002) was killed");
@@ -190,7 +190,7 @@ static void crash_during_shutdown_is_told_and_our_own_signal_is_not(void **state
     (void)state;
     for (int32_t stage = 1; stage <= 3; stage++) {
         cohort_executor *executor = open_executor(EXECUTOR_STOPPING);
-        executor->stop_stage = stage;
+        executor->judge.stop_stage = stage;
         die(executor, 0, 0, 0);
         die(executor, 1, stage == 1 ? SIGSEGV : SIGTERM, 0);
         die(executor, 2, 0, stage == 1 ? 1 : 0);

@@ -16,6 +16,7 @@ typedef struct cohort_rank_view {
     uint32_t phase; /* cohort_rank_phase */
     int32_t waits_for;
     uint64_t call;
+    uint64_t progress;    /* counts on with every bit of it */
     int64_t heartbeat_ns; /* last sign of life of the process */
     int64_t progress_ns;  /* last sign of progress of its main thread */
 } cohort_rank_view;

@@ -5,12 +5,6 @@
 
 #include "executor/executor_internal.h"
 
-const char *executor_state_name(executor_state state) {
-    static const char *const names[] = {"place", "configure", "connect", "load",
-                                        "ready", "stop",      "closed"};
-    return names[state];
-}
-
 void executor_describe_rank(const cohort_launch *launch, char *out_text, size_t size) {
     if (launch->name[0])
         snprintf(out_text, size, "%s, pid %d on %s", launch->name, launch->pid,
@@ -31,6 +25,7 @@ void executor_fill_views(cohort_executor *executor, cohort_rank_view *views) {
             .phase = phase,
             .waits_for = atomic_load_explicit(&row->waits_for, memory_order_relaxed),
             .call = atomic_load_explicit(&row->call, memory_order_relaxed),
+            .progress = atomic_load_explicit(&row->progress, memory_order_relaxed),
             .heartbeat_ns =
                 atomic_load_explicit(&row->heartbeat_ns, memory_order_relaxed),
             .progress_ns = atomic_load_explicit(&row->phase_ns, memory_order_relaxed)};

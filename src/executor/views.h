@@ -5,10 +5,8 @@
 
 #include "executor/executor_internal.h"
 
-enum { EXECUTOR_WHO_BYTES = COHORT_LAUNCH_NAME_BYTES + COHORT_HOST_BYTES + 32 };
 /* "pid 4711", or with name and address. */
 void executor_describe_rank(const cohort_launch *launch, char *out_text, size_t size);
-const char *executor_state_name(executor_state state);
 void executor_fill_views(cohort_executor *executor, cohort_rank_view *views);
 
 #endif /* COHORT_EXECUTOR_VIEWS_H */

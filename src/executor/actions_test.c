@@ -16,8 +16,8 @@ static void report(void *user_data, int32_t rank, uint64_t done, uint64_t total)
 
 /* The clock up to then, in the steps of a monitor that is on time. */
 static void run_until(cohort_executor *executor, int64_t until_ns) {
-    while (executor->tick_ns + 100 * MS < until_ns)
-        executor_on_clock(executor, executor->tick_ns + 100 * MS);
+    while (executor->judge.tick_ns + 100 * MS < until_ns)
+        executor_on_clock(executor, executor->judge.tick_ns + 100 * MS);
     executor_on_clock(executor, until_ns);
 }
 
@@ -54,8 +54,8 @@ static void silent_process_is_told_when_the_limit_has_passed(void **state) {
 static void rank_that_ended_or_never_began_is_not_silent(void **state) {
     (void)state;
     cohort_executor *executor = open_executor(EXECUTOR_READY);
-    executor->ranks[0].has_ended = true;
-    executor->ranks[1].is_started = false;
+    executor->judge.ranks[0].has_ended = true;
+    executor->judge.ranks[1].is_started = false;
     executor->ranks[2].row->heartbeat_ns = 0; /* has not mapped the counters */
     run_until(executor, BEGIN + 10 * HANG_NS);
     assert_false(executor->is_failed);
@@ -166,7 +166,7 @@ static void late_tick_is_no_freeze(void **state) {
     close_executor(executor);
     executor = open_executor(EXECUTOR_READY);
     executor_on_clock(executor, BEGIN + 500 * MS + 1);
-    assert_int_equal(executor->resumed_ns, BEGIN + 500 * MS + 1);
+    assert_int_equal(executor->judge.resumed_ns, BEGIN + 500 * MS + 1);
     close_executor(executor);
 }
 
@@ -185,7 +185,7 @@ static void each_phase_has_its_own_limit(void **state) {
     for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
         cohort_executor *executor = open_executor(phases[i].state);
         executor->options.hang_timeout_ns = 0;
-        executor->ranks[1].reached = phases[i].state;
+        executor->judge.ranks[1].reached = phases[i].state;
         expect_failure_after(executor, BEGIN + phases[i].limit_ns, 1, phases[i].words);
     }
 }
@@ -196,7 +196,8 @@ static void first_rank_that_is_late_is_named(void **state) {
     (void)state;
     cohort_executor *executor = open_executor(EXECUTOR_CONNECT);
     executor->options.hang_timeout_ns = 0;
-    executor->ranks[1].reached = executor->ranks[2].reached = EXECUTOR_CONNECT;
+    executor->judge.ranks[1].reached = executor->judge.ranks[2].reached =
+        EXECUTOR_CONNECT;
     expect_failure_after(executor, BEGIN + CONNECT_NS, 1, "rank 1");
 }
 
@@ -205,11 +206,18 @@ static void limits_of_zero_are_none(void **state) {
     cohort_executor *executor = open_executor(EXECUTOR_LOAD);
     executor->options.hang_timeout_ns = executor->options.execute_timeout_ns = 0;
     executor->options.connect_timeout_ns = executor->options.load_timeout_ns = 0;
-    executor->ranks[1].reached = EXECUTOR_LOAD;
+    executor->judge.ranks[1].reached = EXECUTOR_LOAD;
     executor->ranks[2].row->phase = COHORT_RANK_EXECUTE;
     run_until(executor, BEGIN + 1000 * SECOND);
     assert_false(executor->is_failed);
     close_executor(executor);
+}
+
+static void hear(cohort_executor *executor, const cohort_error *error, int64_t now_ns) {
+    executor_judge(executor, (judge_event){.kind = JUDGE_REPORTED,
+                                           .rank = 0,
+                                           .now_ns = now_ns,
+                                           .error = error});
 }
 
 /* An error that may be the consequence of a death waits 300 ms for the death. */
@@ -218,8 +226,8 @@ static void suspicion_becomes_the_failure_in_time(void **state) {
     cohort_executor *executor = open_executor(EXECUTOR_READY);
     cohort_error first = {.code = COHORT_E_PEER_DIED, .rank = 2, .message = "first"};
     cohort_error second = {.code = COHORT_E_PEER_DIED, .rank = 1, .message = "second"};
-    executor_suspect(executor, &first, BEGIN + SECOND);
-    executor_suspect(executor, &second, BEGIN + SECOND + 1);
+    hear(executor, &first, BEGIN + SECOND);
+    hear(executor, &second, BEGIN + SECOND + 1);
     run_until(executor, BEGIN + SECOND + 300 * MS - 1);
     assert_false(executor->is_failed);
     executor_on_clock(executor, BEGIN + SECOND + 300 * MS);
@@ -235,7 +243,7 @@ static void death_comes_before_suspicion(void **state) {
     cohort_executor *executor = open_executor(EXECUTOR_READY);
     cohort_error suspect = {.code = COHORT_E_PEER_DIED, .rank = 2, .message = "heard"};
     cohort_error death = {.code = COHORT_E_PEER_DIED, .rank = 1, .message = "died"};
-    executor_suspect(executor, &suspect, BEGIN);
+    hear(executor, &suspect, BEGIN);
     assert_true(executor_fail(executor, &death));
     run_until(executor, BEGIN + SECOND);
     assert_false(executor_fail(executor, &suspect));
@@ -247,10 +255,12 @@ static void death_comes_before_suspicion(void **state) {
 static void monitor_looks_often_enough(void **state) {
     (void)state;
     cohort_executor *executor = open_executor(EXECUTOR_READY);
-    assert_int_equal(executor_tick_ms(executor, EXECUTOR_READY), 100);
-    assert_int_equal(executor_tick_ms(executor, EXECUTOR_STOPPING), 10);
-    executor->has_suspect = true;
-    assert_int_equal(executor_tick_ms(executor, EXECUTOR_READY), 10);
+    assert_int_equal(judge_tick_ms(&executor->judge), 100);
+    executor->judge.state = EXECUTOR_STOPPING;
+    assert_int_equal(judge_tick_ms(&executor->judge), 10);
+    executor->judge.state = EXECUTOR_READY;
+    executor->judge.has_suspect = true;
+    assert_int_equal(judge_tick_ms(&executor->judge), 10);
     close_executor(executor);
 }
 
@@ -267,7 +277,7 @@ static void shutdown_keeps_to_its_limit(void **state) {
     (void)state;
     cohort_executor *executor = open_executor(EXECUTOR_STOPPING);
     executor_on_clock(executor, BEGIN);
-    assert_int_equal(executor->stop_stage, 1);
+    assert_int_equal(executor->judge.stop_stage, 1);
     run_until(executor, BEGIN + 6 * SECOND - 1);
     expect_signals(0, 0);
     executor_on_clock(executor, BEGIN + 6 * SECOND);
@@ -281,7 +291,7 @@ static void shutdown_keeps_to_its_limit(void **state) {
     executor_on_clock(executor, BEGIN + 10 * SECOND);
     assert_int_equal(executor->state, EXECUTOR_CLOSED);
     assert_int_equal(executor->shutdown_status, COHORT_E_TIMEOUT);
-    assert_true(executor->has_stayed);
+    assert_int_equal(executor->judge.stayed_rank, 0);
     expect_signals(2, SIGKILL);
     assert_non_null(strstr(executor->shutdown_error.message,
                            "rank 0 (pid 1000) could not be ended in 10.0 s"));
@@ -294,7 +304,7 @@ static void failed_ranks_get_little_time(void **state) {
     for (int i = 0; i < 2; i++) {
         cohort_executor *executor = open_executor(EXECUTOR_STOPPING);
         executor->options.shutdown_timeout_ns = limits_ns[i];
-        executor->is_failed = true;
+        executor->is_failed = executor->judge.is_failed = true;
         executor->failure.code = COHORT_E_PEER_DIED;
         executor_on_clock(executor, BEGIN);
         executor_on_clock(executor, BEGIN + 50 * MS - 1);
@@ -318,7 +328,7 @@ static void unlimited_shutdown_signals_nobody(void **state) {
     expect_signals(0, 0);
     assert_int_equal(executor->state, EXECUTOR_STOPPING);
     for (int32_t i = 0; i < RANKS; i++)
-        executor->ranks[i].has_ended = true;
+        executor->judge.ranks[i].has_ended = true;
     executor_on_clock(executor, BEGIN + 1000 * SECOND + 1);
     assert_int_equal(executor->state, EXECUTOR_CLOSED);
     assert_int_equal(executor->shutdown_status, COHORT_OK);
@@ -329,7 +339,7 @@ static void unlimited_shutdown_signals_nobody(void **state) {
 static void ended_ranks_get_no_signal(void **state) {
     (void)state;
     cohort_executor *executor = open_executor(EXECUTOR_STOPPING);
-    executor->ranks[0].has_ended = executor->ranks[2].has_ended = true;
+    executor->judge.ranks[0].has_ended = executor->judge.ranks[2].has_ended = true;
     run_until(executor, BEGIN + 10 * SECOND);
     assert_int_equal(n_signals, 2);
     assert_int_equal(signals[0].pid, 1001);
