@@ -68,6 +68,7 @@ static void destroy(cohort_exchange *exchange) {
     pthread_mutex_unlock(&exchange->http->lock);
     free(exchange->method);
     free(exchange->path);
+    free(exchange->query);
     free(exchange);
 }
 
@@ -144,6 +145,10 @@ const char *cohort_exchange_method(const cohort_exchange *exchange) {
 
 const char *cohort_exchange_path(const cohort_exchange *exchange) {
     return exchange->path;
+}
+
+const char *cohort_exchange_query(const cohort_exchange *exchange) {
+    return exchange->query ? exchange->query : "";
 }
 
 static const char *find_header(const http_header *at, const char *name) {

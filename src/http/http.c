@@ -140,6 +140,7 @@ static void close_peer(cohort_http *http, http_peer *peer) {
     if (http->peers == peer) http->peers = peer->next;
     pthread_mutex_unlock(&http->lock);
     cohort_http_drop_intake(http, peer);
+    free(peer->query);
     free(peer);
 }
 
@@ -247,6 +248,25 @@ static cohort_status watch_fd(cohort_http *http, int fd, uint64_t of) {
 
 /* ---- requests ---------------------------------------------------------------------- */
 
+static http_peer *peer_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+/* Before the library takes the target apart: what it returns is on_access's first state.
+ */
+static void *on_target(void *user_data, const char *target,
+                       struct MHD_Connection *connection) {
+    (void)user_data;
+    http_peer *peer = peer_of(connection);
+    const char *query = strchr(target, '?');
+    if (!peer) return NULL;
+    free(peer->query); /* of a head that the library refused */
+    peer->query = query ? strdup(query) : NULL;
+    return NULL;
+}
+
 static bool expects_go_ahead(struct MHD_Connection *connection) {
     return MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
                                        MHD_HTTP_HEADER_EXPECT) != NULL;
@@ -256,11 +276,9 @@ static enum MHD_Result begin_request(cohort_http *http, struct MHD_Connection *c
                                      const char *method, const char *path,
                                      const char *version,
                                      cohort_exchange **out_exchange) {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
                                                      MHD_HTTP_HEADER_CONTENT_LENGTH);
-    http_peer *peer = info ? info->socket_context : NULL;
+    http_peer *peer = peer_of(connection);
     bool is_checked = peer && peer->n_begun++ < peer->framing.n_heads;
     bool is_faulty = !strcmp(method, COHORT_FRAMING_MARK);
     cohort_exchange *exchange =
@@ -270,6 +288,8 @@ static enum MHD_Result begin_request(cohort_http *http, struct MHD_Connection *c
     *out_exchange = exchange;
     if (!exchange) return MHD_NO;
     exchange->peer = peer;
+    exchange->query = peer->query;
+    peer->query = NULL;
     exchange->may_bypass = !http->certificate && !strcmp(version, MHD_HTTP_VERSION_1_1);
     if (is_faulty) cohort_exchange_mark_body(exchange, BODY_FAULTY);
     if (length && strtoull(length, NULL, 10) > http->options.max_body_bytes)
@@ -503,12 +523,12 @@ cohort_status cohort_http_open(cohort_http *http) {
     if (!http->certificate) tls[0] = tls[2];
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_access, http, MHD_OPTION_EXTERNAL_LOGGER, drop_message,
-        NULL, MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-        MHD_OPTION_CONNECTION_LIMIT, options->max_connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, in_seconds(options->idle_timeout_ns),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES, MHD_OPTION_ARRAY, tls,
-        MHD_OPTION_END);
+        NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target, http, MHD_OPTION_LISTEN_SOCKET,
+        http->listen_fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_CONNECTION_LIMIT,
+        options->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        in_seconds(options->idle_timeout_ns), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HEAD_BYTES, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (!http->daemon)
         return COHORT_FAIL(COHORT_E_IO, "%s did not open%s", http->url,
                            http->certificate ? "; do certificate and key match?" : "");

@@ -77,6 +77,8 @@ void cohort_http_close(cohort_http *http);
 
 const char *cohort_exchange_method(const cohort_exchange *exchange);
 const char *cohort_exchange_path(const cohort_exchange *exchange); /* no query */
+/* As it was sent, with its ?; "": there is none. */
+const char *cohort_exchange_query(const cohort_exchange *exchange);
 const char *cohort_exchange_header(const cohort_exchange *exchange, const char *name);
 /* One that was added to the answer; NULL: none. */
 const char *cohort_exchange_added_header(const cohort_exchange *exchange,

@@ -22,10 +22,11 @@ typedef struct http_peer {
     char name[64];          /* who it is, for logs */
     int64_t deadline_ns;    /* of a whole request, or of a client that does not read;
                              * COHORT_NEVER: one is being answered */
-    cohort_framing framing; /* the HTTP thread's, as the next three */
+    cohort_framing framing; /* the HTTP thread's, as the next four */
     cohort_body framed;     /* what it let through, and the library has not read: */
     size_t n_given;         /* all but these */
     uint64_t n_begun;       /* requests; of framing.n_heads */
+    char *query;            /* of the one that begins next; NULL: none */
     cohort_exchange *exchange;
     struct http_peer *previous, *next;
 } http_peer;
@@ -73,7 +74,7 @@ struct cohort_exchange {
     cohort_http *http;
     struct MHD_Connection *connection;
     http_peer *peer;
-    char *method, *path;
+    char *method, *path, *query;
     http_header *request_headers;
     cohort_body request;
     size_t request_bytes;  /* also those over the limit, which are not kept */

@@ -288,6 +288,7 @@ static void redirect(const cohort_server *server, cohort_exchange *exchange,
     cohort_body location = {0};
     cohort_body_add(&location, path, (size_t)(own_path(server, path) - path));
     cohort_body_puts(&location, route->path);
+    cohort_body_puts(&location, cohort_exchange_query(exchange));
     if (location.bytes && !location.is_short)
         cohort_exchange_add_header(exchange, "Location", location.bytes);
     cohort_body_deinit(&location);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Paths that are nearly right, and what the log says of any."""
+import contextlib
 import socket
 import unittest
 
@@ -17,6 +18,12 @@ class Paths(unittest.TestCase):
                     status, headers, text = server.ask(method, given, None, key)
                     self.assertEqual((status, headers["Location"], text),
                                      (307, given.rstrip("/"), b""))
+            with contextlib.closing(server.connect()) as client:  # each has the query of its own
+                for query in "?a=%0d%0a&b?c=", "", "?":
+                    client.request("GET", "/behind/v1/models//" + query, headers=key)
+                    answer = client.getresponse()
+                    self.assertEqual((answer.status, answer.headers["Location"], answer.read()),
+                                     (307, "/behind/v1/models" + query, b""))
             self.assertEqual(server.ask("POST", COMPLETIONS + "/", {"prompt": "a"})[0], 401)
             self.assertEqual(server.ask("GET", "/health/")[0], 307)
             for path in ("/nowhere/", "//", "/" + "a" * 100 + "/"):
