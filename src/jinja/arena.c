@@ -21,7 +21,10 @@ void *cohort_jinja_alloc(jinja_arena *arena, size_t size) {
             cohort_jinja_fail(arena, "the template takes more than %zu MiB of memory",
                               arena->most >> 20);
         jinja_chunk *chunk = malloc(sizeof *chunk + room);
-        if (!chunk) cohort_jinja_fail(arena, "out of memory");
+        if (!chunk) {
+            arena->status = COHORT_FAIL(COHORT_E_NOMEM, "a template's %zu bytes", room);
+            longjmp(arena->escape, 1);
+        }
         chunk->next = arena->chunks;
         arena->chunks = chunk;
         arena->total += room;
@@ -58,9 +61,10 @@ void cohort_jinja_fail(jinja_arena *arena, const char *format, ...) {
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
     if (arena->line)
-        COHORT_FAIL(COHORT_E_INVALID, "line %d: %s", arena->line, message);
+        arena->status =
+            COHORT_FAIL(COHORT_E_INVALID, "line %d: %s", arena->line, message);
     else
-        COHORT_FAIL(COHORT_E_INVALID, "%s", message);
+        arena->status = COHORT_FAIL(COHORT_E_INVALID, "%s", message);
     longjmp(arena->escape, 1);
 }
 

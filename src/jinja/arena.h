@@ -28,6 +28,7 @@ typedef struct jinja_arena {
     int depth;          /* of nested expressions, blocks and calls */
     int64_t now_s;
     jmp_buf escape;
+    cohort_status status; /* why it was taken */
 } jinja_arena;
 
 void *cohort_jinja_alloc(jinja_arena *arena, size_t size); /* zeroed */

@@ -34,8 +34,9 @@ cohort_status cohort_jinja_compile(const char *source, size_t size_bytes,
     self->arena.most = MAX_TEMPLATE_BYTES;
     self->arena.steps_left = INT64_MAX;
     if (setjmp(self->arena.escape)) {
+        cohort_status status = self->arena.status;
         cohort_jinja_destroy(self);
-        return COHORT_E_INVALID;
+        return status;
     }
     self->tokens = cohort_jinja_lex(&self->arena, source, size_bytes);
     self->body = cohort_jinja_parse(&self->arena, self->tokens);
@@ -81,7 +82,7 @@ cohort_status cohort_jinja_render(const cohort_jinja *template_, const cJSON *va
     *out_text = NULL;
     if (setjmp(arena.escape)) {
         cohort_jinja_arena_free(&arena);
-        return COHORT_E_INVALID;
+        return arena.status;
     }
     render(&arena, template_, variables, &out);
     *out_text = malloc(out.size + 1);

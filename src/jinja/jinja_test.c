@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -151,10 +152,37 @@ static void deep_values_are_bounded(void **state) {
     }
 }
 
+/* So that a server can tell its own trouble from a template's. */
+static void memory_that_is_short_is_no_fault_of_a_template(void **state) {
+    (void)state;
+    static const char source[] = "{% set a = 'x' * 8000000 %}{{ a }}";
+    cohort_jinja *compiled;
+    char *text = NULL;
+    size_t size = 0;
+    struct rlimit before, tight;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* they end the process */
+#endif
+    assert_int_equal(cohort_jinja_compile(source, strlen(source), &compiled), COHORT_OK);
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    tight = before;
+    tight.rlim_cur = 1;
+    assert_int_equal(setrlimit(RLIMIT_AS, &tight), 0);
+    cohort_status status = cohort_jinja_render(compiled, NULL, 0, &text, &size);
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    assert_int_equal(status, COHORT_E_NOMEM);
+    assert_null(text);
+    assert_int_equal(cohort_jinja_render(compiled, NULL, 0, &text, &size), COHORT_OK);
+    assert_int_equal(size, 8000000);
+    free(text);
+    cohort_jinja_destroy(compiled);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chains_in_templates_are_bounded),
         cmocka_unit_test(deep_values_are_bounded),
+        cmocka_unit_test(memory_that_is_short_is_no_fault_of_a_template),
         cmocka_unit_test(what_is_left_out_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,21 +83,23 @@ static cJSON *copy_tools(const cohort_value *given) {
     return tools;
 }
 
-/* The server's defaults, before which go those of the request that say something; NULL:
- * there are no defaults. */
-static cJSON *merge_extra(const cohort_server *server, const cohort_api_request *api) {
+/* The server's defaults, before which go those of the request that say something.  False:
+ * no memory. */
+static bool merge_extra(const cohort_server *server, const cohort_api_request *api,
+                        cJSON **out_merged) {
     const cJSON *item;
-    if (!server->template_defaults) return NULL;
-    cJSON *merged = cJSON_Duplicate(server->template_defaults, true);
-    if (!api->chat_template_kwargs.is_set) return merged;
+    cJSON *merged = *out_merged = cJSON_Duplicate(server->template_defaults, true);
+    if (!merged) return false;
+    if (!api->chat_template_kwargs.is_set) return true;
     cJSON_ArrayForEach(item, api->chat_template_kwargs.json) {
         const char *text = cJSON_GetStringValue(item);
         if (cJSON_IsNull(item) || (text && !strcmp(text, "auto"))) continue;
-        cJSON_AddItemToObject(merged, item->string, cJSON_Duplicate(item, true));
+        cJSON *copy = cJSON_Duplicate(item, true);
+        if (cJSON_AddItemToObject(merged, item->string, copy)) continue;
+        cJSON_Delete(copy);
+        return false;
     }
-    if (cohort_server_json_unite_members(merged, NULL)) return merged;
-    cJSON_Delete(merged);
-    return NULL;
+    return cohort_server_json_unite_members(merged, NULL);
 }
 
 bool cohort_render_messages(const cohort_server *server, const cohort_api_request *api,
@@ -119,14 +121,18 @@ bool cohort_render_messages(const cohort_server *server, const cohort_api_reques
     if (has_media(api->messages.json))
         return cohort_api_refuse(error, 400, NULL, "%s is not a multimodal model",
                                  server->options.served_names[0]);
-    cJSON *tools = copy_tools(&api->tools), *extra = merge_extra(server, api);
+    cJSON *tools = copy_tools(&api->tools), *extra = NULL;
     conversation.tools = tools;
-    if (extra) conversation.extra = extra;
-    cohort_status status =
-        cohort_chat_render(server->chat, &conversation, out_text, out_size);
+    cohort_status status = COHORT_E_NOMEM;
+    if (server->template_defaults && !merge_extra(server, api, &extra))
+        COHORT_FAIL(COHORT_E_NOMEM, "chat_template_kwargs");
+    else {
+        if (extra) conversation.extra = extra;
+        status = cohort_chat_render(server->chat, &conversation, out_text, out_size);
+    }
     cJSON_Delete(tools);
     cJSON_Delete(extra);
     /* Templates speak to clients. */
-    return status >= 0 ||
-           cohort_api_refuse(error, 400, NULL, "%s", cohort_last_error()->message);
+    return status >= 0 || cohort_api_refuse(error, status == COHORT_E_NOMEM ? 503 : 400,
+                                            NULL, "%s", cohort_last_error()->message);
 }
