@@ -354,8 +354,14 @@ static void parse_max_tokens(lark *self, uint32_t rule, size_t at) {
     skip_spaces(syntax);
     bool has_value = cohort_syntax_take(syntax, "=");
     skip_spaces(syntax);
-    if (!has_value || !cohort_syntax_number(syntax, &self->max_tokens) ||
-        self->max_tokens < 1)
+    int64_t wanted = 0; /* of more digits than any text has tokens: no limit */
+    size_t begin = syntax->at;
+    for (; syntax->at < syntax->size && syntax->text[syntax->at] >= '0' &&
+           syntax->text[syntax->at] <= '9';
+         syntax->at++)
+        if (wanted <= INT32_MAX) wanted = wanted * 10 + (syntax->text[syntax->at] - '0');
+    self->max_tokens = (int32_t)(wanted < INT32_MAX ? wanted : INT32_MAX);
+    if (!has_value || begin == syntax->at || self->max_tokens < 1)
         cohort_syntax_refuse(syntax, at, "max_tokens=n is wanted here, n from 1 on");
     if (self->limited != COHORT_SYNTAX_NONE)
         cohort_syntax_refuse(syntax, at, "max_tokens is supported for one rule");

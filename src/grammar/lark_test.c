@@ -76,6 +76,8 @@ static void tokens_of_the_whole_text_may_be_limited(void **state) {
     } all[] = {
         {"start: a // all\na[max_tokens=20]: /.*/", 20},
         {"a[max_tokens=7, capture]: /.*/", 7},
+        {"a[max_tokens=100000]: /.*/", 100000},
+        {"a[max_tokens=99999999999999999999]: /.*/", INT32_MAX},
         {"start: /.*/", 0},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -124,6 +126,8 @@ static void errors_say_where(void **state) {
         {"start: \"x\" a\na[max_tokens=9]: /.*/",
          "line 2, column 3: max_tokens of a part of the text is not supported"},
         {"start: a\na[max_tokens=x]: /.*/", "line 2, column 3: max_tokens=n is wanted"},
+        {"start: a\na[max_tokens=0]: /.*/", "line 2, column 3: max_tokens=n is wanted"},
+        {"start: a\na[max_tokens=]: /.*/", "line 2, column 3: max_tokens=n is wanted"},
         {"start: a\na[stop=\"x\"]: /.*/", "line 2, column 3: attribute 'stop' of a rule"},
     };
     check_refusals(all, sizeof all / sizeof *all);
