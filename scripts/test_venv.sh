@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: test_venv.sh [schemas|clients|peers|ray|wheel] - prints the Python of an environment with the
+# usage: test_venv.sh [schemas|clients|peers|ray|wheel|model] - prints the Python of an environment with the
 # references that tests compare us with (tokenizers, jinja2), with jsonschema, with clients that
 # others wrote (openai, schemathesis, huggingface_hub), with what stands around vLLM's server (starlette,
-# prometheus_client), with Ray (of COHORT_RAY_VERSION), or with what makes a wheel, after making it once;
-# 77 where it cannot be made.  Only the files whose hashes scripts/requirements has are installed.
+# prometheus_client), with Ray (of COHORT_RAY_VERSION), with what makes a wheel, or with what reads the
+# file that the real model comes in, after making it once; 77 where it cannot be made.  Only the files
+# whose hashes scripts/requirements has are installed.
 set -euo pipefail
 
 kind=${1:-references}
@@ -15,6 +16,7 @@ clients) imports='huggingface_hub, openai, schemathesis' ;;
 peers) imports='httpx, prometheus_client, starlette.testclient, yaml' ;;
 ray) kind=ray-${COHORT_RAY_VERSION:-2.60.0} imports='ray.data, pytest' ;;
 wheel) imports='auditwheel, setuptools.command.bdist_wheel' ;;
+model) imports='gguf, numpy' ;;
 *) exit 2 ;;
 esac
 wanted=$(dirname "$(realpath "$0")")/requirements/$kind.txt
