@@ -408,14 +408,21 @@ const char **cohort_options_to_pairs(const cohort_option_table *table,
 }
 
 cohort_status cohort_options_from_pairs(const cohort_option_table *table, void *options,
-                                        const char *const *pairs) {
+                                        const char *const *pairs, bool takes_others) {
     const cohort_option *last = NULL;
     cohort_options_set_defaults(table, options);
     for (; *pairs; pairs++) {
         size_t size = strcspn(*pairs, "=");
         const cohort_option *option = find(table, *pairs, size);
         char range[80];
-        if (!option || !(*pairs)[size]) continue;
+        if (takes_others && (!option || !(*pairs)[size])) continue;
+        if (!option)
+            return COHORT_FAIL(COHORT_E_INVALID,
+                               "there is no option %.*s; is its name right?",
+                               (int)(size < 60 ? size : 60), *pairs);
+        if (!(*pairs)[size])
+            return COHORT_FAIL(COHORT_E_INVALID, "%s has no value: %s=VALUE is wanted",
+                               *pairs, option->name);
         if (option->type == COHORT_FIELD_TEXTS && option != last)
             cohort_option_clear(option, options); /* in place of the default */
         last = option;

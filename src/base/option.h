@@ -154,10 +154,11 @@ void cohort_options_free_texts(const cohort_option_table *table, void *options);
  * frees; NULL: no memory. */
 const char **cohort_options_to_pairs(const cohort_option_table *table,
                                      const void *options);
-/* Defaults, and over them the pairs that the table has rows for (words of a name may be
- * parted by _, too), whose items of a list follow one another.  options: zero before; its
- * texts point into the pairs. */
+/* Defaults, and over them the pairs (words of a name may be parted by _, too), whose
+ * items of a list follow one another.  takes_others: pairs that the table has no row for
+ * are somebody else's, not an error.  options: zero before; its texts point into the
+ * pairs. */
 cohort_status cohort_options_from_pairs(const cohort_option_table *table, void *options,
-                                        const char *const *pairs);
+                                        const char *const *pairs, bool takes_others);
 
 #endif /* COHORT_BASE_OPTION_H */

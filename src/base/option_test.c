@@ -160,7 +160,7 @@ static void pairs_go_over_defaults_and_others_are_left(void **state) {
     const cohort_option_table but_length = {rows, table.n - 1};
     const char *const pairs[] = {"fault=x",  "count=8",   "list=a", "list=b=c",
                                  "countx=9", "color=red", "flag",   NULL};
-    assert_int_equal(cohort_options_from_pairs(&but_length, &it, pairs), COHORT_OK);
+    assert_int_equal(cohort_options_from_pairs(&but_length, &it, pairs, true), COHORT_OK);
     assert_int_equal(it.count, 8);
     assert_string_equal(it.list[0], "a"); /* the default is not kept beside them */
     assert_string_equal(it.list[1], "b=c");
@@ -168,6 +168,22 @@ static void pairs_go_over_defaults_and_others_are_left(void **state) {
     assert_int_equal(it.which, RED);
     assert_false(it.flag);
     assert_string_equal(it.text, "none");
+}
+
+static void pairs_that_nobody_else_reads_must_have_a_row(void **state) {
+    (void)state;
+    static const struct {
+        const char *pair, *says;
+    } all[] = {{"countx=9", "there is no option countx; is its name right?"},
+               {"=9", "there is no option ; is its name right?"},
+               {"flag", "flag has no value: flag=VALUE is wanted"}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        things it = {0};
+        const char *const pairs[] = {"count=8", all[i].pair, NULL};
+        assert_int_equal(cohort_options_from_pairs(&table, &it, pairs, false),
+                         COHORT_E_INVALID);
+        assert_string_equal(cohort_last_error()->message, all[i].says);
+    }
 }
 
 typedef struct others {
@@ -217,6 +233,7 @@ int main(void) {
         cmocka_unit_test(what_is_out_of_range_is_told_with_the_range),
         cmocka_unit_test(what_a_row_takes_is_told_in_words),
         cmocka_unit_test(pairs_go_over_defaults_and_others_are_left),
+        cmocka_unit_test(pairs_that_nobody_else_reads_must_have_a_row),
         cmocka_unit_test(fields_of_one_name_are_copied),
         cmocka_unit_test(texts_are_copied_and_freed_by_their_rows),
     };

@@ -176,8 +176,9 @@ static cohort_status runner_open(const cohort_worker_info *info, void **out_cont
     *out_context = runner; /* close takes it from any point on */
     if (!runner) return COHORT_FAIL(COHORT_E_NOMEM, "a model runner");
     runner->info = info;
-    COHORT_TRY(cohort_options_from_pairs(&cohort_runner_option_table, &runner->options,
-                                         info->config));
+    COHORT_TRY(cohort_options_from_pairs(
+        &cohort_runner_option_table, &runner->options, info->config,
+        cohort_worker_config(info, COHORT_EXTENSION_KEY) != NULL)); /* may be its own */
     if (runner->options.keep_tokens && info->pp > 1)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "tokens are kept with one stage, not with %d", info->pp);

@@ -18,8 +18,9 @@ static void a_worker_that_is_told_nothing_has_the_defaults(void **state) {
     (void)state;
     cohort_runner_options told = {0};
     const char *const none[] = {NULL};
-    assert_int_equal(cohort_options_from_pairs(&cohort_runner_option_table, &told, none),
-                     COHORT_OK);
+    assert_int_equal(
+        cohort_options_from_pairs(&cohort_runner_option_table, &told, none, false),
+        COHORT_OK);
     assert_null(told.model);
     assert_string_equal(told.dtype, "auto");
     assert_string_equal(told.load_format, "auto");
@@ -32,8 +33,9 @@ static void words_of_names_are_parted_by_either_dash(void **state) {
     (void)state;
     const char *const pairs[] = {"model=m", "max_model_len=64", "max-num_seqs=4", NULL};
     cohort_runner_options it = {0};
-    assert_int_equal(cohort_options_from_pairs(&cohort_runner_option_table, &it, pairs),
-                     COHORT_OK);
+    assert_int_equal(
+        cohort_options_from_pairs(&cohort_runner_option_table, &it, pairs, false),
+        COHORT_OK);
     assert_int_equal(it.max_model_len, 64);
     assert_int_equal(it.max_num_seqs, 4);
 }

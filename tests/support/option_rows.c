@@ -40,7 +40,8 @@ static void expect_taken(const world *self, const char *const *texts, size_t n) 
             fail_msg("--%s does not take '%s'", self->row->name, texts[i]);
     const char **pairs = cohort_options_to_pairs(&self->one, self->there);
     assert_non_null(pairs);
-    assert_int_equal(cohort_options_from_pairs(&self->one, self->back, pairs), COHORT_OK);
+    assert_int_equal(cohort_options_from_pairs(&self->one, self->back, pairs, false),
+                     COHORT_OK);
     expect_same(self);
     free(pairs);
 }
@@ -62,7 +63,7 @@ static void expect_refused(const world *self, const char *text) {
     if (had) assert_string_equal(after, before);
     snprintf(pair, sizeof pair, "%s=%s", self->row->name, text);
     assert_int_equal(cohort_options_from_pairs(&self->one, self->back,
-                                               (const char *const[]){pair, NULL}),
+                                               (const char *const[]){pair, NULL}, false),
                      COHORT_E_INVALID);
     assert_non_null(strstr(cohort_last_error()->message, self->row->name));
 }
