@@ -86,8 +86,8 @@ typedef struct cohort_engine_info {
      * no request is to exceed. */
     int32_t default_max_tokens, most_max_tokens;
     const char *architecture;
-    const char *isa; /* of rank 0 */
-    int64_t open_ns; /* durations: config and tokenizer, */
+    const char *isa, *device; /* of rank 0; the device is "cpu" or "cuda" */
+    int64_t open_ns;          /* durations: config and tokenizer, */
     int64_t executor_ns;
     int64_t kv_cache_ns;
 } cohort_engine_info;

@@ -238,8 +238,11 @@ static cohort_status gather_memory(cohort_engine *engine, int64_t *out_blocks) {
         engine->info.kv_block_bytes += (int64_t)memory.block_bytes;
         engine->info.weight_bytes += (int64_t)memory.weight_bytes;
         engine->info.max_model_len = memory.max_model_len;
+        if (i) continue;
         memory.isa[sizeof memory.isa - 1] = '\0';
-        if (i == 0) snprintf(engine->isa, sizeof engine->isa, "%s", memory.isa);
+        memory.device[sizeof memory.device - 1] = '\0';
+        snprintf(engine->isa, sizeof engine->isa, "%s", memory.isa);
+        snprintf(engine->device, sizeof engine->device, "%s", memory.device);
     }
     cohort_future_destroy(future);
     return status;
@@ -345,6 +348,7 @@ static cohort_status start(cohort_engine *engine) {
         .most_max_tokens = limit_of(engine->defaults.most_new_tokens),
         .architecture = cohort_model_config_architecture(&engine->config),
         .isa = engine->isa,
+        .device = engine->device,
         .open_ns = opened_ns - begin_ns,
         .executor_ns = loaded_ns - opened_ns};
     COHORT_TRY_WHILE(create_cache(engine), "creating the KV cache");

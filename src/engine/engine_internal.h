@@ -123,7 +123,7 @@ typedef struct engine_grammars {
 struct cohort_engine {
     cohort_engine_options options; /* no pointers in it are kept */
     cohort_engine_info info;
-    char isa[32];
+    char isa[32], device[16];
     cohort_model_config config;
     cohort_model_defaults defaults;
     cohort_tokenizer *tokenizer; /* NULL: token ids only */

@@ -92,11 +92,12 @@ static void *report(void *user_data) {
             cohort_server_print(
                 self->server,
                 "Engine 000: Avg prompt throughput: %.1f tokens/s, Avg generation "
-                "throughput: %.1f tokens/s, Running: %d reqs, Waiting: %d reqs, CPU KV "
+                "throughput: %.1f tokens/s, Running: %d reqs, Waiting: %d reqs, %s KV "
                 "cache usage: %.1f%%, Prefix cache hit rate: %.1f%%",
                 (double)(now.n_prompt_tokens - last.n_prompt_tokens) / passed_s,
                 (double)(now.n_generated_tokens - last.n_generated_tokens) / passed_s,
-                now.stats.n_running, now.stats.n_waiting, now.cache_usage * 100,
+                now.stats.n_running, now.stats.n_waiting,
+                cohort_server_cache_word(self->server), now.cache_usage * 100,
                 now.stats.n_cache_queries ? 100 * (double)now.stats.n_cache_hits /
                                                 (double)now.stats.n_cache_queries
                                           : 0);

@@ -140,9 +140,9 @@ static void print_start(const cohort_server *server) {
     int64_t tokens = info->num_blocks * info->block_size;
     char size[32], length[32];
     cohort_server_print(server,
-                        "CPU KV cache size: %s tokens, Maximum concurrency for %s tokens "
+                        "%s KV cache size: %s tokens, Maximum concurrency for %s tokens "
                         "per request: %.2fx",
-                        with_commas(tokens, size),
+                        cohort_server_cache_word(server), with_commas(tokens, size),
                         with_commas(info->max_model_len, length),
                         (double)tokens / info->max_model_len);
     cohort_server_print(server, "Starting Cohort server on %s",

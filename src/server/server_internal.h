@@ -4,6 +4,7 @@
 #define COHORT_SERVER_SERVER_INTERNAL_H
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "chat/chat.h"
 #include "chat/output.h"
@@ -85,6 +86,11 @@ void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);
 
 /* ---- request_body.c ---------------------------------------------------------------- */
+
+/* As vLLM says where the KV cache lies. */
+static inline const char *cohort_server_cache_word(const cohort_server *server) {
+    return strcmp(server->info.device, "cpu") ? "GPU" : "CPU";
+}
 
 enum { COHORT_QUICK_BYTES = 32768 }; /* some milliseconds to tokenize */
 /* The request takes longer than the HTTP thread has: true where somebody else serves it,

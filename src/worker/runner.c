@@ -52,6 +52,7 @@ struct slot {
 struct runner {
     const cohort_worker_info *info;
     cohort_model *model;
+    const char *device;            /* its backend's name */
     bool is_output;                /* results are made here */
     cohort_runner_options options; /* point into info's configuration */
     int32_t max_model_len, vocab_size;
@@ -110,6 +111,7 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
     cohort_cpu_list cpus;
     const cohort_backend_ops *backend;
     COHORT_TRY(cohort_backend_find(told->device, &backend));
+    runner->device = backend->name;
     COHORT_TRY(place_threads(info, told->cpu_threads_bind, &cpus));
     const cohort_cpu_options cpu = {
         .cpus = cpus.cpus, .n_threads = cpus.n, .isa = told->isa};
@@ -259,6 +261,7 @@ static cohort_status determine_available_memory(void *context, const void *paylo
         .vocab_size = runner->vocab_size,
     };
     snprintf(memory.isa, sizeof memory.isa, "%s", cohort_model_device(runner->model));
+    snprintf(memory.device, sizeof memory.device, "%s", runner->device);
     if (reply->capacity_bytes < sizeof memory)
         return COHORT_FAIL(COHORT_E_INVALID, "replies of %zu bytes hold no memory report",
                            reply->capacity_bytes);

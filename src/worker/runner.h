@@ -29,8 +29,9 @@ typedef struct cohort_runner_memory {
     int32_t max_model_len; /* resolved */
     int32_t vocab_size;
     char isa[32];
+    char device[16]; /* its backend's name */
 } cohort_runner_memory;
-_Static_assert(sizeof(cohort_runner_memory) == 64, "wire layout");
+_Static_assert(sizeof(cohort_runner_memory) == 80, "wire layout");
 
 typedef struct cohort_runner_cache {
     uint64_t n_blocks;

@@ -19,7 +19,7 @@ import time
 import unittest
 
 from served import (CAPTURES, CHAT_TEMPLATE, CHATS, COHORT, COMPLETIONS, DEADLINE_S, ENDLESS, MODEL,
-                    Server, certificate, events, free_port, metrics)
+                    SANITIZED, Server, certificate, events, free_port, metrics)
 
 
 class Flags(unittest.TestCase):
@@ -147,6 +147,12 @@ class Flags(unittest.TestCase):
             server.wait_for(rb"INFO [^\n]* CPU KV cache size: 93,184 tokens, Maximum concurrency "
                             rb"for 2,048 tokens per request: 45\.50x\n")
             self.assertEqual(server.stop(), 0)
+        driver = COHORT.parent / "fakecuda"
+        if driver.exists() and not SANITIZED:
+            with Server("--device", "cuda", "--num-gpu-blocks-override", "5824",
+                        LD_LIBRARY_PATH=str(driver)) as server:
+                server.wait_for(rb"INFO [^\n]* GPU KV cache size: 93,184 tokens, Maximum ")
+                self.assertEqual(server.stop(), 0)
 
     def test_connections_over_the_limit_wait_outside(self):
         with Server("--max-connections", "3") as server:
