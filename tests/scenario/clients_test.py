@@ -258,7 +258,7 @@ class Batch(unittest.TestCase):
         self.assertEqual(len({line["id"] for line in lines}), 40)
         self.assertRegex(lines[0]["id"], "^vllm-[0-9a-f]{32}$")
         self.assertRegex(lines[0]["response"]["request_id"], "^vllm-batch-[0-9a-f]{32}$")
-        self.assertEqual([path.name for path in self.home.iterdir() if path.is_file()],
+        self.assertEqual(sorted(path.name for path in self.home.iterdir() if path.is_file()),
                          ["in.jsonl", "out.jsonl"])
 
     def test_more_grammars_than_are_sent_at_once_are_all_answered(self):
