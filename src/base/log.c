@@ -23,9 +23,17 @@ void cohort_log_set_sink(cohort_log_sink sink, cohort_log_level least, void *use
 }
 
 bool cohort_log_level_parse(const char *name, cohort_log_level *out_level) {
+    static const struct {
+        const char *name;
+        cohort_log_level level;
+    } of_python[] = {{"notset", COHORT_LOG_DEBUG},
+                     {"warn", COHORT_LOG_WARNING},
+                     {"critical", COHORT_LOG_ERROR},
+                     {"fatal", COHORT_LOG_ERROR}};
     for (unsigned i = 0; i < 4; i++) {
-        if (strcasecmp(name, level_names[i])) continue;
-        *out_level = (cohort_log_level)i;
+        bool is_ours = !strcasecmp(name, level_names[i]);
+        if (!is_ours && strcasecmp(name, of_python[i].name)) continue;
+        *out_level = is_ours ? (cohort_log_level)i : of_python[i].level;
         return true;
     }
     return false;

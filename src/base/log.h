@@ -28,7 +28,8 @@ typedef void (*cohort_log_sink)(void *user_data, cohort_log_level level,
 void cohort_log_set_sink(cohort_log_sink sink, cohort_log_level least, void *user_data);
 /* A ready sink: one write(2) per line to standard error. */
 void cohort_log_to_stderr(void *user_data, cohort_log_level level, const char *line);
-/* debug, info, warning, error; false where the name is none of these. */
+/* debug, info, warning, error, and what Python has beside these; false where the name is
+ * none. */
 bool cohort_log_level_parse(const char *name, cohort_log_level *out_level);
 
 /* rank: COHORT_RANK_LOCAL where the event belongs to no rank. */

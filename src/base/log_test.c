@@ -93,6 +93,10 @@ static void levels_are_known_by_name(void **state) {
         assert_true(cohort_log_level_parse(names[i], &level));
         assert_int_equal(level, i);
     }
+    assert_true(cohort_log_level_parse("WARN", &level));
+    assert_int_equal(level, COHORT_LOG_WARNING);
+    assert_true(cohort_log_level_parse("CRITICAL", &level));
+    assert_int_equal(level, COHORT_LOG_ERROR);
     assert_false(cohort_log_level_parse("errors", &level));
     assert_false(cohort_log_level_parse("", &level));
 }

@@ -13,6 +13,9 @@
 #include "cli/option_words.h"
 #include "cli/sections.h"
 #include "cli/vllm_options.h"
+#include "cli/vllm_variables.h"
+
+extern char **environ;
 
 /* A row, where its field lies in cli_options, and the commands that take it. */
 typedef struct entry {
@@ -323,6 +326,69 @@ static int parse_config(cli_options *options, int commands, const char *command,
     return result;
 }
 
+/* ---- variables of vLLM's ------------------------------------------------------------
+ */
+
+/* Where nothing of ours says what the option is to be. */
+static int set_from_vllm(cli_options *options, int commands,
+                         const cli_vllm_variable *variable, const char *name,
+                         const char *value) {
+    char word[80], text[CLI_PATH_BYTES];
+    snprintf(word, sizeof word, "--%s", variable->sets);
+    const entry *at = find_entry(word, commands);
+    if (!at || cli_options_given(options, (char *)options + at->base + at->row->offset) ||
+        !cli_vllm_variable_text(variable, value, text, sizeof text))
+        return CLI_OK;
+    const char *kept = cli_keep(text);
+    if (!kept || !set_value(options, at, kept)) return complain_value(at, name, value);
+    options->is_set[at - entries] = true;
+    return CLI_OK;
+}
+
+/* A KV cache of the CPU's is none of a GPU's, nor is a GPU the CPU's. */
+static bool is_of_other_device(const cli_options *options,
+                               const cli_vllm_variable *variable) {
+    const char *device = options->engine.device ? options->engine.device : "auto";
+    if (variable->form == CLI_AS_GPUS) return !strcmp(device, "cpu");
+    return variable->form == CLI_AS_GIB && !strcmp(device, "cuda");
+}
+
+static int take_variable(cli_options *options, int commands, const char *command,
+                         const char *name, const char *value) {
+    const cli_vllm_variable *variable = cli_vllm_variable_find(name);
+    if (cli_vllm_variable_is_service_link(name, value)) return CLI_OK;
+    if (!variable) {
+        fprintf(stderr, "cohort %s: %s is no variable of vLLM 0.32's%s\n", command, name,
+                options->check_environment ? "; --fail-on-environ-validation is set"
+                                           : "");
+        return options->check_environment ? CLI_USAGE : CLI_OK;
+    }
+    if (is_of_other_device(options, variable))
+        fprintf(stderr, "cohort %s: %s has no effect with --device %s\n", command, name,
+                options->engine.device);
+    else if (variable->sets)
+        return set_from_vllm(options, commands, variable, name, value);
+    else if (!cli_vllm_variable_is_fine(variable, value))
+        fprintf(stderr, "cohort %s: %s has no effect: %s\n", command, name,
+                variable->why);
+    return CLI_OK;
+}
+
+static int read_vllm_environment(cli_options *options, int commands,
+                                 const char *command) {
+    char name[128];
+    int result = CLI_OK;
+    for (char **at = environ; *at && result == CLI_OK; at++) {
+        size_t size = strcspn(*at, "=");
+        if (strncmp(*at, "VLLM_", 5) != 0 || size >= sizeof name || !(*at)[size])
+            continue;
+        memcpy(name, *at, size);
+        name[size] = '\0';
+        result = take_variable(options, commands, command, name, *at + size + 1);
+    }
+    return result;
+}
+
 static void print_vllm_option(void *user_data, const char *text) {
     size_t *column = user_data, size = strlen(text) + 1;
     bool is_first = *column == 0, breaks = *column + size > 90;
@@ -357,6 +423,8 @@ int cli_options_parse(cli_options *options, int commands, const char *command, i
         result = parse_word(options, commands, command, argc, argv, &i);
     }
     options->is_set[MODEL] |= has_model;
+    if (result == CLI_OK && commands & CLI_ENGINE)
+        result = read_vllm_environment(options, commands, command);
     return result;
 }
 

@@ -6,7 +6,8 @@
  * the environment variables are all made from the rows.  Names are vLLM's where it has
  * one; dashes and underscores are the same.  An option is taken from the command line,
  * else from the file of --config, else from COHORT_NAME in the environment, else its
- * default.  Options of vLLM's that leave nothing to do are in vllm_options.h.
+ * default; variables of vLLM's come before that (vllm_variables.h).  Options of vLLM's
+ * that leave nothing to do are in vllm_options.h.
  */
 #ifndef COHORT_CLI_OPTIONS_H
 #define COHORT_CLI_OPTIONS_H
@@ -75,7 +76,7 @@ typedef struct cli_options {
     char model_dir[CLI_PATH_BYTES], tokenizer_dir[CLI_PATH_BYTES];
     bool (*is_cancelled)(void *unused); /* a signal came; NULL: not asked */
     const char *config_file, *revision, *download_dir, *log_level;
-    bool verbose;
+    bool verbose, check_environment;
     /* generate */
     cohort_request request; /* what of it was given; its numbers are clients', too */
     const char *prompt, *prompt_token_ids, *input, *stop_token_ids, *logit_bias;

@@ -17,6 +17,8 @@ static const cohort_option start_rows[] = {
                 "debug, info, warning or error: log to standard error; without it "
                 "warnings alone"),
     OPTION_FLAG("verbose", verbose, NULL, "show start-up phases and ranks"),
+    OPTION_FLAG("fail-on-environ-validation", check_environment, NULL,
+                "refuse variables VLLM_* that vLLM does not have, in place of a warning"),
 };
 
 static const cohort_option config_rows[] = {
@@ -80,8 +82,7 @@ static const cohort_option serve_rows[] = {
         "stop-with-stdin", stop_with_stdin, NULL,
         "stop, as after SIGTERM, when standard input ends: who started it is gone"),
     OPTION_FLAG("keep-alive-on-engine-death", outlive_engine, NULL,
-                "when a rank dies, go on to answer 503 in place of ending (default: "
-                "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH)"),
+                "when a rank dies, go on to answer 503 in place of ending"),
     OPTION_FLAG("disable-uvicorn-access-log", no_access_log, NULL,
                 "no line for each answer"),
     OPTION_WORD("uvicorn-log-level", http_log_level, "info",

@@ -108,13 +108,6 @@ static void note_failure(void *unused) {
     (void)unused;
 }
 
-static bool outlives_engine(const cli_options *options) {
-    const char *theirs = getenv("VLLM_KEEP_ALIVE_ON_ENGINE_DEATH");
-    if (cli_options_given(options, &options->outlive_engine))
-        return options->outlive_engine;
-    return theirs && (strtol(theirs, NULL, 10) != 0 || !strcasecmp(theirs, "true"));
-}
-
 /* For a signal, or the engine's end where we do not outlive it. */
 static void await_end(bool outlives) {
     enum { SIGNALS, FAILURE };
@@ -186,24 +179,22 @@ static int serve(cli_options *options, cohort_server *server) {
     cli_signals_count_all();
     if (cohort_server_open(server, engine) < 0) return cli_fail("serving");
     notify_supervisor("READY=1", 0);
-    await_end(outlives_engine(options));
+    await_end(options->outlive_engine);
     drain(server, options->drain_timeout_s);
     if (cohort_server_failure(server, &failure) >= 0) return CLI_OK;
     fprintf(stderr, "cohort: serving: %s\n", failure.message);
     return CLI_FAILED;
 }
 
-/* Of ours, or vLLM's one; an empty one would guard nothing. */
-static int choose_keys(cli_options *options) {
-    const char **keys = options->server.api_keys;
-    const char *theirs = getenv("VLLM_API_KEY");
+/* An empty one would guard nothing. */
+static int check_keys(const cli_options *options) {
+    const char *const *keys = options->server.api_keys;
     for (int i = 0; keys[i]; i++)
         if (!*keys[i]) {
             fprintf(stderr, "cohort serve: an --api-key (COHORT_API_KEY) is empty; give "
                             "one, or leave it out to let everybody in\n");
             return CLI_USAGE;
         }
-    if (!keys[0] && theirs && *theirs) keys[0] = theirs;
     return CLI_OK;
 }
 
@@ -211,7 +202,7 @@ int cli_serve(int argc, char **argv) {
     cli_options options;
     int result = cli_options_parse(&options, CLI_ENGINE | CLI_SERVE, "serve", argc, argv);
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
-    result = choose_keys(&options);
+    result = check_keys(&options);
     if (result == CLI_OK) result = cli_catch_signals(&options);
     if (result == CLI_OK && options.stop_with_stdin) result = watch_stdin();
     cohort_server *server;

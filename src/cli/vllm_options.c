@@ -39,9 +39,6 @@ static const cli_vllm_option options[] = {
     VALUE("api-server-count", "asc", "1", one_server),
     FLAG("headless", NULL, "false", one_server),
     FLAG("grpc", NULL, "false", "it is HTTP that is served"),
-    FLAG("fail-on-environ-validation", NULL, ANY,
-         "of vLLM's variables VLLM_API_KEY, VLLM_KEEP_ALIVE_ON_ENGINE_DEATH and "
-         "VLLM_RAY_BUNDLE_INDICES are read"),
     FLAG("disable-log-requests", NULL, "true", "use --enable-log-requests"),
     /* Frontend */
     FLAG("enable-server-load-tracking", NULL, ANY, "/load always counts"),

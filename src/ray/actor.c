@@ -113,6 +113,7 @@ static void start_log(const actor_spec *spec) {
     const cJSON *named =
         cJSON_GetObjectItemCaseSensitive(spec->env, "COHORT_LOGGING_LEVEL");
     cohort_log_level level;
+    if (!named) named = cJSON_GetObjectItemCaseSensitive(spec->env, "VLLM_LOGGING_LEVEL");
     if (cJSON_IsString(named) && cohort_log_level_parse(named->valuestring, &level))
         cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
 }

@@ -4,12 +4,69 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <utf8proc.h>
 
 #include "base/fail.h"
+#include "base/files.h"
+#include "base/log.h"
 #include "ray/rules.h"
 
-enum { NAME_BYTES = 256 };
+enum { NAME_BYTES = 256, PATH_BYTES = 4096, MAX_FILE_BYTES = 1 << 16 };
+
+/* ---- what the user keeps from workers ------------------------------------------ */
+
+static void path_of_file(char *out, size_t size) {
+    static const char name[] = "ray_non_carry_over_env_vars.json";
+    const char *root = getenv("VLLM_CONFIG_ROOT"), *xdg = getenv("XDG_CONFIG_HOME"),
+               *home = getenv("HOME");
+    if (root)
+        snprintf(out, size, "%s/%s", root, name);
+    else if (xdg)
+        snprintf(out, size, "%s/vllm/%s", xdg, name);
+    else
+        snprintf(out, size, "%s/.config/vllm/%s", home ? home : "", name);
+}
+
+/* NULL: there is no such file, or what it has is no list of texts. */
+static cJSON *read_names(const char *path) {
+    char *text = malloc(MAX_FILE_BYTES);
+    int fd = text ? cohort_file_open(path) : -1;
+    ssize_t n = fd < 0 ? -1 : read(fd, text, MAX_FILE_BYTES - 1);
+    if (fd >= 0) close(fd);
+    if (n >= 0) text[n] = '\0';
+    cJSON *names = n >= 0 ? cJSON_Parse(text) : NULL, *item;
+    bool is_list = cJSON_IsArray(names);
+    cJSON_ArrayForEach(item, names) is_list = is_list && cJSON_IsString(item);
+    free(text);
+    if (fd >= 0 && !is_list)
+        cohort_log(
+            COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
+            "event=environment_file path=\"%s\" text=\"it is no JSON list of names; "
+            "none is kept from workers by it\"",
+            path);
+    if (is_list) return names;
+    cJSON_Delete(names);
+    return NULL;
+}
+
+cohort_status cohort_ray_env_excluded(const char *excluded, char **out_names) {
+    char path[PATH_BYTES];
+    path_of_file(path, sizeof path);
+    cJSON *names = read_names(path), *item;
+    size_t size = (excluded ? strlen(excluded) : 0) + 1, used;
+    cJSON_ArrayForEach(item, names) size += strlen(item->valuestring) + 1;
+    *out_names = malloc(size);
+    if (*out_names) {
+        used = (size_t)snprintf(*out_names, size, "%s", excluded ? excluded : "");
+        cJSON_ArrayForEach(item, names) used +=
+            (size_t)snprintf(*out_names + used, size - used, ",%s", item->valuestring);
+    }
+    cJSON_Delete(names);
+    return *out_names ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "allocating names");
+}
+
+/* ---- what goes there --------------------------------------------------------- */
 
 static bool is_utf8(const char *text) {
     const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text;

@@ -20,6 +20,11 @@ typedef struct cohort_ray_env {
     char left_out[256];        /* names, with commas; "": none was */
 } cohort_ray_env;
 
+/* "A,B_*" and behind it the names in the user's ray_non_carry_over_env_vars.json, a list
+ * of texts in VLLM_CONFIG_ROOT, else in vllm of XDG_CONFIG_HOME or of ~/.config.  A file
+ * that is none is warned of and read as empty, as vLLM does.  The caller frees. */
+cohort_status cohort_ray_env_excluded(const char *excluded, char **out_names);
+
 /* excluded as in cohort_ray_travel_of. */
 cohort_status cohort_ray_env_read(char *const *environment, const char *excluded,
                                   cohort_ray_env *out_env);

@@ -5,7 +5,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -50,6 +53,46 @@ static void what_is_not_utf8_is_left_out_and_named(void **state) {
     assert_string_equal(text_in(env.follows, "GOOD"), "h\xc3\xb6he");
     assert_string_equal(env.left_out, "LATIN,CUT,WIDE,?");
     cohort_ray_env_free(&env);
+}
+
+static void write_names(const char *folder, const char *text) {
+    char path[160];
+    snprintf(path, sizeof path, "%s/ray_non_carry_over_env_vars.json", folder);
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    fputs(text, out);
+    fclose(out);
+}
+
+static void expect_excluded(const char *more, const char *expected) {
+    char *names;
+    assert_int_equal(cohort_ray_env_excluded(more, &names), COHORT_OK);
+    assert_string_equal(names, expected);
+    free(names);
+}
+
+static void names_of_vllms_file_are_excluded(void **state) {
+    (void)state;
+    char folder[] = "/tmp/cohort-names-XXXXXX", path[160];
+    assert_non_null(mkdtemp(folder));
+    setenv("VLLM_CONFIG_ROOT", folder, 1);
+    expect_excluded(NULL, "");
+    expect_excluded("A,B_*", "A,B_*");
+    write_names(folder, "[\"SECRET\", \"OTHER\"]");
+    expect_excluded(NULL, ",SECRET,OTHER");
+    expect_excluded("A", "A,SECRET,OTHER");
+    write_names(folder, "{\"SECRET\": 1}");
+    expect_excluded("A", "A");
+    write_names(folder, "[\"SECRET\", 7]");
+    expect_excluded("A", "A");
+    write_names(folder, "SECRET");
+    expect_excluded("A", "A");
+    unsetenv("VLLM_CONFIG_ROOT");
+    setenv("XDG_CONFIG_HOME", "/nowhere", 1);
+    expect_excluded("A", "A");
+    snprintf(path, sizeof path, "%s/ray_non_carry_over_env_vars.json", folder);
+    unlink(path);
+    rmdir(folder);
 }
 
 static void a_node_is_asked_for_names_and_paths(void **state) {
@@ -99,6 +142,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variables_travel_two_ways_or_stay),
         cmocka_unit_test(what_is_not_utf8_is_left_out_and_named),
+        cmocka_unit_test(names_of_vllms_file_are_excluded),
         cmocka_unit_test(a_node_is_asked_for_names_and_paths),
         cmocka_unit_test(what_a_node_has_itself_is_not_set_there),
         cmocka_unit_test(a_node_that_says_nothing_has_nothing),

@@ -4,6 +4,7 @@
 #include <cjson/cJSON.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -20,8 +21,12 @@
 extern char **environ;
 
 cohort_status ray_read_environment(ray_world *world) {
-    COHORT_TRY(cohort_ray_env_read(environ, world->placing->options->ray.excluded_env,
-                                   &world->env));
+    char *excluded;
+    COHORT_TRY(
+        cohort_ray_env_excluded(world->placing->options->ray.excluded_env, &excluded));
+    cohort_status status = cohort_ray_env_read(environ, excluded, &world->env);
+    free(excluded);
+    COHORT_TRY(status);
     if (world->env.left_out[0])
         cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
                    "event=environment_left_out names=%s reason=\"not UTF-8\"",

@@ -49,7 +49,7 @@ static const cohort_option server_rows[] = {
     OPTION_ROW(
         LIST, "api-key", api_keys, NULL, 0, 0,
         "requests of /v1, /tokenize, /detokenize and /cohort/status must bring one of "
-        "these (default: VLLM_API_KEY, if it is set)",
+        "these",
         .flags = COHORT_OPTION_SECRET),
     OPTION_COUNT("stream-interval", stream_interval, "1", 1, INT32_MAX,
                  "tokens that a stream sends together, where its request does not say"),

@@ -24,6 +24,7 @@ static cohort_status run(int control_fd, const cohort_worker_ops *ops) {
     signal(SIGPIPE, SIG_IGN);
     const char *level_name = getenv("COHORT_LOGGING_LEVEL");
     cohort_log_level level;
+    if (!level_name) level_name = getenv("VLLM_LOGGING_LEVEL");
     if (level_name && cohort_log_level_parse(level_name, &level))
         cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
     else
