@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cohort/status.h"
@@ -34,6 +35,13 @@ static inline double bench_percentile(double *samples, size_t n, double p) {
 }
 
 static inline int bench_cpus(void) { return (int)sysconf(_SC_NPROCESSORS_ONLN); }
+
+/* One thread alone is timed by its own clock: others may use the processor, too. */
+static inline double bench_now_us(int32_t n_threads) {
+    struct timespec now;
+    clock_gettime(n_threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec * 1e-3;
+}
 
 static inline void bench_pin(int cpu) {
     cpu_set_t set;

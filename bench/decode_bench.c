@@ -183,9 +183,10 @@ static double read_us(struct model *model, int wins[READERS]) {
     int best = -1;
     for (int r = 0; r < READERS; r++) {
         struct reading reading = {model, &readers[r]};
-        int64_t begin_ns = cohort_clock_ns();
+        int32_t n_threads = cohort_pool_size(model->backend->pool);
+        double us = -bench_now_us(n_threads);
         cohort_pool_run(model->backend->pool, read_share, &reading);
-        double us = (double)(cohort_clock_ns() - begin_ns) * 1e-3;
+        us += bench_now_us(n_threads);
         if (best >= 0 && us >= best_us) continue;
         best_us = us;
         best = r;
@@ -198,13 +199,14 @@ static double read_us(struct model *model, int wins[READERS]) {
 
 static double step_us(struct model *model, bool bf16_activations) {
     model->backend->bf16_activations = bf16_activations && model->backend->isa.dot;
-    int64_t begin_ns = cohort_clock_ns();
+    int32_t n_threads = cohort_pool_size(model->backend->pool);
+    double begin_us = bench_now_us(n_threads);
     for (int32_t i = 0; i < model->n_linears; i++) {
         const cohort_linear *linear = model->linears[i];
         cohort_cpu_linear(model->backend, linear, NULL, model->x, linear->n_in, model->y,
                           linear->n_out, model->rows);
     }
-    return (double)(cohort_clock_ns() - begin_ns) * 1e-3;
+    return bench_now_us(n_threads) - begin_us;
 }
 
 static void report(const char *name, const struct model *model, double *us,

@@ -42,10 +42,10 @@ __attribute__((target("amx-tile,amx-bf16"))) static inline double peak_amx(void)
 #define PEAK_12(step)                \
     PEAK_4(step, "4", "5", "6", "7") \
     PEAK_4(step, "8", "9", "10", "11") PEAK_4(step, "12", "13", "14", "15")
-#define PEAK_24(step)                                                         \
-    PEAK_12(step)                                                             \
-    PEAK_4(step, "16", "17", "18", "19") PEAK_4(step, "20", "21", "22", "23") \
-        PEAK_4(step, "24", "25", "26", "27")
+#define PEAK_24(step)                    \
+    PEAK_12(step)                        \
+    PEAK_4(step, "16", "17", "18", "19") \
+    PEAK_4(step, "20", "21", "22", "23") PEAK_4(step, "24", "25", "26", "27")
 #define PEAK_CLEAR_512(r) "vpxorq %%zmm" r ", %%zmm" r ", %%zmm" r "\n"
 #define PEAK_DOT(r)       "vdpbf16ps %%zmm0, %%zmm0, %%zmm" r "\n"
 #define PEAK_FMA_512(r)   "vfmadd231ps %%zmm0, %%zmm0, %%zmm" r "\n"

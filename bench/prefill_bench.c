@@ -8,7 +8,6 @@
  * and the peak of their instruction in registers, in GFLOP/s a thread; then every line
  * "N_OUT N_IN ROWS" of the input is one product, answered in us */
 #include <errno.h>
-#include <time.h>
 
 #include "bench.h"
 #include "cohort/clock.h"
@@ -173,13 +172,6 @@ static void prepare(cohort_backend *backend, struct asked *last,
     free(weights);
 }
 
-/* One thread alone is timed by its own clock: others may use the processor, too. */
-static double now_us(int32_t n_threads) {
-    struct timespec now;
-    clock_gettime(n_threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec * 1e-3;
-}
-
 static int answer(const char *isa, int32_t n_threads) {
     const cohort_cpu_options cpu = {.n_threads = n_threads,
                                     .isa = strcmp(isa, "best") ? isa : NULL};
@@ -190,10 +182,10 @@ static int answer(const char *isa, int32_t n_threads) {
     struct asked last = {0}, next = {0};
     while (fflush(stdout) == 0 && read_asked(&next)) {
         prepare(backend, &last, &next);
-        double begin_us = now_us(n_threads);
+        double begin_us = bench_now_us(n_threads);
         cohort_cpu_linear(backend, last.linear, NULL, last.x, last.n_in, last.y,
                           last.n_out, last.rows);
-        printf("%.1f\n", now_us(n_threads) - begin_us);
+        printf("%.1f\n", bench_now_us(n_threads) - begin_us);
     }
     cohort_cpu_linear_destroy(last.linear);
     free(last.x);

@@ -58,17 +58,38 @@ typedef struct cohort_cpu_product {
     int64_t c_stride;
     bool add;
     bool again; /* these panels have just been read, for other rows */
+    /* Of as many passes over these panels this is the one of that number, from 0 on;
+     * without: the only one. */
+    int32_t pass, n_passes;
 } cohort_cpu_product;
 
-/* Fetches what will be read COHORT_CPU_FETCH_BYTES on in each of n panels of which done
- * bytes of `bytes` were read; behind their ends the next n begin.  What the processor
- * fetches by itself comes too late where a step multiplies many rows, and on some even
- * for one.  Into L2: as far ahead in eight panels at a time is all of some L1. */
+/* What a pass over n panels fetches: from `first` of each panel on, and a 65536th of
+ * `rate` as fast as it reads; what were at `end` or beyond lies `skip` further. */
+typedef struct cohort_cpu_ahead {
+    size_t first, rate, end, skip;
+} cohort_cpu_ahead;
+
+/* One pass fetches what will be read COHORT_CPU_FETCH_BYTES on in each of n panels of
+ * `bytes`; behind their ends the next n begin.  Of several, which read these panels from
+ * L2, each fetches its part of the next n: so memory is at work while all of them
+ * multiply, and not while the first does.  What the processor fetches by itself comes
+ * too late where a step multiplies many rows, and on some even for one.  Into L2: as far
+ * ahead in eight panels at a time is all of some L1. */
+static inline cohort_cpu_ahead cohort_cpu_look_ahead(const cohort_cpu_product *product,
+                                                     int n, size_t bytes) {
+    size_t passes = (size_t)product->n_passes, next = (size_t)n * product->panel_bytes;
+    if (passes <= 1)
+        return (cohort_cpu_ahead){COHORT_CPU_FETCH_BYTES, 1 << 16, bytes, next - bytes};
+    return (cohort_cpu_ahead){next + bytes * (size_t)product->pass / passes,
+                              (1 << 16) / passes, SIZE_MAX, 0};
+}
+
+/* When `done` bytes of each of n panels were read. */
 static inline __attribute__((always_inline)) void cohort_cpu_fetch(
-    const cohort_cpu_product *product, const unsigned char *panels, int n, size_t done,
-    size_t bytes) {
-    size_t ahead = done + COHORT_CPU_FETCH_BYTES;
-    if (ahead >= bytes) ahead += (size_t)n * product->panel_bytes - bytes;
+    const cohort_cpu_product *product, const unsigned char *panels, int n,
+    cohort_cpu_ahead at, size_t done) {
+    size_t ahead = at.first + (done * at.rate >> 16);
+    if (ahead >= at.end) ahead += at.skip;
     for (int p = 0; p < n; p++)
         __builtin_prefetch(panels + (size_t)p * product->panel_bytes + ahead, 0, 2);
 }

@@ -52,9 +52,10 @@ TILE void tile(int rows, int n_panels, const cohort_cpu_product *at, int panel) 
             at->add ? _mm512_loadu_ps(c + r * at->c_stride + p * COHORT_CPU_PANEL)
                     : _mm512_setzero_ps();
     const size_t bytes = (size_t)(at->k + 1) / 2 * COHORT_CPU_PANEL * 4;
+    const cohort_cpu_ahead ahead = cohort_cpu_look_ahead(at, n_panels, bytes);
     for (size_t done = 0; done < bytes; done += COHORT_CPU_PANEL * 4, x += rows) {
         __m512bh pairs[MOST_PANELS];
-        cohort_cpu_fetch(at, w, n_panels, done, bytes);
+        cohort_cpu_fetch(at, w, n_panels, ahead, done);
         UNROLL for (int p = 0; p < n_panels; p++) pairs[p] =
             (__m512bh)_mm512_load_si512(w + (size_t)p * at->panel_bytes + done);
         UNROLL for (int r = 0; r < rows; r++) {

@@ -45,9 +45,10 @@ TILE void tile_flat(cohort_dtype dtype, int rows, int vecs, const cohort_cpu_pro
     const float *x = at->x;
     const size_t step = PANEL * bytes_of(dtype), lanes = LANES * bytes_of(dtype);
     const size_t bytes = (size_t)at->k * step;
+    const cohort_cpu_ahead ahead = cohort_cpu_look_ahead(at, vecs / PANEL_VECS, bytes);
     for (size_t done = 0; done < bytes; done += step, x += rows) {
         vec w[MOST_COLUMNS];
-        cohort_cpu_fetch(at, panels, vecs / PANEL_VECS, done, bytes);
+        cohort_cpu_fetch(at, panels, vecs / PANEL_VECS, ahead, done);
         UNROLL for (int v = 0; v < vecs; v++) w[v] =
             load_as(dtype, panels + (size_t)(v / PANEL_VECS) * at->panel_bytes + done +
                                (size_t)(v % PANEL_VECS) * lanes);
@@ -61,9 +62,10 @@ TILE void tile_pairs(int rows, int vecs, const cohort_cpu_product *at,
     const float *x = at->x;
     const unsigned char *first = panels;
     const size_t bytes = (size_t)(at->k + 1) / 2 * PANEL * 4;
+    const cohort_cpu_ahead ahead = cohort_cpu_look_ahead(at, vecs / PANEL_VECS, bytes);
     for (int64_t k = 0; k < at->k; k += 2, x += 2 * rows, panels += PANEL * 4) {
         vec w[MOST_COLUMNS];
-        cohort_cpu_fetch(at, first, vecs / PANEL_VECS, (size_t)(panels - first), bytes);
+        cohort_cpu_fetch(at, first, vecs / PANEL_VECS, ahead, (size_t)(panels - first));
         UNROLL for (int v = 0; v < vecs; v++) w[v] = vec_load_even(
             (const void *)(panels + (size_t)(v / PANEL_VECS) * at->panel_bytes +
                            (size_t)(v % PANEL_VECS) * LANES * 4));

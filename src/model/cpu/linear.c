@@ -326,8 +326,9 @@ static void multiply_group(const struct job *job, int64_t panel, int32_t n) {
         .k = job->n_k,
         .c_stride = job->y_stride,
         .add = job->k > 0,
+        .n_passes = (int32_t)((job->n_rows + tile_rows(job) - 1) / tile_rows(job)),
     };
-    for (int64_t row = 0; row < job->n_rows; row += tile_rows(job)) {
+    for (int64_t row = 0; row < job->n_rows; row += tile_rows(job), product.pass++) {
         int64_t left = job->n_rows - row;
         product.rows = left < tile_rows(job) ? (int32_t)left : tile_rows(job);
         product.again = row > 0;
