@@ -250,6 +250,7 @@ typedef struct cohort_backend_options {
 /* Operations that a table may leave NULL are composed of others by forward.c. */
 typedef struct cohort_backend_ops {
     const char *name;
+    bool is_done_on_return; /* an operation is done when its call returns */
 
     cohort_status (*create)(const cohort_backend_options *options,
                             cohort_backend **out_backend);
@@ -257,6 +258,9 @@ typedef struct cohort_backend_ops {
     const char *(*describe)(const cohort_backend *backend); /* "avx512_bf16"; for logs */
     /* What the device's own memory has left.  NULL: it is the host's. */
     uint64_t (*free_bytes)(const cohort_backend *backend);
+    /* The most that it reads and computes, measured now; between steps.  May be NULL. */
+    void (*limits)(cohort_backend *backend, double *out_read_bytes_per_s,
+                   double *out_flops_per_s);
 
     /* Upload and download take the host's elements of the buffer's dtype; both
      * return when that is done, a download after all that was enqueued before. */

@@ -442,8 +442,12 @@ cohort_status cohort_model_forward(cohort_model *model, const cohort_batch *batc
                         .hidden = model->hidden,
                         .normed = model->normed,
                         .draw_deadline_ns = batch->deadline_ns};
-    COHORT_TRY(model->ops->step_begin(model->backend, batch));
+    if (model->profile) {
+        step.ops = cohort_profile_ops();
+        step.backend = cohort_profile_backend(model->profile);
+    }
+    COHORT_TRY(step.ops->step_begin(step.backend, batch));
     cohort_status status = compute(&step, sink, user_data);
-    cohort_status ended = model->ops->step_end(model->backend);
+    cohort_status ended = step.ops->step_end(step.backend);
     return status < 0 ? status : ended;
 }

@@ -350,6 +350,7 @@ bool cohort_model_is_output_rank(const cohort_model *model) {
 
 void cohort_model_close(cohort_model *model) {
     if (!model) return;
+    cohort_profile_destroy(model->profile);
     if (model->backend) {
         cohort_buffer *scratch[] = {
             model->hidden,     model->normed,       model->qkv,

@@ -5,6 +5,7 @@
 #define COHORT_MODEL_MODEL_INTERNAL_H
 
 #include "model/model.h"
+#include "model/profile.h"
 #include "model/shard.h"
 
 enum {
@@ -37,6 +38,7 @@ struct cohort_model {
 
     const cohort_backend_ops *ops;
     cohort_backend *backend;
+    cohort_profile *profile; /* NULL: not profiled */
     cohort_model_layer *layers; /* of shard.layers */
     cohort_linear *embedding, *positions;
     cohort_linear *head; /* may be embedding itself */

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cohort/clock.h"
 #include "model/model.h"
+#include "model/profile.h"
 #include "wire/step.h"
 #include "worker/groups.h"
 #include "worker/memory.h"
@@ -640,9 +641,29 @@ static cohort_status runner_execute(void *context, const void *payload, size_t s
     return runner->is_output ? reply_results(runner, reply) : COHORT_OK;
 }
 
+static cohort_status start_profile(void *context, const void *payload, size_t size_bytes,
+                                   cohort_worker_reply *reply) {
+    struct runner *runner = context;
+    (void)payload;
+    (void)size_bytes;
+    (void)reply;
+    return cohort_model_profile_begin(runner->model);
+}
+
+static cohort_status stop_profile(void *context, const void *payload, size_t size_bytes,
+                                  cohort_worker_reply *reply) {
+    struct runner *runner = context;
+    (void)payload;
+    (void)size_bytes;
+    return cohort_model_profile_end(runner->model, reply->bytes, reply->capacity_bytes,
+                                    &reply->size_bytes);
+}
+
 static const cohort_worker_method methods[] = {
     {COHORT_RUNNER_DETERMINE_MEMORY, determine_available_memory},
     {COHORT_RUNNER_INITIALIZE, initialize_from_config},
+    {COHORT_RUNNER_START_PROFILE, start_profile},
+    {COHORT_RUNNER_STOP_PROFILE, stop_profile},
     {NULL, NULL},
 };
 

@@ -6,6 +6,8 @@
  *
  *   determine_available_memory   () -> cohort_runner_memory, of each rank
  *   initialize_from_config       (cohort_runner_cache) -> (), once, the same on each rank
+ *   start_profile, stop_profile  () -> (); () -> cohort_profile_head and its events
+ *                                (model/profile.h)
  *
  * Configuration, "name=value": the rows of worker/runner_options.h, words parted by - or
  * _
@@ -20,6 +22,8 @@
 
 #define COHORT_RUNNER_DETERMINE_MEMORY "determine_available_memory"
 #define COHORT_RUNNER_INITIALIZE       "initialize_from_config"
+#define COHORT_RUNNER_START_PROFILE    "start_profile"
+#define COHORT_RUNNER_STOP_PROFILE     "stop_profile"
 
 /* Both on the wire: little-endian, of one build. */
 typedef struct cohort_runner_memory {

@@ -90,9 +90,11 @@ static const char *describe(const cohort_backend *backend) { return backend->isa
 const cohort_backend_ops *cohort_backend_cpu(void) {
     static const cohort_backend_ops ops = {
         .name = "cpu",
+        .is_done_on_return = true,
         .create = create,
         .destroy = destroy,
         .describe = describe,
+        .limits = cohort_cpu_limits,
         .buffer_create = cohort_cpu_buffer_create,
         .buffer_destroy = cohort_cpu_buffer_destroy,
         .upload = cohort_cpu_upload,

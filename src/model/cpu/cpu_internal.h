@@ -4,7 +4,8 @@
  * backend.c owns the object and the table, memory.c what things lie in, step.c a step's
  * batch and what goes between ranks, ops.c leads the table's operations to those below,
  * linear.c has weights and products, attention.c the cache, rows.c what goes row by row,
- * experts.c the mixture, sampling.c what becomes of logits.
+ * experts.c the mixture, sampling.c what becomes of logits, limits.c what the threads
+ * reach at most.
  *
  * An operation is done when its call returns.
  */
@@ -155,6 +156,9 @@ void cohort_cpu_samplers_destroy(cohort_backend *backend);
 static inline size_t cohort_cpu_scale_bytes(const cohort_linear *linear) {
     return ((size_t)linear->n_panels * COHORT_CPU_PANEL + 1) * sizeof(float);
 }
+
+void cohort_cpu_limits(cohort_backend *backend, double *out_read_bytes_per_s,
+                       double *out_flops_per_s); /* limits.c */
 
 /* int8.c */
 cohort_status cohort_cpu_int8_create(cohort_backend *backend, int64_t n_out, int64_t n_in,
