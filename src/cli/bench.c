@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "bench/micro.h"
 #include "cli/options.h"
+#include "cli/profile.h"
 #include "cli/series.h"
 #include "cohort/clock.h"
 
@@ -162,6 +163,23 @@ static int report_latency(const cli_options *options, cli_series *totals,
     return result;
 }
 
+static bool is_profiled(const cli_options *options) {
+    return options->profile || options->profile_trace || options->profile_roofline;
+}
+
+static int report_profile(cohort_engine *engine, const cli_options *options) {
+    cli_profile profile;
+    int result = cli_profile_stop(cohort_engine_executor(engine), &profile);
+    if (result != CLI_OK) return result;
+    cli_profile_print(&profile);
+    if (options->profile_trace)
+        result = cli_profile_trace(&profile, options->profile_trace);
+    if (result == CLI_OK && options->profile_roofline)
+        result = cli_profile_roofline(&profile, options->profile_roofline);
+    cli_profile_deinit(&profile);
+    return result;
+}
+
 static int latency(cohort_engine *engine, const cli_options *options) {
     cli_series totals = {0}, first = {0}, steps = {0};
     cohort_engine_stats before = {0}, after;
@@ -169,6 +187,9 @@ static int latency(cohort_engine *engine, const cli_options *options) {
     for (int64_t i = -options->num_iters_warmup;
          result == CLI_OK && i < options->num_iters; i++) {
         lap one = {0};
+        if (i == 0 && is_profiled(options))
+            result = cli_profile_start(cohort_engine_executor(engine));
+        if (result != CLI_OK) break;
         if (i == 0) cohort_engine_get_stats(engine, &before);
         result = run_round(engine, options, options->batch_size,
                            (uint64_t)(i + 1000) << 20, &one);
@@ -183,6 +204,8 @@ static int latency(cohort_engine *engine, const cli_options *options) {
     cohort_engine_get_stats(engine, &after);
     if (result == CLI_OK)
         result = report_latency(options, &totals, &first, &steps, &before, &after);
+    if (result == CLI_OK && is_profiled(options))
+        result = report_profile(engine, options);
     cli_series_deinit(&totals);
     cli_series_deinit(&first);
     cli_series_deinit(&steps);

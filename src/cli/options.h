@@ -87,7 +87,8 @@ typedef struct cli_options {
     bool no_model;
     /* bench */
     int64_t input_len, output_len, batch_size, num_iters, num_iters_warmup, num_prompts;
-    const char *output_json;
+    const char *output_json, *profile_trace, *profile_roofline;
+    bool profile;
     /* clients */
     const char *url, *model_name, *client_key, *quick, *system_prompt;
     const char *batch_input, *batch_output;

@@ -68,6 +68,13 @@ static const cohort_option latency_rows[] = {
     OPTION_COUNT("num-iters", num_iters, "30", 1, 1 << 20, "rounds"),
     OPTION_COUNT("num-iters-warmup", num_iters_warmup, "1", 0, 1 << 20,
                  "rounds before the count"),
+    OPTION_FLAG("profile", profile, NULL,
+                "show what every operation takes, and its share of what memory and "
+                "processor can do"),
+    OPTION_TEXT("profile-trace", profile_trace, NULL,
+                "file for a trace that Perfetto and Chrome open, a line a rank"),
+    OPTION_TEXT("profile-roofline", profile_roofline, NULL,
+                "file for a picture (SVG) of operations beneath these limits"),
 };
 
 static const cohort_option throughput_rows[] = {

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 
 SOURCE = pathlib.Path(os.environ["COHORT_SOURCE_DIR"])
 COHORT = str(pathlib.Path(os.environ["COHORT_BUILD_DIR"]) / "cohort")
@@ -436,6 +437,25 @@ class Others(Home):
             self.assertEqual(done.returncode, 1, words)
             self.assertEqual(done.stderr.count("is the disk full?"), 1, done.stderr)
 
+    def check_profile(self, text, events):
+        """Two ranks, 2 rounds of 4 steps each; every operation lies in a step."""
+        for rank in ("0", "1"):
+            self.assertRegex(text, rf"Rank {rank}, \w+: reads at most [\d.]+ GB/s")
+        self.assertRegex(text, r"(?m)^  linear \d+ x \d+ +\d+ .* %$")
+        self.assertIn("between steps", text)
+        for rank in (0, 1):
+            mine = [one for one in events if one["tid"] == rank and one["ph"] == "X"]
+            steps = [(one["ts"], one["ts"] + one["dur"]) for one in mine if one["name"] == "step"]
+            self.assertEqual(len(steps), 8)
+            for one in mine:
+                end = one["ts"] + one["dur"]
+                self.assertTrue(any(begin <= one["ts"] and end <= until + 0.002
+                                    for begin, until in steps), one)
+            names = {one["name"].split()[0] for one in mine}
+            self.assertLessEqual({"embed", "linear", "norm", "attend", "all-reduce", "sample"}, names)
+            layers = {one["args"]["layer"] for one in mine if one["name"] == "attend"}
+            self.assertEqual(layers, set(range(len(layers))))
+
     def test_benches_write_what_they_print(self):
         out = self.home / "out.json"
         sizes = ["--input-len", "8", "--output-len", "4", "--output-json", str(out)]
@@ -447,6 +467,13 @@ class Others(Home):
         self.assertGreater(result["avg_latency"], 0)
         parts = result["step_parts"]
         self.assertTrue(all(parts[name] > 0 for name in ("wait_s", "schedule_s", "output_s")))
+        trace, picture = self.home / "trace.json", self.home / "roofline.svg"
+        done = run("bench", "latency", MODEL, "--batch-size", "2", "--num-iters", "2", "-tp", "2",
+                   "--profile-trace", str(trace), "--profile-roofline", str(picture), *sizes)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.check_profile(done.stdout, json.loads(trace.read_text())["traceEvents"])
+        marks = xml.etree.ElementTree.parse(picture).getroot()
+        self.assertGreater(len(marks.findall("{http://www.w3.org/2000/svg}circle")), 5)
         done = run("bench", "throughput", MODEL, "--num-prompts", "5", *sizes)
         self.assertEqual(done.returncode, 0, done.stderr)
         result = json.loads(out.read_text())
