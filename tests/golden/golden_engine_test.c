@@ -30,6 +30,15 @@ static const double close_call = 2e-3;
  * are rounded to bf16; the README's 3e-2 on each logit. */
 static const double close_call_16_bit = 6e-2;
 
+/* Under a sanitizer, which slows kernels down and sees the same in each, every layout of
+ * a checkpoint takes its prompts in chunks or whole, in turn, and one by one on one rank.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { IN_FULL = false };
+#else
+enum { IN_FULL = true };
+#endif
+
 struct golden_case {
     int32_t prompt[MAX_TOKENS];
     size_t n_prompt;
@@ -165,7 +174,8 @@ static void check_layout(const struct golden *golden, const struct layout *layou
     int32_t tokens[MAX_CASES][N_GREEDY];
     cohort_engine *engine = start(golden, layout, chunk, dtype);
     uint64_t id = 1;
-    for (size_t c = 0; c < golden->n_cases; c++, id++) {
+    size_t n_alone = IN_FULL || layout->tp * layout->pp == 1 ? golden->n_cases : 0;
+    for (size_t c = 0; c < n_alone; c++, id++) {
         submit(engine, &golden->cases[c]);
         run(engine, id, 1, tokens);
         compare(golden, layout, chunk, "alone", c, tokens[0], close);
@@ -182,12 +192,15 @@ static void check_everywhere(const char *name, int32_t n_kv_heads, bool replicat
     static struct golden golden;
     static const struct layout layouts[] = {
         {"uni", 1, 1}, {"uni", 2, 1}, {"mp", 2, 1}, {"mp", 1, 2}, {"mp", 2, 2}};
+    static size_t n_models;
     read_golden(name, &golden);
+    n_models++;
     bool is_16_bit = !strstr(name, "-float32");
     double close = is_16_bit ? close_call_16_bit : close_call;
     for (int chunk = 7; chunk; chunk = chunk == 7 ? 2048 : 0) {
         for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
-            check_layout(&golden, &layouts[i], chunk, "float32", close);
+            if (IN_FULL || (i + n_models) % 2 == (chunk == 7))
+                check_layout(&golden, &layouts[i], chunk, "float32", close);
         if (n_kv_heads >= 3)
             check_layout(&golden, &(struct layout){"mp", 3, 1}, chunk, "float32", close);
         if (replicated)
