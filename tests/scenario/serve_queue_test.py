@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Requests that wait: in which order they come, and how they end when nobody serves them."""
+import contextlib
 import json
 import os
 import pathlib
@@ -20,7 +21,10 @@ from served import (CHAT_TEMPLATE, CHATS, COMPLETIONS, DEADLINE_S, ENDLESS, MODE
 BURNING = {"messages": [{"role": "user", "content": "a"}], "chat_template":
            "{% set words = ('a ' * 9999).split() %}"
            "{% for i in range(9999) %}{{ 'b' in words }}{% endfor %}"}
-# Stands in line behind it.
+# Takes a second and more there, unless its client leaves.
+HOLDING = {"messages": [{"role": "user", "content": "a"}], "chat_template": "{{ 'a bc ' * 6000000 }}",
+           "truncate_prompt_tokens": 9, "max_tokens": 1}
+# Stands in line behind them.
 LATE = {"prompt": "a", "max_tokens": 1, "structured_outputs": {"regex": "[a-z]*"}}
 TRUSTING = ("--chat-template", CHAT_TEMPLATE, "--trust-request-chat-template")
 # Takes longer to compile than a short answer to come, whatever becomes of it.
@@ -45,6 +49,16 @@ def burn(server):
     return client
 
 
+@contextlib.contextmanager
+def held_line(server):
+    """Nobody's turn comes meanwhile: ahead is what takes half a minute, and leaves in the end."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(30):
+            stack.enter_context(send(server, CHATS, HOLDING))
+        assert server.ask("GET", "/version")[0] == 200  # so all were read
+        yield
+
+
 def answer(client):
     """Status and body, up to the end of the connection."""
     with client:
@@ -65,7 +79,7 @@ class Order(unittest.TestCase):
             # The first runs until all are there, and in more steps than are sent ahead: else
             # its place is given to the second.
             with server.frozen():
-                for priority, max_tokens in ((-9, 5), (5, 400), (0, 400), (-1, 400)):
+                for priority, max_tokens in ((-9, 5), (5, 100), (0, 100), (-1, 100)):
                     client = send(server, COMPLETIONS, {
                         "prompt": "a", "priority": priority, "max_tokens": max_tokens,
                         "ignore_eos": True})
@@ -120,13 +134,14 @@ class Line(unittest.TestCase):
             before = cpu_s(server)
             self.assertEqual(answer(burn(server))[0], 400)
             cost = cpu_s(server) - before
+            with held_line(server):
+                ahead = [burn(server) for _ in range(5)]
+                gone = [burn(server) for _ in range(8)]
+                for client in gone:
+                    client.close()
+                late = send(server, COMPLETIONS, LATE)
             before = cpu_s(server)
-            ahead = [burn(server) for _ in range(5)]
-            gone = [burn(server) for _ in range(8)]
-            self.assertEqual(select.select(ahead[-1:], [], [], 0)[0], [], "they came first")
-            for client in gone:
-                client.close()
-            self.assertEqual(answer(send(server, COMPLETIONS, LATE))[0], 200)
+            self.assertEqual(answer(late)[0], 200)
             self.assertEqual([answer(client)[0] for client in ahead], [400] * 5)
             self.assertLess(cpu_s(server) - before, 10 * cost)
             ahead = [burn(server) for _ in range(4)]
@@ -138,17 +153,14 @@ class Line(unittest.TestCase):
 
     def test_who_stands_in_line_at_the_end_is_told(self):
         with Server(*TRUSTING) as server:
-            ahead = [burn(server) for _ in range(9)]
-            late = [send(server, path, body) for path, body in
-                    ((CHATS, BURNING), (COMPLETIONS, LATE), ("/tokenize", BURNING))]
-            self.assertEqual(server.ask("GET", "/version")[0], 200)
-            self.assertEqual(select.select(ahead[-1:], [], [], 0)[0], [], "they came first")
-            server.process.send_signal(signal.SIGTERM)
-            for client in late:
-                status, text = answer(client)
-                self.assertEqual((status, b"shutting down" in text), (503, True), text[:300])
-            for client in ahead:
-                client.close()
+            with held_line(server):
+                late = [send(server, path, body) for path, body in
+                        ((CHATS, BURNING), (COMPLETIONS, LATE), ("/tokenize", BURNING))]
+                self.assertEqual(server.ask("GET", "/version")[0], 200)
+                server.process.send_signal(signal.SIGTERM)
+                for client in late:
+                    status, text = answer(client)
+                    self.assertEqual((status, b"shutting down" in text), (503, True), text[:300])
             self.assertEqual(server.wait(), 0)
 
 
@@ -158,7 +170,8 @@ class Ends(unittest.TestCase):
                 "ignore_eos": True}
         plain = {"prompt": "a", "max_tokens": 9}
         for ranks in (("-tp", "2"), ("-pp", "2")):
-            with self.subTest(ranks), Server(*ranks, STAYS, *TRUSTING) as server:
+            with self.subTest(ranks), Server(*ranks, STAYS, *TRUSTING) as server, \
+                    contextlib.ExitStack() as line:
                 # The first takes all places, and as good as for ever.
                 streams = [(CHATS, chat | {"stream": True, "n": 1000}),
                            (COMPLETIONS, ENDLESS | {"stream": True}),
@@ -172,13 +185,11 @@ class Ends(unittest.TestCase):
                         server.wait_load(len(clients))
                         if body.get("stream"):
                             clients[-1].recv(1, socket.MSG_PEEK)  # it has begun
-                    burning = [burn(server) for _ in range(8)]
-                    late = send(server, COMPLETIONS, LATE)
+                    line.enter_context(held_line(server))
+                    late = [send(server, CHATS, BURNING), send(server, COMPLETIONS, LATE)]
                     self.assertEqual(server.ask("GET", "/version")[0], 200)
                     os.kill(server.workers()[1], signal.SIGKILL)
                 answers = [answer(client) for client in clients]
-                for client in burning[1:]:
-                    client.close()
                 for status, text in answers[:len(streams)]:
                     self.assertEqual(status, 200, text[:300])
                     text = text[text.rindex(b"data: {"):]  # in one chunk with what follows
@@ -186,10 +197,10 @@ class Ends(unittest.TestCase):
                     self.assertIn(b"data: [DONE]", text)
                 for status, text in answers[len(streams):]:
                     self.assertEqual((status, b"rank 1" in text), (500, True), text[:300])
-                status, text = answer(late)
-                self.assertEqual((status, b"rank 1" in text), (503, True), text[:300])
-                self.assertIn(answer(burning[0])[0], (400, 503))  # 503: its turn had not come
-                self.assertEqual(server.load(), 0)
+                for status, text in map(answer, late):
+                    self.assertEqual((status, b"rank 1" in text), (503, True), text[:300])
+                line.close()
+                server.wait_load(0)
                 self.assertEqual(server.stop(), 1)
 
     def await_tokens(self, server):
