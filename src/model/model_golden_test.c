@@ -107,15 +107,23 @@ static struct layout layouts[] = {
     {"qwen2-float32", 2, 2, "3,1", EXACT},
 };
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { IS_SANITIZED = true };
+#else
+enum { IS_SANITIZED = false };
+#endif
+
 int main(void) {
     enum { N = sizeof layouts / sizeof *layouts };
     static char names[N][80];
     static struct CMUnitTest tests[N];
+    size_t n = 0;
     for (size_t i = 0; i < N; i++) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-        /* Slow kernels; what one by one shows was shown by one rank. */
-        layouts[i].together_only = layouts[i].tp_size * layouts[i].pp_size > 1;
-#endif
+        bool has_ranks = layouts[i].tp_size * layouts[i].pp_size > 1;
+        /* Slow kernels; what one by one shows was shown by one rank, and with the double
+         * of a GPU, slower still, some layouts of ranks show what there is to see. */
+        if (IS_SANITIZED && has_ranks && getenv("COHORT_TEST_DEVICE") && i % 4) continue;
+        layouts[i].together_only |= IS_SANITIZED && has_ranks;
         snprintf(names[i], sizeof names[i], "%s_%s_tp%d_pp%d%s%s%s",
                  layouts[i].checkpoint, layouts[i].dtype, layouts[i].tp_size,
                  layouts[i].pp_size, layouts[i].partition ? "_" : "",
@@ -123,9 +131,9 @@ int main(void) {
                  !layouts[i].backend                         ? ""
                  : layouts[i].backend()->norm_linear != NULL ? "_fusing_mock"
                                                              : "_mock");
-        tests[i] = (struct CMUnitTest){.name = names[i],
-                                       .test_func = model_answers_as_the_reference_does,
-                                       .initial_state = &layouts[i]};
+        tests[n++] = (struct CMUnitTest){.name = names[i],
+                                         .test_func = model_answers_as_the_reference_does,
+                                         .initial_state = &layouts[i]};
     }
-    return _cmocka_run_group_tests("model_golden", tests, N, NULL, NULL);
+    return _cmocka_run_group_tests("model_golden", tests, n, NULL, NULL);
 }
