@@ -14,7 +14,7 @@ go_on_in("schemas")
 sys.path.append(str(SOURCE / "scripts"))
 
 from schema_cases import fault_of  # noqa: E402
-from served import CHAT_TEMPLATE, CHATS, COHORT, MODEL, Server, events  # noqa: E402
+from served import CHAT_TEMPLATE, CHATS, COHORT, DEADLINE_S, MODEL, Server, events  # noqa: E402
 
 RECORDED = json.loads((SOURCE / "tests/golden/vllm_api/tools.json").read_text())
 WEATHER = {"type": "object", "required": ["city", "days"], "additionalProperties": False,
@@ -240,7 +240,7 @@ class Flags(unittest.TestCase):
                             (("--reasoning-parser", "o1"), "qwen3"),
                             (("--enable-auto-tool-choice",), "requires --tool-call-parser")):
             done = subprocess.run([COHORT, "serve", MODEL, "--port", "0", *flags], capture_output=True, text=True,
-                                  timeout=60, check=False)
+                                  timeout=DEADLINE_S, check=False)
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(text, done.stderr)
 
