@@ -3,6 +3,7 @@
 """Clients that are slow, silent or large do not stop others."""
 import contextlib
 import http.client
+import io
 import json
 import pathlib
 import re
@@ -23,24 +24,51 @@ OPTIONS = ("--max-logprobs", "128", "--chat-template", CHAT_TEMPLATE,
            "--distributed-executor-backend", "mp")
 
 
+class Answer:
+    """What a socket brought of an answer: http.client might wait for a chunk that does not come."""
+
+    def __init__(self, client):
+        self.client, self.bytes = client, bytearray()
+
+    def more(self, size):
+        """False: that was all of the connection."""
+        piece = self.client.recv(size)
+        self.bytes += piece
+        return bool(piece)
+
+    def is_whole(self):
+        return self.bytes.endswith(b"\r\n0\r\n\r\n")
+
+    def text(self):
+        """Up to its end; http.client checks its chunks."""
+        while not self.is_whole():
+            assert self.more(1 << 20), bytes(self.bytes[-1000:])
+        answer = http.client.HTTPResponse(self)
+        answer.begin()
+        return answer.read()
+
+    def makefile(self, _mode):
+        return io.BytesIO(self.bytes)
+
+
 def begin(client, **more):
-    """The answer to LONG on a socket, whose head was read; http.client checks its chunks."""
+    """The answer to LONG on a socket, whose head was read."""
     body = json.dumps(LONG | more)
     client.sendall(b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
                    b"Content-Length: %d\r\n\r\n%s" % (CHATS.encode(), len(body), body.encode()))
-    answer = http.client.HTTPResponse(client)
-    answer.begin()
+    answer = Answer(client)
+    while b"\r\n\r\n" not in answer.bytes:
+        assert answer.more(1000), answer.bytes
     return answer
 
 
 def begin_and_pause(server, client, **more):
-    """... and what was read of it: all there was, so that what follows is sent by the step."""
+    """... and all there was of it, so that what follows is sent by the step."""
     answer = begin(client, **more)
-    text = answer.read1(1000)
     with server.frozen():
-        while select.select([client], [], [], 0.2)[0]:
-            text += answer.read1(1 << 20)
-    return answer, text
+        while select.select([client], [], [], 0.2)[0] and answer.more(1 << 20):
+            pass
+    return answer
 
 
 def choices(text):
@@ -89,15 +117,14 @@ class Slow(unittest.TestCase):
     def check_pauses(self, server, client):
         """Whenever it stops reading, it gets every byte in order, and its connection lives."""
         n_before = metrics(server)[0]["vllm:generation_tokens_total"].popitem()[1]
-        whole = choices(begin(client, max_tokens=N_TOKENS).read())
-        answer, text = begin_and_pause(server, client, max_tokens=N_TOKENS)
+        whole = choices(begin(client, max_tokens=N_TOKENS).text())
+        answer = begin_and_pause(server, client, max_tokens=N_TOKENS)
         self.await_tokens(server, n_before + 2 * N_TOKENS)  # all has been said, and little was sent
-        self.assertEqual(choices(text + answer.read()), whole)
-        answer, text = begin(client, max_tokens=N_TOKENS), b""
-        while piece := answer.read(20000):  # while it is said
-            text += piece
+        self.assertEqual(choices(answer.text()), whole)
+        answer = begin(client, max_tokens=N_TOKENS)
+        while not answer.is_whole() and answer.more(20000):  # while it is said
             time.sleep(0.001)
-        self.assertEqual(choices(text), whole)
+        self.assertEqual(choices(answer.text()), whole)
 
     def test_a_reader_that_pauses_gets_every_byte_in_order(self):
         with tempfile.TemporaryDirectory() as home:
