@@ -74,7 +74,7 @@ static void await_no_children(void) {
     int64_t until_ns = cohort_deadline_ms(LAST_MS);
     while (has_children() && cohort_clock_ns() < until_ns)
         sleep_us(1000);
-    assert_false(has_children());
+    assert_no_children();
 }
 
 /* ---- random kills ------------------------------------------------------------- */
@@ -129,7 +129,7 @@ static int64_t kill_once(uint64_t seed, uint64_t number, int at) {
     run_until_failure(&self, at, &error);
     int64_t done_ns = cohort_clock_ns();
     killer_finish(&self);
-    assert_false(has_children());
+    assert_no_children();
     assert_int_equal(count_counters(), 0);
     assert_int_equal(count_entries("/proc/self/fd"), fds);
     return is_named(&self, at, &error) ? done_ns - self.killed_ns : 0;
@@ -234,7 +234,7 @@ static void r32_workers_outlive_the_thread_that_started_them(void **state) {
     sleep_us(50000);
     assert_int_equal(one_step(executor), COHORT_OK);
     cohort_executor_destroy(executor);
-    assert_false(has_children());
+    assert_no_children();
 }
 
 static void r32_what_a_worker_started_dies_with_it(void **state) {
@@ -271,7 +271,7 @@ static void r31_stopped_worker_is_a_hang_that_names_it(void **state) {
     assert_int_equal(cohort_executor_check_health(executor, patience()), COHORT_E_HUNG);
     assert_int_equal(cohort_executor_shutdown(executor), COHORT_E_HUNG);
     cohort_executor_destroy(executor);
-    assert_false(has_children());
+    assert_no_children();
 }
 
 /* The application ignores SIGCHLD: the kernel reaps, the monitor's waitid fails, and it
@@ -307,7 +307,7 @@ static void r33_lingering_worker_is_ended_in_time(void **state) {
     /* It was asked, and waited for, before it was killed. */
     assert_true(spent_ns >= 300000000);
     cohort_executor_destroy(executor);
-    assert_false(has_children());
+    assert_no_children();
 }
 
 static int64_t cpu_ns(int32_t pid) {
@@ -350,7 +350,7 @@ static void start_must_fail(const cohort_executor_options *options,
     int fds = count_entries("/proc/self/fd");
     assert_int_equal(cohort_executor_start(options, &executor), status);
     assert_null(executor);
-    assert_false(has_children());
+    assert_no_children();
     assert_int_equal(count_counters(), 0);
     assert_int_equal(count_entries("/proc/self/fd"), fds);
 }
@@ -427,7 +427,7 @@ static int64_t break_a_link(void) {
     assert_says("lives, but its control link broke during execute (call ");
     assert_int_equal(cohort_executor_shutdown(executor), COHORT_E_PEER_DIED);
     cohort_executor_destroy(executor);
-    assert_false(has_children());
+    assert_no_children();
     return spent_ns;
 }
 

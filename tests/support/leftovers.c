@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -34,3 +36,21 @@ int count_counters(void) {
 }
 
 bool has_children(void) { return waitpid(-1, NULL, WNOHANG) != -1; }
+
+/* The first line of a file of /proc, or nothing. */
+static void read_line(const char *path, char *out_line, int size) {
+    FILE *file = fopen(path, "r");
+    if (!file || !fgets(out_line, size, file)) out_line[0] = '\0';
+    if (file) fclose(file);
+}
+
+void assert_no_children(void) {
+    char living[64], path[64], stat[160];
+    siginfo_t ended = {0};
+    if (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT)) return; /* none */
+    read_line("/proc/thread-self/children", living, sizeof living);
+    snprintf(path, sizeof path, "/proc/%d/stat",
+             ended.si_pid ? ended.si_pid : atoi(living));
+    read_line(path, stat, sizeof stat);
+    fail_msg("a child is left: %s", stat);
+}

@@ -10,5 +10,7 @@
 int count_entries(const char *path);
 int count_counters(void);
 bool has_children(void);
+/* Fails, and says of one child what it is and what state it is in, where there is any. */
+void assert_no_children(void);
 
 #endif /* COHORT_TESTS_LEFTOVERS_H */
