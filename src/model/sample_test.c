@@ -219,6 +219,22 @@ static void top_k_keeps_ties(void **state) {
     cohort_sampler_destroy(sampler);
 }
 
+/* Where the sum of probabilities reaches top_p among equal ones, the first of them stay.
+ */
+static void top_p_ends_among_ties(void **state) {
+    (void)state;
+    enum { N = 200 };
+    static float logits[N];
+    for (int32_t i = 0; i < N; i++)
+        logits[i] = (float)(i % 4) / 2;
+    cohort_sampling_params params = plain;
+    for (int32_t step = 1; step < 40; step++) {
+        params.top_p = (float)step / 40;
+        params.seed = (uint64_t)step;
+        assert_like_reference(&params, logits, N, 40);
+    }
+}
+
 /* Chi-square over 20,000 draws of 12 outcomes; 99.99 % of right samplers stay below. */
 static void frequencies_match_probabilities(void **state) {
     (void)state;
@@ -457,6 +473,7 @@ int main(void) {
         cmocka_unit_test(nonsense_is_told),
         cmocka_unit_test(draws_follow_the_reference),
         cmocka_unit_test(top_k_keeps_ties),
+        cmocka_unit_test(top_p_ends_among_ties),
         cmocka_unit_test(frequencies_match_probabilities),
         cmocka_unit_test(draw_depends_on_seed_and_position_alone),
         cmocka_unit_test(penalties_are_vllms),

@@ -297,6 +297,30 @@ static void bytes_go_on_behind_a_prompt_that_ends_in_bytes(void **state) {
     cohort_tokenizer_close(tokenizer);
 }
 
+/* The rest of a run of bytes is lost with the first that is part of no character, also
+ * where two of the rest would be one. */
+static void bytes_behind_a_broken_one_are_none(void **state) {
+    (void)state;
+    static const int32_t ids[] = {2, 2, 3, 8, 2, 3, 8};
+    static const char *const texts[] = {
+        "", "\xef\xbf\xbd\xef\xbf\xbd", "\xef\xbf\xbd", " ab", "", "\xc3\xa9", " ab"};
+    cohort_tokenizer *tokenizer = parse(sentencepiece);
+    cohort_detokenizer *detokenizer = NULL;
+    assert_non_null(tokenizer);
+    assert_int_equal(
+        cohort_detokenizer_create(tokenizer, (int32_t[]){1, 8}, 2, true, &detokenizer),
+        0);
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        const char *text;
+        size_t size;
+        assert_int_equal(cohort_detokenizer_append(detokenizer, ids[i], &text, &size), 0);
+        assert_int_equal(size, strlen(texts[i]));
+        assert_memory_equal(text, texts[i], size);
+    }
+    cohort_detokenizer_destroy(detokenizer);
+    cohort_tokenizer_close(tokenizer);
+}
+
 static void truncation_and_padding_are_taken_and_ignored(void **state) {
     (void)state;
     char json[4096];
@@ -356,6 +380,7 @@ int main(void) {
         cmocka_unit_test(long_text_is_encoded_in_reasonable_time),
         cmocka_unit_test(sentencepiece_falls_back_to_bytes),
         cmocka_unit_test(bytes_go_on_behind_a_prompt_that_ends_in_bytes),
+        cmocka_unit_test(bytes_behind_a_broken_one_are_none),
         cmocka_unit_test(truncation_and_padding_are_taken_and_ignored),
         cmocka_unit_test(what_is_not_supported_is_refused_by_name),
     };

@@ -62,6 +62,7 @@ class Hub:
         self.stall_after = None    # bytes of the slow file, then nothing more comes
         self.slow = LARGE
         self.portal = None         # what answers everything, with 200, in the hub's place
+        self.refusals = []         # statuses of the next answers about the large file
         self.has_ranges = True
         self.listed = {}           # other contents than FILES; None: no such file
         self.end = None            # ranges from here on are answered with 416
@@ -141,6 +142,8 @@ class Hub:
         self.log.append((port, path, request.headers["Range"], bearer))
         if self.portal:
             return self.send(request, self.portal, None)
+        if port == self.far_port and self.refusals:
+            return self.send(request, b"not now", None, self.refusals.pop(0))
         if port == self.far_port:
             return self.send(request, self.files[path.rsplit("/", 1)[1]], LARGE)
         if self.token and bearer != f"Bearer {self.token}":
@@ -334,6 +337,16 @@ class ByName(unittest.TestCase):
         self.hub.break_after = len(FILES[LARGE]) // 3
         self.expect()
         self.assertGreaterEqual(sum(bool(range_) for _, _, range_, _ in self.hub.log), 2)
+
+    def test_what_may_pass_is_tried_again_and_what_will_not_is_told(self):
+        def n_asked():
+            return sum(port == self.hub.far_port for port, *_ in self.hub.log)
+        self.hub.refusals = [418]
+        self.refuse("the hub answers 418")
+        self.assertEqual(n_asked(), 1)
+        self.hub.refusals = [503, 429]
+        self.expect()
+        self.assertEqual(n_asked(), 4)
 
     def test_a_host_without_ranges_starts_over(self):
         self.hub.stall_after = len(FILES[LARGE]) // 2

@@ -31,7 +31,7 @@ class Metrics(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("--served-model-name", 'ti"ny', "--log-stats-interval", "0.05",
+        cls.server = Server("--served-model-name", 'ti"n\ny', "--log-stats-interval", "0.05",
                             "--distributed-executor-backend", "mp")
 
     @classmethod
@@ -58,7 +58,7 @@ class Metrics(unittest.TestCase):
                 if le:
                     buckets = list(dict.fromkeys(words["le"] for words in found))
                     self.assertEqual(",".join(buckets), le)
-        self.assertIn('engine="0",model_name="ti\\"ny"', values["vllm:num_requests_running"])
+        self.assertIn('engine="0",model_name="ti\\"n\\ny"', values["vllm:num_requests_running"])
 
     def test_the_process_started_once(self):
         self.assertEqual(len({self.value("process_start_time_seconds") for _ in range(20)}), 1)
