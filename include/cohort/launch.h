@@ -30,6 +30,10 @@ typedef struct cohort_ray_options {
     const char *bundle_indices; /* "2,1": of rank 0, of rank 1 [COHORT_RAY_BUNDLE_INDICES,
                                    VLLM_RAY_BUNDLE_INDICES, else driver's node first] */
     const char *excluded_env;   /* variables that do not go to workers: "A,B_*" [none] */
+    /* JSON object, of the actors' runtime_env: {"env_vars": {"A": "b"}, "pip": [...]};
+     * its env_vars go before ours [none] */
+    const char *runtime_env;
+    bool workers_use_nsight;      /* Ray runs them under Nsight, as vLLM asks it to */
     int64_t placement_timeout_ns; /* for the group's resources [5 minutes] */
 } cohort_ray_options;
 
@@ -40,6 +44,9 @@ typedef struct cohort_executor_options {
                             mp */
     int32_t tp;
     int32_t pp;
+    /* Of how many engines, each started by somebody else behind a balancer of theirs,
+     * this is which: in the names of its workers.  1 and below: there is no other. */
+    int32_t data_parallel_size, data_parallel_rank;
     bool async_scheduling; /* one more step in flight than stages */
 
     /* "key=value" strings that every worker's open() receives, NULL-terminated; NULL:

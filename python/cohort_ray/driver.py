@@ -250,7 +250,7 @@ class Sidecar:
                 num_gpus=resources.pop("GPU", 0),
                 resources=resources or None,
                 max_restarts=0,
-                runtime_env={"env_vars": env} if env else None,
+                runtime_env=env or None,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(
                     placement_group=self.group,
                     placement_group_bundle_index=wanted["bundle"],

@@ -222,6 +222,8 @@ def _flags(options: dict[str, Any]) -> list[str]:
             continue
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, dict):
+            words += [f"--{flag}", json.dumps(value)]
         elif isinstance(value, (list, tuple)):
             words += [f"--{flag}", *map(str, value)]
         else:

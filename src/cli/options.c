@@ -406,6 +406,26 @@ static void print_vllm_options(void) {
     printf("\n");
 }
 
+/* One server is one engine: of several, whoever starts them says which it is. */
+static int check_replica(const cohort_executor_options *options, const char *command) {
+    int32_t size = options->data_parallel_size, rank = options->data_parallel_rank;
+    if (rank < size && (size == 1 || rank >= 0)) return CLI_OK;
+    if (rank < 0)
+        fprintf(
+            stderr,
+            "cohort %s: --data-parallel-size %d without a --data-parallel-rank is not "
+            "supported: a server has no replicas; start %d, each with its rank, and "
+            "put a balancer before them\n",
+            command, size, size);
+    else
+        fprintf(
+            stderr,
+            "cohort %s: --data-parallel-rank %d: ranks of --data-parallel-size %d are "
+            "0 to %d\n",
+            command, rank, size, size - 1);
+    return CLI_USAGE;
+}
+
 int cli_options_parse(cli_options *options, int commands, const char *command, int argc,
                       char **argv) {
     int result = set_standard(options, commands);
@@ -425,6 +445,8 @@ int cli_options_parse(cli_options *options, int commands, const char *command, i
     options->is_set[MODEL] |= has_model;
     if (result == CLI_OK && commands & CLI_ENGINE)
         result = read_vllm_environment(options, commands, command);
+    if (result == CLI_OK && commands & CLI_ENGINE)
+        result = check_replica(&options->engine.executor, command);
     return result;
 }
 

@@ -98,14 +98,12 @@ static const cli_vllm_option options[] = {
     VALUE("max-parallel-loading-workers", NULL, ANY, "ranks load their shards at once"),
     FLAG("use-tqdm-on-load", NULL, ANY, "there is no bar for loading"),
     /* Ranks */
-    VALUE("data-parallel-size", "dp", "1", no_replicas),
     VALUE("data-parallel-size-local", "dpl", "0|1", no_replicas),
-    VALUE("data-parallel-rank", "dpn", "0", no_replicas),
     VALUE("data-parallel-start-rank", "dpr", "0", no_replicas),
     VALUE("data-parallel-address", "dpa", ANY, no_replicas),
     VALUE("data-parallel-rpc-port", "dpp", ANY, no_replicas),
     VALUE("data-parallel-backend", "dpb", "mp|ray", no_replicas),
-    FLAG("data-parallel-external-lb", "dpe", "false", no_replicas),
+    FLAG("data-parallel-external-lb", "dpe", "true|false", no_replicas),
     FLAG("data-parallel-hybrid-lb", "dph", "false", no_replicas),
     VALUE("decode-context-parallel-size", "dcp", "1", "a rank keeps whole sequences"),
     VALUE("prefill-context-parallel-size", "pcp", "1", "a rank keeps whole sequences"),
@@ -124,7 +122,6 @@ static const cli_vllm_option options[] = {
     VALUE("nnodes", "n", "1", no_peers),
     VALUE("node-rank", "r", "0", no_peers),
     FLAG("numa-bind", NULL, "false", "use --cpu-threads-bind"),
-    FLAG("ray-workers-use-nsight", NULL, "false", "there is no Nsight here"),
     VALUE("worker-cls", NULL, "auto", "see --worker-extension-cls"),
     /* Cache */
     VALUE("gpu-memory-utilization", NULL, ANY,

@@ -30,6 +30,8 @@ const cli_vllm_variable cli_vllm_variables[] = {
     {"VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "keep-alive-on-engine-death", CLI_AS_FLAG, NULL,
      NULL},
     {"VLLM_RAY_BUNDLE_INDICES", "ray-bundle-indices", CLI_AS_IT_IS, NULL, NULL},
+    {"VLLM_DP_SIZE", "data-parallel-size", CLI_AS_IT_IS, NULL, NULL},
+    {"VLLM_DP_RANK", "data-parallel-rank", CLI_AS_IT_IS, NULL, NULL},
     {"VLLM_RAY_PER_WORKER_GPUS", "ray-worker-resource", CLI_AS_GPUS, NULL,
      "as GPU=N, unless --device is cpu"},
     {"VLLM_CONFIG_ROOT", NULL, CLI_AS_IT_IS, ANY,
@@ -70,11 +72,8 @@ const cli_vllm_variable cli_vllm_variables[] = {
     {"VLLM_USE_RAY_COMPILED_DAG_CHANNEL_TYPE|"
      "VLLM_USE_RAY_COMPILED_DAG_OVERLAP_COMM|VLLM_USE_RAY_WRAPPED_PP_COMM",
      NULL, CLI_AS_IT_IS, NULL, "no step goes through a compiled graph of Ray's"},
-    {"VLLM_DP_RANK|VLLM_DP_RANK_LOCAL", NULL, CLI_AS_IT_IS, "0",
-     "there are no replicas; start servers and put a balancer before them"},
-    {"VLLM_DP_SIZE", NULL, CLI_AS_IT_IS, "1",
-     "there are no replicas; start servers and put a balancer before them"},
-    {"VLLM_DP_MASTER_IP|VLLM_DP_MASTER_PORT|VLLM_RANDOMIZE_DP_DUMMY_INPUTS|"
+    {"VLLM_DP_RANK_LOCAL|VLLM_DP_MASTER_IP|VLLM_DP_MASTER_PORT|VLLM_RANDOMIZE_DP_DUMMY_"
+     "INPUTS|"
      "VLLM_RAY_DP_PACK_STRATEGY|VLLM_RAY_DP_PLACEMENT_NODE_IPS",
      NULL, CLI_AS_IT_IS, NULL, "replicas do not speak with each other"},
     {"VLLM_PORT|VLLM_LOOPBACK_IP|VLLM_RPC_BASE_PATH", NULL, CLI_AS_IT_IS, NULL,

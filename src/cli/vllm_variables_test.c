@@ -73,6 +73,8 @@ static const struct {
     {"VLLM_ENGINE_READY_TIMEOUT_S", "60", "60"},
     {"VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "2", "true"},
     {"VLLM_RAY_BUNDLE_INDICES", "3,2", "3,2"},
+    {"VLLM_DP_SIZE", "4", "4"},
+    {"VLLM_DP_RANK", "3", "3"},
     {"VLLM_RAY_PER_WORKER_GPUS", "0.5", "GPU=0.5"},
 };
 
@@ -83,6 +85,8 @@ static void what_is_honoured_sets_its_option(void **state) {
         const cli_vllm_variable *variable = cli_vllm_variable_find(honoured[i].name);
         assert_non_null(variable);
         clear_environment();
+        if (!strcmp(honoured[i].name, "VLLM_DP_SIZE")) setenv("VLLM_DP_RANK", "0", 1);
+        if (!strcmp(honoured[i].name, "VLLM_DP_RANK")) setenv("VLLM_DP_SIZE", "4", 1);
         setenv(honoured[i].name, honoured[i].value, 1);
         assert_int_equal(parse(SERVE, NULL), CLI_OK);
         assert_string_equal(value_of(variable->sets), honoured[i].becomes);

@@ -8,6 +8,14 @@ static const cohort_option rows[] = {
                "ranks that share every layer", .alias = "tp"),
     OPTION_ROW(COUNT, "pipeline-parallel-size", pp, "1", 1, COHORT_MAX_WORLD_SIZE,
                "stages of layers", .alias = "pp"),
+    OPTION_ROW(COUNT, "data-parallel-size", data_parallel_size, "1", 1, 1 << 16,
+               "engines behind a balancer of yours, each a server of its own with its "
+               "--data-parallel-rank",
+               .alias = "dp"),
+    OPTION_ROW(COUNT, "data-parallel-rank", data_parallel_rank, "-1", -1, (1 << 16) - 1,
+               "which of them this is; it is in the names of its workers (-1: there is "
+               "one)",
+               .alias = "dpn"),
     OPTION_WORD("distributed-executor-backend", backend, NULL, "uni|mp|ray",
                 "uni: ranks are threads; mp: processes; ray: actors on a Ray cluster "
                 "(default: uni for one rank, else mp)"),
@@ -42,6 +50,12 @@ static const cohort_option rows[] = {
                 "heeded too)"),
     OPTION_TEXT("ray-excluded-env", ray.excluded_env, NULL,
                 "variables that workers shall not get: A,B_*"),
+    OPTION_ROW(TEXT, "ray-runtime-env", ray.runtime_env, NULL, 0, 0,
+               "JSON object, of the workers' runtime_env in Ray: {\"env_vars\": {\"A\": "
+               "\"b\"}}",
+               .flags = COHORT_OPTION_JSON),
+    OPTION_FLAG("ray-workers-use-nsight", ray.workers_use_nsight, NULL,
+                "Ray runs the workers under nsys, which is to be on every node"),
     OPTION_SECONDS("ray-placement-timeout", ray.placement_timeout_ns, "300", 0.001, 1e6,
                    "for the cluster to have room"),
     OPTION_TEXT("instance", instance, NULL,

@@ -179,3 +179,36 @@ cJSON *cohort_ray_env_on_node(const cohort_ray_env *env, const cJSON *looked) {
     }
     return set;
 }
+
+/* ---- the user's runtime_env ------------------------------------------------------ */
+
+cohort_status cohort_ray_env_parse(const char *text, cJSON **out_runtime_env) {
+    cJSON *made = text && *text ? cJSON_Parse(text) : cJSON_CreateObject();
+    const cJSON *variables = cJSON_GetObjectItemCaseSensitive(made, "env_vars"), *item;
+    bool is_good = cJSON_IsObject(made) && (!variables || cJSON_IsObject(variables));
+    cJSON_ArrayForEach(item, variables) is_good = is_good && cJSON_IsString(item);
+    if (is_good) {
+        *out_runtime_env = made;
+        return COHORT_OK;
+    }
+    cJSON_Delete(made);
+    return COHORT_FAIL(COHORT_E_INVALID,
+                       "runtime_env '%.80s': write a JSON object, in which env_vars, if "
+                       "there are any, is an object of texts",
+                       text ? text : "");
+}
+
+cJSON *cohort_ray_env_under(const cJSON *runtime_env, cJSON *variables) {
+    cJSON *made = cJSON_Duplicate(runtime_env, true);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(made, "env_vars")) {
+        cJSON_DeleteItemFromObjectCaseSensitive(variables, item->string);
+        cJSON_AddStringToObject(variables, item->string, item->valuestring);
+    }
+    cJSON_DeleteItemFromObjectCaseSensitive(made, "env_vars");
+    if (cJSON_GetArraySize(variables) > 0)
+        cJSON_AddItemToObject(made, "env_vars", variables);
+    else
+        cJSON_Delete(variables);
+    return made;
+}

@@ -38,4 +38,12 @@ cJSON *cohort_ray_env_paths(const cohort_ray_env *env);
  * paths those in "there". */
 cJSON *cohort_ray_env_on_node(const cohort_ray_env *env, const cJSON *looked);
 
+/* ---- the user's runtime_env ----------------------------------------------------- */
+
+/* An object of one, whose env_vars are texts; of NULL or "" an empty one. */
+cohort_status cohort_ray_env_parse(const char *text, cJSON **out_runtime_env);
+/* A copy with our variables beneath its env_vars, which go before them; takes them over.
+ */
+cJSON *cohort_ray_env_under(const cJSON *runtime_env, cJSON *variables);
+
 #endif /* COHORT_RAY_ENV_H */

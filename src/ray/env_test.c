@@ -95,6 +95,36 @@ static void names_of_vllms_file_are_excluded(void **state) {
     rmdir(folder);
 }
 
+static void expect_under(const char *text, const char *expected) {
+    cJSON *users, *variables = cJSON_CreateObject();
+    cJSON_AddStringToObject(variables, "OMP_NUM_THREADS", "4");
+    cJSON_AddStringToObject(variables, "LD_PRELOAD", "/a.so");
+    assert_int_equal(cohort_ray_env_parse(text, &users), COHORT_OK);
+    cJSON *made = cohort_ray_env_under(users, variables);
+    char *printed = cJSON_PrintUnformatted(made);
+    assert_string_equal(printed, expected);
+    cJSON_free(printed);
+    cJSON_Delete(made);
+    cJSON_Delete(users);
+}
+
+static void the_users_runtime_env_goes_before_ours(void **state) {
+    (void)state;
+    cJSON *none;
+    expect_under(NULL,
+                 "{\"env_vars\":{\"OMP_NUM_THREADS\":\"4\",\"LD_PRELOAD\":\"/a.so\"}}");
+    expect_under("{\"pip\":[\"x\"],\"env_vars\":{\"A\":\"b\",\"LD_PRELOAD\":\"/b.so\"}}",
+                 "{\"pip\":[\"x\"],\"env_vars\":{\"OMP_NUM_THREADS\":\"4\",\"A\":\"b\","
+                 "\"LD_PRELOAD\":\"/b.so\"}}");
+    const char *bad[] = {"[]", "{", "pip", "{\"env_vars\":[]}",
+                         "{\"env_vars\":{\"A\":1}}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(cohort_ray_env_parse(bad[i], &none), COHORT_E_INVALID);
+    assert_int_equal(cohort_ray_env_parse("", &none), COHORT_OK);
+    assert_int_equal(cJSON_GetArraySize(none), 0);
+    cJSON_Delete(none);
+}
+
 static void a_node_is_asked_for_names_and_paths(void **state) {
     (void)state;
     char path[] = "LD_LIBRARY_PATH=/a:/b", preload[] = "LD_PRELOAD=libx.so /c/y.so",
@@ -143,6 +173,7 @@ int main(void) {
         cmocka_unit_test(variables_travel_two_ways_or_stay),
         cmocka_unit_test(what_is_not_utf8_is_left_out_and_named),
         cmocka_unit_test(names_of_vllms_file_are_excluded),
+        cmocka_unit_test(the_users_runtime_env_goes_before_ours),
         cmocka_unit_test(a_node_is_asked_for_names_and_paths),
         cmocka_unit_test(what_a_node_has_itself_is_not_set_there),
         cmocka_unit_test(a_node_that_says_nothing_has_nothing),

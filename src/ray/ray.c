@@ -149,6 +149,7 @@ static void ray_close(void *opened, int64_t deadline_ns) {
     }
     pthread_mutex_destroy(&world->lock);
     cohort_ray_env_free(&world->env);
+    cJSON_Delete(world->runtime_env);
     free(world->seats);
     free(world->ranks);
     free(world);

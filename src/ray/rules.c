@@ -210,6 +210,17 @@ void cohort_ray_number_seats(cohort_ray_seat *seats, int32_t n_seats) {
     }
 }
 
+int32_t cohort_ray_count_nodes(const cohort_ray_seat *seats, int32_t n_seats) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < n_seats; i++) {
+        bool is_first = true;
+        for (int32_t j = 0; is_first && j < i; j++)
+            is_first = strcmp(seats[j].node_id, seats[i].node_id) != 0;
+        n += is_first;
+    }
+    return n;
+}
+
 static bool is_number(const char *text) {
     return *text && strspn(text, "0123456789") == strlen(text);
 }

@@ -101,6 +101,8 @@ typedef struct cohort_ray_seat {
 } cohort_ray_seat;
 
 void cohort_ray_number_seats(cohort_ray_seat *seats, int32_t n_seats);
+/* How many nodes these seats are on. */
+int32_t cohort_ray_count_nodes(const cohort_ray_seat *seats, int32_t n_seats);
 /* "0,1,10": the devices of all of this engine's ranks on the rank's node, each once, in
  * the order of their numbers (R14, R15); "" where there are none. */
 cohort_status cohort_ray_device_mask(const cohort_ray_seat *seats, int32_t n_seats,

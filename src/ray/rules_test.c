@@ -216,6 +216,8 @@ static void local_ranks_count_on_each_node(void **state) {
     const int32_t local_ranks[] = {0, 0, 1, 0, 1};
     const int32_t local_sizes[] = {2, 2, 2, 1, 2};
     cohort_ray_number_seats(seats, 5);
+    assert_int_equal(cohort_ray_count_nodes(seats, 1), 1);
+    assert_int_equal(cohort_ray_count_nodes(seats, 5), 3);
     for (int i = 0; i < 5; i++) {
         assert_int_equal(seats[i].local_rank, local_ranks[i]);
         assert_int_equal(seats[i].local_world_size, local_sizes[i]);

@@ -20,6 +20,20 @@
 
 extern char **environ;
 
+/* The user's; vLLM's for Nsight beneath it. */
+static cohort_status read_runtime_env(ray_world *world) {
+    const cohort_ray_options *ray = &world->placing->options->ray;
+    COHORT_TRY(cohort_ray_env_parse(ray->runtime_env, &world->runtime_env));
+    if (!ray->workers_use_nsight ||
+        cJSON_GetObjectItemCaseSensitive(world->runtime_env, "nsight"))
+        return COHORT_OK;
+    cJSON *nsight = cJSON_AddObjectToObject(world->runtime_env, "nsight");
+    cJSON_AddStringToObject(nsight, "t", "cuda,cudnn,cublas");
+    cJSON_AddStringToObject(nsight, "o", "'worker_process_%p'");
+    cJSON_AddStringToObject(nsight, "cuda-graph-trace", "node");
+    return COHORT_OK;
+}
+
 cohort_status ray_read_environment(ray_world *world) {
     char *excluded;
     COHORT_TRY(
@@ -27,6 +41,7 @@ cohort_status ray_read_environment(ray_world *world) {
     cohort_status status = cohort_ray_env_read(environ, excluded, &world->env);
     free(excluded);
     COHORT_TRY(status);
+    COHORT_TRY(read_runtime_env(world));
     if (world->env.left_out[0])
         cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
                    "event=environment_left_out names=%s reason=\"not UTF-8\"",
@@ -60,8 +75,9 @@ static cohort_status look_at_nodes(ray_world *world, cJSON **out_event) {
 /* The runtime_env of the actors of each node, by the node's id. */
 static cohort_status make_runtime_envs(ray_world *world, cJSON *envs) {
     cJSON *looked = NULL;
-    if (world->env.precedes->child) COHORT_TRY(look_at_nodes(world, &looked));
-    for (int32_t i = 0; i < world->world_size; i++) {
+    cohort_status status =
+        world->env.precedes->child ? look_at_nodes(world, &looked) : COHORT_OK;
+    for (int32_t i = 0; status >= 0 && i < world->world_size; i++) {
         const char *node = world->ranks[i].bundle_node;
         if (cJSON_GetObjectItemCaseSensitive(envs, node)) continue;
         cJSON *env =
@@ -70,17 +86,23 @@ static cohort_status make_runtime_envs(ray_world *world, cJSON *envs) {
         if (strcmp(world->demand.key, "CPU") != 0)
             cJSON_AddStringToObject(env, "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES",
                                     "1");
-        cJSON_AddItemToObject(envs, node, env);
+        cJSON_AddItemToObject(envs, node, cohort_ray_env_under(world->runtime_env, env));
     }
     cJSON_Delete(looked);
-    return COHORT_OK;
+    return status;
+}
+
+/* vLLM names a replica where there are more. */
+static int32_t dp_rank_of(const ray_world *world) {
+    const cohort_executor_options *options = world->placing->options;
+    return options->data_parallel_size > 1 ? options->data_parallel_rank : -1;
 }
 
 cohort_status ray_send_spawn(ray_world *world, const char *library) {
     cJSON *order = cJSON_CreateObject();
     cJSON *actors = cJSON_AddArrayToObject(order, "actors");
     cohort_ray_identity identity = {.instance = world->placing->instance,
-                                    .dp_rank = -1,
+                                    .dp_rank = dp_rank_of(world),
                                     .tp = world->placing->options->tp,
                                     .pp = world->placing->options->pp};
     cohort_status status =
@@ -152,6 +174,21 @@ static cohort_status hear_seats(ray_world *world) {
     return COHORT_OK;
 }
 
+/* Every layer's sums go from node to node there. */
+static void warn_of_straddlers(const ray_world *world) {
+    const int32_t tp = world->placing->options->tp;
+    for (int32_t first = 0; first < world->world_size; first += tp) {
+        int32_t n = cohort_ray_count_nodes(world->seats + first, tp);
+        if (n < 2) continue;
+        cohort_log(
+            COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
+            "event=straddles text=\"ranks %d to %d, which sum every layer, are on %d "
+            "nodes: this is slow; take a --tensor-parallel-size that fits one node, "
+            "or --ray-placement-strategy STRICT_PACK\"",
+            first, first + tp - 1, n);
+    }
+}
+
 /* Where everybody came to sit. */
 cohort_status ray_await_seats(ray_world *world) {
     COHORT_TRY(hear_seats(world));
@@ -164,6 +201,7 @@ cohort_status ray_await_seats(ray_world *world) {
                                             .n_devices = rank->n_devices};
     }
     cohort_ray_number_seats(world->seats, world->world_size);
+    warn_of_straddlers(world);
     /* An adopted group's strategy is its owner's. */
     return cohort_ray_check_placement(
         world->seats, world->world_size,

@@ -41,6 +41,7 @@ typedef struct ray_world {
     bool is_adopted; /* the group is somebody else's */
     bool has_waited; /* for a reason of Ray's */
     cohort_ray_env env;
+    cJSON *runtime_env; /* the user's */
     int64_t deadline_ns;
     char driver_node[COHORT_RAY_NODE_BYTES];
     char driver_address[COHORT_HOST_BYTES];

@@ -2,6 +2,7 @@
 """vLLM's test_ray_v2_executor.py and its e2e file, case by case, under their names."""
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import signal
@@ -303,6 +304,36 @@ def test_env_var_and_runtime_env_propagation(clean: Cluster) -> None:
             assert not {name for name, value in of_hosts.items() if found.get(name) == value}
             log = worker_log(clean, pid)
             assert "event=environment" in log and "secret-of-mine" not in log
+
+
+def test_users_runtime_env_goes_before_the_drivers_environment(clean: Cluster) -> None:
+    """vLLM's ray_runtime_env: there from the start of the process."""
+    env = support.environment(MALLOC_ARENA_MAX="3", OMP_NUM_THREADS="3")
+    users = json.dumps({"env_vars": {"MINE": "1", "OMP_NUM_THREADS": "2"}})
+    with Probe(address=clean.address, env=env, runtime_env=users) as probe:
+        for pid in probe.pids:
+            at_start = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            assert {b"MINE=1", b"OMP_NUM_THREADS=2", b"MALLOC_ARENA_MAX=3"} <= set(at_start)
+    with Probe(address=clean.address, runtime_env="[1]") as probe:
+        assert "runtime_env '[1]'" in probe.start["error"]
+
+
+def test_names_in_a_users_file_stay_with_the_driver(clean: Cluster, tmp_path: pathlib.Path) -> None:
+    """vLLM's ray_non_carry_over_env_vars.json."""
+    (tmp_path / "ray_non_carry_over_env_vars.json").write_text('["SECRET"]', encoding="utf-8")
+    env = support.environment(VLLM_CONFIG_ROOT=str(tmp_path), SECRET="x", NO_SECRET="y")
+    with Probe(address=clean.address, env=env) as probe:
+        for pid in probe.pids:
+            found = support.environ_of(pid)
+            assert "SECRET" not in found and found["NO_SECRET"] == "y"
+
+
+def test_names_tell_replicas_apart(clean: Cluster) -> None:
+    """A data-parallel rank that an outside launcher gives: R1."""
+    with Probe(address=clean.address, tp=1, pp=2, instance="mine", dp=4, dp_rank=3) as probe:
+        assert probe.start.get("ready"), probe.start
+        names = {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)}
+        assert {"cohort_Worker_mine_DP3_PP0", "cohort_Worker_mine_DP3_PP1"} <= names
 
 
 def test_all_devices_of_a_node_are_visible_to_each_worker(clean: Cluster) -> None:

@@ -347,6 +347,7 @@ class OfVllm(unittest.TestCase):
                       ["--max-model", "512"], ["--max_model=1k"], ["--no-enable-chunked=false"],
                       ["--trust-rem"], ["--override-generation-config.temperature", "0.5"],
                       ["--override-generation.top_k=4"],
+                      ["--data-parallel-size", "4", "-dpn", "3", "--data-parallel-external-lb"],
                       ["--default-chat-template-kwargs.a.b", "true"]):
             self.accepts(*words)
         for words, wanted in ((["--max", "1"], "unknown option '--max'"),
@@ -381,6 +382,7 @@ class OfVllm(unittest.TestCase):
             self.assertIn(f"--{name}", said)
             self.assertEqual(said.count("\n"), 1, said)
         self.assertIn("needs a value", self.refuses("--swap-space"))
+        self.assertIn("are 0 to 3", self.refuses("-dp", "4", "--data-parallel-rank", "4"))
         code, said = run_serve("/nowhere", "--enable-lorry")
         self.assertEqual((code, "unknown option" in said), (2, True))
         done = subprocess.run([COHORT, "generate", "--enforce-eager"], capture_output=True, text=True,
@@ -391,7 +393,7 @@ class OfVllm(unittest.TestCase):
         for words in (("serve", "--help"), ("man", "serve"), ("man", "run-batch")):
             text = subprocess.run([COHORT, *words], capture_output=True, text=True, timeout=DEADLINE_S,
                                   check=True).stdout.replace("\\-", "-")
-            self.assertIn("--data-parallel-size 1,", text)
+            self.assertIn("--data-parallel-start-rank 0,", text)
             self.assertIn("--enforce-eager,", text)
 
 
@@ -474,7 +476,7 @@ chat-template: |
                              ("a: &x {b: *x}\n", "too deep"), ("<<: 1\n", "line 1: '<<' wants a mapping"),
                              (BOMB, "it is too much, with what its aliases stand for"),
                              ("a: {b: " + "[" * 40 + "]" * 40 + "}\n", "too deep"),
-                             ("data-parallel-size: 2\n", "--data-parallel-size 2 is not supported"),
+                             ("nnodes: 2\n", "--nnodes 2 is not supported"),
                              ("quantization: awq\n", "--quantization awq is not supported")):
             code, said = run_serve("/nowhere", "--config", self.write(text))
             self.assertEqual(code, 2, text)
