@@ -362,6 +362,11 @@ const cohort_backend_ops *cohort_backend_cpu(void);
 typedef struct cohort_cuda_options {
     int32_t ordinal; /* among the devices that this process sees, counted round */
     int32_t n_ranks; /* of this host, with the ordinals from 0 on */
+    /* Where it is said, in place of these: a number as CUDA_VISIBLE_DEVICES has it, or
+     * without that variable as the driver counts; or a UUID, "GPU-...", or its beginning.
+     * NULL, "": it is not. */
+    const char *id;
+    int32_t n_sharing; /* ranks on that device, this one among them */
 } cohort_cuda_options;
 
 /* Needs NVIDIA's driver when a backend is created, not before: create says in one line

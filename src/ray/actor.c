@@ -27,7 +27,9 @@ typedef struct actor_spec {
     cohort_link_address link;
     cohort_link_hello hello;
     int64_t timeout_ms;
-    const cJSON *env, *mask;
+    const cJSON *env;
+    const char *device, *devices; /* NULL: there are none */
+    int64_t device_shared_by;
 } actor_spec;
 
 const char *cohort_ray_actor_build_id(void) { return cohort_build_id(); }
@@ -55,8 +57,14 @@ static cohort_status read_spec(const cJSON *object, const cJSON *env,
                    read_number(object, "epoch", &epoch) &&
                    read_number(object, "timeout_ms", &out_spec->timeout_ms);
     out_spec->env = env;
-    out_spec->mask = cJSON_GetObjectItemCaseSensitive(object, "mask");
-    if (!is_good || !cJSON_IsObject(out_spec->env) || !cJSON_IsObject(out_spec->mask))
+    out_spec->device =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "device"));
+    out_spec->devices =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "devices"));
+    if (out_spec->device)
+        is_good = is_good && out_spec->devices &&
+                  read_number(object, "device_shared_by", &out_spec->device_shared_by);
+    if (!is_good || !cJSON_IsObject(out_spec->env))
         return COHORT_FAIL(COHORT_E_PROTOCOL,
                            "what the actor was told is no rank's spec");
     out_spec->hello = (cohort_link_hello){
@@ -96,15 +104,23 @@ static void merge_environment(const actor_spec *spec) {
                          item->string);
         used += (size_t)n < sizeof set - used ? (size_t)n : 0;
     }
-    /* A mask is this launch's, whatever Ray or the node had there (R14). */
-    cJSON_ArrayForEach(item, spec->mask) {
-        if (!cJSON_IsString(item) || !item->string || !item->string[0]) continue;
-        setenv(item->string, item->valuestring, 1);
-        cohort_log(COHORT_LOG_INFO, "ray", spec->hello.rank, "event=mask %s=%s",
-                   item->string, item->valuestring);
-    }
     cohort_log(COHORT_LOG_INFO, "ray", spec->hello.rank,
                "event=environment kept=%d set=%s", n_kept, set);
+}
+
+/* What the worker binds (model/backend.h).  Ray's numbers are those of the bus; what is
+ * visible here stays as Ray and the node have it. */
+static void tell_device(const actor_spec *spec) {
+    char shared_by[24];
+    if (!spec->device) return;
+    snprintf(shared_by, sizeof shared_by, "%lld", (long long)spec->device_shared_by);
+    setenv("COHORT_DEVICE_ID", spec->device, 1);
+    setenv("COHORT_DEVICE_SHARED_BY", shared_by, 1);
+    setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", 0);
+    const char *mask = getenv("CUDA_VISIBLE_DEVICES");
+    cohort_log(COHORT_LOG_INFO, "ray", spec->hello.rank,
+               "event=device id=%s shared_by=%s devices=%s visible=%s", spec->device,
+               shared_by, spec->devices, mask ? mask : "all");
 }
 
 /* ---- the rank ----------------------------------------------------------------- */
@@ -129,6 +145,7 @@ static cohort_status be_rank(const char *text, const char *env_text) {
     if (status >= 0) {
         start_log(&spec);
         merge_environment(&spec);
+        tell_device(&spec);
         status = cohort_link_connect(&spec.link, false, &spec.hello,
                                      cohort_deadline_ms(spec.timeout_ms), &link);
     }

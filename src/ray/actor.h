@@ -6,7 +6,7 @@
  * in two JSON objects that ray.c writes, its own and that of all ranks, which is large:
  *
  *   spec  {"link": hex, "rank": 1, "epoch": 1, "timeout_ms": 60000,
- *          "mask": {"CUDA_VISIBLE_DEVICES": "0,1"}}
+ *          "devices": "0,1", "device": "1", "device_shared_by": 1}
  *   env   {"NAME": "value"}
  *
  * Threads: any one, without the GIL.   Errors: a status below 0, its text in out_text.

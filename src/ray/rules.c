@@ -261,18 +261,18 @@ static int32_t gather_devices(const cohort_ray_seat *seats, int32_t n_seats, int
     return n;
 }
 
-cohort_status cohort_ray_device_mask(const cohort_ray_seat *seats, int32_t n_seats,
-                                     int32_t rank, char *out_mask, size_t size) {
+cohort_status cohort_ray_device_map(const cohort_ray_seat *seats, int32_t n_seats,
+                                    int32_t rank, char *out_map, size_t size) {
     const char *ids[COHORT_RAY_MAX_DEVICES];
     int32_t n = gather_devices(seats, n_seats, rank, ids);
     size_t used = 0;
-    out_mask[0] = '\0';
+    out_map[0] = '\0';
     if (n < 0)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "more than %d devices on the node of rank %d",
                            COHORT_RAY_MAX_DEVICES, rank);
     for (int32_t i = 0; i < n; i++) {
-        int added = snprintf(out_mask + used, size - used, "%s%s", i ? "," : "", ids[i]);
+        int added = snprintf(out_map + used, size - used, "%s%s", i ? "," : "", ids[i]);
         used += (size_t)added;
         if (used >= size)
             return COHORT_FAIL(COHORT_E_INVALID,
@@ -282,17 +282,27 @@ cohort_status cohort_ray_device_mask(const cohort_ray_seat *seats, int32_t n_sea
     return COHORT_OK;
 }
 
-int32_t cohort_ray_device_ordinal(const cohort_ray_seat *seats, int32_t n_seats,
-                                  int32_t rank) {
+const char *cohort_ray_device_of(const cohort_ray_seat *seats, int32_t n_seats,
+                                 int32_t rank) {
     const char *ids[COHORT_RAY_MAX_DEVICES];
     int32_t n = gather_devices(seats, n_seats, rank, ids);
     const cohort_ray_seat *seat = &seats[rank];
-    int32_t first = -1;
-    for (int32_t k = 0; k < seat->n_devices; k++)
-        for (int32_t i = 0; i < n; i++)
-            if (!compare_devices(ids[i], seat->device_ids[k]) && (first < 0 || i < first))
-                first = i;
-    return first;
+    for (int32_t i = 0; i < n; i++)
+        for (int32_t k = 0; k < seat->n_devices; k++)
+            if (!compare_devices(ids[i], seat->device_ids[k])) return seat->device_ids[k];
+    return NULL;
+}
+
+int32_t cohort_ray_count_sharing(const cohort_ray_seat *seats, int32_t n_seats,
+                                 int32_t rank) {
+    const char *own = cohort_ray_device_of(seats, n_seats, rank);
+    int32_t n = 0;
+    for (int32_t i = 0; own && i < n_seats; i++) {
+        const char *id = cohort_ray_device_of(seats, n_seats, i);
+        n += !strcmp(seats[i].node_id, seats[rank].node_id) && id &&
+             !compare_devices(id, own);
+    }
+    return n;
 }
 
 static bool share_device(const cohort_ray_seat *a, const cohort_ray_seat *b,
@@ -404,6 +414,8 @@ static const char *const staying[] = {"*_VISIBLE_DEVICES",
                                       "SYCL_DEVICE_FILTER",
                                       "CUDA_MPS_PIPE_DIRECTORY",
                                       "COHORT_RAY_HELD",
+                                      "COHORT_DEVICE_ID",
+                                      "COHORT_DEVICE_SHARED_BY",
                                       "VLLM_HOST_IP",
                                       "VLLM_HOST_PORT",
                                       "VLLM_PORT",

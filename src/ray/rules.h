@@ -4,7 +4,7 @@
  * Python asks the cluster and carries out; what follows from the answers is decided here:
  *
  *   bundles, driver's node --> one bundle a rank --> one seat a rank (node, devices)
- *   seats --> local ranks, the device mask of each node, the ordinal of each rank
+ *   seats --> local ranks, the devices of each node, the device of each rank
  *   our environment --> what travels, what must be there at the process's start
  *
  * Nothing here computes a port: addresses are published by whoever has bound them
@@ -27,7 +27,7 @@ enum {
     COHORT_RAY_RESOURCE_BYTES = 64, /* of a resource's key */
     COHORT_RAY_MAX_DEVICES = 64,    /* of an engine on one node */
     COHORT_RAY_DEVICE_BYTES = 64,   /* of a device's id: a number or a UUID */
-    COHORT_RAY_MASK_BYTES = 1024,
+    COHORT_RAY_MAP_BYTES = 1024,
     COHORT_RAY_NODE_BYTES = 64, /* of a node's id: Ray's has 56 digits */
 };
 
@@ -105,12 +105,15 @@ void cohort_ray_number_seats(cohort_ray_seat *seats, int32_t n_seats);
 int32_t cohort_ray_count_nodes(const cohort_ray_seat *seats, int32_t n_seats);
 /* "0,1,10": the devices of all of this engine's ranks on the rank's node, each once, in
  * the order of their numbers (R14, R15); "" where there are none. */
-cohort_status cohort_ray_device_mask(const cohort_ray_seat *seats, int32_t n_seats,
-                                     int32_t rank, char *out_mask, size_t size);
-/* Place of the rank's first own device in that mask: its ordinal, which is the local rank
- * only where no device is shared.  -1: it has none. */
-int32_t cohort_ray_device_ordinal(const cohort_ray_seat *seats, int32_t n_seats,
-                                  int32_t rank);
+cohort_status cohort_ray_device_map(const cohort_ray_seat *seats, int32_t n_seats,
+                                    int32_t rank, char *out_map, size_t size);
+/* The first of the rank's own devices in that order: what it computes on.  NULL: it has
+ * none. */
+const char *cohort_ray_device_of(const cohort_ray_seat *seats, int32_t n_seats,
+                                 int32_t rank);
+/* Ranks of this engine that compute on it, this one among them. */
+int32_t cohort_ray_count_sharing(const cohort_ray_seat *seats, int32_t n_seats,
+                                 int32_t rank);
 /* A rank that is not where its bundle is, ranks that share a device or run where STRICT_*
  * forbids; OK where the placement is what was asked for (R16). */
 cohort_status cohort_ray_check_placement(const cohort_ray_seat *seats, int32_t n_seats,

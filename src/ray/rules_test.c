@@ -206,6 +206,19 @@ static cohort_ray_seat seat_on(const char *node_id, char *const *ids, int32_t n)
 static char id_0[] = "0", id_1[] = "1", id_2[] = "2", id_10[] = "10";
 static char uuid_a[] = "GPU-aa", uuid_b[] = "GPU-bb";
 
+/* Of its device among the engine's on its node; -1: it has none. */
+static int32_t place_of(const cohort_ray_seat *seats, int32_t n_seats, int32_t rank) {
+    char map[COHORT_RAY_MAP_BYTES];
+    const char *id = cohort_ray_device_of(seats, n_seats, rank);
+    if (!id) return -1;
+    assert_int_equal(cohort_ray_device_map(seats, n_seats, rank, map, sizeof map),
+                     COHORT_OK);
+    int32_t place = 0;
+    for (char *at = strtok(map, ","); at && strcmp(at, id); at = strtok(NULL, ","))
+        place++;
+    return place;
+}
+
 static void local_ranks_count_on_each_node(void **state) {
     (void)state;
     cohort_ray_seat seats[5] = {{.node_id = "x"},
@@ -229,31 +242,31 @@ static void r14_every_rank_sees_all_devices_of_its_node(void **state) {
     char *first[] = {id_1};
     char *second[] = {id_0};
     char *other[] = {id_2};
-    char mask[COHORT_RAY_MASK_BYTES];
+    char mask[COHORT_RAY_MAP_BYTES];
     cohort_ray_seat seats[3] = {seat_on("x", first, 1), seat_on("x", second, 1),
                                 seat_on("y", other, 1)};
     for (int32_t rank = 0; rank < 2; rank++) {
-        assert_int_equal(cohort_ray_device_mask(seats, 3, rank, mask, sizeof mask),
+        assert_int_equal(cohort_ray_device_map(seats, 3, rank, mask, sizeof mask),
                          COHORT_OK);
         assert_string_equal(mask, "0,1");
     }
-    assert_int_equal(cohort_ray_device_ordinal(seats, 3, 0), 1);
-    assert_int_equal(cohort_ray_device_ordinal(seats, 3, 1), 0);
-    assert_int_equal(cohort_ray_device_mask(seats, 3, 2, mask, sizeof mask), COHORT_OK);
+    assert_int_equal(place_of(seats, 3, 0), 1);
+    assert_int_equal(place_of(seats, 3, 1), 0);
+    assert_int_equal(cohort_ray_device_map(seats, 3, 2, mask, sizeof mask), COHORT_OK);
     assert_string_equal(mask, "2");
-    assert_int_equal(cohort_ray_device_ordinal(seats, 3, 2), 0);
+    assert_int_equal(place_of(seats, 3, 2), 0);
 }
 
 static void r15_device_ids_sort_as_numbers(void **state) {
     (void)state;
     char *first[] = {id_10, id_2};
     char *second[] = {id_1};
-    char mask[COHORT_RAY_MASK_BYTES];
+    char mask[COHORT_RAY_MAP_BYTES];
     cohort_ray_seat seats[2] = {seat_on("x", first, 2), seat_on("x", second, 1)};
-    assert_int_equal(cohort_ray_device_mask(seats, 2, 0, mask, sizeof mask), COHORT_OK);
+    assert_int_equal(cohort_ray_device_map(seats, 2, 0, mask, sizeof mask), COHORT_OK);
     assert_string_equal(mask, "1,2,10");
-    assert_int_equal(cohort_ray_device_ordinal(seats, 2, 0), 1);
-    assert_int_equal(cohort_ray_device_ordinal(seats, 2, 1), 0);
+    assert_int_equal(place_of(seats, 2, 0), 1);
+    assert_int_equal(place_of(seats, 2, 1), 0);
 }
 
 /* One that begins as another does is another; numbers go by value, before names. */
@@ -262,32 +275,32 @@ static void device_names_of_unequal_length_are_told_apart(void **state) {
     static char long_a[] = "GPU-aaa", a[] = "GPU-a", number[] = "007", nine[] = "9";
     char *first[] = {long_a, uuid_a, id_10};
     char *second[] = {a, nine, number};
-    char mask[COHORT_RAY_MASK_BYTES];
+    char mask[COHORT_RAY_MAP_BYTES];
     const cohort_ray_demand demand = {.key = "GPU", .amount = 3};
     cohort_ray_seat seats[2] = {seat_on("x", first, 3), seat_on("x", second, 3)};
-    assert_int_equal(cohort_ray_device_mask(seats, 2, 0, mask, sizeof mask), COHORT_OK);
+    assert_int_equal(cohort_ray_device_map(seats, 2, 0, mask, sizeof mask), COHORT_OK);
     assert_string_equal(mask, "007,9,10,GPU-a,GPU-aa,GPU-aaa");
-    assert_int_equal(cohort_ray_device_ordinal(seats, 2, 0), 2);
-    assert_int_equal(cohort_ray_device_ordinal(seats, 2, 1), 0);
+    assert_int_equal(place_of(seats, 2, 0), 2);
+    assert_int_equal(place_of(seats, 2, 1), 0);
     assert_int_equal(cohort_ray_check_placement(seats, 2, COHORT_RAY_PACK, &demand),
                      COHORT_OK); /* nothing is shared */
-    assert_int_equal(cohort_ray_device_mask(seats, 2, 0, mask, 30), COHORT_OK);
-    assert_int_equal(cohort_ray_device_mask(seats, 2, 0, mask, 29), COHORT_E_INVALID);
+    assert_int_equal(cohort_ray_device_map(seats, 2, 0, mask, 30), COHORT_OK);
+    assert_int_equal(cohort_ray_device_map(seats, 2, 0, mask, 29), COHORT_E_INVALID);
 }
 
 static void r15_shared_devices_stand_once_in_the_mask(void **state) {
     (void)state;
     char *low[] = {id_0};
     char *high[] = {id_1};
-    char mask[COHORT_RAY_MASK_BYTES];
+    char mask[COHORT_RAY_MAP_BYTES];
     const cohort_ray_demand half = {.key = "GPU", .amount = 0.5};
     cohort_ray_seat seats[4] = {seat_on("x", low, 1), seat_on("x", low, 1),
                                 seat_on("x", high, 1), seat_on("x", high, 1)};
     const int32_t ordinals[] = {0, 0, 1, 1};
-    assert_int_equal(cohort_ray_device_mask(seats, 4, 3, mask, sizeof mask), COHORT_OK);
+    assert_int_equal(cohort_ray_device_map(seats, 4, 3, mask, sizeof mask), COHORT_OK);
     assert_string_equal(mask, "0,1");
     for (int32_t rank = 0; rank < 4; rank++)
-        assert_int_equal(cohort_ray_device_ordinal(seats, 4, rank), ordinals[rank]);
+        assert_int_equal(place_of(seats, 4, rank), ordinals[rank]);
     assert_int_equal(cohort_ray_check_placement(seats, 4, COHORT_RAY_PACK, &half),
                      COHORT_OK);
     assert_int_equal(cohort_ray_check_placement(seats, 4, COHORT_RAY_PACK, &one_gpu),
@@ -298,14 +311,14 @@ static void r15_shared_devices_stand_once_in_the_mask(void **state) {
 static void devices_may_be_named_or_none(void **state) {
     (void)state;
     char *named[] = {uuid_b, uuid_a};
-    char mask[COHORT_RAY_MASK_BYTES];
+    char mask[COHORT_RAY_MAP_BYTES];
     cohort_ray_seat seats[2] = {seat_on("x", named, 2), seat_on("y", NULL, 0)};
-    assert_int_equal(cohort_ray_device_mask(seats, 2, 0, mask, sizeof mask), COHORT_OK);
+    assert_int_equal(cohort_ray_device_map(seats, 2, 0, mask, sizeof mask), COHORT_OK);
     assert_string_equal(mask, "GPU-aa,GPU-bb");
-    assert_int_equal(cohort_ray_device_mask(seats, 2, 1, mask, sizeof mask), COHORT_OK);
+    assert_int_equal(cohort_ray_device_map(seats, 2, 1, mask, sizeof mask), COHORT_OK);
     assert_string_equal(mask, "");
-    assert_int_equal(cohort_ray_device_ordinal(seats, 2, 1), -1);
-    assert_int_equal(cohort_ray_device_mask(seats, 2, 0, mask, 8), COHORT_E_INVALID);
+    assert_int_equal(place_of(seats, 2, 1), -1);
+    assert_int_equal(cohort_ray_device_map(seats, 2, 0, mask, 8), COHORT_E_INVALID);
 }
 
 static void r16_placement_is_checked_against_the_request(void **state) {
@@ -499,10 +512,12 @@ static void r10_no_platforms_device_mask_travels(void **state) {
 
 static void r11_what_names_a_host_or_a_rank_is_never_copied(void **state) {
     (void)state;
-    const char *const names[] = {
-        "VLLM_HOST_IP", "VLLM_HOST_PORT", "COHORT_HOST_IP", "VLLM_NIXL_SIDE_CHANNEL_HOST",
-        "LOCAL_RANK",   "RANK",           "MASTER_ADDR",    "MASTER_PORT",
-        "VLLM_PORT"};
+    const char *const names[] = {"VLLM_HOST_IP",     "VLLM_HOST_PORT",
+                                 "COHORT_HOST_IP",   "VLLM_NIXL_SIDE_CHANNEL_HOST",
+                                 "COHORT_DEVICE_ID", "COHORT_DEVICE_SHARED_BY",
+                                 "LOCAL_RANK",       "RANK",
+                                 "MASTER_ADDR",      "MASTER_PORT",
+                                 "VLLM_PORT"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         assert_int_equal(cohort_ray_travel_of(names[i], NULL), COHORT_RAY_STAYS);
 }

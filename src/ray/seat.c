@@ -82,7 +82,7 @@ static cohort_status make_runtime_envs(ray_world *world, cJSON *envs) {
         if (cJSON_GetObjectItemCaseSensitive(envs, node)) continue;
         cJSON *env =
             cohort_ray_env_on_node(&world->env, cohort_ray_event_looked(looked, node));
-        /* We mask devices ourselves, once all of a node's are known (R14). */
+        /* All of the node's stay visible, and each worker binds its own (R14). */
         if (strcmp(world->demand.key, "CPU") != 0)
             cJSON_AddStringToObject(env, "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES",
                                     "1");
@@ -208,19 +208,20 @@ cohort_status ray_await_seats(ray_world *world) {
         world->is_adopted ? COHORT_RAY_PACK : world->strategy, &world->demand);
 }
 
-/* The whole of the engine's devices on a node are visible to each of its workers (R14).
- */
-static cohort_status add_mask(const ray_world *world, int32_t rank, cJSON *spec) {
-    char mask[COHORT_RAY_MASK_BYTES];
-    cJSON *object = cJSON_AddObjectToObject(spec, "mask");
+/* What is visible stays as the node and Ray have it: a worker binds its device by id.
+ * The map is that of the engine's devices on the node, which are all visible (R14). */
+static cohort_status add_device(const ray_world *world, int32_t rank, cJSON *spec) {
+    char map[COHORT_RAY_MAP_BYTES];
     if (strcmp(world->demand.key, "GPU") != 0) return COHORT_OK;
     COHORT_TRY(
-        cohort_ray_device_mask(world->seats, world->world_size, rank, mask, sizeof mask));
-    char ordinal[16];
-    snprintf(ordinal, sizeof ordinal, "%d",
-             cohort_ray_device_ordinal(world->seats, world->world_size, rank));
-    cJSON_AddStringToObject(object, "CUDA_VISIBLE_DEVICES", mask);
-    cJSON_AddStringToObject(object, "COHORT_DEVICE_ORDINAL", ordinal);
+        cohort_ray_device_map(world->seats, world->world_size, rank, map, sizeof map));
+    const char *id = cohort_ray_device_of(world->seats, world->world_size, rank);
+    if (!id) return COHORT_OK;
+    cJSON_AddStringToObject(spec, "devices", map);
+    cJSON_AddStringToObject(spec, "device", id);
+    cJSON_AddNumberToObject(
+        spec, "device_shared_by",
+        cohort_ray_count_sharing(world->seats, world->world_size, rank));
     return COHORT_OK;
 }
 
@@ -235,7 +236,7 @@ static cohort_status add_spec(ray_world *world, int32_t rank, cJSON *actors) {
     cJSON_AddNumberToObject(spec, "epoch", (double)world->placing->epoch);
     cJSON_AddNumberToObject(spec, "timeout_ms",
                             (double)((world->deadline_ns - cohort_clock_ns()) / 1000000));
-    cohort_status status = add_mask(world, rank, spec);
+    cohort_status status = add_device(world, rank, spec);
     char *text = status >= 0 ? cJSON_PrintUnformatted(spec) : NULL;
     cJSON_Delete(spec);
     COHORT_TRY(status);

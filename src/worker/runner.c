@@ -116,8 +116,11 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
     COHORT_TRY(place_threads(info, told->cpu_threads_bind, &cpus));
     const cohort_cpu_options cpu = {
         .cpus = cpus.cpus, .n_threads = cpus.n, .isa = told->isa};
+    const char *sharing = getenv("COHORT_DEVICE_SHARED_BY");
     const cohort_cuda_options cuda = {.ordinal = info->local_rank,
-                                      .n_ranks = info->local_world_size};
+                                      .n_ranks = info->local_world_size,
+                                      .id = getenv("COHORT_DEVICE_ID"),
+                                      .n_sharing = sharing ? atoi(sharing) : 1};
     cohort_model_options options = {
         .model_dir = told->model,
         .dummy_weights = is_dummy,

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -86,9 +87,13 @@ DRIVER CUresult cuDeviceGet(CUdevice *out, int ordinal) {
     return CUDA_SUCCESS;
 }
 DRIVER CUresult cuDeviceGetName(char *name, int size, CUdevice device) {
-    (void)device;
     CALL(DeviceGetName);
-    strncpy(name, "a double", (size_t)size);
+    snprintf(name, (size_t)size, "double %d", device);
+    return CUDA_SUCCESS;
+}
+DRIVER CUresult cuDeviceGetUuid_v2(CUuuid *out, CUdevice device) {
+    CALL(DeviceGetUuid_v2);
+    memset(out->bytes, 0x10 + device, sizeof out->bytes);
     return CUDA_SUCCESS;
 }
 DRIVER CUresult cuDeviceGetAttribute(int *out, CUdevice_attribute which,

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -71,6 +72,58 @@ static cohort_status live_through(const char *checkpoint) {
     return status;
 }
 
+/* ---- which device ------------------------------------------------------------------ */
+
+static void expect_device(const cohort_cuda_options *cuda, const char *mask,
+                          const char *name) {
+    if (mask)
+        setenv("CUDA_VISIBLE_DEVICES", mask, 1);
+    else
+        unsetenv("CUDA_VISIBLE_DEVICES");
+    const cohort_model_options options = {.model_dir = COHORT_SOURCE_DIR
+                                          "/tests/golden/qwen3-bfloat16",
+                                          .max_model_len = 32,
+                                          .max_num_batched_tokens = 8,
+                                          .max_num_seqs = 2,
+                                          .block_size = 16,
+                                          .tp_size = 1,
+                                          .pp_size = 1,
+                                          .backend = cohort_backend_cuda(),
+                                          .device = cuda};
+    cohort_model *model = NULL;
+    cohort_status status = cohort_model_open(&options, &model);
+    if (name) {
+        assert_int_equal(status, COHORT_OK);
+        assert_non_null(strstr(cohort_model_device(model), name));
+    } else {
+        assert_int_equal(status, COHORT_E_DEVICE);
+        assert_non_null(strstr(cohort_last_error()->message, "none of the 3"));
+    }
+    cohort_model_close(model);
+    unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
+/* As Ray names them: a number counts on the host, and a mask of the node's may stand
+ * between that and what the process sees. */
+static void a_device_is_bound_by_its_id(void **state) {
+    (void)state;
+    devices(3, 90);
+    expect_device(&(cohort_cuda_options){.ordinal = 4, .n_ranks = 6}, NULL, "double 1");
+    expect_device(&(cohort_cuda_options){.id = "2"}, NULL, "double 2");
+    expect_device(&(cohort_cuda_options){.id = "3"}, NULL, NULL);
+    expect_device(&(cohort_cuda_options){.id = "5"}, "7,5,4", "double 1");
+    expect_device(&(cohort_cuda_options){.id = "1"}, "7,5,4", NULL);
+    expect_device(&(cohort_cuda_options){.id = "MIG-b"}, "MIG-a,MIG-b,MIG-c", "double 1");
+    expect_device(
+        &(cohort_cuda_options){.id = "GPU-12121212-1212-1212-1212-121212121212"}, NULL,
+        "double 2");
+    expect_device(&(cohort_cuda_options){.id = "GPU-1111"}, "GPU-1010,GPU-1111,GPU-1212",
+                  "double 1");
+    expect_device(&(cohort_cuda_options){.id = "GPU-77"}, NULL, NULL);
+    expect_device(&(cohort_cuda_options){.id = "GPU-"}, NULL, NULL);
+    devices(1, 90);
+}
+
 static void fail_every_call_of(const char *function, CUresult result) {
     int n = 1;
     for (;; n++) {
@@ -131,6 +184,7 @@ static void devices_that_cannot_be_used_are_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_device_is_bound_by_its_id),
         cmocka_unit_test(any_call_may_fail),
         cmocka_unit_test(a_kernel_that_fails_names_its_step),
         cmocka_unit_test(devices_that_cannot_be_used_are_named),

@@ -337,13 +337,26 @@ def test_names_tell_replicas_apart(clean: Cluster) -> None:
 
 
 def test_all_devices_of_a_node_are_visible_to_each_worker(clean: Cluster) -> None:
-    """R14, R15: one mask, sorted by number, and an ordinal for each rank."""
+    """R14, R15: one map of all, sorted by number, a device for each rank, and no mask."""
     env = support.environment(COHORT_LOGGING_LEVEL="info")
     with Probe(address=clean.address, tp=4, resource="GPU", env=env) as probe:
-        masks = [worker_log(clean, pid) for pid in probe.pids]
-        assert all("CUDA_VISIBLE_DEVICES=0,1,2,3" in mask for mask in masks)
-        ordinals = sorted(mask.split("COHORT_DEVICE_ORDINAL=")[1][0] for mask in masks)
-        assert ordinals == ["0", "1", "2", "3"]
+        logs = [worker_log(clean, pid) for pid in probe.pids]
+        assert all("shared_by=1 devices=0,1,2,3 visible=all" in log for log in logs)
+        own = [support.environ_of(pid) for pid in probe.pids]
+        assert sorted(env["COHORT_DEVICE_ID"] for env in own) == ["0", "1", "2", "3"]
+        assert not [env for env in own if "CUDA_VISIBLE_DEVICES" in env]
+
+
+def test_a_nodes_mask_is_respected() -> None:
+    """Devices of a node that may use some of its host's only: Ray names them as the mask does,
+    and the mask stays as it is, for two engines beside each other."""
+    with support.cluster(cpus=4, gpus=4, CUDA_VISIBLE_DEVICES="7,5,4,2") as node:
+        with Probe(address=node.address, tp=2, resource="GPU") as one, \
+                Probe(address=node.address, tp=2, resource="GPU") as other:
+            own = [support.environ_of(pid) for probe in (one, other) for pid in probe.pids]
+            assert {env["CUDA_VISIBLE_DEVICES"] for env in own} == {"7,5,4,2"}
+            assert {env["COHORT_DEVICE_ID"] for env in own} == {"7", "5", "4", "2"}
+            assert {env["CUDA_DEVICE_ORDER"] for env in own} == {"PCI_BUS_ID"}
 
 
 def test_half_devices(clean: Cluster) -> None:
@@ -351,6 +364,9 @@ def test_half_devices(clean: Cluster) -> None:
     with Probe(address=clean.address, resource="GPU=0.5") as probe:
         check_executor(probe, 2, 1)
         assert [rank["devices"] for rank in probe.ranks] == ["GPU 0", "GPU 0"]
+        own = [support.environ_of(pid) for pid in probe.pids]
+        assert [(env["COHORT_DEVICE_ID"], env["COHORT_DEVICE_SHARED_BY"]) for env in own] \
+            == [("0", "2")] * 2
 
 
 # ---- errors -------------------------------------------------------------------------

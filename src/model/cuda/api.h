@@ -20,6 +20,7 @@
     X(DeviceGetCount)              \
     X(DeviceGet)                   \
     X(DeviceGetName)               \
+    X(DeviceGetUuid_v2)            \
     X(DeviceGetAttribute)          \
     X(DevicePrimaryCtxRetain)      \
     X(DevicePrimaryCtxRelease_v2)  \

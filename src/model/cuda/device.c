@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/fail.h"
 #include "model/cuda/cuda_internal.h"
@@ -239,6 +240,66 @@ static cohort_status count_clusters(cohort_backend *backend) {
     return COHORT_OK;
 }
 
+/* ---- which one --------------------------------------------------------------------- */
+
+/* "GPU-5ad0..." or as much of it as is said. */
+static bool is_uuid(const cohort_cuda_api *cuda, int ordinal, const char *id) {
+    CUdevice device;
+    CUuuid uuid;
+    char text[48] = "GPU-";
+    if (cuda->DeviceGet(&device, ordinal) != CUDA_SUCCESS ||
+        cuda->DeviceGetUuid_v2(&uuid, device) != CUDA_SUCCESS)
+        return false;
+    for (size_t i = 0, used = 4; i < sizeof uuid.bytes; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%02x",
+                                 i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+                                 (unsigned char)uuid.bytes[i]);
+    return strlen(id) > 4 && !strncasecmp(text, id, strlen(id));
+}
+
+/* Its place in CUDA_VISIBLE_DEVICES; -1: it is not there. */
+static int place_in_mask(const char *mask, const char *id) {
+    for (int place = 0;; place++) {
+        size_t size = strcspn(mask, ",");
+        if (size == strlen(id) && !strncmp(mask, id, size)) return place;
+        if (!mask[size]) return -1;
+        mask += size + 1;
+    }
+}
+
+/* A launcher names devices as its host does, and this process may see some of them. */
+static cohort_status find_device(const cohort_cuda_api *cuda, const char *id, int n,
+                                 int *out_ordinal) {
+    const char *mask = getenv("CUDA_VISIBLE_DEVICES");
+    char *end;
+    for (*out_ordinal = 0; *out_ordinal < n; ++*out_ordinal)
+        if (is_uuid(cuda, *out_ordinal, id)) return COHORT_OK;
+    long number = strtol(id, &end, 10);
+    int ordinal = mask && *mask                      ? place_in_mask(mask, id)
+                  : end != id && !*end && number < n ? (int)number
+                                                     : -1;
+    *out_ordinal = ordinal;
+    if (ordinal >= 0 && ordinal < n) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_DEVICE,
+                       "GPU %.60s is none of the %d that this process sees%s%.100s", id,
+                       n, mask ? "; CUDA_VISIBLE_DEVICES is " : "", mask ? mask : "");
+}
+
+static cohort_status choose(cohort_backend *backend, const cohort_cuda_options *at,
+                            int n) {
+    int ordinal = at->ordinal % n;
+    /* Ordinals are counted round: so many fall on this one. */
+    backend->n_sharing = (at->n_ranks - ordinal + n - 1) / n;
+    if (at->id && *at->id) {
+        COHORT_TRY(find_device(backend->cuda, at->id, n, &ordinal));
+        backend->n_sharing = at->n_sharing;
+    }
+    if (backend->n_sharing < 1) backend->n_sharing = 1;
+    return cohort_cuda_status(backend->cuda,
+                              backend->cuda->DeviceGet(&backend->device, ordinal),
+                              "asked for a device");
+}
+
 cohort_status cohort_cuda_open(cohort_backend *backend, const cohort_cuda_options *at) {
     COHORT_TRY(cohort_cuda_load(&backend->cuda));
     const cohort_cuda_api *cuda = backend->cuda;
@@ -246,11 +307,7 @@ cohort_status cohort_cuda_open(cohort_backend *backend, const cohort_cuda_option
     COHORT_TRY(
         cohort_cuda_status(cuda, cuda->DeviceGetCount(&n), "asked whether it is there"));
     if (n < 1) return COHORT_FAIL(COHORT_E_DEVICE, "NVIDIA's driver shows no GPU here");
-    COHORT_TRY(cohort_cuda_status(
-        cuda, cuda->DeviceGet(&backend->device, at->ordinal % n), "asked for a device"));
-    /* Ordinals are counted round: so many fall on this one. */
-    backend->n_sharing = (at->n_ranks - at->ordinal % n + n - 1) / n;
-    if (backend->n_sharing < 1) backend->n_sharing = 1;
+    COHORT_TRY(choose(backend, at, n));
     COHORT_TRY(describe(backend));
     COHORT_TRY(cohort_cuda_status(
         cuda, cuda->DevicePrimaryCtxRetain(&backend->context, backend->device),
