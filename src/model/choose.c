@@ -14,7 +14,8 @@
  * twice.  The k-th largest of the tiles' maxima is a bound that at least k logits reach
  * and hardly more do: what reaches it is gathered from few tiles, and the k-th logit is
  * found among that.  For top-p, too, the best few are gathered first, and only if they
- * lack mass all that could matter.  Among the gathered, a threshold is found as the k-th
+ * lack mass all above a guess that is taken from pieces of the row; a wrong guess costs
+ * time and nothing else.  Among the gathered, a threshold is found as the k-th
  * of a quickselect, by count or by mass: its result does not depend on the pivots.
  *
  * The draw inverts the cumulated masses in the order of ids.  Sorted by probability, two
@@ -29,9 +30,11 @@
 __extension__ typedef unsigned __int128 product; /* of two of 64 bits */
 
 enum {
-    FEW = 24,        /* sorted by insertion */
-    AT_ONCE = 16,    /* weighed together, where a token is looked for */
-    FIRST_GUESS = 64 /* tokens that hold most of a distribution, mostly */
+    FEW = 24,         /* sorted by insertion */
+    AT_ONCE = 16,     /* weighed together, where a token is looked for */
+    FIRST_GUESS = 64, /* tokens that hold most of a distribution, mostly */
+    PIECES = 128,     /* of a row, of so many logits each: what it is guessed from */
+    PIECE = 16
 };
 
 struct cohort_chooser {
@@ -253,21 +256,68 @@ static float logit_of_mass(cohort_cpu_mass mass, uint64_t wanted) {
 
 /* ---- top-p ------------------------------------------------------------------------- */
 
-/* Gathers the likeliest, which hold `wanted` of `total` together. */
+/* Two logits between which the least that passes lies, mostly: by what a few hundred
+ * pieces of the row leave out.  false: the row is too short for that. */
+static bool guess(const cohort_chooser *chooser, cohort_cpu_mass mass, uint64_t left_out,
+                  float *out_low, float *out_high) {
+    float pieces[PIECES * PIECE], copy[PIECES * PIECE];
+    if (chooser->n < 16 * PIECES * PIECE) return false;
+    for (int32_t i = 0; i < PIECES; i++)
+        memcpy(pieces + i * PIECE, chooser->row + (int64_t)i * (chooser->n / PIECES),
+               PIECE * sizeof *pieces);
+    int32_t n = chooser->kernels->keep(pieces, PIECES * PIECE, -FLT_MAX, INFINITY);
+    uint64_t total = weigh(chooser, &mass, pieces, n, -FLT_MAX);
+    uint64_t share = left_out / (uint64_t)chooser->n * (PIECES * PIECE), above;
+    if (share / 16 == 0 || share + share / 4 >= total) return false;
+    memcpy(copy, pieces, (size_t)n * sizeof *copy);
+    *out_low = threshold(chooser, &mass, copy, n, total - share + share / 5, &above);
+    *out_high = threshold(chooser, &mass, pieces, n, total - share - share / 5, &above);
+    return true;
+}
+
+/* Gathers from low on; whether that is `wanted` mass, and the least that passes lies
+ * below high: then only what lies between them is looked at closely. */
+static bool gather_between(cohort_chooser *chooser, cohort_cpu_mass mass, float low,
+                           float high, uint64_t wanted, int32_t *out_m, float *out_least,
+                           uint64_t *out_above) {
+    int32_t m = gather(chooser, low);
+    uint64_t over = weigh(chooser, &mass, chooser->logits, m, high);
+    if (over >= wanted) return false;
+    memcpy(chooser->work, chooser->logits, (size_t)m * sizeof *chooser->work);
+    int32_t n = chooser->kernels->keep(chooser->work, m, low, high);
+    if (over + weigh(chooser, &mass, chooser->work, n, -FLT_MAX) < wanted) return false;
+    *out_m = m;
+    *out_least = threshold(chooser, &mass, chooser->work, n, wanted - over, out_above);
+    *out_above += over;
+    return true;
+}
+
+/* Gathers at least what passes of a row, the likeliest, which hold `wanted` of `total`
+ * together; out_least is the last of them, out_above the mass of those before it. */
 static int32_t gather_mass(cohort_chooser *chooser, cohort_cpu_mass mass, uint64_t total,
-                           uint64_t wanted) {
+                           uint64_t wanted, float *out_least, uint64_t *out_above) {
     int32_t m = gather(chooser, bound_of(chooser, FIRST_GUESS));
-    if (weigh(chooser, &mass, chooser->logits, m, -FLT_MAX) >= wanted) return m;
-    /* n of at most (total - wanted) / n each could all be left out. */
-    uint64_t tail = (total - wanted) / (uint64_t)chooser->n;
-    m = gather(chooser, logit_of_mass(mass, tail < 1 ? 1 : tail));
-    if (weigh(chooser, &mass, chooser->logits, m, -FLT_MAX) >= wanted) return m;
-    return gather(chooser, -FLT_MAX);
+    if (weigh(chooser, &mass, chooser->logits, m, -FLT_MAX) < wanted) {
+        float low, high;
+        if (guess(chooser, mass, total - wanted, &low, &high) &&
+            gather_between(chooser, mass, low, high, wanted, &m, out_least, out_above))
+            return m;
+        /* n of less than (total - wanted) / n each can all be left out. */
+        uint64_t tail = (total - wanted) / (uint64_t)chooser->n;
+        m = gather(chooser, logit_of_mass(mass, tail < 1 ? 1 : tail));
+    }
+    memcpy(chooser->work, chooser->logits, (size_t)m * sizeof *chooser->work);
+    *out_least = threshold(chooser, &mass, chooser->work, m, wanted, out_above);
+    return m;
 }
 
 /* Of those equal to the last that passes the first `n` stay; the others lose their mass.
  */
 static void leave_out(cohort_chooser *chooser, int32_t m, float least, uint64_t n) {
+    int32_t equal =
+        chooser->kernels->count(chooser->logits, m, least) -
+        chooser->kernels->count(chooser->logits, m, nextafterf(least, INFINITY));
+    if ((uint64_t)equal <= n) return;
     for (int32_t i = 0; i < m; i++) {
         if (chooser->logits[i] != least) continue;
         if (n > 0)
@@ -290,13 +340,16 @@ static int32_t keep_top_p(cohort_chooser *chooser, cohort_cpu_mass mass, float t
                           float *low) {
     bool filtered = *low > -FLT_MAX; /* by top-k or min-p: few are left, mostly */
     int32_t m = filtered ? gather(chooser, *low) : 0;
+    uint64_t above;
     uint64_t total = filtered ? weigh(chooser, &mass, chooser->logits, m, *low)
                               : weigh(chooser, &mass, chooser->row, chooser->n, *low);
     uint64_t wanted = mass_of_top_p(total, top_p);
-    if (!filtered) m = gather_mass(chooser, mass, total, wanted);
-    memcpy(chooser->work, chooser->logits, (size_t)m * sizeof *chooser->work);
-    uint64_t above;
-    *low = threshold(chooser, &mass, chooser->work, m, wanted, &above);
+    if (filtered) {
+        memcpy(chooser->work, chooser->logits, (size_t)m * sizeof *chooser->work);
+        *low = threshold(chooser, &mass, chooser->work, m, wanted, &above);
+    } else {
+        m = gather_mass(chooser, mass, total, wanted, low, &above);
+    }
     uint64_t each = cohort_cpu_mass_of(mass, *low);
     leave_out(chooser, m, *low, each ? (wanted - above + each - 1) / each : UINT64_MAX);
     return m;
