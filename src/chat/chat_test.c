@@ -129,6 +129,22 @@ static void content_reaches_a_template_as_it_looks_at_it(void **state) {
            "Cannot apply chat template to an empty");
 }
 
+static void developers_speak_as_the_system_where_nobody_knows_them(void **state) {
+    (void)state;
+    static const char talk[] =
+        "[{\"role\":\"user\",\"content\":\"a\"},"
+        "{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"b\"},\"c\"]},"
+        "{\"role\":\"system\",\"content\":\"d\"},{\"role\":\"user\",\"content\":\"e\"},"
+        "{\"role\":\"developer\",\"content\":\"f\"}]";
+    const cohort_conversation none = {0};
+    expect(PLAIN, COHORT_CONTENT_AUTO, talk, none,
+           "system:b\nc\n\nd\n\nf;user:a;user:e;");
+    expect(PARTS, COHORT_CONTENT_AUTO, talk, none,
+           "system:(text b\nc\n\nd\n\nf);user:(text a);user:(text e);");
+    expect("{% set known = 'developer' %}" PLAIN, COHORT_CONTENT_AUTO, talk, none,
+           "user:a;developer:b\nc;system:d;user:e;developer:f;");
+}
+
 static void the_last_message_is_continued_where_its_text_ends(void **state) {
     (void)state;
     const cohort_conversation continues = {.continue_final_message = true};
@@ -348,6 +364,7 @@ int main(void) {
         cmocka_unit_test(many_members_cost_their_number),
         cmocka_unit_test(a_template_that_goes_over_content_wants_parts),
         cmocka_unit_test(content_reaches_a_template_as_it_looks_at_it),
+        cmocka_unit_test(developers_speak_as_the_system_where_nobody_knows_them),
         cmocka_unit_test(the_last_message_is_continued_where_its_text_ends),
         cmocka_unit_test(a_request_may_say_more_but_not_otherwise),
         cmocka_unit_test(arguments_of_calls_are_what_their_text_says),

@@ -124,6 +124,26 @@ static void what_is_left_out_is_refused_by_name(void **state) {
     }
 }
 
+/* A part that is filled up has room for what fills it. */
+static void parts_are_filled_up(void **state) {
+    (void)state;
+    static const char source[] =
+        "{% set a = range(9) | batch(8, 'x') | list %}{% set b = [7] | batch(40, 0) | "
+        "list "
+        "%}{{ a }}{{ b[0] | length }}{{ range(4) | slice(3, 'y') | list }}";
+    cohort_jinja *compiled;
+    cJSON *json = cJSON_CreateObject();
+    char *text = NULL;
+    size_t size;
+    assert_int_equal(cohort_jinja_compile(source, strlen(source), &compiled), COHORT_OK);
+    assert_int_equal(cohort_jinja_render(compiled, json, 0, &text, &size), COHORT_OK);
+    assert_string_equal(text, "[[0, 1, 2, 3, 4, 5, 6, 7], [8, 'x', 'x', 'x', 'x', 'x', "
+                              "'x', 'x']]40[[0, 1], [2, 'y'], [3, 'y']]");
+    free(text);
+    cohort_jinja_destroy(compiled);
+    cJSON_Delete(json);
+}
+
 /* Values that a template makes, and those that it is given. */
 static void deep_values_are_bounded(void **state) {
     (void)state;
@@ -181,6 +201,7 @@ static void memory_that_is_short_is_no_fault_of_a_template(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chains_in_templates_are_bounded),
+        cmocka_unit_test(parts_are_filled_up),
         cmocka_unit_test(deep_values_are_bounded),
         cmocka_unit_test(memory_that_is_short_is_no_fault_of_a_template),
         cmocka_unit_test(what_is_left_out_is_refused_by_name),

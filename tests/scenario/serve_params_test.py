@@ -234,7 +234,8 @@ class Parameters(unittest.TestCase):
         self.assertEqual(choice["text"], "".join(choice["logprobs"]["tokens"][n:]))
         chunks = events(self.server.ask("POST", COMPLETIONS, body | {"stream": True})[2])
         self.assertEqual("".join(one["choices"][0]["text"] for one in chunks), choice["text"])
-        self.assertEqual(self.server.complete(**body | {"max_tokens": 0})["choices"][0]["text"], "")
+        nothing = self.server.complete(**body | {"max_tokens": 0})["choices"][0]
+        self.assertEqual((nothing["text"], nothing["token_ids"]), ("", []))
 
     def test_a_stream_may_say_that_it_wants_no_prompt_logprobs(self):
         body = {"prompt": "a b", "max_tokens": 2, "stream": True, "ignore_eos": True}
