@@ -330,6 +330,10 @@ typedef struct cohort_backend_ops {
     void (*receive)(cohort_backend *backend, cohort_view to, int64_t count);
     void (*send)(cohort_backend *backend, cohort_view from, int64_t count);
     void (*gather)(cohort_backend *backend, const cohort_op_gather *op);
+    /* Between steps: other groups of the same ranks take the place of those that it has.
+     * An error is forgotten with them; what was computed and stored stays. */
+    void (*regroup)(cohort_backend *backend, cohort_group *tp_group,
+                    cohort_group *pp_group);
 
     /* Any may be NULL.  Of two in one, the second reads what the first writes, which
      * nobody else does; norm NULL: there is none.  linear_add: y += x W^T + bias. */

@@ -77,6 +77,15 @@ static cohort_status choose_length(cohort_model *model, int32_t asked) {
     return COHORT_OK;
 }
 
+/* Where there is one rank no group is used. */
+static cohort_group *tp_group_of(const cohort_model_options *options) {
+    return options->tp_size > 1 ? options->tp_group : NULL;
+}
+
+static cohort_group *pp_group_of(const cohort_model_options *options) {
+    return options->pp_size > 1 ? options->pp_group : NULL;
+}
+
 static cohort_status open_backend(cohort_model *model) {
     const cohort_model_options *options = &model->options;
     int32_t block_size = options->block_size;
@@ -91,8 +100,8 @@ static cohort_status open_backend(cohort_model *model) {
         .vocab_size = samples ? model->config.vocab_size : 0,
         .share_tokens = options->share_tokens,
         .keeper = options->keeper,
-        .tp_group = options->tp_size > 1 ? options->tp_group : NULL,
-        .pp_group = options->pp_size > 1 ? options->pp_group : NULL,
+        .tp_group = tp_group_of(options),
+        .pp_group = pp_group_of(options),
         .device = options->device,
     };
     model->ops = options->backend;
@@ -324,6 +333,14 @@ cohort_status cohort_model_kv_create(cohort_model *model, int64_t n_blocks) {
                      cohort_model_kv_block_bytes(model));
     model->n_blocks = n_blocks;
     return cohort_model_memory_end(model);
+}
+
+void cohort_model_regroup(cohort_model *model, cohort_group *tp_group,
+                          cohort_group *pp_group) {
+    model->options.tp_group = tp_group;
+    model->options.pp_group = pp_group;
+    model->ops->regroup(model->backend, tp_group_of(&model->options),
+                        pp_group_of(&model->options));
 }
 
 const cohort_model_config *cohort_model_config_of(const cohort_model *model) {

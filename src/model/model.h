@@ -8,7 +8,7 @@
  * receives the previous stage's activations, meets its tp peers in all-reduces and sends
  * on, so that callers see one call whatever the layout.
  *
- * Ownership: the groups are the caller's and outlive the model.
+ * Ownership: the groups are the caller's and outlive the model, or its regroup.
  * Threads:   a model belongs to one thread.
  * Errors:    COHORT_E_INVALID names file and field; errors of peers pass through.
  */
@@ -69,6 +69,9 @@ uint64_t cohort_model_device_free_bytes(const cohort_model *model);
 bool cohort_model_is_output_rank(const cohort_model *model);
 cohort_status cohort_model_forward(cohort_model *model, const cohort_batch *batch,
                                    cohort_logits_sink sink, void *user_data);
+/* Other groups of the same ranks; an error that a peer's death left is forgotten. */
+void cohort_model_regroup(cohort_model *model, cohort_group *tp_group,
+                          cohort_group *pp_group);
 void cohort_model_close(cohort_model *model);
 
 #endif /* COHORT_MODEL_MODEL_H */

@@ -582,6 +582,12 @@ static void send_on(cohort_backend *backend, cohort_view from, int64_t count) {
     enqueue_values(backend, SEND, from, count);
 }
 
+static void regroup(cohort_backend *backend, cohort_group *tp_group,
+                    cohort_group *pp_group) {
+    backend->error = (cohort_error){0};
+    cpu()->regroup(backend->inner, tp_group, pp_group);
+}
+
 static void norm_linear(cohort_backend *backend, const cohort_op_norm *norm_op,
                         const cohort_op_linear *linear_op) {
     struct command *command = enqueue(backend, NORM_LINEAR);
@@ -616,7 +622,8 @@ static void rotate_store(cohort_backend *backend, const cohort_op_rotate *rotate
     .check = check, .embed = embed, .linear = linear, .norm = norm, .add = add,         \
     .rotate = rotate, .store = store, .attend = attend, .activate = activate,           \
     .route = route, .experts = experts, .take = take, .sample = sample,                 \
-    .all_reduce = all_reduce, .receive = receive, .send = send_on, .gather = gather
+    .all_reduce = all_reduce, .receive = receive, .send = send_on, .gather = gather,    \
+    .regroup = regroup
 
 const cohort_backend_ops *mock_device(void) {
     static const cohort_backend_ops ops = {PLAIN};

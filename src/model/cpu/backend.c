@@ -128,6 +128,7 @@ const cohort_backend_ops *cohort_backend_cpu(void) {
         .receive = cohort_cpu_receive,
         .send = cohort_cpu_send,
         .gather = cohort_cpu_gather,
+        .regroup = cohort_cpu_regroup,
     };
     return &ops;
 }

@@ -136,6 +136,8 @@ void cohort_cpu_all_reduce(cohort_backend *backend, cohort_view values, int64_t 
 void cohort_cpu_receive(cohort_backend *backend, cohort_view to, int64_t count);
 void cohort_cpu_send(cohort_backend *backend, cohort_view from, int64_t count);
 void cohort_cpu_gather(cohort_backend *backend, const cohort_op_gather *op);
+void cohort_cpu_regroup(cohort_backend *backend, cohort_group *tp_group,
+                        cohort_group *pp_group);
 
 /* ops.c and sampling.c: the table's operations. */
 void cohort_cpu_op_embed(cohort_backend *backend, const cohort_op_embed *op);

@@ -98,6 +98,14 @@ void cohort_cpu_fail(cohort_backend *backend, cohort_status status) {
 
 /* ---- between ranks ----------------------------------------------------------------- */
 
+void cohort_cpu_regroup(cohort_backend *backend, cohort_group *tp_group,
+                        cohort_group *pp_group) {
+    backend->options.tp_group = tp_group;
+    backend->options.pp_group = pp_group;
+    backend->error = (cohort_error){0};
+    backend->step.batch = (cohort_batch){0};
+}
+
 void cohort_cpu_all_reduce(cohort_backend *backend, cohort_view values, int64_t count) {
     if (cohort_cpu_failed(backend)) return;
     cohort_cpu_fail(backend,

@@ -167,6 +167,7 @@ const cohort_backend_ops *cohort_backend_cuda(void) {
         .receive = cohort_cuda_receive,
         .send = cohort_cuda_send,
         .gather = cohort_cuda_gather,
+        .regroup = cohort_cuda_regroup,
         .norm_linear = cohort_cuda_op_norm_linear,
         .norm_linear_activate = cohort_cuda_op_norm_linear_activate,
         .linear_add = cohort_cuda_op_linear_add,

@@ -199,6 +199,14 @@ static void to_device(cohort_backend *backend, cohort_view view, int64_t count) 
     synchronise(backend, "putting activations back");
 }
 
+void cohort_cuda_regroup(cohort_backend *backend, cohort_group *tp_group,
+                         cohort_group *pp_group) {
+    backend->options.tp_group = tp_group;
+    backend->options.pp_group = pp_group;
+    backend->error = (cohort_error){0};
+    backend->step.batch = (cohort_batch){0};
+}
+
 void cohort_cuda_all_reduce(cohort_backend *backend, cohort_view values, int64_t count) {
     float *host = to_host(backend, values, count);
     if (!host) return;
