@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/join.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/fail.h"
+#include "cohort/clock.h"
+#include "cohort/queue.h"
+#include "counters/counters.h"
+#include "link/link.h"
+#include "wire/frame.h"
+#include "worker/extension.h"
+#include "worker/last_words.h"
+
+static cohort_status map_counters(cohort_worker *worker) {
+    if (worker->counters_fd < 0) {
+        if (worker->options->owns_process)
+            cohort_last_words_install(&worker->spare_row, cohort_link_fd(worker->control),
+                                      worker->info.rank, worker->info.epoch);
+        /* Release: the watcher sees our rank and epoch. */
+        atomic_store_explicit(&worker->sends_row, true, memory_order_release);
+        return COHORT_OK;
+    }
+    cohort_status status = cohort_counters_map(worker->counters_fd, &worker->counters);
+    close(worker->counters_fd);
+    worker->counters_fd = -1;
+    COHORT_TRY(status);
+    cohort_counters_row *row =
+        cohort_counters_row_of(worker->counters, worker->info.rank);
+    if (!row)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "the counters have no row for rank %d",
+                           worker->info.rank);
+    atomic_store_explicit(&row->pid, (int32_t)getpid(), memory_order_relaxed);
+    /* Release: the watcher's acquire in worker_row_of() sees the mapping. */
+    atomic_store_explicit(&worker->row, row, memory_order_release);
+    worker_beat(worker);
+    if (worker->options->owns_process)
+        cohort_last_words_install(row, -1, worker->info.rank, worker->info.epoch);
+    return COHORT_OK;
+}
+
+static void fill_info(cohort_worker *worker, const cohort_frame *frame) {
+    const cohort_frame_configure *settings = &worker->settings;
+    worker->info = (cohort_worker_info){
+        .rank = settings->rank,
+        .world_size = settings->tp * settings->pp,
+        .tp = settings->tp,
+        .pp = settings->pp,
+        .tp_rank = settings->rank % settings->tp,
+        .pp_rank = settings->rank / settings->tp,
+        .local_rank = settings->local_rank,
+        .local_world_size = settings->local_world_size,
+        .is_output_rank = settings->rank == (settings->pp - 1) * settings->tp,
+        .epoch = frame->epoch,
+        .config = worker->config,
+        .worker = worker};
+    atomic_store_explicit(&worker->heartbeat_ns, settings->heartbeat_ns,
+                          memory_order_relaxed);
+}
+
+static cohort_status open_ends(cohort_worker *worker, cohort_frame_publish *out_publish) {
+    const char *host =
+        worker->settings.listen_host[0] ? worker->settings.listen_host : NULL;
+    cohort_mesh_options mesh_options = {.rank = worker->info.rank,
+                                        .world_size = worker->info.world_size,
+                                        .listen_host = host,
+                                        .spin_ns = -1};
+    char name[32];
+    snprintf(name, sizeof name, "response of rank %d", worker->info.rank);
+    cohort_queue_options queue_options =
+        cohort_worker_queue_options(name, worker->settings.max_reply_bytes, 1);
+    queue_options.listen_host = host;
+    cohort_mesh *mesh = NULL;
+    cohort_queue *response = NULL;
+    COHORT_TRY(cohort_mesh_open(&mesh_options, &mesh));
+    pthread_mutex_lock(&worker->lock);
+    worker->mesh = mesh;
+    pthread_mutex_unlock(&worker->lock);
+    COHORT_TRY(cohort_queue_create(&queue_options, &response));
+    pthread_mutex_lock(&worker->lock);
+    worker->response = response;
+    pthread_mutex_unlock(&worker->lock);
+    COHORT_TRY(cohort_mesh_export(mesh, &out_publish->mesh));
+    return cohort_queue_export(response, &out_publish->response_queue);
+}
+
+cohort_status worker_configure(cohort_worker *worker) {
+    cohort_frame frame;
+    cohort_frame_publish publish = {0};
+    COHORT_TRY(
+        worker_await_phase(worker, COHORT_FRAME_CONFIGURE, &worker->configure, &frame));
+    COHORT_TRY(cohort_frame_read_configure(&frame, &worker->settings, worker->config));
+    fill_info(worker, &frame);
+    COHORT_TRY(map_counters(worker));
+    worker_set_phase(worker, COHORT_RANK_CONFIGURE, 0);
+    size_t reply_bytes = worker->settings.max_reply_bytes;
+    if (reply_bytes < sizeof(cohort_error)) reply_bytes = sizeof(cohort_error);
+    reply_bytes += COHORT_FRAME_HEADER_BYTES;
+    worker->reply = malloc(reply_bytes);
+    if (!worker->reply)
+        return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for replies",
+                           reply_bytes);
+    COHORT_TRY(open_ends(worker, &publish));
+    return worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_PUBLISH,
+                                                      .body = &publish,
+                                                      .body_bytes = sizeof publish});
+}
+
+static cohort_status open_groups(cohort_worker *worker) {
+    int32_t ranks[COHORT_MAX_WORLD_SIZE];
+    cohort_worker_info *info = &worker->info;
+    for (int32_t i = 0; i < info->world_size; i++)
+        ranks[i] = i;
+    COHORT_TRY(
+        cohort_group_open(worker->mesh, ranks, info->world_size, &info->world_group));
+    for (int32_t i = 0; i < info->tp; i++)
+        ranks[i] = info->pp_rank * info->tp + i;
+    COHORT_TRY(cohort_group_open(worker->mesh, ranks, info->tp, &info->tp_group));
+    for (int32_t i = 0; i < info->pp; i++)
+        ranks[i] = i * info->tp + info->tp_rank;
+    return cohort_group_open(worker->mesh, ranks, info->pp, &info->pp_group);
+}
+
+static cohort_status join(cohort_worker *worker, const cohort_frame *frame) {
+    cohort_frame_table table;
+    const cohort_mesh_handle *meshes = NULL;
+    cohort_queue *broadcast = NULL;
+    int64_t deadline_ns = worker->settings.connect_timeout_ns
+                              ? cohort_clock_ns() + worker->settings.connect_timeout_ns
+                              : COHORT_NEVER;
+    COHORT_TRY(cohort_frame_read_table(frame, &table, &meshes));
+    if (table.world_size != (uint32_t)worker->info.world_size)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a table of %u ranks in a world of %d",
+                           table.world_size, worker->info.world_size);
+    COHORT_TRY(
+        cohort_queue_attach(&table.broadcast_queue, worker->info.rank, &broadcast));
+    pthread_mutex_lock(&worker->lock);
+    worker->broadcast = broadcast;
+    pthread_mutex_unlock(&worker->lock);
+    COHORT_TRY(cohort_mesh_connect(worker->mesh, meshes, deadline_ns));
+    COHORT_TRY(open_groups(worker));
+    COHORT_TRY(cohort_queue_wait_ready(broadcast, deadline_ns));
+    return cohort_queue_wait_ready(worker->response, deadline_ns);
+}
+
+cohort_status worker_connect(cohort_worker *worker) {
+    uint8_t *bytes = NULL;
+    cohort_frame frame;
+    cohort_status status = worker_await_phase(worker, COHORT_FRAME_TABLE, &bytes, &frame);
+    if (status >= 0) {
+        worker_set_phase(worker, COHORT_RANK_CONNECT, 0);
+        status = join(worker, &frame);
+    }
+    free(bytes);
+    COHORT_TRY(status);
+    return worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_CONNECTED});
+}
+
+/* Before the model: it may be there to prepare the process for it. */
+static cohort_status extend(cohort_worker *worker) {
+    const char *spec = cohort_worker_config(&worker->info, COHORT_EXTENSION_KEY);
+    worker->extension.worker = worker;
+    worker->extension.is_taken = worker_is_own_method;
+    if (!spec) return COHORT_OK;
+    return cohort_extension_load(&worker->extension, spec, &worker->info);
+}
+
+cohort_status worker_load(cohort_worker *worker) {
+    uint8_t *bytes = NULL;
+    cohort_frame frame;
+    cohort_status status = worker_await_phase(worker, COHORT_FRAME_LOAD, &bytes, &frame);
+    free(bytes);
+    COHORT_TRY(status);
+    worker_set_phase(worker, COHORT_RANK_LOAD, 0);
+    COHORT_TRY(extend(worker));
+    COHORT_TRY(worker->options->ops->open(&worker->info, &worker->context));
+    COHORT_TRY(worker->options->ops->load(worker->context));
+    worker_set_phase(worker, COHORT_RANK_IDLE, 0);
+    return worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_READY});
+}
+
+/* The watcher must not meet what is being closed: it works on the pointers under the
+ * lock. */
+void worker_leave(cohort_worker *worker) {
+    if (worker->options->ops->close) worker->options->ops->close(worker->context);
+    pthread_mutex_lock(&worker->lock);
+    cohort_mesh *mesh = worker->mesh;
+    cohort_queue *broadcast = worker->broadcast;
+    cohort_queue *response = worker->response;
+    worker->mesh = NULL;
+    worker->broadcast = NULL;
+    worker->response = NULL;
+    pthread_mutex_unlock(&worker->lock);
+    cohort_queue_close(response);
+    cohort_queue_close(broadcast);
+    cohort_mesh_close(mesh);
+}
