@@ -41,6 +41,8 @@ typedef cohort_status (*cohort_worker_call)(void *context, const void *payload,
                                             size_t size_bytes,
                                             cohort_worker_reply *reply);
 
+typedef void (*cohort_worker_rejoined)(void *context, uint64_t epoch);
+
 typedef struct cohort_worker_extension {
     size_t struct_bytes; /* of the build that runs; fields are only ever added */
     int32_t rank;
@@ -59,6 +61,13 @@ typedef struct cohort_worker_extension {
      * too: keep the pointer. */
     cohort_status (*fail)(cohort_status code, const char *text);
     void *own; /* the worker's */
+    /* 1 when an engine starts.  More: this rank takes the place of one that died, and has
+     * been told none of the calls that others had. */
+    uint64_t epoch;
+    /* Once: to be called whenever this rank lives on while another is replaced; calls
+     * that were under way then may have ended anywhere. */
+    cohort_status (*on_rejoin)(const struct cohort_worker_extension *self,
+                               cohort_worker_rejoined rejoined, void *context);
 } cohort_worker_extension;
 
 /* What SYMBOL is; COHORT_API before it where a build hides what is not marked. */

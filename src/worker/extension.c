@@ -56,6 +56,20 @@ static cohort_status add_method(const cohort_worker_extension *self, const char 
     return COHORT_OK;
 }
 
+static cohort_status on_rejoin(const cohort_worker_extension *self,
+                               cohort_worker_rejoined rejoined, void *context) {
+    cohort_extension *extension = self->own;
+    if (!rejoined || extension->rejoined)
+        return say(COHORT_E_INVALID, "on_rejoin takes one function, once");
+    extension->rejoined = rejoined;
+    extension->rejoined_context = context;
+    return COHORT_OK;
+}
+
+void cohort_extension_rejoined(const cohort_extension *extension, uint64_t epoch) {
+    if (extension->rejoined) extension->rejoined(extension->rejoined_context, epoch);
+}
+
 static cohort_status find_install(const char *spec,
                                   cohort_worker_extension_install *out_install) {
     char path[PATH_MAX];
@@ -94,7 +108,9 @@ cohort_status cohort_extension_load(cohort_extension *extension, const char *spe
                                           .config = info->config,
                                           .add_method = add_method,
                                           .fail = say,
-                                          .own = extension};
+                                          .own = extension,
+                                          .epoch = info->epoch,
+                                          .on_rejoin = on_rejoin};
     COHORT_TRY(find_install(spec, &install));
     has_said = false;
     COHORT_TRY_WHILE(judge(install(&lent), "it"), "in worker extension %.80s", spec);

@@ -25,6 +25,8 @@ typedef struct cohort_extension {
     /* Names that the worker's own methods have. */
     bool (*is_taken)(cohort_worker *worker, const char *name);
     cohort_worker *worker;
+    cohort_worker_rejoined rejoined; /* NULL: nobody asked */
+    void *rejoined_context;
 } cohort_extension;
 
 /* spec: "LIB.so:SYMBOL". */
@@ -37,5 +39,8 @@ const cohort_extension_method *cohort_extension_find(const cohort_extension *ext
 cohort_status cohort_extension_call(const cohort_extension_method *method,
                                     const void *payload, size_t size_bytes,
                                     cohort_worker_reply *reply);
+
+/* The rank has come into that epoch alive. */
+void cohort_extension_rejoined(const cohort_extension *extension, uint64_t epoch);
 
 #endif /* COHORT_WORKER_EXTENSION_TABLE_H */
