@@ -74,7 +74,7 @@ cohort_status worker_send_control(cohort_worker *worker, cohort_frame frame) {
                        sizeof(cohort_error) <= sizeof(cohort_frame_row),
                    "the longest body");
     frame.rank = worker->info.rank;
-    frame.epoch = worker->info.epoch;
+    frame.epoch = atomic_load_explicit(&worker->epoch, memory_order_relaxed);
     size_t size_bytes = cohort_frame_encode(&frame, bytes);
     pthread_mutex_lock(&worker->send_lock);
     cohort_status status = cohort_link_send_frame(worker->control, bytes, size_bytes,
@@ -99,7 +99,7 @@ void worker_send_error(cohort_worker *worker, cohort_frame_kind kind) {
                                                .body_bytes = sizeof error});
 }
 
-/* Both with worker->lock held. */
+/* These with worker->lock held. */
 static void interrupt_waits(cohort_worker *worker) {
     if (worker->broadcast) cohort_queue_interrupt(worker->broadcast);
     if (worker->response) cohort_queue_interrupt(worker->response);
@@ -120,16 +120,47 @@ static void poison_locked(cohort_worker *worker, const cohort_error *error) {
     pthread_mutex_unlock(&worker->lock);
 }
 
-static void deliver(cohort_worker *worker, const void *bytes, size_t size_bytes,
-                    int counters_fd) {
+/* A rank that is alive is to come into that epoch, whatever it does. */
+static void begin_epoch(cohort_worker *worker, uint64_t epoch) {
+    if (epoch <= worker->told_epoch) return; /* overtaken */
+    worker->told_epoch = epoch;
+    if (worker->mail && worker->mail_kind != COHORT_FRAME_CONFIGURE) {
+        free(worker->mail); /* of the epoch before */
+        worker->mail = NULL;
+    }
+    cohort_error error = {.code = COHORT_E_INTERRUPTED, .rank = COHORT_RANK_LOCAL};
+    snprintf(error.message, sizeof error.message, "epoch %llu begins",
+             (unsigned long long)epoch);
+    if (worker->mesh) cohort_mesh_poison(worker->mesh, &error);
+    interrupt_waits(worker);
+}
+
+/* Takes over bytes; false: they came before their time. */
+static bool put_in_mailbox(cohort_worker *worker, uint8_t *bytes, size_t size_bytes,
+                           const cohort_frame *frame) {
+    bool is_configure = frame->kind == COHORT_FRAME_CONFIGURE;
+    if (is_configure && frame->epoch > worker->told_epoch)
+        worker->told_epoch = frame->epoch;
+    if (!is_configure && frame->epoch < worker->told_epoch) {
+        free(bytes); /* late: the world has moved on */
+        return true;
+    }
+    if (worker->mail || (!is_configure && frame->epoch != worker->told_epoch))
+        return false;
+    worker->mail = bytes;
+    worker->mail_bytes = size_bytes;
+    worker->mail_kind = frame->kind;
+    pthread_cond_broadcast(&worker->changed);
+    return true;
+}
+
+static void deliver(cohort_worker *worker, const cohort_frame *frame, const void *bytes,
+                    size_t size_bytes, int counters_fd) {
     uint8_t *copy = malloc(size_bytes);
+    if (copy) memcpy(copy, bytes, size_bytes);
     pthread_mutex_lock(&worker->lock);
-    if (copy && !worker->mail) {
-        memcpy(copy, bytes, size_bytes);
-        worker->mail = copy;
-        worker->mail_bytes = size_bytes;
+    if (copy && put_in_mailbox(worker, copy, size_bytes, frame)) {
         if (counters_fd >= 0) worker->counters_fd = counters_fd;
-        pthread_cond_broadcast(&worker->changed);
     } else {
         COHORT_FAIL(COHORT_E_PROTOCOL, "the driver sent a phase before its time");
         poison(worker, cohort_last_error());
@@ -153,11 +184,18 @@ static cohort_status take_control(cohort_worker *worker, uint8_t *buffer) {
         if (cohort_link_kind_of(worker->control) == COHORT_LINK_UNIX)
             COHORT_TRY(cohort_link_recv_fds(worker->control, &fd, 1,
                                             cohort_deadline_ms(SEND_TIMEOUT_MS)));
-        deliver(worker, buffer, size_bytes, fd);
+        deliver(worker, &frame, buffer, size_bytes, fd);
         return COHORT_OK;
     }
     case COHORT_FRAME_TABLE:
-    case COHORT_FRAME_LOAD: deliver(worker, buffer, size_bytes, -1); return COHORT_OK;
+    case COHORT_FRAME_LOAD:
+        deliver(worker, &frame, buffer, size_bytes, -1);
+        return COHORT_OK;
+    case COHORT_FRAME_REJOIN:
+        pthread_mutex_lock(&worker->lock);
+        begin_epoch(worker, frame.epoch);
+        pthread_mutex_unlock(&worker->lock);
+        return COHORT_OK;
     case COHORT_FRAME_STOP:
         pthread_mutex_lock(&worker->lock);
         worker->is_stopping = true;
@@ -231,28 +269,37 @@ bool worker_is_stopping(cohort_worker *worker) {
     return result;
 }
 
-cohort_status cohort_worker_check(cohort_worker *worker) {
-    COHORT_TRY(worker_check_poison(worker));
-    if (worker_is_stopping(worker))
-        return COHORT_FAIL(COHORT_E_CLOSED, "stopped by the driver");
-    return COHORT_OK;
+/* With the lock held.  Before its configuration a rank is in no epoch. */
+static bool is_overtaken(const cohort_worker *worker) {
+    return worker->configure && worker->told_epoch != worker->info.epoch;
 }
 
-/* Waits for the next phase frame: COHORT_E_CLOSED when the driver says stop instead.  The
- * caller frees *out_bytes, which the frame points into. */
+cohort_status cohort_worker_check(cohort_worker *worker) {
+    pthread_mutex_lock(&worker->lock);
+    cohort_status status = COHORT_OK;
+    if (worker->is_poisoned)
+        status = cohort_fail_adopt(&worker->poison);
+    else if (worker->is_stopping)
+        status = COHORT_FAIL(COHORT_E_CLOSED, "stopped by the driver");
+    else if (is_overtaken(worker))
+        status = COHORT_FAIL(COHORT_E_INTERRUPTED, "epoch %llu begins",
+                             (unsigned long long)worker->told_epoch);
+    pthread_mutex_unlock(&worker->lock);
+    return status;
+}
+
 cohort_status worker_await_phase(cohort_worker *worker, cohort_frame_kind kind,
                                  uint8_t **out_bytes, cohort_frame *out_frame) {
     pthread_mutex_lock(&worker->lock);
-    while (!worker->mail && !worker->is_stopping && !worker->is_poisoned)
+    while (!worker->mail && !worker->is_stopping && !worker->is_poisoned &&
+           !is_overtaken(worker))
         pthread_cond_wait(&worker->changed, &worker->lock);
     uint8_t *mail = worker->mail;
     size_t mail_bytes = worker->mail_bytes;
     worker->mail = NULL;
     pthread_mutex_unlock(&worker->lock);
     *out_bytes = mail;
-    if (!mail) {
-        return cohort_worker_check(worker);
-    }
+    if (!mail) return cohort_worker_check(worker);
     COHORT_TRY(cohort_frame_decode(mail, mail_bytes, out_frame));
     if (out_frame->kind != kind)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "a %s frame where %s was due",

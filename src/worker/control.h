@@ -22,11 +22,13 @@ struct cohort_worker {
     int wake_fd;
     bool has_watcher;
 
-    pthread_mutex_t lock; /* the mailbox, the poison, and the pointers that the watcher
-                             interrupts */
+    pthread_mutex_t lock; /* the mailbox, the poison, the epoch, and the pointers that the
+                             watcher interrupts */
     pthread_cond_t changed;
     uint8_t *mail; /* NULL: empty */
     size_t mail_bytes;
+    uint32_t mail_kind;
+    uint64_t told_epoch; /* the newest that the driver told of */
     int counters_fd;
     bool is_stopping;
     bool is_poisoned;
@@ -42,7 +44,9 @@ struct cohort_worker {
     _Atomic bool sends_row; /* the driver's counters cannot be mapped from here */
     int64_t row_sent_ns;    /* the watcher's */
 
-    cohort_worker_info info;
+    cohort_worker_info info; /* the main thread's, but for what configure says */
+    _Atomic uint64_t epoch;  /* info.epoch, for frames of the watcher */
+    bool is_extended, is_loaded;
     uint8_t *configure; /* the frame that info.config points into */
     const char *config[COHORT_CONFIG_MAX_PAIRS + 1];
     cohort_frame_configure settings;
@@ -63,7 +67,7 @@ void worker_send_error(cohort_worker *worker, cohort_frame_kind kind);
 void *worker_watcher_main(void *argument);
 cohort_status worker_check_poison(cohort_worker *worker);
 bool worker_is_stopping(cohort_worker *worker);
-/* Waits for the next phase frame: COHORT_E_CLOSED when the driver says stop instead.  The
+/* Waits for the next phase frame, or for what cohort_worker_check says instead.  The
  * caller frees *out_bytes, which the frame points into. */
 cohort_status worker_await_phase(cohort_worker *worker, cohort_frame_kind kind,
                                  uint8_t **out_bytes, cohort_frame *out_frame);

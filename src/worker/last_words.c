@@ -32,7 +32,8 @@ static struct sigaction before[N_SIGNALS];
 static char stack[STACK_BYTES];
 static cohort_counters_row *_Atomic own_row; /* NULL: not installed */
 static bool awaits_exit;                     /* on_exit cannot be taken back */
-static pid_t own_pid;                        /* a forked child has our handlers, too */
+static int32_t own_rank;
+static pid_t own_pid; /* a forked child has our handlers, too */
 static stack_t stack_before;
 static uintptr_t module_base;
 static int link_fd = -1;
@@ -95,22 +96,29 @@ static uintptr_t find_module(void) {
     return dladdr(here.address, &self) ? (uintptr_t)self.dli_fbase : 0;
 }
 
+static void encode_prefix(int32_t rank, uint64_t epoch) {
+    cohort_frame frame = {.kind = COHORT_FRAME_ROW,
+                          .rank = rank,
+                          .epoch = epoch,
+                          .body_bytes = sizeof message.body};
+    own_rank = rank;
+    cohort_frame_encode_prefix(&frame, message.header);
+}
+
+void cohort_last_words_epoch(uint64_t epoch) { encode_prefix(own_rank, epoch); }
+
 void cohort_last_words_install(cohort_counters_row *row, int fd, int32_t rank,
                                uint64_t epoch) {
     void *frames[MAX_FRAMES];
     stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK};
-    cohort_frame frame = {.kind = COHORT_FRAME_ROW,
-                          .rank = rank,
-                          .epoch = epoch,
-                          .body_bytes = sizeof message.body};
     backtrace(frames, MAX_FRAMES);
     own_row = row;
     own_pid = getpid();
     link_fd = fd;
     module_base = find_module();
     message.size_bytes = sizeof message - sizeof message.size_bytes;
-    cohort_frame_encode_prefix(&frame, message.header);
+    encode_prefix(rank, epoch);
     sigaltstack(&own, &stack_before);
     for (int i = 0; i < N_SIGNALS; i++)
         sigaction(signals[i], &action, &before[i]);

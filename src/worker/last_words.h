@@ -7,7 +7,7 @@
  * Where the driver cannot read the counters (another host) they are sent as a frame.
  * SIGKILL and _exit() leave nobody a word.
  *
- * Threads: install before calls, uninstall after them, on one thread; it concerns all
+ * Threads: install before calls, uninstall after them, all on one thread; it concerns all
  * threads of the process.
  */
 #ifndef COHORT_WORKER_LAST_WORDS_H
@@ -19,6 +19,8 @@
  * that rank and epoch. */
 void cohort_last_words_install(cohort_counters_row *row, int fd, int32_t rank,
                                uint64_t epoch);
+/* From here on the rank is of that epoch. */
+void cohort_last_words_epoch(uint64_t epoch);
 /* The process goes on without the rank. */
 void cohort_last_words_uninstall(void);
 

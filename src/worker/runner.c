@@ -192,6 +192,16 @@ static cohort_status runner_open(const cohort_worker_info *info, void **out_cont
     return allocate(runner);
 }
 
+/* The model and its cache stay; who is in which slot is told anew. */
+static cohort_status runner_rejoin(void *context) {
+    struct runner *runner = context;
+    for (int32_t i = 0; i < runner->options.max_num_seqs; i++)
+        runner->slots[i].is_used = false;
+    runner->awaits_masks = false;
+    cohort_model_regroup(runner->model, runner->info->tp_group, runner->info->pp_group);
+    return COHORT_OK;
+}
+
 static void runner_close(void *context) {
     struct runner *runner = context;
     if (!runner) return;
@@ -674,6 +684,7 @@ const cohort_worker_ops *cohort_worker_model_ops(void) {
     static const cohort_worker_ops ops = {.open = runner_open,
                                           .load = runner_load,
                                           .execute = runner_execute,
+                                          .rejoin = runner_rejoin,
                                           .methods = methods,
                                           .close = runner_close};
     return &ops;

@@ -39,7 +39,8 @@
  * idle wait is sliced, so that an interrupt that came between look and wait costs a slice
  * and never more (R26).
  *
- * An error is reported once, the first one; what follows from poison is not news. */
+ * An error is reported once, the first one; what follows from poison is not news.  Of an
+ * epoch that ends with another rank's death the next one is lived (join.c). */
 
 enum {
     IDLE_SLICE_MS = 1000,
@@ -115,7 +116,7 @@ bool worker_is_own_method(cohort_worker *worker, const char *name) {
            find_method(worker->options->ops->methods, name);
 }
 
-static cohort_status run_call(cohort_worker *worker, const cohort_frame *frame,
+cohort_status worker_run_call(cohort_worker *worker, const cohort_frame *frame,
                               cohort_worker_reply *reply) {
     if (frame->kind == COHORT_FRAME_EXECUTE)
         return worker->options->ops->execute(worker->context, frame->body,
@@ -168,7 +169,7 @@ static cohort_status serve(cohort_worker *worker, const cohort_frame *frame) {
                      frame->call);
     worker_add(is_step ? &row->steps : &row->rpcs, 1);
     worker_add(&row->bytes_in, frame->body_bytes);
-    cohort_status status = run_call(worker, frame, &reply);
+    cohort_status status = worker_run_call(worker, frame, &reply);
     if (status < 0 && (is_step || status != COHORT_E_INVALID)) return status;
     if (status < 0 && !is_replying(worker, frame)) {
         worker_send_error(worker, COHORT_FRAME_REFUSED);
@@ -200,13 +201,11 @@ static cohort_status accept_frame(cohort_worker *worker, const void *bytes,
     return COHORT_OK;
 }
 
-/* The next message.  COHORT_E_CANCELLED: the rank is to stop. */
+/* The next message.  COHORT_E_CLOSED: the rank is to stop. */
 static cohort_status read_message(cohort_worker *worker, const void **out_bytes,
                                   size_t *out_size_bytes) {
     for (;;) {
-        if (worker_is_stopping(worker))
-            return COHORT_FAIL(COHORT_E_CANCELLED, "the driver asked to stop");
-        COHORT_TRY(worker_check_poison(worker));
+        COHORT_TRY(cohort_worker_check(worker));
         cohort_status status =
             cohort_queue_read_begin(worker->broadcast, cohort_deadline_ms(IDLE_SLICE_MS),
                                     out_bytes, out_size_bytes);
@@ -265,11 +264,13 @@ static cohort_status live(cohort_worker *worker) {
     COHORT_TRY(say_hello(worker));
     worker_set_doing(worker, "configure", 0);
     COHORT_TRY(worker_configure(worker));
-    worker_set_doing(worker, "connect", 0);
-    COHORT_TRY(worker_connect(worker));
-    worker_set_doing(worker, "load", 0);
-    COHORT_TRY(worker_load(worker));
-    return serve_all(worker);
+    for (;;) {
+        cohort_status status = worker_join(worker);
+        if (status >= 0) status = serve_all(worker);
+        end_message(worker);
+        COHORT_TRY(worker_await_epoch(worker, status));
+        worker_leave(worker);
+    }
 }
 
 static cohort_status start(cohort_worker *worker) {
@@ -327,6 +328,7 @@ cohort_status cohort_worker_run(const cohort_worker_options *options) {
     worker_set_phase(worker, status < 0 ? COHORT_RANK_FAILED : COHORT_RANK_STOP,
                      worker->call);
     cohort_error error = *cohort_last_error();
+    if (options->ops->close) options->ops->close(worker->context);
     worker_leave(worker);
     if (status >= 0)
         worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_BYE});

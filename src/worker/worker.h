@@ -4,16 +4,21 @@
  * The loop is the same for a thread (uni) and a process (mp); what it runs is a table of
  * operations, the model runner in earnest and something light in tests.
  *
- *   control link:    hello, configure, publish, table, load, ready; errors; stop
+ *   control link:    hello, configure, publish, table, load, ready; errors; rejoin; stop
  *   broadcast queue: calls from the driver      response queue: replies to it
  *
  * A second thread, the watcher, listens to the control link all the time: it notices the
  * driver's death and poison while the first is stuck, and keeps the heartbeat.
  *
+ * Where the driver may replace ranks that die, those that live on rejoin: at its word a
+ * rank leaves whatever it does, and comes into the next epoch with new links and what it
+ * has in memory.
+ *
  * Ownership: see each operation.
  * Threads:   all operations run on one thread, in order.
  * Errors:    an operation's error is reported to the driver at once, with its text; after
- * it the rank does no more work.
+ * it the rank does no more work, or none before it has rejoined where it was another
+ * rank's error.
  */
 #ifndef COHORT_WORKER_H
 #define COHORT_WORKER_H
@@ -62,6 +67,10 @@ struct cohort_worker_ops {
     /* One step, on every rank; 8-byte aligned.  Only the output rank's reply is sent, and
      * every error fails the rank. */
     cohort_worker_call execute;
+    /* After load, in place of open and load: info has a new epoch and new groups, and a
+     * step or a call may have ended anywhere.  What was loaded and created stays; what
+     * steps told is forgotten.  NULL: nothing to do. */
+    cohort_status (*rejoin)(void *context);
     /* What cohort_collective_rpc can reach besides noop, echo and check_health: this
      * table, what an extension adds (cohort/worker.h), and nothing else.  Ends with a
      * NULL name; may be NULL. */
@@ -76,7 +85,7 @@ const cohort_worker_ops *cohort_worker_model_ops(void);
 /* "I am alive, and this far": for load and long steps.  A few nanoseconds. */
 void cohort_worker_progress(cohort_worker *worker, uint64_t done, uint64_t total);
 /* COHORT_OK, or why the rank is to give up what it does: load asks now and then, because
- * a thread cannot be killed. */
+ * a thread cannot be killed.  COHORT_E_INTERRUPTED: to rejoin. */
 cohort_status cohort_worker_check(cohort_worker *worker);
 /* From execute, once, where the step has masked entries: ends the step's payload and
  * waits for the message of masks behind it, which lives until execute returns.  Without a
