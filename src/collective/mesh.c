@@ -17,10 +17,12 @@
  * the outboxes' memfds and bells and is then only the pulse: a peer that dies closes it.
  * Nothing has a name in a file system, so nothing is left behind whoever is killed.
  *
+ * What waits while they meet ends when the bell rings, which poison does.
+ *
  * Whether a pair shares memory follows from the handles alone, so all ranks agree on it
  * for all pairs, also for those they are no part of. */
 
-enum { SLICE_NS = 20000000, LONGEST_SLEEP_MS = 1000, MAX_WORLD = 1024 };
+enum { LONGEST_SLEEP_MS = 1000, MAX_WORLD = 1024 };
 
 /* What a handle's bytes mean; read by the same build. */
 typedef struct mesh_handle {
@@ -142,6 +144,14 @@ static int missing_channel(const cohort_mesh *mesh, int32_t rank) {
     return -1;
 }
 
+/* Was it poison that ended a wait, or a peer that is through already and at work? */
+static cohort_status heed_bell(cohort_mesh *mesh) {
+    uint64_t rings;
+    ssize_t ignored = read(mesh->bell_fd, &rings, sizeof rings);
+    (void)ignored; /* EAGAIN: read before */
+    return cohort_mesh_check(mesh);
+}
+
 static cohort_status connect_to(cohort_mesh *mesh, int32_t rank,
                                 const cohort_mesh_handle *bytes, int64_t deadline_ns) {
     mesh_handle handle;
@@ -151,9 +161,11 @@ static cohort_status connect_to(cohort_mesh *mesh, int32_t rank,
         cohort_link_hello hello = {.purpose = COHORT_LINK_MESH,
                                    .rank = mesh->options.rank,
                                    .detail = (uint64_t)channel};
-        COHORT_TRY(cohort_mesh_check(mesh));
-        COHORT_TRY(cohort_link_connect(&handle.address, !peer->shares, &hello,
-                                       deadline_ns, &peer->links[channel]));
+        COHORT_TRY(heed_bell(mesh));
+        cohort_status status =
+            cohort_link_connect(&handle.address, !peer->shares, &hello, deadline_ns,
+                                mesh->bell_fd, &peer->links[channel]);
+        if (status != COHORT_E_CANCELLED) COHORT_TRY(status);
     }
     return COHORT_OK;
 }
@@ -169,18 +181,14 @@ static bool is_expected(const cohort_mesh *mesh, const cohort_link_hello *hello,
            peer->shares == (cohort_link_kind_of(link) == COHORT_LINK_UNIX);
 }
 
-/* Accepts in slices, so that poison is seen. */
 static cohort_status accept_one(cohort_mesh *mesh, int64_t deadline_ns) {
     cohort_link_hello hello;
     cohort_link *link = NULL;
     cohort_status status;
     do {
-        COHORT_TRY(cohort_mesh_check(mesh));
-        int64_t slice_ns = cohort_clock_ns() + SLICE_NS;
-        status = cohort_listener_accept(mesh->listener,
-                                        slice_ns < deadline_ns ? slice_ns : deadline_ns,
-                                        &hello, &link);
-    } while (status == COHORT_E_TIMEOUT && cohort_clock_ns() < deadline_ns);
+        COHORT_TRY(heed_bell(mesh));
+        status = cohort_listener_accept(mesh->listener, deadline_ns, &hello, &link);
+    } while (status == COHORT_E_CANCELLED);
     if (status < 0) return status;
     if (!is_expected(mesh, &hello, link)) {
         cohort_link_close(link);
@@ -196,12 +204,23 @@ static int32_t first_missing(const cohort_mesh *mesh) {
     return COHORT_RANK_LOCAL;
 }
 
+static cohort_status receive_outbox(cohort_mesh *mesh, cohort_link *link, int fds[2],
+                                    int64_t deadline_ns) {
+    cohort_status status;
+    cohort_link_cancel_by(link, mesh->bell_fd);
+    while ((status = cohort_link_recv_fds(link, fds, 2, deadline_ns)) ==
+           COHORT_E_CANCELLED)
+        COHORT_TRY(heed_bell(mesh));
+    cohort_link_cancel_by(link, -1);
+    return status;
+}
+
 static cohort_status swap_outboxes(cohort_mesh *mesh, int32_t rank, int64_t deadline_ns) {
     cohort_mesh_peer *peer = &mesh->peers[rank];
     const int mine[] = {mesh->outbox_fd, mesh->bell_fd};
     int theirs[] = {-1, -1};
     COHORT_TRY(cohort_link_send_fds(peer->links[0], mine, 2, deadline_ns));
-    COHORT_TRY(cohort_link_recv_fds(peer->links[0], theirs, 2, deadline_ns));
+    COHORT_TRY(receive_outbox(mesh, peer->links[0], theirs, deadline_ns));
     peer->bell_fd = theirs[1];
     cohort_status status =
         cohort_outbox_attach(theirs[0], rank, mesh->options.world_size, &peer->outbox);
@@ -209,9 +228,8 @@ static cohort_status swap_outboxes(cohort_mesh *mesh, int32_t rank, int64_t dead
     return status;
 }
 
-cohort_status cohort_mesh_connect(cohort_mesh *mesh, const cohort_mesh_handle *handles,
-                                  int64_t deadline_ns) {
-    read_handles(mesh, handles);
+static cohort_status meet_all(cohort_mesh *mesh, const cohort_mesh_handle *handles,
+                              int64_t deadline_ns) {
     for (int32_t r = 0; r < mesh->options.rank; r++)
         COHORT_TRY(cohort_mesh_blame(connect_to(mesh, r, &handles[r], deadline_ns), r,
                                      "connecting to"));
@@ -222,6 +240,19 @@ cohort_status cohort_mesh_connect(cohort_mesh *mesh, const cohort_mesh_handle *h
         if (r != mesh->options.rank && mesh->peers[r].shares)
             COHORT_TRY(cohort_mesh_blame(swap_outboxes(mesh, r, deadline_ns), r,
                                          "meeting on one host with"));
+    return COHORT_OK;
+}
+
+cohort_status cohort_mesh_connect(cohort_mesh *mesh, const cohort_mesh_handle *handles,
+                                  int64_t deadline_ns) {
+    read_handles(mesh, handles);
+    cohort_listener_cancel_by(mesh->listener, mesh->bell_fd);
+    atomic_store_explicit(&mesh->outbox->asleep, 1, memory_order_relaxed);
+    /* Pairs with the fence in cohort_bell_ring: poison rings, or is seen from here on. */
+    atomic_thread_fence(memory_order_seq_cst);
+    cohort_status status = meet_all(mesh, handles, deadline_ns);
+    atomic_store_explicit(&mesh->outbox->asleep, 0, memory_order_relaxed);
+    COHORT_TRY(status);
     cohort_listener_close(mesh->listener); /* nobody else is to come */
     mesh->listener = NULL;
     mesh->connected = true;

@@ -173,7 +173,7 @@ static void silent_listener_is_a_timeout_in_time(void **state) {
     memcpy(published.bytes, &address, sizeof address);
     int64_t begin_ms = now_ms;
     assert_int_equal(
-        cohort_link_connect(&published, true, &hello, cohort_deadline_ms(100), &link),
+        cohort_link_connect(&published, true, &hello, cohort_deadline_ms(100), -1, &link),
         COHORT_E_TIMEOUT);
     assert_int_equal(now_ms - begin_ms, 100);
     close(listener);

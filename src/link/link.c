@@ -58,6 +58,7 @@ cohort_status cohort_link_wrap(int fd, cohort_link_kind kind, cohort_link **out_
         return status;
     }
     link->fd = fd;
+    link->cancel_fd = -1;
     link->kind = kind;
     *out_link = link;
     return COHORT_OK;
@@ -67,12 +68,18 @@ cohort_link_kind cohort_link_kind_of(const cohort_link *link) { return link->kin
 
 int cohort_link_fd(const cohort_link *link) { return link->fd; }
 
+void cohort_link_cancel_by(cohort_link *link, int cancel_fd) {
+    link->cancel_fd = cancel_fd;
+}
+
 static cohort_status wait_for(const cohort_link *link, short events,
                               int64_t deadline_ns) {
-    struct pollfd poll_fd = {.fd = link->fd, .events = events};
+    struct pollfd fds[2] = {{.fd = link->fd, .events = events},
+                            {.fd = link->cancel_fd, .events = POLLIN}};
     for (;;) {
-        int ready = poll(&poll_fd, 1, cohort_poll_timeout_ms(deadline_ns));
-        if (ready > 0) return COHORT_OK;
+        int ready = poll(fds, 2, cohort_poll_timeout_ms(deadline_ns));
+        if (ready > 0 && fds[0].revents) return COHORT_OK;
+        if (ready > 0) return COHORT_FAIL(COHORT_E_CANCELLED, "waiting was cancelled");
         if (ready < 0 && errno != EINTR) return COHORT_FAIL_SYS(errno, "poll");
         if (cohort_clock_ns() >= deadline_ns)
             return COHORT_FAIL(COHORT_E_TIMEOUT, "the peer's link stayed silent");

@@ -12,7 +12,8 @@
  * Ownership: a listener and a link own their sockets; close accepts NULL.
  * Threads:   one thread at a time each; cohort_link_shutdown from any thread.
  * Errors:    COHORT_E_TIMEOUT, COHORT_E_PROTOCOL (a stranger, another build),
- * COHORT_E_PEER_DIED (end of stream), COHORT_E_IO.
+ * COHORT_E_PEER_DIED (end of stream), COHORT_E_IO; COHORT_E_CANCELLED where a descriptor
+ * that the caller gave to cancel by became readable while a call waited.
  */
 #ifndef COHORT_LINK_H
 #define COHORT_LINK_H
@@ -49,6 +50,8 @@ void cohort_listener_address(const cohort_listener *listener,
 cohort_status cohort_listener_accept(cohort_listener *listener, int64_t deadline_ns,
                                      cohort_link_hello *out_hello,
                                      cohort_link **out_link);
+/* cancel_fd: of accept, from here on; -1: none. */
+void cohort_listener_cancel_by(cohort_listener *listener, int cancel_fd);
 void cohort_listener_close(cohort_listener *listener);
 
 enum { COHORT_LOST_HOST_MS = 20000 };
@@ -61,10 +64,13 @@ bool cohort_link_is_local(const cohort_link_address *address);
 void cohort_link_describe(const cohort_link_address *address, char *out_text,
                           size_t size);
 
-/* Over the unix socket where the address is local and tcp_only is false, else TCP. */
+/* Over the unix socket where the address is local and tcp_only is false, else TCP.
+ * cancel_fd: -1: none. */
 cohort_status cohort_link_connect(const cohort_link_address *address, bool tcp_only,
                                   const cohort_link_hello *hello, int64_t deadline_ns,
-                                  cohort_link **out_link);
+                                  int cancel_fd, cohort_link **out_link);
+/* Of send and recv, from here on; -1, as at first: none. */
+void cohort_link_cancel_by(cohort_link *link, int cancel_fd);
 /* Takes over a connected socket that needs no proof (any more): one end of a socketpair,
  * or what release gave.  Of a control link: over TCP a host that is gone ends it within
  * COHORT_LOST_HOST_MS, whether or not something is on its way there. */

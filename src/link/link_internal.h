@@ -11,6 +11,7 @@
 
 struct cohort_link {
     int fd;
+    int cancel_fd; /* or -1 */
     cohort_link_kind kind;
 };
 

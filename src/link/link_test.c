@@ -36,7 +36,7 @@ static void *dial_main(void *argument) {
     dialer *self = argument;
     cohort_link_hello hello = {.purpose = COHORT_LINK_QUEUE, .rank = 7, .epoch = 3};
     self->status = cohort_link_connect(&self->address, self->tcp_only, &hello,
-                                       cohort_deadline_ms(PATIENCE_MS), &self->link);
+                                       cohort_deadline_ms(PATIENCE_MS), -1, &self->link);
     self->error = *cohort_last_error();
     return NULL;
 }

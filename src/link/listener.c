@@ -37,7 +37,8 @@ typedef struct guest {
 
 struct cohort_listener {
     int unix_fd;
-    int tcp_fd; /* -1: none */
+    int tcp_fd;    /* -1: none */
+    int cancel_fd; /* the same */
     cohort_address address;
     guest guests[MAX_GUESTS];
 };
@@ -103,7 +104,7 @@ static cohort_status bind_tcp(cohort_listener *listener, const char *host) {
 cohort_status cohort_listener_open(const char *tcp_host, cohort_listener **out_listener) {
     cohort_listener *listener = calloc(1, sizeof *listener);
     if (!listener) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a listener");
-    listener->unix_fd = listener->tcp_fd = -1;
+    listener->unix_fd = listener->tcp_fd = listener->cancel_fd = -1;
     for (int i = 0; i < MAX_GUESTS; i++)
         listener->guests[i].fd = -1;
     listener->address.magic = COHORT_ADDRESS_MAGIC;
@@ -224,11 +225,15 @@ cohort_status cohort_listener_accept(cohort_listener *listener, int64_t deadline
                                      cohort_link **out_link) {
     for (;;) {
         int64_t wake_ns = next_deadline(listener, deadline_ns);
-        struct pollfd fds[MAX_GUESTS + 2] = {{.fd = listener->unix_fd, .events = POLLIN},
-                                             {.fd = listener->tcp_fd, .events = POLLIN}};
+        struct pollfd fds[MAX_GUESTS + 3] = {
+            {.fd = listener->unix_fd, .events = POLLIN},
+            {.fd = listener->tcp_fd, .events = POLLIN},
+            [MAX_GUESTS + 2] = {.fd = listener->cancel_fd, .events = POLLIN}};
         for (int i = 0; i < MAX_GUESTS; i++)
             fds[i + 2] = (struct pollfd){.fd = listener->guests[i].fd, .events = POLLIN};
-        int ready = poll(fds, MAX_GUESTS + 2, cohort_poll_timeout_ms(wake_ns));
+        int ready = poll(fds, MAX_GUESTS + 3, cohort_poll_timeout_ms(wake_ns));
+        if (ready > 0 && fds[MAX_GUESTS + 2].revents)
+            return COHORT_FAIL(COHORT_E_CANCELLED, "accepting was cancelled");
         if (ready < 0 && errno != EINTR)
             /* poll() takes no more than there may be open, and says that oddly. */
             return COHORT_FAIL_SYS(errno == EINVAL ? EMFILE : errno,
@@ -246,6 +251,10 @@ cohort_status cohort_listener_accept(cohort_listener *listener, int64_t deadline
     }
 }
 
+void cohort_listener_cancel_by(cohort_listener *listener, int cancel_fd) {
+    listener->cancel_fd = cancel_fd;
+}
+
 void cohort_listener_close(cohort_listener *listener) {
     if (!listener) return;
     for (int i = 0; i < MAX_GUESTS; i++)
@@ -256,13 +265,16 @@ void cohort_listener_close(cohort_listener *listener) {
     free(listener);
 }
 
-static cohort_status finish_connect(int fd, int64_t deadline_ns) {
-    struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+static cohort_status finish_connect(int fd, int64_t deadline_ns, int cancel_fd) {
+    struct pollfd fds[2] = {{.fd = fd, .events = POLLOUT},
+                            {.fd = cancel_fd, .events = POLLIN}};
     int ready;
     do
-        ready = poll(&poll_fd, 1, cohort_poll_timeout_ms(deadline_ns));
+        ready = poll(fds, 2, cohort_poll_timeout_ms(deadline_ns));
     while (ready < 0 && errno == EINTR);
     if (ready == 0) return COHORT_FAIL(COHORT_E_TIMEOUT, "nobody answered");
+    if (ready > 0 && !fds[0].revents)
+        return COHORT_FAIL(COHORT_E_CANCELLED, "connecting was cancelled");
     int failure = 0;
     socklen_t length = sizeof failure;
     if (ready < 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &length))
@@ -272,7 +284,7 @@ static cohort_status finish_connect(int fd, int64_t deadline_ns) {
 }
 
 static cohort_status dial(const cohort_address *address, cohort_link_kind kind,
-                          int64_t deadline_ns, int *out_fd) {
+                          int64_t deadline_ns, int cancel_fd, int *out_fd) {
     struct sockaddr_storage to;
     socklen_t length = kind == COHORT_LINK_UNIX ? cohort_address_unix(address, &to)
                                                 : cohort_address_tcp(address, &to);
@@ -281,7 +293,7 @@ static cohort_status dial(const cohort_address *address, cohort_link_kind kind,
     cohort_status status = COHORT_OK;
     while (connect(fd, (struct sockaddr *)&to, length) && status == COHORT_OK) {
         if (errno == EINPROGRESS) {
-            status = finish_connect(fd, deadline_ns);
+            status = finish_connect(fd, deadline_ns, cancel_fd);
             break;
         }
         if (errno == EAGAIN && cohort_clock_ns() < deadline_ns)
@@ -313,7 +325,7 @@ static cohort_status prove(cohort_link *link, const cohort_address *address,
 
 cohort_status cohort_link_connect(const cohort_link_address *bytes, bool tcp_only,
                                   const cohort_link_hello *hello, int64_t deadline_ns,
-                                  cohort_link **out_link) {
+                                  int cancel_fd, cohort_link **out_link) {
     cohort_address address;
     char text[64];
     cohort_link_describe(bytes, text, sizeof text);
@@ -324,14 +336,17 @@ cohort_status cohort_link_connect(const cohort_link_address *bytes, bool tcp_onl
                            "the listener is on another host and has no TCP address");
     cohort_link_kind kind = local ? COHORT_LINK_UNIX : COHORT_LINK_TCP;
     int fd = -1;
-    COHORT_TRY_WHILE(dial(&address, kind, deadline_ns, &fd), "connecting to %s", text);
+    COHORT_TRY_WHILE(dial(&address, kind, deadline_ns, cancel_fd, &fd),
+                     "connecting to %s", text);
     cohort_link *link = NULL;
     cohort_status status = cohort_link_wrap(fd, kind, &link);
     if (status < 0) {
         close(fd);
         return status;
     }
+    cohort_link_cancel_by(link, cancel_fd);
     status = prove(link, &address, hello, deadline_ns);
+    cohort_link_cancel_by(link, -1);
     if (status < 0) {
         cohort_link_close(link);
         return cohort_fail_while(status, "connecting to %s", text);

@@ -167,15 +167,24 @@ void cohort_queue_interrupt(cohort_queue *queue) {
     cohort_event_signal(queue->writer ? &ring->space : &ring->data);
 }
 
+static void drain_wake(cohort_queue *queue) {
+    uint64_t count;
+    while (read(queue->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+}
+
 cohort_status cohort_queue_check_interrupt(cohort_queue *queue) {
     /* Relaxed: polled in a loop, and the exchange orders. */
     if (!atomic_load_explicit(&queue->interrupted, memory_order_relaxed) ||
         !atomic_exchange(&queue->interrupted, false))
         return COHORT_OK;
-    uint64_t count;
-    while (read(queue->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
-        ;
+    drain_wake(queue);
     return COHORT_E_CANCELLED;
+}
+
+cohort_status cohort_queue_heed_wake(cohort_queue *queue) {
+    drain_wake(queue); /* the flag comes before the ring, so none is lost */
+    return cohort_queue_check_interrupt(queue);
 }
 
 int64_t cohort_queue_slice_end(int64_t deadline_ns) {

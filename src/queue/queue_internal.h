@@ -87,6 +87,8 @@ cohort_status cohort_queue_await(cohort_queue *queue, const cohort_awaited *awai
                                  int64_t deadline_ns);
 /* CANCELLED, once, where somebody has interrupted; else OK. */
 cohort_status cohort_queue_check_interrupt(cohort_queue *queue);
+/* The same after a call that wake_fd has ended: a late ring of it may be an old one. */
+cohort_status cohort_queue_heed_wake(cohort_queue *queue);
 /* Sets the failed rank in the error just raised. */
 cohort_status cohort_queue_blame(cohort_status status, int32_t rank);
 /* The end of a wait: now + a slice, at most the deadline. */

@@ -18,7 +18,7 @@
  *
  * The buffer for long messages is reserved address space: pages exist once written. */
 
-/* Connecting has no other way to notice an interrupt. */
+/* One that was never answered is begun anew. */
 enum { CONNECT_SLICE_MS = 1000 };
 
 cohort_status cohort_reader_open(cohort_queue *queue, int32_t index) {
@@ -45,13 +45,13 @@ static cohort_status connect_once(cohort_queue *queue, int64_t deadline_ns) {
     cohort_link_hello hello = {
         .purpose = COHORT_LINK_QUEUE, .rank = reader->index, .detail = ticket->id};
     bool tcp_only = reader->index >= ticket->local_reader_count;
-    cohort_status status = cohort_link_connect(&ticket->address, tcp_only, &hello,
-                                               deadline_ns, &reader->link);
+    cohort_status status = cohort_link_connect(
+        &ticket->address, tcp_only, &hello, deadline_ns, queue->wake_fd, &reader->link);
     if (status == COHORT_E_IO && !tcp_only) {
         /* This host, but its unix socket is out of reach. */
         cohort_error first = *cohort_last_error();
         status = cohort_link_connect(&ticket->address, true, &hello, deadline_ns,
-                                     &reader->link);
+                                     queue->wake_fd, &reader->link);
         if (status < 0) return cohort_fail_adopt(&first);
     }
     COHORT_TRY(status);
@@ -64,11 +64,12 @@ static cohort_status connect_once(cohort_queue *queue, int64_t deadline_ns) {
 
 static cohort_status connect_to_writer(cohort_queue *queue, int64_t deadline_ns) {
     while (!queue->reader->link) {
-        if (cohort_queue_check_interrupt(queue) < 0)
+        if (cohort_queue_heed_wake(queue) < 0)
             return COHORT_FAIL(COHORT_E_CANCELLED, "interrupted");
         int64_t slice_ns = cohort_deadline_ms(CONNECT_SLICE_MS);
         cohort_status status =
             connect_once(queue, slice_ns < deadline_ns ? slice_ns : deadline_ns);
+        if (status == COHORT_E_CANCELLED) continue;
         if (status == COHORT_E_TIMEOUT && cohort_clock_ns() < deadline_ns) continue;
         if (status == COHORT_E_TIMEOUT)
             return COHORT_FAIL(status, "reader %d waits for the writer to admit it",
@@ -99,17 +100,19 @@ static cohort_status receive_ring(cohort_queue *queue, int64_t deadline_ns) {
 
 static cohort_status hear_go(cohort_queue *queue, int64_t deadline_ns) {
     for (;;) {
-        if (cohort_queue_check_interrupt(queue) < 0)
+        if (cohort_queue_heed_wake(queue) < 0)
             return COHORT_FAIL(COHORT_E_CANCELLED, "interrupted");
         uint64_t word = 0;
-        cohort_status status = cohort_link_recv(queue->reader->link, &word, sizeof word,
-                                                cohort_queue_slice_end(deadline_ns));
+        cohort_link_cancel_by(queue->reader->link, queue->wake_fd);
+        cohort_status status =
+            cohort_link_recv(queue->reader->link, &word, sizeof word, deadline_ns);
+        cohort_link_cancel_by(queue->reader->link, -1);
         if (status == COHORT_OK && word != COHORT_QUEUE_GO)
             return COHORT_FAIL(COHORT_E_PROTOCOL, "the writer says what it cannot mean");
-        if (status != COHORT_E_TIMEOUT) return status;
-        if (cohort_clock_ns() >= deadline_ns)
+        if (status == COHORT_E_TIMEOUT)
             return COHORT_FAIL(status, "reader %d waits for the other readers",
                                queue->reader->index);
+        if (status != COHORT_E_CANCELLED) return status;
     }
 }
 

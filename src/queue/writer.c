@@ -42,6 +42,7 @@ cohort_status cohort_writer_open(cohort_queue *queue, const char *listen_host) {
     cohort_ring_format(queue->ring, shape, queue->ticket.id);
     COHORT_TRY(cohort_listener_open(listen_host, &queue->writer->listener));
     cohort_listener_address(queue->writer->listener, &queue->ticket.address);
+    cohort_listener_cancel_by(queue->writer->listener, queue->wake_fd);
     return COHORT_OK;
 }
 
@@ -92,17 +93,17 @@ static cohort_status admit_readers(cohort_queue *queue, int64_t deadline_ns) {
         char missing[96];
         list_missing(queue, false, missing, sizeof missing);
         if (!missing[0]) return COHORT_OK;
-        if (cohort_queue_check_interrupt(queue) < 0)
+        if (cohort_queue_heed_wake(queue) < 0)
             return COHORT_FAIL(COHORT_E_CANCELLED, "interrupted");
         cohort_link_hello hello;
         cohort_link *link = NULL;
-        cohort_status status = cohort_listener_accept(
-            queue->writer->listener, cohort_queue_slice_end(deadline_ns), &hello, &link);
+        cohort_status status =
+            cohort_listener_accept(queue->writer->listener, deadline_ns, &hello, &link);
         if (status == COHORT_OK)
             seat_reader(queue, &hello, link);
-        else if (status != COHORT_E_TIMEOUT)
+        else if (status != COHORT_E_TIMEOUT && status != COHORT_E_CANCELLED)
             return status;
-        else if (cohort_clock_ns() >= deadline_ns)
+        else if (status == COHORT_E_TIMEOUT)
             return COHORT_FAIL(COHORT_E_TIMEOUT,
                                "the writer waits for readers %s to attach", missing);
     }
@@ -115,11 +116,14 @@ static cohort_status hear_word(cohort_queue *queue, cohort_queue_peer *peer,
         return cohort_link_peer_gone(peer->link)
                    ? COHORT_FAIL(COHORT_E_PEER_DIED, "its link is closed")
                    : COHORT_OK;
-    if (cohort_queue_check_interrupt(queue) < 0)
+    if (cohort_queue_heed_wake(queue) < 0)
         return COHORT_FAIL(COHORT_E_CANCELLED, "interrupted");
     uint64_t word = 0;
-    COHORT_TRY(cohort_link_recv(peer->link, &word, sizeof word,
-                                cohort_queue_slice_end(deadline_ns)));
+    cohort_link_cancel_by(peer->link, queue->wake_fd);
+    cohort_status status = cohort_link_recv(peer->link, &word, sizeof word, deadline_ns);
+    cohort_link_cancel_by(peer->link, -1);
+    if (status == COHORT_E_CANCELLED) return COHORT_PENDING;
+    COHORT_TRY(status);
     if (word != COHORT_QUEUE_READY)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "it says what it cannot mean");
     peer->ready = true;
@@ -132,8 +136,8 @@ static cohort_status hear_ready(cohort_queue *queue, int32_t reader,
     for (;;) {
         cohort_status status = hear_word(queue, peer, deadline_ns);
         if (status == COHORT_OK || status == COHORT_E_CANCELLED) return status;
+        if (status == COHORT_PENDING) continue;
         if (status == COHORT_E_TIMEOUT) {
-            if (cohort_clock_ns() < deadline_ns) continue;
             char missing[96];
             list_missing(queue, true, missing, sizeof missing);
             return COHORT_FAIL(COHORT_E_TIMEOUT,

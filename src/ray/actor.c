@@ -147,7 +147,7 @@ static cohort_status be_rank(const char *text, const char *env_text) {
         merge_environment(&spec);
         tell_device(&spec);
         status = cohort_link_connect(&spec.link, false, &spec.hello,
-                                     cohort_deadline_ms(spec.timeout_ms), &link);
+                                     cohort_deadline_ms(spec.timeout_ms), -1, &link);
     }
     cJSON_Delete(object);
     cJSON_Delete(env);

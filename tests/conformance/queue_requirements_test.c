@@ -386,7 +386,7 @@ static void r43_strangers_are_refused_and_readers_served(void **state) {
         cohort_ticket ticket = ticket_of(&at.handle);
         cohort_link *link = NULL;
         assert_int_equal(
-            cohort_link_connect(&ticket.address, true, &hello, patience(), &link),
+            cohort_link_connect(&ticket.address, true, &hello, patience(), -1, &link),
             COHORT_OK);
         uint8_t byte;
         assert_int_equal(cohort_link_recv(link, &byte, 1, patience()),
@@ -405,7 +405,7 @@ static void r43_strangers_are_refused_and_readers_served(void **state) {
             table_take(&seated, i, 1, 4);
         /* Nobody can come any more. */
         assert_int_equal(
-            cohort_link_connect(&ticket.address, true, &hello, patience(), &link),
+            cohort_link_connect(&ticket.address, true, &hello, patience(), -1, &link),
             COHORT_E_IO);
         table_clear(&seated);
     }
