@@ -8,8 +8,9 @@
 
 #include <stdbool.h>
 
+#include "cohort/worker.h"
 #include "wire/frame.h"
-#include "worker/worker.h"
+#include "worker/info.h"
 
 typedef struct cohort_extension_method {
     char name[COHORT_METHOD_CHARS + 1];

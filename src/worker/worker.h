@@ -31,28 +31,9 @@
 #include "cohort/queue.h"
 #include "cohort/status.h"
 #include "cohort/worker.h"
+#include "worker/info.h"
 
-typedef struct cohort_worker cohort_worker;
 typedef struct cohort_worker_ops cohort_worker_ops;
-
-/* Where a rank stands; everything in it outlives the operations' context. */
-typedef struct cohort_worker_info {
-    int32_t rank;
-    int32_t world_size;
-    int32_t tp;
-    int32_t pp;
-    int32_t tp_rank;    /* rank % tp */
-    int32_t pp_rank;    /* rank / tp */
-    int32_t local_rank; /* among the ranks of this host */
-    int32_t local_world_size;
-    bool is_output_rank; /* (pp - 1) * tp: its replies to steps are the ones used */
-    uint64_t epoch;
-    const char *const *config; /* "key=value", NULL-terminated */
-    cohort_group *world_group; /* all ranks */
-    cohort_group *tp_group;    /* ranks of this pipeline stage, in tp rank order */
-    cohort_group *pp_group;    /* ranks with this tp rank, in stage order */
-    cohort_worker *worker;     /* for the calls below */
-} cohort_worker_info;
 
 typedef struct cohort_worker_method {
     const char *name; /* up to 63 characters */
