@@ -11,6 +11,11 @@
  * failed rank fails the executor: all futures, pending and later, complete with that
  * rank's own error, and only shutdown and destroy are left to do.
  *
+ * With max_rank_restarts (mp) a rank that dies, hangs or fails after the start is replaced
+ * instead, and the others live on, in a new epoch: pending futures, and calls begun until
+ * all are ready, end with COHORT_E_INTERRUPTED, and nobody knows whether they were carried
+ * out.  cohort_executor_await_ready waits for that and lets steps be sent again.
+ *
  * Ownership: futures are the caller's to destroy, before the executor; replies belong to
  * their future.  Strings and payloads handed in are copied.
  * Threads:   every call from any thread, destroy excepted; one thread waits on a future.
@@ -53,6 +58,9 @@ typedef struct cohort_rpc {
     const void *payload;
     size_t size_bytes;
     int32_t reply_rank; /* the only rank to reply, or COHORT_ALL_RANKS */
+    /* cohort_collective_rpc: once it was OK, a rank that is started again gets the call,
+     * too, after its load.  All such calls together fit 512 KiB. */
+    bool is_setup;
 } cohort_rpc;
 
 /* Calls the method on every rank and waits for the replies.  out_future: the completed
@@ -106,6 +114,29 @@ COHORT_API cohort_status cohort_executor_check_health(cohort_executor *executor,
 /* COHORT_OK while healthy; else the failure's code, and the failure in out_error. */
 COHORT_API cohort_status cohort_executor_failure(cohort_executor *executor,
                                                  cohort_error *out_error);
+
+/* COHORT_OK: all ranks are ready, and steps may be sent, which were refused since the
+ * interruption with COHORT_E_INTERRUPTED: whoever sends them has to know of it.
+ * COHORT_PENDING: not by the deadline.  Otherwise the failure, or COHORT_E_CLOSED. */
+COHORT_API cohort_status cohort_executor_await_ready(cohort_executor *executor,
+                                                     int64_t deadline_ns);
+/* 1 at first; one more with every interruption. */
+COHORT_API uint64_t cohort_executor_epoch(cohort_executor *executor);
+
+typedef struct cohort_executor_recovery {
+    uint64_t epoch;
+    uint64_t n_deaths; /* of ranks that were started again, since the start */
+    bool is_recovering;
+    /* Every rank that died since steps were last allowed has left its KV cache to the
+     * one in its place. */
+    bool kv_kept;
+    int32_t rank; /* that died last, and why; -1: none has */
+    cohort_error cause;
+    int64_t began_ns; /* the last interruption, cohort_clock_ns(); 0: none */
+    int64_t took_ns;  /* until all were ready; 0 while is_recovering */
+} cohort_executor_recovery;
+COHORT_API void cohort_executor_get_recovery(cohort_executor *executor,
+                                             cohort_executor_recovery *out_recovery);
 
 /* Called once, on a thread of the executor; at once, on the calling thread, where the
  * executor has already failed.  Not called by an orderly shutdown.  The callback may call

@@ -73,6 +73,12 @@ typedef struct cohort_executor_options {
     int64_t hang_timeout_ns;     /* a rank without a heartbeat for so long is hung */
     int64_t shutdown_timeout_ns; /* all of shutdown: asking, SIGTERM, SIGKILL, reaping */
 
+    /* A rank that dies after the start is started again, so many times in a row with no
+     * step completed between, and six times as often within the window; the others live
+     * on.  0: a death is the end of the executor.  Heeded by mp only. */
+    int32_t max_rank_restarts;
+    int64_t rank_restart_window_ns;
+
     size_t max_step_bytes;  /* longest step or RPC payload */
     size_t max_reply_bytes; /* longest reply of a rank */
 

@@ -21,6 +21,7 @@
 static void tell_what_others_did(cohort_executor *executor, int64_t now_ns) {
     cohort_judge *judge = &executor->judge;
     judge_event event = {.kind = JUDGE_FAILED,
+                         .n_completed = executor->n_completed,
                          .rank = COHORT_RANK_LOCAL,
                          .now_ns = now_ns,
                          .error = &executor->failure};
@@ -65,6 +66,7 @@ static void close_world(cohort_executor *executor) {
 static void close_executor(cohort_executor *executor) {
     const cohort_judge *judge = &executor->judge;
     close_world(executor);
+    executor_end_linking(executor);
     cohort_counters_unlink(executor->counters);
     pthread_mutex_lock(&executor->lock);
     bool is_failure = executor->is_failed && judge->stayed_rank < 0;
@@ -74,6 +76,14 @@ static void close_executor(cohort_executor *executor) {
     pthread_mutex_unlock(&executor->lock);
 }
 
+static void log_interruption(const cohort_executor *executor) {
+    const cohort_error *cause = &executor->judge.cause;
+    cohort_log(COHORT_LOG_WARNING, "executor", cause->rank,
+               "event=rank_replaced epoch=%llu code=%s text=\"%s\"",
+               (unsigned long long)executor->epoch,
+               cohort_status_name((cohort_status)cause->code), cause->message);
+}
+
 static void carry_out(cohort_executor *executor, const judge_action *action,
                       int64_t now_ns) {
     static const cohort_error shutdown_error = {.code = COHORT_E_CLOSED,
@@ -81,6 +91,15 @@ static void carry_out(cohort_executor *executor, const judge_action *action,
                                                 .message = "the driver shuts down"};
     switch (action->kind) {
     case JUDGE_DO_ENTER: executor_enter_phase(executor, action->state, now_ns); break;
+    case JUDGE_DO_CONFIGURE: executor_configure_rank(executor, action->rank); break;
+    case JUDGE_DO_INTERRUPT: log_interruption(executor); break;
+    case JUDGE_DO_REJOIN:
+        executor_send_small(executor, action->rank, COHORT_FRAME_REJOIN, NULL);
+        break;
+    case JUDGE_DO_KILL:
+        executor->launcher->signal(&executor->ranks[action->rank].launch, SIGKILL);
+        break;
+    case JUDGE_DO_START: executor_place_rank(executor, action->rank); break;
     case JUDGE_DO_FAIL: executor_log_failure(&executor->judge.verdict); break;
     case JUDGE_DO_TELL: tell_failure(executor); break;
     case JUDGE_DO_ASK:
@@ -97,17 +116,34 @@ static void carry_out(cohort_executor *executor, const judge_action *action,
 void executor_judge(cohort_executor *executor, judge_event event) {
     cohort_judge *judge = &executor->judge;
     pthread_mutex_lock(&executor->lock);
+    event.n_completed = executor->n_completed;
     tell_what_others_did(executor, event.now_ns);
     judge_step(judge, &event);
-    for (size_t i = 0; i < judge->n_actions; i++)
+    for (size_t i = 0; i < judge->n_actions; i++) {
         if (judge->actions[i].kind == JUDGE_DO_FAIL)
             executor_set_failure(executor, &judge->verdict);
+        else if (judge->actions[i].kind == JUDGE_DO_INTERRUPT)
+            executor_interrupt(executor, &judge->cause, event.now_ns);
+    }
     pthread_mutex_unlock(&executor->lock);
-    executor->untold_rank = COHORT_RANK_LOCAL;
-    for (size_t i = 0; i < judge->n_actions; i++)
+    /* A rank that is started in the middle of it is a fact that nothing follows from. */
+    if (executor->is_carrying_out) return;
+    executor->is_carrying_out = true;
+    for (size_t i = 0, n = judge->n_actions; i < n; i++)
         carry_out(executor, &judge->actions[i], event.now_ns);
-    if (executor->untold_rank != COHORT_RANK_LOCAL)
-        executor_judge_last(executor, JUDGE_BROKEN, executor->untold_rank);
+    executor->is_carrying_out = false;
+    for (int32_t rank = 0; rank < executor->world_size; rank++) {
+        if (!executor->ranks[rank].is_untold) continue;
+        executor->ranks[rank].is_untold = false;
+        cohort_fail_adopt(&executor->untold);
+        executor_judge_last(executor, JUDGE_BROKEN, rank);
+    }
+}
+
+void executor_was_untold(cohort_executor *executor, int32_t rank) {
+    executor->untold = *cohort_last_error();
+    executor->untold.rank = COHORT_RANK_LOCAL;
+    executor->ranks[rank].is_untold = true;
 }
 
 void executor_judge_last(cohort_executor *executor, judge_event_kind kind, int32_t rank) {

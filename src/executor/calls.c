@@ -27,6 +27,9 @@
  * are answered by the step's reply, and are long where many are masked: then all replies
  * before that one are taken first, as above.
  *
+ * An interruption ends all futures at once, under the lock; the queues stay until nobody
+ * sends or pumps any more, and no call is begun before that (recovery.c).
+ *
  * A failure does not touch futures: it sets a flag and interrupts.  Each future takes the
  * failure on at its next wait or poll, so nothing is shared with the monitor but the
  * flag.  The interrupt may hit between look and read; reads are sliced for that.  And
@@ -91,6 +94,7 @@ static void finish_head(cohort_executor *executor) {
     if (!executor->head) executor->tail = NULL;
     executor->n_pending--;
     executor->n_steps -= future->is_step;
+    executor->n_completed += future->is_step && future->status >= 0;
     future->is_done = true;
     if (future->is_abandoned) recycle(executor, future);
 }
@@ -101,14 +105,29 @@ static void set_error(cohort_future *future, const cohort_error *error) {
     future->status = (cohort_status)error->code;
 }
 
-/* With lock held: ends every pending call, if the executor has no future. */
-static bool end_all(cohort_executor *executor) {
-    if (!executor->is_failed && executor->state < EXECUTOR_STOPPING) return false;
-    cohort_error error = executor->failure;
-    if (!executor->is_failed) {
-        COHORT_FAIL(COHORT_E_CLOSED, "the executor was shut down");
-        error = *cohort_last_error();
+/* With lock held: why there is no future for calls, or false. */
+static bool is_over(cohort_executor *executor, cohort_error *out_error) {
+    if (executor->is_failed) {
+        *out_error = executor->failure;
+        return true;
     }
+    if (executor->state >= EXECUTOR_STOPPING)
+        COHORT_FAIL(COHORT_E_CLOSED, "the executor was shut down");
+    else if (executor->is_recovering)
+        COHORT_FAIL(COHORT_E_INTERRUPTED,
+                    "interrupted, carried out or not: a rank is replaced; %.160s",
+                    executor->recovery.cause.message);
+    else
+        return false;
+    *out_error = *cohort_last_error();
+    if (out_error->code == COHORT_E_INTERRUPTED)
+        out_error->rank = executor->recovery.rank;
+    return true;
+}
+
+bool executor_end_calls(cohort_executor *executor) {
+    cohort_error error;
+    if (!is_over(executor, &error)) return false;
     while (executor->head) {
         set_error(executor->head, &error);
         finish_head(executor);
@@ -170,8 +189,8 @@ cohort_status executor_take_reply(cohort_executor *executor, cohort_future *futu
     cohort_frame frame;
     cohort_error error;
     COHORT_TRY(cohort_frame_decode(bytes, size_bytes, &frame));
-    if (frame.epoch < executor->epoch) return COHORT_PENDING;
-    if (frame.kind != COHORT_FRAME_REPLY || frame.epoch != executor->epoch ||
+    if (frame.epoch < executor->calls_epoch) return COHORT_PENDING;
+    if (frame.kind != COHORT_FRAME_REPLY || frame.epoch != executor->calls_epoch ||
         frame.rank != rank || frame.call != future->call)
         return COHORT_FAIL(COHORT_E_PROTOCOL,
                            "a %s frame of rank %d for call %llu where rank %d's reply to "
@@ -203,8 +222,9 @@ static cohort_status read_reply(cohort_executor *executor, cohort_future *future
 void executor_await_verdict(cohort_executor *executor, int32_t rank) {
     int64_t until_ns = cohort_deadline_ms(VERDICT_WAIT_MS);
     while (!executor->is_failed && executor->state < EXECUTOR_STOPPING &&
-           cohort_clock_ns() < until_ns)
+           !executor->is_recovering && cohort_clock_ns() < until_ns)
         wait_changed(executor, until_ns);
+    if (executor->is_recovering) return; /* that is the verdict */
     pthread_mutex_unlock(&executor->lock);
     executor_fail_last(executor, rank); /* no effect where it has failed */
     pthread_mutex_lock(&executor->lock);
@@ -214,7 +234,7 @@ void executor_await_verdict(cohort_executor *executor, int32_t rank) {
  * failure. */
 static void pump(cohort_executor *executor, cohort_future *future, int64_t deadline_ns) {
     for (;;) {
-        if (end_all(executor) || future->is_done) return;
+        if (executor_end_calls(executor) || future->is_done) return;
         cohort_future *oldest = executor->head;
         int32_t rank = oldest->next_rank;
         pthread_mutex_unlock(&executor->lock);
@@ -242,7 +262,7 @@ static cohort_status wait_done(cohort_future *future, int64_t deadline_ns) {
     cohort_executor *executor = future->executor;
     bool is_first_look = true;
     while (!future->is_done) {
-        if (end_all(executor)) continue;
+        if (executor_end_calls(executor)) continue;
         if (executor->is_pumping) {
             if (!is_first_look && cohort_clock_ns() >= deadline_ns) return COHORT_PENDING;
             wait_changed(executor, deadline_ns);
@@ -292,7 +312,7 @@ cohort_status cohort_future_wait(cohort_future *future, int64_t deadline_ns) {
 cohort_status cohort_future_poll(cohort_future *future) {
     cohort_executor *executor = future->executor;
     pthread_mutex_lock(&executor->lock);
-    if (!future->is_done && !end_all(executor) && !executor->is_pumping) {
+    if (!future->is_done && !executor_end_calls(executor) && !executor->is_pumping) {
         executor->is_pumping = true;
         pump(executor, future, 0);
         executor->is_pumping = false;
@@ -330,21 +350,27 @@ void cohort_future_destroy(cohort_future *future) {
 
 /* ---- sending ------------------------------------------------------------------ */
 
-/* With lock held. */
-static cohort_status check_open(cohort_executor *executor) {
-    if (executor->is_failed) return cohort_fail_adopt(&executor->failure);
-    if (executor->state >= EXECUTOR_STOPPING)
-        return COHORT_FAIL(COHORT_E_CLOSED, "the executor was shut down");
+cohort_status executor_check_open(cohort_executor *executor) {
+    cohort_error error;
+    if (is_over(executor, &error)) return cohort_fail_adopt(&error);
     if (executor->state < EXECUTOR_READY)
         return COHORT_FAIL(COHORT_E_INVALID, "the executor is not ready");
     return COHORT_OK;
+}
+
+/* With lock held: a step, or its masks, may be of an epoch that was given up since. */
+static cohort_status check_allowed(cohort_executor *executor) {
+    COHORT_TRY(executor_check_open(executor));
+    if (executor->allowed_epoch == executor->calls_epoch) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_INTERRUPTED,
+                       "a rank was replaced: no step before cohort_executor_await_ready");
 }
 
 /* With lock and send_lock held: until at most n calls are pending.  The oldest may be
  * somebody else's and go back to the pool when complete; nobody takes it from there
  * without send_lock. */
 static cohort_status drain(cohort_executor *executor, int32_t n, int64_t deadline_ns) {
-    COHORT_TRY(check_open(executor));
+    COHORT_TRY(executor_check_open(executor));
     while (executor->n_pending > n) {
         if (executor->is_pumping) {
             wait_changed(executor, sooner(deadline_ns, cohort_deadline_ms(1)));
@@ -354,7 +380,7 @@ static cohort_status drain(cohort_executor *executor, int32_t n, int64_t deadlin
             executor->is_pumping = false;
             if (executor->n_waiting) pthread_cond_broadcast(&executor->changed);
         }
-        COHORT_TRY(check_open(executor));
+        COHORT_TRY(executor_check_open(executor));
         if (executor->n_pending > n && cohort_clock_ns() >= deadline_ns)
             return COHORT_PENDING;
     }
@@ -379,7 +405,7 @@ static cohort_status write_frame(cohort_executor *executor, const cohort_frame *
 
 static cohort_status still_open(cohort_executor *executor) {
     pthread_mutex_lock(&executor->lock);
-    cohort_status status = check_open(executor);
+    cohort_status status = executor_check_open(executor);
     pthread_mutex_unlock(&executor->lock);
     return status;
 }
@@ -387,7 +413,7 @@ static cohort_status still_open(cohort_executor *executor) {
 /* With send_lock held. */
 static cohort_status send_frame(cohort_executor *executor, cohort_frame *frame,
                                 const char *method, uint64_t call, int64_t deadline_ns) {
-    frame->epoch = executor->epoch;
+    frame->epoch = executor->calls_epoch;
     frame->call = call;
     cohort_status status = write_frame(executor, frame, deadline_ns);
     /* An interrupt that was meant for an earlier wait. */
@@ -399,7 +425,7 @@ static cohort_status send_frame(cohort_executor *executor, cohort_frame *frame,
                             "a reader of the broadcast queue lags, cannot send");
     pthread_mutex_lock(&executor->lock);
     if (status != COHORT_E_CANCELLED) executor_await_verdict(executor, COHORT_RANK_LOCAL);
-    status = check_open(executor);
+    status = executor_check_open(executor);
     pthread_mutex_unlock(&executor->lock);
     return status;
 }
@@ -418,7 +444,8 @@ static cohort_status lock_sending(cohort_executor *executor, int64_t deadline_ns
     cohort_status status = COHORT_OK;
     pthread_mutex_lock(&executor->send_lock);
     pthread_mutex_lock(&executor->lock);
-    while (executor->awaits_masks && (status = check_open(executor)) == COHORT_OK) {
+    while (executor->awaits_masks &&
+           (status = executor_check_open(executor)) == COHORT_OK) {
         bool is_own = pthread_equal(executor->masks_owner, pthread_self());
         if (is_own)
             status = COHORT_FAIL(COHORT_E_INVALID,
@@ -505,8 +532,10 @@ cohort_status cohort_collective_rpc(cohort_executor *executor, const cohort_rpc 
                                     int64_t deadline_ns, cohort_future **out_future) {
     cohort_future *future = NULL;
     if (out_future) *out_future = NULL;
+    if (rpc->is_setup) COHORT_TRY(executor_check_setup(executor, rpc));
     COHORT_TRY(cohort_collective_rpc_begin(executor, rpc, deadline_ns, &future));
     cohort_status status = cohort_future_wait(future, deadline_ns);
+    if (status >= 0 && rpc->is_setup) status = executor_keep_setup(executor, rpc);
     if (status < 0 || !out_future)
         cohort_future_destroy(future);
     else
@@ -518,7 +547,7 @@ cohort_status cohort_collective_rpc(cohort_executor *executor, const cohort_rpc 
  * unread are read first. */
 static cohort_status check_in_flight(cohort_executor *executor) {
     pthread_mutex_lock(&executor->lock);
-    cohort_status status = check_open(executor);
+    cohort_status status = check_allowed(executor);
     while (status == COHORT_OK && executor->n_steps >= executor->max_in_flight) {
         int32_t before = executor->n_pending;
         status = executor->is_pumping ? COHORT_PENDING : drain(executor, before - 1, 0);
@@ -582,7 +611,7 @@ cohort_status cohort_execute_masked_model(cohort_executor *executor, const void 
 static cohort_status send_masks(cohort_executor *executor, cohort_frame *frame) {
     int64_t deadline_ns = execute_deadline(executor);
     pthread_mutex_lock(&executor->lock);
-    cohort_status status = check_open(executor);
+    cohort_status status = check_allowed(executor);
     if (status == COHORT_OK && !executor->awaits_masks)
         status = COHORT_FAIL(COHORT_E_INVALID, "no step waits for masks");
     size_t size_bytes = cohort_frame_prefix_bytes("") + frame->body_bytes;

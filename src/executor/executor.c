@@ -174,7 +174,9 @@ static cohort_status make_ranks(cohort_executor *executor) {
     executor->max_in_flight = options->pp + options->async_scheduling;
     if (executor->max_in_flight > COHORT_MAX_PENDING_CALLS - 1)
         executor->max_in_flight = COHORT_MAX_PENDING_CALLS - 1;
-    executor->epoch = 1;
+    executor->epoch = executor->calls_epoch = executor->allowed_epoch = 1;
+    executor->recovery =
+        (cohort_executor_recovery){.epoch = 1, .rank = COHORT_RANK_LOCAL};
     executor->ranks = calloc((size_t)executor->world_size, sizeof *executor->ranks);
     if (!executor->ranks) return COHORT_FAIL(COHORT_E_NOMEM, "allocating ranks");
     cohort_counters_options counters_options = {.instance = options->instance,
@@ -187,42 +189,10 @@ static cohort_status make_ranks(cohort_executor *executor) {
     atomic_store_explicit(&header->epoch, executor->epoch, memory_order_relaxed);
     for (int32_t i = 0; i < executor->world_size; i++)
         executor->ranks[i].row = cohort_counters_row_of(executor->counters, i);
-    return judge_open(&executor->judge, &executor->options, executor->world_size,
-                      executor->launcher->close, cohort_clock_ns());
-}
-
-cohort_status executor_make_broadcast(cohort_executor *executor, const char *host) {
-    _Static_assert((int)COHORT_MAX_PENDING_CALLS == (int)COHORT_WORKER_QUEUE_MESSAGES,
-                   "a queue has room for every pending call");
-    cohort_queue_options options = cohort_worker_queue_options(
-        "broadcast", executor->options.max_step_bytes, executor->world_size);
-    options.listen_host = host;
-    executor->one_slot_bytes = options.chunk_bytes;
-    executor->scratch = malloc(options.max_message_bytes);
-    if (!executor->scratch)
-        return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for calls",
-                           options.max_message_bytes);
-    return cohort_queue_create(&options, &executor->broadcast);
-}
-
-/* The driver's ends of the queues, while the ranks do theirs. */
-static cohort_status link_queues(cohort_executor *executor, int64_t deadline_ns) {
-    COHORT_TRY_WHILE(cohort_queue_wait_ready(executor->broadcast, deadline_ns),
-                     "connecting the broadcast queue");
-    for (int32_t i = 0; i < executor->world_size; i++) {
-        cohort_queue *queue = NULL;
-        COHORT_TRY_WHILE(
-            cohort_queue_attach(&executor->ranks[i].publish.response_queue, 0, &queue),
-            "attaching to the response queue of rank %d", i);
-        pthread_mutex_lock(&executor->lock);
-        executor->ranks[i].response = queue;
-        bool is_failed = executor->is_failed;
-        pthread_mutex_unlock(&executor->lock);
-        if (is_failed)
-            return COHORT_FAIL(COHORT_E_CANCELLED, "the executor failed meanwhile");
-        COHORT_TRY_WHILE(cohort_queue_wait_ready(queue, deadline_ns),
-                         "connecting the response queue of rank %d", i);
-    }
+    COHORT_TRY(judge_open(&executor->judge, &executor->options, executor->world_size,
+                          cohort_clock_ns()));
+    executor->judge.closes_world = executor->launcher->close;
+    executor->judge.can_restart = executor->launcher->can_restart;
     return COHORT_OK;
 }
 
@@ -248,7 +218,7 @@ static cohort_status bring_up(cohort_executor *executor) {
     COHORT_TRY(executor_monitor_start(executor));
     COHORT_TRY(await_state(executor, EXECUTOR_CONNECT));
     int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
-    if (link_queues(executor, deadline_ns) < 0) {
+    if (executor_link_queues(executor, deadline_ns) < 0) {
         pthread_mutex_lock(&executor->lock);
         executor_await_verdict(executor, COHORT_RANK_LOCAL);
         pthread_mutex_unlock(&executor->lock);
@@ -365,6 +335,7 @@ void cohort_executor_destroy(cohort_executor *executor) {
     pthread_mutex_destroy(&executor->lock);
     free_options(&executor->options);
     free(executor->scratch);
+    free(executor->setup);
     judge_close(&executor->judge);
     free(executor->ranks);
     free(executor);
@@ -384,23 +355,28 @@ int32_t cohort_executor_max_in_flight(const cohort_executor *executor) {
     return executor->max_in_flight;
 }
 
-void cohort_executor_describe_rank(const cohort_executor *executor, int32_t rank,
+void cohort_executor_describe_rank(const cohort_executor *self, int32_t rank,
                                    cohort_rank_info *out_info) {
+    cohort_executor *executor = (cohort_executor *)(uintptr_t)self; /* for its lock */
     cohort_counters_row *row = executor->ranks[rank].row;
     const cohort_launch *launch = &executor->ranks[rank].launch;
     uint32_t phase = atomic_load_explicit(&row->phase, memory_order_acquire);
-    *out_info =
-        (cohort_rank_info){.rank = rank,
-                           .tp_rank = rank % executor->options.tp,
-                           .pp_rank = rank / executor->options.tp,
-                           .pid = executor->ranks[rank].launch.pid,
-                           .backend = executor->launcher->name,
-                           .transport = cohort_queue_transport(executor->broadcast, rank),
-                           .phase = cohort_rank_phase_name(phase),
-                           .call = atomic_load_explicit(&row->call, memory_order_relaxed),
-                           .node = launch->node,
-                           .address = launch->address,
-                           .devices = launch->devices};
+    pthread_mutex_lock(&executor->lock);
+    *out_info = (cohort_rank_info){
+        .rank = rank,
+        .tp_rank = rank % executor->options.tp,
+        .pp_rank = rank / executor->options.tp,
+        .pid = launch->pid,
+        .backend = executor->launcher->name,
+        .transport = executor->broadcast
+                         ? cohort_queue_transport(executor->broadcast, rank)
+                         : "not connected",
+        .phase = cohort_rank_phase_name(phase),
+        .call = atomic_load_explicit(&row->call, memory_order_relaxed),
+        .node = launch->node,
+        .address = launch->address,
+        .devices = launch->devices};
+    pthread_mutex_unlock(&executor->lock);
 }
 
 void cohort_executor_get_phases(const cohort_executor *executor,

@@ -27,6 +27,7 @@ typedef struct executor_rank {
     cohort_queue *response; /* set under lock; read by the pumping thread */
     cohort_frame_publish publish;
     bool has_link;          /* control is watched by epoll */
+    bool is_untold;         /* what the judge has decided */
     uint64_t reported_done; /* to on_progress */
 } executor_rank;
 
@@ -57,7 +58,7 @@ struct cohort_executor {
     int32_t world_size;
     int32_t output_rank;
     int32_t max_in_flight;
-    uint64_t epoch;
+    uint64_t epoch; /* of the world; written by the monitor, under lock */
     const cohort_launcher *launcher;
     void *world; /* what the launcher's open made; the monitor's */
     cohort_counters *counters;
@@ -67,18 +68,25 @@ struct cohort_executor {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* state, failure, pumping, the monitor's end */
     executor_state state;
-    bool is_linked; /* the starting thread has its ends of all queues */
+    bool is_linked; /* the driver's ends of all queues are there */
     bool is_failed;
     cohort_error failure;
     cohort_failure_callback callback;
     void *callback_data;
     bool is_told; /* the callback was or is being called */
+    bool is_recovering;
+    cohort_executor_recovery recovery;
+    uint64_t allowed_epoch; /* of steps: await_ready has told the caller of it */
+    uint64_t n_completed;   /* steps */
+    uint8_t *setup;         /* nested frames of calls for a rank that is started again */
+    size_t setup_bytes;
     cohort_status shutdown_status;
     cohort_error shutdown_error;
 
     pthread_mutex_t send_lock;
     size_t one_slot_bytes;
-    uint8_t *scratch; /* frames that do not fit a slot; under send_lock */
+    uint8_t *scratch;     /* frames that do not fit a slot; under send_lock */
+    uint64_t calls_epoch; /* of the queues; changes while nobody sends or pumps */
     uint64_t last_call;
     /* The last step sent waits for its masks, which masks_owner sends next; under both
      * locks. */
@@ -91,6 +99,10 @@ struct cohort_executor {
     int32_t n_pending, n_steps, n_waiting;
     bool is_pumping;
 
+    /* Makes the driver's ends of a later epoch's queues, beside the monitor. */
+    pthread_t linker;
+    bool has_linker, is_linking;
+
     /* The monitor's. */
     pthread_t monitor;
     bool has_monitor, is_joined;
@@ -98,11 +110,29 @@ struct cohort_executor {
     int64_t started_ns, phase_ns;
     cohort_executor_phases phases;
     cohort_judge judge;
-    int32_t untold_rank; /* could not be told what the last step decided, or -1 */
+    bool is_carrying_out; /* what the judge has decided */
+    cohort_error untold;  /* why a rank could not be told that */
 };
 
-/* host: to bind for ranks on other hosts; NULL: there are none. */
+/* queues.c.  host: to bind for ranks on other hosts; NULL: there are none. */
 cohort_status executor_make_broadcast(cohort_executor *executor, const char *host);
+/* The driver's ends of the queues, while the ranks do theirs; gives up where they are of
+ * no more use. */
+cohort_status executor_link_queues(cohort_executor *executor, int64_t deadline_ns);
+
+/* recovery.c.  With lock held: the next epoch begins, and all calls end. */
+void executor_interrupt(cohort_executor *executor, const cohort_error *cause,
+                        int64_t now_ns);
+/* Closes the queues of the epoch before, once nobody uses them; false: not yet. */
+bool executor_drain(cohort_executor *executor);
+cohort_status executor_start_linking(cohort_executor *executor);
+void executor_end_linking(cohort_executor *executor);
+/* With lock held. */
+void executor_end_recovery(cohort_executor *executor, int64_t now_ns);
+
+/* setup.c, before the call and after it was OK. */
+cohort_status executor_check_setup(cohort_executor *executor, const cohort_rpc *rpc);
+cohort_status executor_keep_setup(cohort_executor *executor, const cohort_rpc *rpc);
 
 /* monitor.c */
 cohort_status executor_monitor_start(cohort_executor *executor);
@@ -111,7 +141,10 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
                                 const cohort_frame *frame);
 void executor_on_ended(cohort_executor *executor, int32_t rank);
 
-/* Tells ranks to begin a phase; sets untold_rank, and the error. */
+/* A rank comes into being, or again. */
+void executor_place_rank(cohort_executor *executor, int32_t rank);
+void executor_configure_rank(cohort_executor *executor, int32_t rank);
+/* Tells ranks to begin a phase. */
 void executor_enter_phase(cohort_executor *executor, executor_state state,
                           int64_t now_ns);
 
@@ -119,6 +152,9 @@ void executor_enter_phase(cohort_executor *executor, executor_state state,
 void executor_judge(cohort_executor *executor, judge_event event);
 /* The thread's last error is what became of a rank, or of its link. */
 void executor_judge_last(cohort_executor *executor, judge_event_kind kind, int32_t rank);
+/* While an action is carried out: it failed for that rank, as the thread's last error
+ * says, which the judge hears afterwards. */
+void executor_was_untold(cohort_executor *executor, int32_t rank);
 /* now_ns: of cohort_clock_ns, or a test's. */
 void executor_on_clock(cohort_executor *executor, int64_t now_ns);
 
@@ -133,5 +169,9 @@ bool executor_refuse(cohort_executor *executor, uint64_t call, const cohort_erro
  * none, becomes the failure.  With lock held. */
 void executor_await_verdict(cohort_executor *executor, int32_t rank);
 void executor_free_futures(cohort_executor *executor);
+/* With lock held: ends every pending call, if it has no future. */
+bool executor_end_calls(cohort_executor *executor);
+/* With lock held: why no call can be made, or OK. */
+cohort_status executor_check_open(cohort_executor *executor);
 
 #endif /* COHORT_EXECUTOR_INTERNAL_H */

@@ -68,7 +68,7 @@ static inline cohort_executor *open_executor(executor_state state) {
     pthread_cond_init(&executor->changed, NULL);
     executor->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     executor->epoll_fd = -1;
-    executor->epoch = 5;
+    executor->epoch = executor->calls_epoch = executor->allowed_epoch = 5;
     executor->world_size = RANKS;
     executor->launcher = &recorder;
     executor->options = (cohort_executor_options){.hang_timeout_ns = HANG_NS,
@@ -84,8 +84,8 @@ static inline cohort_executor *open_executor(executor_state state) {
     executor->ranks[RANKS].control = (cohort_link *)sizeof(cohort_link *); /* nowhere */
     assert_int_equal(cohort_counters_create(&options, &executor->counters), COHORT_OK);
     executor->state = state;
-    assert_int_equal(
-        judge_open(&executor->judge, &executor->options, RANKS, false, BEGIN), COHORT_OK);
+    assert_int_equal(judge_open(&executor->judge, &executor->options, RANKS, BEGIN),
+                     COHORT_OK);
     executor->judge.state = state;
     executor->phase_ns = BEGIN;
     for (int32_t i = 0; i < RANKS; i++) {

@@ -48,6 +48,7 @@ cohort_status executor_send_configure(cohort_executor *executor, int32_t rank,
         .connect_timeout_ns =
             options->connect_timeout_ns > 0 ? options->connect_timeout_ns : 0,
         .heartbeat_ns = heartbeat_ns,
+        .survives_peers = judge_restarts(&executor->judge),
         .max_step_bytes = options->max_step_bytes,
         .max_reply_bytes = options->max_reply_bytes};
     memcpy(configure.listen_host, launch->address, sizeof configure.listen_host);
@@ -89,5 +90,20 @@ cohort_status executor_send_table(cohort_executor *executor, int32_t rank,
     cohort_frame_encode_prefix(&frame, buffer);
     return cohort_link_send_frame(executor->ranks[rank].control, buffer,
                                   (size_t)(next - buffer),
+                                  cohort_deadline_ms(SEND_TIMEOUT_MS));
+}
+
+cohort_status executor_send_load(cohort_executor *executor, int32_t rank,
+                                 uint8_t *buffer) {
+    cohort_frame frame = {
+        .kind = COHORT_FRAME_LOAD, .rank = rank, .epoch = executor->epoch};
+    pthread_mutex_lock(&executor->lock);
+    frame.body_bytes = executor->setup_bytes;
+    if (executor->setup)
+        memcpy(buffer + COHORT_FRAME_HEADER_BYTES, executor->setup, frame.body_bytes);
+    pthread_mutex_unlock(&executor->lock);
+    cohort_frame_encode_prefix(&frame, buffer);
+    return cohort_link_send_frame(executor->ranks[rank].control, buffer,
+                                  COHORT_FRAME_HEADER_BYTES + frame.body_bytes,
                                   cohort_deadline_ms(SEND_TIMEOUT_MS));
 }

@@ -11,6 +11,9 @@ cohort_status executor_send_configure(cohort_executor *executor, int32_t rank,
                                       uint8_t *buffer);
 cohort_status executor_send_table(cohort_executor *executor, int32_t rank,
                                   uint8_t *buffer);
+/* With the set-up calls, which a rank that was loaded before passes over. */
+cohort_status executor_send_load(cohort_executor *executor, int32_t rank,
+                                 uint8_t *buffer);
 /* A frame with an error or without; who cannot be told is dead or will be killed. */
 void executor_send_small(cohort_executor *executor, int32_t rank, cohort_frame_kind kind,
                          const cohort_error *error);

@@ -15,6 +15,12 @@
  * its own link, unless the process is not exiting: that is told at once.  The other way
  * round, a rank that reports an error and exits has the report read before the exit.
  *
+ * Where ranks may be started again, whoever would be convicted is: killed if it lives,
+ * and started in the next epoch, in which the others rejoin.  As long as no table was
+ * sent, a further death is of the same epoch.  A rank that was started again too often
+ * in vain, no step completed between, is a verdict after all; it is counted by rank, so
+ * that all dying together is one time for each.
+ *
  * There is one verdict, the first; what comes after it is its consequence, or is told at
  * the end of a shutdown (late).
  *
@@ -27,8 +33,13 @@ enum {
     /* How long ranks of a failed executor get to leave by themselves. */
     FAILED_TERM_MS = 50,
     FAILED_KILL_MS = 150,
-    /* Poison and a signal for each rank, and some for all. */
-    ACTIONS_PER_RANK = 3,
+    /* A rank that lives on leaves its step within this, or is killed as well. */
+    REJOIN_MS = 2000,
+    DRAIN_TICK_MS = 1,
+    /* In the window a rank may be started again so many times as often as in vain. */
+    WINDOW_FACTOR = 6,
+    /* The most that one step says to a rank, and to all. */
+    ACTIONS_PER_RANK = 6,
     ACTIONS_FOR_ALL = 8,
 };
 
@@ -41,13 +52,13 @@ const char *executor_state_name(executor_state state) {
 }
 
 cohort_status judge_open(cohort_judge *self, const cohort_executor_options *options,
-                         int32_t world_size, bool closes_world, int64_t now_ns) {
+                         int32_t world_size, int64_t now_ns) {
     size_t n = (size_t)world_size;
     *self = (cohort_judge){
         .options = options,
         .world_size = world_size,
-        .closes_world = closes_world,
         .stayed_rank = -1,
+        .is_drained = true,
         .ranks = calloc(n, sizeof *self->ranks),
         .views = calloc(n, sizeof *self->views),
         .actions = calloc(n * ACTIONS_PER_RANK + ACTIONS_FOR_ALL, sizeof *self->actions)};
@@ -81,18 +92,94 @@ static bool is_here(const judge_rank *rank) {
 
 /* ---- verdicts ----------------------------------------------------------------- */
 
+bool judge_restarts(const cohort_judge *self) {
+    return self->can_restart && self->options->max_rank_restarts > 0;
+}
+
+bool judge_recovers(const cohort_judge *self) {
+    return self->n_epochs > 0 && self->state < EXECUTOR_READY;
+}
+
+static void begin_epoch(cohort_judge *self, int64_t now_ns) {
+    self->n_epochs++;
+    self->is_linked = self->is_drained = false;
+    act(self, JUDGE_DO_INTERRUPT, self->cause.rank);
+    for (int32_t i = 0; i < self->world_size; i++) {
+        judge_rank *rank = &self->ranks[i];
+        if (!is_here(rank) || rank->is_doomed || !rank->is_configured) continue;
+        rank->reached = EXECUTOR_CONFIGURE;
+        rank->rejoin_ns = now_ns;
+        act(self, JUDGE_DO_REJOIN, i);
+    }
+}
+
+/* False where that was too often, and has become *out_error. */
+static bool may_start_again(cohort_judge *self, int32_t culprit,
+                            const cohort_error *error, int64_t now_ns,
+                            cohort_error *out_error) {
+    judge_rank *rank = &self->ranks[culprit];
+    int32_t most = self->options->max_rank_restarts;
+    if (!self->first_cause.code) self->first_cause = *error;
+    if (!rank->n_window ||
+        now_ns - rank->window_ns > self->options->rank_restart_window_ns) {
+        rank->window_ns = now_ns;
+        rank->n_window = 0;
+    }
+    *out_error = *error;
+    if (++rank->n_vain <= most && ++rank->n_window <= most * WINDOW_FACTOR) return true;
+    COHORT_FAIL(error->code, "%.120s; started again %d times before, first: %.80s",
+                error->message, rank->n_vain > most ? most : most * WINDOW_FACTOR,
+                self->first_cause.message);
+    *out_error = *cohort_last_error();
+    out_error->rank = culprit;
+    return false;
+}
+
+static void start_again(cohort_judge *self, int32_t culprit, int64_t now_ns) {
+    static const int32_t backoff_ms[] = {0, 0, 100, 500, 2000};
+    enum { N_BACKOFFS = sizeof backoff_ms / sizeof *backoff_ms };
+    judge_rank *rank = &self->ranks[culprit];
+    int32_t i = rank->n_vain <= N_BACKOFFS ? rank->n_vain - 1 : N_BACKOFFS - 1;
+    self->n_deaths++;
+    self->has_suspect = false;
+    rank->start_ns = now_ns + backoff_ms[i] * MS;
+    rank->reached = EXECUTOR_PLACE;
+    rank->rejoin_ns = 0;
+    self->phase_ns = self->opened_ns = now_ns;
+    if (is_here(rank)) {
+        rank->is_doomed = true;
+        act(self, JUDGE_DO_KILL, culprit);
+    }
+    /* The table of this epoch has been sent, with its ends in it. */
+    if (self->state >= EXECUTOR_CONNECT) begin_epoch(self, now_ns);
+    self->state = EXECUTOR_PLACE;
+}
+
 /* False where there is a verdict already, or none is wanted any more. */
-static bool convict(cohort_judge *self, int32_t rank, const cohort_error *error) {
+static bool convict(cohort_judge *self, int32_t rank, const cohort_error *error,
+                    int64_t now_ns) {
     if (self->is_failed || self->state >= EXECUTOR_STOPPING) return false;
+    cohort_error verdict = *error;
+    int32_t culprit =
+        error->rank >= 0 && error->rank < self->world_size ? error->rank : rank;
+    if (judge_restarts(self) && self->was_ready && culprit >= 0) {
+        if (self->ranks[culprit].is_doomed) return true; /* that is known */
+        self->cause = *error;
+        self->cause.rank = culprit;
+        if (may_start_again(self, culprit, error, now_ns, &verdict)) {
+            start_again(self, culprit, now_ns);
+            return true;
+        }
+    }
     self->is_failed = true;
-    self->verdict = *error;
-    if (error->rank == COHORT_RANK_LOCAL) self->verdict.rank = rank;
+    self->verdict = verdict;
+    if (verdict.rank == COHORT_RANK_LOCAL) self->verdict.rank = rank;
     act(self, JUDGE_DO_FAIL, rank);
     return true;
 }
 
-static void convict_last(cohort_judge *self, int32_t rank) {
-    convict(self, rank, cohort_last_error());
+static void convict_last(cohort_judge *self, int32_t rank, int64_t now_ns) {
+    convict(self, rank, cohort_last_error(), now_ns);
 }
 
 /* An error that may be another rank's death: the verdict, unless that is told soon. */
@@ -105,30 +192,42 @@ static void suspect(cohort_judge *self, const cohort_error *error, int64_t now_n
 
 static void on_report(cohort_judge *self, const judge_event *event) {
     const cohort_error *error = event->error;
-    self->ranks[event->rank].has_reported = true;
     /* "Connection refused" and the like, too, where the error is about somebody else. */
     bool is_about_peer = error->rank != event->rank ||
                          error->code == COHORT_E_PEER_DIED ||
                          error->code == COHORT_E_CLOSED;
+    /* Of another's death it tells, be it a listener that is gone, and waits to rejoin. */
+    if (judge_restarts(self) &&
+        (error->code == COHORT_E_IO || error->code == COHORT_E_TIMEOUT))
+        is_about_peer = true;
+    if (!is_about_peer || !judge_restarts(self))
+        self->ranks[event->rank].has_reported = true;
     if (is_about_peer)
         suspect(self, error, event->now_ns);
     else
-        convict(self, event->rank, error);
+        convict(self, event->rank, error, event->now_ns);
 }
 
 static void on_unlinked(cohort_judge *self, const judge_event *event) {
-    if (self->ranks[event->rank].has_reported) return; /* and leaves because of it */
+    const judge_rank *rank = &self->ranks[event->rank];
+    if (rank->has_reported || rank->is_doomed) return; /* and leaves because of it */
     if (event->is_living)
-        convict(self, event->rank, event->error);
+        convict(self, event->rank, event->error, event->now_ns);
     else
         suspect(self, event->error, event->now_ns);
 }
 
 static void on_ended(cohort_judge *self, const judge_event *event) {
     judge_rank *rank = &self->ranks[event->rank];
+    bool is_known = rank->is_doomed;
     rank->has_ended = true;
+    rank->is_doomed = false;
+    if (judge_restarts(self) && self->suspect.rank == event->rank)
+        self->has_suspect = false; /* it is told now, or was */
+    if (is_known) return;
     /* Who has reported an error leaves because of it: that is no news. */
-    if (rank->has_reported || convict(self, event->rank, event->error)) return;
+    if (rank->has_reported || convict(self, event->rank, event->error, event->now_ns))
+        return;
     /* Nothing is lost with a rank that was only asked to leave, but a crash is told. */
     if (event->is_crash && self->stop_stage < 2 && !self->late.code)
         self->late = *event->error;
@@ -169,7 +268,7 @@ static void check_hang(cohort_judge *self, const judge_event *event) {
                 hang.rank, self->ranks[hang.rank].who,
                 hang.is_silent ? "heartbeat" : "progress",
                 (double)(event->now_ns - hang.since_ns) * 1e-9, text);
-    convict_last(self, hang.rank);
+    convict_last(self, hang.rank, event->now_ns);
 }
 
 static void check_phase(cohort_judge *self, int64_t now_ns) {
@@ -181,23 +280,56 @@ static void check_phase(cohort_judge *self, int64_t now_ns) {
     int32_t rank = 0;
     while (rank + 1 < self->world_size && self->ranks[rank].reached > self->state)
         rank++;
+    self->ranks[rank].is_doomed = false; /* once more, where even SIGKILL was in vain */
     COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) has not finished %s after %.1f s", rank,
                 self->ranks[rank].who, executor_state_name(self->state),
                 (double)(now_ns - since_ns) * 1e-9);
-    convict_last(self, rank);
+    convict_last(self, rank, now_ns);
 }
 
-/* Goes on to the next phase once all ranks, and the driver's own ends, have done theirs.
- */
-static void advance(cohort_judge *self, int64_t now_ns) {
-    executor_state state = self->state;
-    if (self->is_failed || state >= EXECUTOR_READY) return;
-    if (state == EXECUTOR_CONNECT && !self->is_linked) return;
-    for (int32_t rank = 0; rank < self->world_size; rank++)
-        if (self->ranks[rank].reached <= state) return;
-    self->state = (executor_state)(state + 1);
+static void enter(cohort_judge *self, executor_state state, int64_t now_ns) {
+    self->state = state;
     self->phase_ns = now_ns;
-    act(self, JUDGE_DO_ENTER, COHORT_RANK_LOCAL)->state = self->state;
+    act(self, JUDGE_DO_ENTER, COHORT_RANK_LOCAL)->state = state;
+    for (int32_t i = 0; i < self->world_size; i++) {
+        judge_rank *rank = &self->ranks[i];
+        if (state == EXECUTOR_READY) rank->rejoin_ns = 0;
+        if (state != EXECUTOR_CONFIGURE || rank->is_configured) continue;
+        rank->is_configured = true;
+        act(self, JUDGE_DO_CONFIGURE, i);
+    }
+    if (state == EXECUTOR_READY) self->was_ready = true;
+}
+
+/* All ranks, and the driver's own ends, have done what the phase is for. */
+static bool is_phase_over(const cohort_judge *self) {
+    executor_state state = self->state;
+    if (self->is_failed || state >= EXECUTOR_READY) return false;
+    if (state == EXECUTOR_CONFIGURE && !self->is_drained) return false;
+    if (state == EXECUTOR_CONNECT && !self->is_linked) return false;
+    for (int32_t rank = 0; rank < self->world_size; rank++)
+        if (self->ranks[rank].reached <= state) return false;
+    return true;
+}
+
+/* What recovery asks of the clock: who is started again, who does not leave its step. */
+static void go_on_recovering(cohort_judge *self, int64_t now_ns) {
+    for (int32_t i = 0; i < self->world_size && !self->is_failed; i++) {
+        judge_rank *rank = &self->ranks[i];
+        int64_t since_ns = later(rank->rejoin_ns, self->resumed_ns);
+        if (rank->has_ended && self->state == EXECUTOR_PLACE &&
+            now_ns >= rank->start_ns) {
+            rank->has_ended = rank->is_started = false;
+            rank->has_reported = rank->is_configured = false;
+            act(self, JUDGE_DO_START, i);
+        } else if (is_here(rank) && !rank->is_doomed && rank->rejoin_ns &&
+                   rank->reached == EXECUTOR_CONFIGURE &&
+                   now_ns - since_ns > REJOIN_MS * MS) {
+            COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) has not left its step after %.1f s",
+                        i, rank->who, (double)(now_ns - since_ns) * 1e-9);
+            convict_last(self, i, now_ns);
+        }
+    }
 }
 
 /* ---- the end ------------------------------------------------------------------ */
@@ -248,18 +380,27 @@ static void go_on_stopping(cohort_judge *self, int64_t now_ns) {
     act(self, JUDGE_DO_CLOSE, self->stayed_rank);
 }
 
+/* What is too late by now. */
+static void check_time(cohort_judge *self, const judge_event *event) {
+    int64_t now_ns = event->now_ns;
+    if (self->has_suspect && now_ns >= self->suspect_until_ns)
+        convict(self, self->suspect.rank, &self->suspect, now_ns);
+    if (self->state <= EXECUTOR_READY && !self->is_failed) {
+        if (self->state < EXECUTOR_READY && !is_phase_over(self))
+            check_phase(self, now_ns);
+        check_hang(self, event);
+    }
+    if (judge_recovers(self)) go_on_recovering(self, now_ns);
+}
+
 static void on_tick(cohort_judge *self, const judge_event *event) {
     int64_t now_ns = event->now_ns;
-    advance(self, now_ns);
     /* If we did not run (a frozen container), neither did they: count from now. */
     if (now_ns - self->tick_ns > 5 * TICK_MS * MS) self->resumed_ns = now_ns;
     self->tick_ns = now_ns;
-    if (self->has_suspect && now_ns >= self->suspect_until_ns)
-        convict(self, self->suspect.rank, &self->suspect);
-    if (self->state <= EXECUTOR_READY && !self->is_failed) {
-        if (self->state < EXECUTOR_READY) check_phase(self, now_ns);
-        check_hang(self, event);
-    }
+    check_time(self, event);
+    /* A phase is not entered and given up in one step: the ranks would hear both. */
+    if (is_phase_over(self)) enter(self, (executor_state)(self->state + 1), now_ns);
     if (self->is_failed && !self->is_told) act(self, JUDGE_DO_TELL, COHORT_RANK_LOCAL);
     self->is_told = self->is_failed;
     if (self->state == EXECUTOR_STOPPING) go_on_stopping(self, now_ns);
@@ -267,20 +408,36 @@ static void on_tick(cohort_judge *self, const judge_event *event) {
 
 /* ---- the step ----------------------------------------------------------------- */
 
+/* A step is the proof that those who were started again are of use. */
+static void on_completed(cohort_judge *self, uint64_t n_completed) {
+    self->n_completed = n_completed;
+    self->first_cause.code = COHORT_OK;
+    for (int32_t rank = 0; rank < self->world_size; rank++)
+        self->ranks[rank].n_vain = 0;
+}
+
 void judge_step(cohort_judge *self, const judge_event *event) {
     judge_rank *rank = event->rank >= 0 ? &self->ranks[event->rank] : NULL;
     self->n_actions = 0;
+    if (event->n_completed != self->n_completed) on_completed(self, event->n_completed);
     switch (event->kind) {
     case JUDGE_STARTED:
         snprintf(rank->who, sizeof rank->who, "%s", event->who);
         rank->is_started = true;
+        rank->reached = EXECUTOR_PLACE;
         rank->progress_ns = event->now_ns;
         break;
-    case JUDGE_REACHED: rank->reached = event->reached; break;
+    case JUDGE_REACHED:
+        if (is_here(rank) && !rank->is_doomed) rank->reached = event->reached;
+        break;
+    case JUDGE_DRAINED: self->is_drained = true; break;
     case JUDGE_LINKED: self->is_linked = true; break;
     case JUDGE_REPORTED: on_report(self, event); break;
     case JUDGE_UNLINKED: on_unlinked(self, event); break;
-    case JUDGE_BROKEN: convict(self, event->rank, event->error); break;
+    case JUDGE_BROKEN:
+        if (!rank->is_started) rank->has_ended = true; /* it could not be */
+        convict(self, event->rank, event->error, event->now_ns);
+        break;
     case JUDGE_ENDED: on_ended(self, event); break;
     case JUDGE_FAILED:
         self->is_failed = true;
@@ -293,5 +450,6 @@ void judge_step(cohort_judge *self, const judge_event *event) {
 
 int32_t judge_tick_ms(const cohort_judge *self) {
     if (self->state >= EXECUTOR_STOPPING) return STOPPING_TICK_MS;
+    if (!self->is_drained) return DRAIN_TICK_MS;
     return self->has_suspect ? TICK_MS / 10 : TICK_MS;
 }

@@ -27,7 +27,8 @@ static const cohort_executor_options limits = {.hang_timeout_ns = 2 * SECOND,
                                                .execute_timeout_ns = 4 * SECOND,
                                                .connect_timeout_ns = 5 * SECOND,
                                                .load_timeout_ns = 9 * SECOND,
-                                               .shutdown_timeout_ns = 3 * SECOND};
+                                               .shutdown_timeout_ns = 3 * SECOND,
+                                               .rank_restart_window_ns = 60 * SECOND};
 
 typedef enum fault { NO_FAULT, DIES, FAILS, STOPS, VANISHES, N_FAULTS } fault;
 
@@ -36,6 +37,8 @@ typedef struct plan {
     int64_t at_ns;
     judge_event event;
     cohort_error error;
+    uint64_t epoch; /* what is of another one is dropped */
+    int32_t life;   /* of the rank */
 } plan;
 
 typedef struct world {
@@ -47,18 +50,27 @@ typedef struct world {
     size_t n_plans;
     int64_t heartbeat_ns[MOST_RANKS]; /* 0: it beats */
     bool is_gone[MOST_RANKS], obeys[MOST_RANKS];
-    int32_t n_signals[MOST_RANKS];
+    int32_t n_signals[MOST_RANKS], life[MOST_RANKS];
     /* What was done to it, and what became of it. */
     fault fault;
     int32_t culprit;
     int64_t fault_ns, verdict_ns, stop_ns, closed_ns;
     int32_t n_verdicts, n_told, n_closed;
     executor_state entered;
+    cohort_executor_options limits;
+    uint64_t epoch, n_completed;
+    int32_t n_interruptions;
+    bool completes; /* steps, while it is ready */
 } world;
 
 static int64_t draw(world *self, int64_t from_ns, int64_t to_ns) {
     uint64_t number = cohort_random_u64(self->seed, self->n_drawn++);
     return from_ns + (int64_t)(number % (uint64_t)(to_ns - from_ns));
+}
+
+static uint64_t first_seed(void) {
+    const char *given = getenv("COHORT_SEED");
+    return given ? strtoull(given, NULL, 10) : 1;
 }
 
 #define CHECK(self, condition)                           \
@@ -71,7 +83,12 @@ static int64_t draw(world *self, int64_t from_ns, int64_t to_ns) {
 static void plan_error(world *self, int64_t at_ns, judge_event event, cohort_status code,
                        int32_t about) {
     assert_true(self->n_plans < MOST_PLANS);
-    self->plans[self->n_plans++] = (plan){at_ns, event, {.code = code, .rank = about}};
+    self->plans[self->n_plans++] =
+        (plan){.at_ns = at_ns,
+               .event = event,
+               .error = {.code = code, .rank = about},
+               .epoch = self->epoch,
+               .life = event.rank < 0 ? 0 : self->life[event.rank]};
 }
 
 static void plan_event(world *self, int64_t at_ns, judge_event_kind kind, int32_t rank) {
@@ -107,15 +124,39 @@ static void leave(world *self, int32_t rank, int64_t within_ns) {
 }
 
 static void do_enter(world *self, executor_state state) {
-    CHECK(self, state == self->entered + 1);
+    CHECK(self, state == self->entered + 1 || self->epoch);
     CHECK(self, self->n_verdicts == 0);
+    for (int32_t i = 0; i < self->judge.world_size; i++) {
+        CHECK(self, !self->judge.ranks[i].has_ended);
+        CHECK(self, self->judge.ranks[i].reached >= state);
+    }
     self->entered = state;
     if (state == EXECUTOR_CONNECT)
         plan_event(self, self->now_ns + draw(self, MS, 400 * MS), JUDGE_LINKED,
                    COHORT_RANK_LOCAL);
-    for (int32_t i = 0; state < EXECUTOR_READY && i < self->judge.world_size; i++)
-        if (!self->is_gone[i] && !self->heartbeat_ns[i])
-            plan_reached(self, i, (executor_state)(state + 1));
+    bool is_step = state == EXECUTOR_CONNECT || state == EXECUTOR_LOAD;
+    for (int32_t i = 0; is_step && i < self->judge.world_size; i++)
+        plan_reached(self, i, (executor_state)(state + 1));
+}
+
+static void do_interrupt(world *self) {
+    CHECK(self, self->limits.max_rank_restarts > 0);
+    self->epoch++;
+    self->n_interruptions++;
+    plan_event(self, self->now_ns + draw(self, 0, 50 * MS), JUDGE_DRAINED,
+               COHORT_RANK_LOCAL);
+}
+
+static void step(world *self, judge_event event);
+
+static void do_start(world *self, int32_t rank) {
+    CHECK(self, self->is_gone[rank]);
+    self->life[rank]++;
+    self->is_gone[rank] = false;
+    self->heartbeat_ns[rank] = 0;
+    self->obeys[rank] = true;
+    step(self, (judge_event){.kind = JUDGE_STARTED, .rank = rank, .who = "pid 2"});
+    plan_reached(self, rank, EXECUTOR_CONFIGURE);
 }
 
 static void do_signal(world *self, int32_t rank, int32_t signal_number) {
@@ -129,6 +170,14 @@ static void carry_out(world *self, const judge_action *action) {
     int32_t rank = action->rank;
     switch (action->kind) {
     case JUDGE_DO_ENTER: do_enter(self, action->state); break;
+    case JUDGE_DO_CONFIGURE:
+    case JUDGE_DO_REJOIN: plan_reached(self, rank, EXECUTOR_CONNECT); break;
+    case JUDGE_DO_INTERRUPT: do_interrupt(self); break;
+    case JUDGE_DO_KILL:
+        CHECK(self, !self->judge.ranks[rank].has_ended);
+        leave(self, rank, 5 * MS);
+        break;
+    case JUDGE_DO_START: do_start(self, rank); break;
     case JUDGE_DO_FAIL:
         self->n_verdicts++;
         self->verdict_ns = self->now_ns;
@@ -158,6 +207,7 @@ static void carry_out(world *self, const judge_action *action) {
 static void step(world *self, judge_event event) {
     cohort_judge *judge = &self->judge;
     event.now_ns = self->now_ns;
+    event.n_completed = self->n_completed;
     if (event.kind == JUDGE_STOP && judge->state < EXECUTOR_STOPPING)
         self->stop_ns = self->now_ns;
     for (int32_t i = 0; i < judge->world_size; i++)
@@ -165,7 +215,7 @@ static void step(world *self, judge_event event) {
             .waits_for = COHORT_RANK_LOCAL,
             .heartbeat_ns = self->heartbeat_ns[i] ? self->heartbeat_ns[i] : self->now_ns};
     judge_step(judge, &event);
-    for (size_t i = 0; i < judge->n_actions; i++)
+    for (size_t i = 0, n = judge->n_actions; i < n; i++)
         carry_out(self, &judge->actions[i]);
 }
 
@@ -210,17 +260,24 @@ static bool take_plan(world *self, int64_t until_ns, plan *out_plan) {
 /* A rank that was stopped or has gone does nothing more. */
 static bool happens(const world *self, const plan *next) {
     int32_t rank = next->event.rank;
+    bool is_frame =
+        next->event.kind == JUDGE_REACHED || next->event.kind == JUDGE_REPORTED;
+    if (rank >= 0 && next->life != self->life[rank]) return false;
+    if (next->event.kind == JUDGE_STOP) return true;
+    if ((is_frame || rank < 0) && next->epoch != self->epoch)
+        return next->event.kind == JUDGE_REACHED &&
+               next->event.reached == EXECUTOR_CONFIGURE;
     if (rank < 0 || next->event.kind == JUDGE_ENDED) return true;
     return !self->judge.ranks[rank].has_ended && !self->heartbeat_ns[rank];
 }
 
 /* As the monitor's loop: it looks at the clock after all that it hears, too. */
-static void live(world *self, int64_t until_ns, int64_t strike_ns) {
+static void live(world *self, int64_t until_ns) {
     const judge_event tick = {.kind = JUDGE_TICK, .rank = COHORT_RANK_LOCAL};
-    bool has_struck = false;
     while (self->judge.state < EXECUTOR_CLOSED && self->now_ns < until_ns) {
         plan next;
         int64_t tick_ns = self->now_ns + judge_tick_ms(&self->judge) * MS;
+        if (tick_ns > until_ns) tick_ns = until_ns;
         if (!take_plan(self, tick_ns, &next)) {
             self->now_ns = tick_ns;
         } else {
@@ -228,10 +285,7 @@ static void live(world *self, int64_t until_ns, int64_t strike_ns) {
             next.event.error = &next.error;
             if (happens(self, &next)) step(self, next.event);
         }
-        if (!has_struck && self->now_ns >= strike_ns) {
-            has_struck = true;
-            strike(self);
-        }
+        if (self->judge.state == EXECUTOR_READY && self->completes) self->n_completed++;
         step(self, tick);
     }
 }
@@ -260,36 +314,163 @@ static void check_life(world *self) {
     CHECK(self, self->closed_ns - self->stop_ns <= limit_ns);
 }
 
-static void one_life(uint64_t seed) {
+static world *begin(uint64_t seed, int32_t max_rank_restarts) {
     static world self;
-    self = (world){.seed = seed, .now_ns = BEGIN, .entered = EXECUTOR_PLACE};
+    self = (world){.seed = seed,
+                   .now_ns = BEGIN,
+                   .entered = EXECUTOR_PLACE,
+                   .limits = limits,
+                   .completes = true};
+    self.limits.max_rank_restarts = max_rank_restarts;
     int32_t n = (int32_t)draw(&self, 1, MOST_RANKS + 1);
-    self.fault = (fault)draw(&self, 0, N_FAULTS);
-    self.culprit = (int32_t)draw(&self, 0, n);
-    assert_int_equal(judge_open(&self.judge, &limits, n, false, BEGIN), COHORT_OK);
+    assert_int_equal(judge_open(&self.judge, &self.limits, n, BEGIN), COHORT_OK);
+    self.judge.can_restart = true;
     for (int32_t i = 0; i < n; i++) {
         self.obeys[i] = draw(&self, 0, 4) > 0;
         step(&self, (judge_event){.kind = JUDGE_STARTED, .rank = i, .who = "pid 1"});
         plan_reached(&self, i, EXECUTOR_CONFIGURE);
     }
-    int64_t end_ns = BEGIN + draw(&self, SECOND, 8 * SECOND);
-    plan_event(&self, end_ns, JUDGE_STOP, COHORT_RANK_LOCAL);
-    live(&self, BEGIN + 60 * SECOND, BEGIN + draw(&self, 0, 4 * SECOND));
-    check_life(&self);
-    judge_close(&self.judge);
+    return &self;
+}
+
+static void one_life(uint64_t seed) {
+    world *self = begin(seed, 0);
+    self->fault = (fault)draw(self, 0, N_FAULTS);
+    self->culprit = (int32_t)draw(self, 0, self->judge.world_size);
+    int64_t end_ns = BEGIN + draw(self, SECOND, 8 * SECOND);
+    plan_event(self, end_ns, JUDGE_STOP, COHORT_RANK_LOCAL);
+    live(self, BEGIN + draw(self, 1, 4 * SECOND));
+    if (self->judge.state < EXECUTOR_CLOSED) strike(self);
+    live(self, BEGIN + 60 * SECOND);
+    check_life(self);
+    judge_close(&self->judge);
+}
+
+/* ---- worlds that heal ------------------------------------------------------------- */
+
+static void check_healed(world *self) {
+    CHECK(self, self->judge.state == EXECUTOR_READY);
+    CHECK(self, self->n_verdicts == 0 && self->n_told == 0);
+    CHECK(self, self->judge.n_epochs == self->epoch);
+    for (int32_t i = 0; i < self->judge.world_size; i++) {
+        CHECK(self, !self->is_gone[i] && !self->heartbeat_ns[i]);
+        CHECK(self, !self->judge.ranks[i].has_ended && !self->judge.ranks[i].is_doomed);
+    }
+}
+
+static void stop(world *self) {
+    plan_event(self, self->now_ns, JUDGE_STOP, COHORT_RANK_LOCAL);
+    live(self, self->now_ns + 10 * SECOND);
+    CHECK(self, self->n_closed == 1);
+    CHECK(self, self->judge.stayed_rank == -1);
+    judge_close(&self->judge);
+}
+
+/* Up to eight faults, most of them while it still heals from the one before. */
+static void one_healing(uint64_t seed) {
+    world *self = begin(seed, 1000);
+    live(self, BEGIN + 3 * SECOND);
+    CHECK(self, self->judge.state == EXECUTOR_READY);
+    int64_t n_strikes = draw(self, 1, 9);
+    for (int64_t i = 0; i < n_strikes; i++) {
+        self->fault = (fault)draw(self, DIES, N_FAULTS);
+        self->culprit = (int32_t)draw(self, 0, self->judge.world_size);
+        if (!self->is_gone[self->culprit] && !self->heartbeat_ns[self->culprit])
+            strike(self);
+        live(self, self->now_ns + draw(self, 1, SECOND));
+    }
+    live(self, self->now_ns + 120 * SECOND);
+    check_healed(self);
+    CHECK(self, self->n_interruptions >= 1);
+    stop(self);
+}
+
+static void every_world_heals_and_ends(void **state) {
+    (void)state;
+    for (uint64_t i = 0; i < LIVES / 4; i++)
+        one_healing(first_seed() + i);
+}
+
+/* In a row of deaths the one after the last restart is the verdict, and names the first;
+ * where a step was completed between there is none. */
+static void deaths_in_vain_are_counted(void **state) {
+    (void)state;
+    enum { MOST = 3 };
+    for (int completes = 0; completes < 2; completes++) {
+        world *self = begin(first_seed(), MOST);
+        self->completes = completes;
+        live(self, BEGIN + 3 * SECOND);
+        for (int i = 0; i <= MOST; i++) {
+            assert_int_equal(self->n_verdicts, 0);
+            char text[32];
+            snprintf(text, sizeof text, "death %d", i + 1);
+            cohort_error error = {.code = COHORT_E_PEER_DIED, .rank = 0};
+            memcpy(error.message, text, sizeof text);
+            self->is_gone[0] = true;
+            step(self, (judge_event){.kind = JUDGE_ENDED, .rank = 0, .error = &error});
+            live(self, self->now_ns + 10 * SECOND);
+        }
+        assert_int_equal(self->n_verdicts, completes ? 0 : 1);
+        if (!completes)
+            assert_string_equal(self->judge.verdict.message,
+                                "death 4; started again 3 times before, first: death 1");
+        stop(self);
+    }
+}
+
+/* However much is done between. */
+static void deaths_in_a_window_are_counted(void **state) {
+    (void)state;
+    world *self = begin(first_seed(), 1);
+    int32_t n = 0;
+    self->limits.rank_restart_window_ns = 3600 * SECOND;
+    live(self, BEGIN + 3 * SECOND);
+    for (; !self->n_verdicts && n < 20; n++) {
+        cohort_error error = {.code = COHORT_E_PEER_DIED, .rank = 0};
+        self->is_gone[0] = true;
+        step(self, (judge_event){.kind = JUDGE_ENDED, .rank = 0, .error = &error});
+        live(self, self->now_ns + 10 * SECOND);
+    }
+    assert_int_equal(n, 7);
+    stop(self);
+}
+
+/* Two seconds after it was told, and not before; the others are not told again. */
+static void who_does_not_leave_its_step_is_killed(void **state) {
+    (void)state;
+    world *self = begin(3, 5);
+    while (self->judge.world_size < 3)
+        judge_close(&self->judge), self = begin(self->seed + 1, 5);
+    live(self, BEGIN + 3 * SECOND);
+    cohort_error error = {.code = COHORT_E_PEER_DIED, .rank = 0};
+    self->is_gone[0] = true;
+    self->heartbeat_ns[1] = self->now_ns;
+    step(self, (judge_event){.kind = JUDGE_ENDED, .rank = 0, .error = &error});
+    int64_t told_ns = self->now_ns;
+    live(self, told_ns + 2 * SECOND);
+    assert_false(self->judge.ranks[1].is_doomed);
+    live(self, told_ns + 2 * SECOND + 101 * MS);
+    assert_int_equal(self->judge.cause.code, COHORT_E_HUNG);
+    assert_int_equal(self->judge.cause.rank, 1);
+    live(self, told_ns + 10 * SECOND);
+    check_healed(self);
+    assert_int_equal(self->n_interruptions, 1);
+    stop(self);
 }
 
 static void every_life_has_one_verdict_in_time_and_an_end(void **state) {
     (void)state;
-    const char *given = getenv("COHORT_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 10) : 1;
     for (uint64_t i = 0; i < LIVES; i++)
-        one_life(seed + i);
+        one_life(first_seed() + i);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_life_has_one_verdict_in_time_and_an_end),
+        cmocka_unit_test(every_world_heals_and_ends),
+        cmocka_unit_test(deaths_in_vain_are_counted),
+        cmocka_unit_test(deaths_in_a_window_are_counted),
+        cmocka_unit_test(who_does_not_leave_its_step_is_killed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,6 +144,10 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
     executor_rank *self = &executor->ranks[rank];
     cohort_error error;
     cohort_frame_row sent;
+    cohort_frame_publish publish;
+    /* What a rank said before it heard of the next epoch. */
+    if (frame->epoch > 0 && frame->epoch < executor->epoch && executor->judge.n_epochs)
+        return COHORT_OK;
     if (frame->kind != COHORT_FRAME_HELLO && frame->kind != COHORT_FRAME_ERROR &&
         frame->epoch != executor->epoch)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "rank %d sent a %s frame of epoch %llu",
@@ -152,7 +156,10 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
     switch (frame->kind) {
     case COHORT_FRAME_HELLO: return on_hello(executor, rank, frame);
     case COHORT_FRAME_PUBLISH:
-        COHORT_TRY(cohort_frame_read_publish(frame, &self->publish));
+        COHORT_TRY(cohort_frame_read_publish(frame, &publish));
+        pthread_mutex_lock(&executor->lock);
+        self->publish = publish;
+        pthread_mutex_unlock(&executor->lock);
         on_reached(executor, rank, EXECUTOR_CONNECT);
         return COHORT_OK;
     case COHORT_FRAME_CONNECTED:
@@ -276,8 +283,11 @@ static cohort_status watch(cohort_executor *executor, int fd, uint64_t data) {
 
 static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
-    self->launch.world = executor->world;
-    COHORT_TRY(executor->launcher->start(&executor->options, rank, &self->launch));
+    cohort_launch launch = {.world = executor->world};
+    COHORT_TRY(executor->launcher->start(&executor->options, rank, &launch));
+    pthread_mutex_lock(&executor->lock);
+    self->launch = launch;
+    pthread_mutex_unlock(&executor->lock);
     char who[JUDGE_WHO_BYTES];
     executor_describe_rank(&self->launch, who, sizeof who);
     executor_judge(executor, (judge_event){.kind = JUDGE_STARTED,
@@ -295,6 +305,31 @@ static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
     cohort_log(COHORT_LOG_INFO, "executor", rank, "event=rank_started backend=%s pid=%d",
                executor->launcher->name, self->launch.pid);
     return COHORT_OK;
+}
+
+/* What a rank tells of itself, and what is kept of its link, is a new life's. */
+static void forget_life(cohort_executor *executor, int32_t rank) {
+    executor_rank *self = &executor->ranks[rank];
+    cohort_counters_row *row = self->row;
+    cohort_link_close(self->control);
+    self->control = NULL;
+    memset(&self->inbox, 0, sizeof self->inbox);
+    self->reported_done = 0;
+    atomic_store_explicit(&row->heartbeat_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&row->waits_for, COHORT_RANK_LOCAL, memory_order_relaxed);
+    atomic_store_explicit(&row->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&row->total, 0, memory_order_relaxed);
+    atomic_store_explicit(&row->exited, 0, memory_order_relaxed);
+    atomic_store_explicit(&row->crash_signal, 0, memory_order_relaxed);
+    memset(row->crash_frames, 0, sizeof row->crash_frames);
+    atomic_store_explicit(&row->phase, COHORT_RANK_START, memory_order_release);
+}
+
+void executor_place_rank(cohort_executor *executor, int32_t rank) {
+    forget_life(executor, rank);
+    if (place_rank(executor, rank) >= 0) return;
+    cohort_fail_while(COHORT_E_IO, "placing rank %d again", rank);
+    executor_was_untold(executor, rank);
 }
 
 /* The only phase in which the monitor waits for others: there is no rank to watch yet. */
@@ -327,35 +362,50 @@ static void place_all(cohort_executor *executor) {
 static void stamp_phase(cohort_executor *executor, executor_state left, int64_t now_ns) {
     int64_t spent_ns = now_ns - executor->phase_ns;
     executor->phase_ns = now_ns;
+    cohort_log(COHORT_LOG_INFO, "executor", COHORT_RANK_LOCAL,
+               "event=phase_done phase=%s us=%lld", executor_state_name(left),
+               (long long)(spent_ns / 1000));
+    if (executor->judge.n_epochs) return; /* they are the start's */
     if (left == EXECUTOR_PLACE) executor->phases.place_ns = spent_ns;
     if (left == EXECUTOR_CONFIGURE) executor->phases.configure_ns = spent_ns;
     if (left == EXECUTOR_CONNECT) executor->phases.connect_ns = spent_ns;
     if (left == EXECUTOR_LOAD) executor->phases.load_ns = spent_ns;
     executor->phases.total_ns = now_ns - executor->started_ns;
-    cohort_log(COHORT_LOG_INFO, "executor", COHORT_RANK_LOCAL,
-               "event=phase_done phase=%s us=%lld", executor_state_name(left),
-               (long long)(spent_ns / 1000));
+}
+
+static uint8_t *control_buffer(void) {
+    uint8_t *buffer = malloc(COHORT_FRAME_HEADER_BYTES + COHORT_CONTROL_MAX_BYTES);
+    if (!buffer) COHORT_FAIL(COHORT_E_NOMEM, "allocating a frame");
+    return buffer;
+}
+
+/* What became of telling a rank to enter a phase. */
+static cohort_status check_told(cohort_executor *executor, int32_t rank,
+                                executor_state state, cohort_status status) {
+    /* Who cannot be told is dying, and its death says more. */
+    if (status >= 0 || status == COHORT_E_PEER_DIED) return COHORT_OK;
+    cohort_fail_while(status, "telling rank %d to %s", rank, executor_state_name(state));
+    executor_was_untold(executor, rank);
+    return status;
+}
+
+void executor_configure_rank(cohort_executor *executor, int32_t rank) {
+    uint8_t *buffer = control_buffer();
+    cohort_status status =
+        buffer ? executor_send_configure(executor, rank, buffer) : COHORT_E_NOMEM;
+    check_told(executor, rank, EXECUTOR_CONFIGURE, status);
+    free(buffer);
 }
 
 static cohort_status tell_all(cohort_executor *executor, executor_state state) {
-    size_t most_bytes = COHORT_FRAME_HEADER_BYTES + COHORT_CONTROL_MAX_BYTES;
-    uint8_t *buffer = malloc(most_bytes);
-    cohort_status status = buffer ? COHORT_OK : COHORT_FAIL(COHORT_E_NOMEM, "a frame");
+    if (state != EXECUTOR_CONNECT && state != EXECUTOR_LOAD) return COHORT_OK;
+    uint8_t *buffer = control_buffer();
+    cohort_status status = buffer ? COHORT_OK : COHORT_E_NOMEM;
+    if (!buffer) check_told(executor, 0, state, status);
     for (int32_t rank = 0; status >= 0 && rank < executor->world_size; rank++) {
-        if (state == EXECUTOR_CONFIGURE)
-            status = executor_send_configure(executor, rank, buffer);
-        else if (state == EXECUTOR_CONNECT)
-            status = executor_send_table(executor, rank, buffer);
-        else if (state == EXECUTOR_LOAD)
-            status = executor_send_frame(
-                executor, rank, (cohort_frame){.kind = COHORT_FRAME_LOAD}, buffer);
-        /* Who cannot be told is dying, and its death says more. */
-        if (status == COHORT_E_PEER_DIED) status = COHORT_OK;
-        if (status < 0) {
-            cohort_fail_while(status, "telling rank %d to %s", rank,
-                              executor_state_name(state));
-            executor->untold_rank = rank;
-        }
+        status = state == EXECUTOR_CONNECT ? executor_send_table(executor, rank, buffer)
+                                           : executor_send_load(executor, rank, buffer);
+        status = check_told(executor, rank, state, status);
     }
     free(buffer);
     return status;
@@ -369,8 +419,12 @@ void executor_enter_phase(cohort_executor *executor, executor_state state,
     if (state == EXECUTOR_READY && executor->options.cancel_fd > 0)
         epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, executor->options.cancel_fd, NULL);
     pthread_mutex_lock(&executor->lock);
+    if (state == EXECUTOR_READY) executor_end_recovery(executor, now_ns);
     if (executor->state == before) executor_set_state(executor, state);
     pthread_mutex_unlock(&executor->lock);
+    if (state != EXECUTOR_CONNECT || !executor->judge.n_epochs) return;
+    if (executor_start_linking(executor) < 0)
+        executor_fail_last(executor, COHORT_RANK_LOCAL);
 }
 
 /* ---- the loop ----------------------------------------------------------------- */
@@ -398,8 +452,14 @@ static void on_event(cohort_executor *executor, uint64_t data) {
     }
 }
 
-/* The starting thread has done its part. */
-static void tell_linked(cohort_executor *executor) {
+/* What other threads have done, or do no more. */
+static void tell_of_queues(cohort_executor *executor) {
+    if (!executor->judge.is_drained && executor_drain(executor)) {
+        if (executor_make_broadcast(executor, NULL) < 0)
+            executor_fail_last(executor, COHORT_RANK_LOCAL);
+        executor_judge(executor,
+                       (judge_event){.kind = JUDGE_DRAINED, .rank = COHORT_RANK_LOCAL});
+    }
     pthread_mutex_lock(&executor->lock);
     bool is_linked = executor->is_linked;
     pthread_mutex_unlock(&executor->lock);
@@ -419,7 +479,7 @@ static void *monitor_main(void *argument) {
                            judge_tick_ms(&executor->judge));
         for (int i = 0; i < n; i++)
             on_event(executor, events[i].data.u64);
-        tell_linked(executor);
+        tell_of_queues(executor);
         executor_on_clock(executor, cohort_clock_ns());
     }
     return NULL;

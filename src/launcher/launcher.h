@@ -53,6 +53,7 @@ typedef struct cohort_placing {
 
 typedef struct cohort_launcher {
     const char *name;
+    bool can_restart; /* start may be called again for a rank that was reaped */
     /* Before the first start, where ranks come into being together; on an error nothing
      * is left.  out_host: what the driver binds for ranks on other hosts; the world's.
      * NULL: there is nothing to do. */

@@ -68,4 +68,4 @@ static void mp_reap(cohort_launch *launch, cohort_launch_ending *out_ending) {
 }
 
 const cohort_launcher cohort_mp_launcher = {
-    .name = "mp", .start = mp_start, .signal = mp_signal, .reap = mp_reap};
+    .name = "mp", .can_restart = true, .start = mp_start, .signal = mp_signal, .reap = mp_reap};

@@ -16,7 +16,8 @@
 #include "worker/worker_main.h"
 
 typedef struct test_context {
-    cohort_worker_info info;
+    const cohort_worker_info *info; /* of the epoch that it lives in */
+    int32_t n_told, told;           /* by tell */
 } test_context;
 
 static int process_control_fd; /* of a worker that is a process */
@@ -67,32 +68,32 @@ static cohort_status fault(const cohort_worker_info *info, const char *where) {
 static cohort_status test_open(const cohort_worker_info *info, void **out_context) {
     test_context *self = calloc(1, sizeof *self);
     if (!self) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a test context");
-    self->info = *info;
+    self->info = info;
     *out_context = self;
     return fault(info, "open");
 }
 
 static cohort_status test_load(void *context) {
     test_context *self = context;
-    cohort_worker_progress(self->info.worker, 1, 2);
-    COHORT_TRY(fault(&self->info, "load"));
-    cohort_worker_progress(self->info.worker, 2, 2);
+    cohort_worker_progress(self->info->worker, 1, 2);
+    COHORT_TRY(fault(self->info, "load"));
+    cohort_worker_progress(self->info->worker, 2, 2);
     return COHORT_OK;
 }
 
 static cohort_status test_execute(void *context, const void *step, size_t size_bytes,
                                   cohort_worker_reply *reply) {
     test_context *self = context;
-    int32_t rank = self->info.rank;
-    COHORT_TRY(fault(&self->info, "execute"));
-    if (cohort_worker_config(&self->info, "barrier")) {
-        cohort_worker_waits_for(self->info.worker, (rank + 1) % self->info.world_size);
-        COHORT_TRY(cohort_barrier(self->info.world_group, cohort_deadline_ms(60000)));
-        cohort_worker_waits_for(self->info.worker, COHORT_RANK_LOCAL);
+    int32_t rank = self->info->rank;
+    COHORT_TRY(fault(self->info, "execute"));
+    if (cohort_worker_config(self->info, "barrier")) {
+        cohort_worker_waits_for(self->info->worker, (rank + 1) % self->info->world_size);
+        COHORT_TRY(cohort_barrier(self->info->world_group, cohort_deadline_ms(60000)));
+        cohort_worker_waits_for(self->info->worker, COHORT_RANK_LOCAL);
     }
     /* What it is to answer with comes behind it. */
     if (size_bytes == sizeof TEST_MASKED && !memcmp(step, TEST_MASKED, size_bytes))
-        COHORT_TRY(cohort_worker_await_masks(self->info.worker, &step, &size_bytes));
+        COHORT_TRY(cohort_worker_await_masks(self->info->worker, &step, &size_bytes));
     memcpy(reply->bytes, &rank, sizeof rank);
     if (size_bytes) memcpy(reply->bytes + sizeof rank, step, size_bytes);
     reply->size_bytes = sizeof rank + size_bytes;
@@ -103,7 +104,7 @@ static cohort_status call_where(void *context, const void *payload, size_t size_
                                 cohort_worker_reply *reply) {
     (void)payload;
     (void)size_bytes;
-    const cohort_worker_info *info = &((test_context *)context)->info;
+    const cohort_worker_info *info = ((test_context *)context)->info;
     test_where where = {.rank = info->rank,
                         .world_size = info->world_size,
                         .tp_rank = info->tp_rank,
@@ -125,7 +126,7 @@ static int32_t number_of(const void *payload, size_t size_bytes) {
 static cohort_status call_fail(void *context, const void *payload, size_t size_bytes,
                                cohort_worker_reply *reply) {
     (void)reply;
-    const cohort_worker_info *info = &((test_context *)context)->info;
+    const cohort_worker_info *info = ((test_context *)context)->info;
     if (number_of(payload, size_bytes) != info->rank) return COHORT_OK;
     return COHORT_FAIL(COHORT_E_DEVICE, "planted error of rank %d", info->rank);
 }
@@ -134,9 +135,30 @@ static cohort_status call_fail(void *context, const void *payload, size_t size_b
 static cohort_status call_refuse(void *context, const void *payload, size_t size_bytes,
                                  cohort_worker_reply *reply) {
     (void)reply;
-    const cohort_worker_info *info = &((test_context *)context)->info;
+    const cohort_worker_info *info = ((test_context *)context)->info;
     if (number_of(payload, size_bytes) != info->rank) return COHORT_OK;
     return COHORT_FAIL(COHORT_E_INVALID, "rank %d will not", info->rank);
+}
+
+/* payload: a number to remember; the reply of told: it, and how often one was told. */
+static cohort_status call_tell(void *context, const void *payload, size_t size_bytes,
+                               cohort_worker_reply *reply) {
+    test_context *self = context;
+    (void)reply;
+    self->told = number_of(payload, size_bytes);
+    self->n_told++;
+    return COHORT_OK;
+}
+
+static cohort_status call_told(void *context, const void *payload, size_t size_bytes,
+                               cohort_worker_reply *reply) {
+    const test_context *self = context;
+    const int32_t told[] = {self->told, self->n_told};
+    (void)payload;
+    (void)size_bytes;
+    memcpy(reply->bytes, told, sizeof told);
+    reply->size_bytes = sizeof told;
+    return COHORT_OK;
 }
 
 /* payload: the path of a file, NUL-terminated; returns when that is no more, or after a
@@ -158,7 +180,7 @@ static cohort_status call_hold(void *context, const void *payload, size_t size_b
 static cohort_status call_fill(void *context, const void *payload, size_t size_bytes,
                                cohort_worker_reply *reply) {
     int32_t n = number_of(payload, size_bytes);
-    const cohort_worker_info *info = &((test_context *)context)->info;
+    const cohort_worker_info *info = ((test_context *)context)->info;
     if (n < 0 || (size_t)n > reply->capacity_bytes)
         return COHORT_FAIL(COHORT_E_INVALID, "a reply of %d bytes", n);
     memset(reply->bytes, 'a' + info->rank, (size_t)n);
@@ -169,7 +191,7 @@ static cohort_status call_fill(void *context, const void *payload, size_t size_b
 /* payload: a key, NUL-terminated. */
 static cohort_status call_config(void *context, const void *payload, size_t size_bytes,
                                  cohort_worker_reply *reply) {
-    const cohort_worker_info *info = &((test_context *)context)->info;
+    const cohort_worker_info *info = ((test_context *)context)->info;
     const char *key = payload;
     if (!size_bytes || key[size_bytes - 1])
         return COHORT_FAIL(COHORT_E_INVALID, "no key");
@@ -182,7 +204,7 @@ static cohort_status call_config(void *context, const void *payload, size_t size
 
 static void test_close(void *context) {
     test_context *self = context;
-    if (self) fault(&self->info, "close");
+    if (self) fault(self->info, "close");
     free(self);
 }
 
@@ -190,7 +212,7 @@ const cohort_worker_ops *test_worker_ops(void) {
     static const cohort_worker_method methods[] = {
         {"where", call_where}, {"fail", call_fail}, {"refuse", call_refuse},
         {"hold", call_hold},   {"fill", call_fill}, {"config", call_config},
-        {NULL, NULL}};
+        {"tell", call_tell},   {"told", call_told}, {NULL, NULL}};
     static const cohort_worker_ops ops = {.open = test_open,
                                           .load = test_load,
                                           .execute = test_execute,

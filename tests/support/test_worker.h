@@ -15,7 +15,7 @@
  *
  * A step's bytes come back from the output rank, its rank in front; in place of
  * TEST_MASKED the masks that follow it.  Methods: where,
- * fail, refuse, hold, fill, config; see test_worker.c.
+ * fail, refuse, hold, fill, config, tell, told; see test_worker.c.
  */
 #ifndef TEST_WORKER_H
 #define TEST_WORKER_H
