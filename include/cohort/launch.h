@@ -33,7 +33,8 @@ typedef struct cohort_ray_options {
     /* JSON object, of the actors' runtime_env: {"env_vars": {"A": "b"}, "pip": [...]};
      * its env_vars go before ours [none] */
     const char *runtime_env;
-    bool workers_use_nsight;      /* Ray runs them under Nsight, as vLLM asks it to */
+    bool log_to_driver;      /* what workers write comes to our standard error, too */
+    bool workers_use_nsight; /* Ray runs them under Nsight, as vLLM asks it to */
     int64_t placement_timeout_ns; /* for the group's resources [5 minutes] */
 } cohort_ray_options;
 

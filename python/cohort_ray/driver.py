@@ -8,6 +8,7 @@ and the cluster where it was started here.
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import queue
@@ -28,6 +29,8 @@ POLL_S = 0.2
 WATCH_S = 1.0
 LEAVE_S = 1.2
 LEAVE_CLUSTER_S = 4.0  # and end the cluster, which was started here
+LAST_LINES = 12  # of a rank that died
+LAST_LINES_S = 1.0
 MOST_CHARACTERS = 200  # what an error of C has room for, beside where it happened
 PAGE_CHARACTERS = 4000
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -61,6 +64,13 @@ def describe(error: BaseException) -> str:
     return f"{short[:half]} ... {short[-half:]}"
 
 
+def write(prefix: str, lines: list[str]) -> None:
+    """At once, so that lines of several threads stay whole."""
+    text = "".join(f"{prefix}{line}\n" for line in lines)
+    with contextlib.suppress(OSError):  # who started the driver may read no more
+        os.write(sys.stderr.fileno(), text.encode(errors="replace"))
+
+
 def running() -> frozenset[str]:
     """Addresses of the clusters that have a process on this host."""
     from ray._private import services
@@ -88,6 +98,8 @@ class Sidecar:
         self.leaving = threading.Event()
         self.watcher: threading.Thread | None = None
         self.at: dict[str, str] = {}
+        self.seats: dict[int, tuple[str, int, str]] = {}  # address, pid, node
+        self.tellers: list[threading.Thread] = []
 
     # ---- what the launcher asks for -------------------------------------------------
 
@@ -96,6 +108,8 @@ class Sidecar:
         import ray
 
         self._connect(message)
+        if message.get("log_to_driver"):
+            self._take_logs()
         node = ray.get_runtime_context().get_node_id()
         self.channel.send(
             "connected", version=ray.__version__, node=node, address=addresses()[node]
@@ -122,7 +136,7 @@ class Sidecar:
 
         common: dict[str, Any] = {
             "namespace": message["namespace"],
-            "log_to_driver": False,
+            "log_to_driver": bool(message.get("log_to_driver")),
             "logging_level": "ERROR",
         }
         if message.get("node_address"):
@@ -271,7 +285,9 @@ class Sidecar:
         except ray.exceptions.RayError as error:
             self.channel.send("failed", rank=rank, text=describe(error))
             return
-        self.channel.send("seated", rank=rank, address=self.at.get(seat["node"], "?"), **seat)
+        address = self.at.get(seat["node"], "?")
+        self.seats[rank] = (address, seat["pid"], seat["node"])
+        self.channel.send("seated", rank=rank, address=address, **seat)
 
     def run(self, message: Message) -> None:
         """run() of every actor; from here on their ends are watched."""
@@ -324,7 +340,51 @@ class Sidecar:
             self.channel.send("ended", rank=rank, returned=True, status=int(status), text=str(text))
         except Exception as error:  # pylint: disable=broad-except
             self.channel.send("ended", rank=rank, returned=False, text=page(error))
+            self._tell_last_lines(rank)
         ray.kill(self.actors[rank])
+
+    # ---- what ranks write --------------------------------------------------------------
+
+    def _take_logs(self) -> None:
+        """Ray's printer of the lines that its log monitors send gives way to ours."""
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
+
+        dispatcher.remove_handler("ray_print_logs")
+        dispatcher.add_handler("cohort", self._show)
+
+    def _show(self, data: dict[str, Any]) -> None:
+        for rank, (address, pid, _) in list(self.seats.items()):
+            if (data["ip"], str(data["pid"])) == (address, str(pid)):
+                write(f"(rank {rank} on {address}) ", data["lines"])
+
+    def _tell_last_lines(self, rank: int) -> None:
+        """Of the first of several that end together: it is why the others do."""
+        is_told = any(teller.is_alive() for teller in self.tellers)
+        if self.leaving.is_set() or is_told or rank not in self.seats:
+            return
+        teller = threading.Thread(target=self._last_lines, args=(rank,), daemon=True)
+        self.tellers.append(teller)
+        teller.start()
+
+    def _last_lines(self, rank: int) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from cohort_ray import actor
+
+        address, pid, node = self.seats[rank]
+        if node == ray.get_runtime_context().get_node_id():
+            lines = actor.last_lines(pid, LAST_LINES)
+        else:
+            remote = ray.remote(num_cpus=0, max_retries=0)(actor.last_lines).options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+            try:
+                lines = ray.get(remote.remote(pid, LAST_LINES), timeout=LAST_LINES_S)
+            except Exception:  # pylint: disable=broad-except
+                return  # the node is gone, too
+        if lines:
+            write(f"(rank {rank} on {address}) ", [*lines, "ended behind these lines"])
+        self.leaving.wait(LAST_LINES_S)
 
     # ---- the end ----------------------------------------------------------------------
 
@@ -346,6 +406,8 @@ class Sidecar:
             self._attempt(lambda: ray.util.remove_placement_group(self.group))
         if self.watcher is not None:
             self.watcher.join(WATCH_S * 2)
+        for teller in self.tellers:
+            teller.join(LAST_LINES_S)
         self._attempt(ray.shutdown)
 
     def _attempt(self, act: Callable[[], object]) -> None:

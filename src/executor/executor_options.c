@@ -59,6 +59,8 @@ static const cohort_option rows[] = {
                "JSON object, of the workers' runtime_env in Ray: {\"env_vars\": {\"A\": "
                "\"b\"}}",
                .flags = COHORT_OPTION_JSON),
+    OPTION_FLAG("ray-log-to-driver", ray.log_to_driver, NULL,
+                "show here what workers write, with rank and node"),
     OPTION_FLAG("ray-workers-use-nsight", ray.workers_use_nsight, NULL,
                 "Ray runs the workers under nsys, which is to be on every node"),
     OPTION_SECONDS("ray-placement-timeout", ray.placement_timeout_ns, "300", 0.001, 1e6,

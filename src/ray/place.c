@@ -50,6 +50,7 @@ cohort_status ray_send_open(ray_world *world) {
     cJSON_AddStringToObject(order, "strategy", cohort_ray_strategy_name(world->strategy));
     ray_add_option(order, "address", ray_option(ray->address, getenv("RAY_ADDRESS")));
     ray_add_option(order, "node_address", ray->node_address);
+    cJSON_AddBoolToObject(order, "log_to_driver", ray->log_to_driver);
     if (world->is_adopted)
         ray_add_option(order,
                        is_group_id(ray->placement_group) ? "group_id" : "group_name",

@@ -148,12 +148,13 @@ class Cluster:
     """A node of a cluster of our own on this host; loopback only."""
 
     def __init__(self, folder: str, cpus: int = 8, gpus: int = 4,
-                 ray: tuple[str, ...] = (str(RAY),), **env: str) -> None:
+                 ray: tuple[str, ...] = (str(RAY),), logs: bool = False, **env: str) -> None:
         self.log = open(f"{folder}/ray-start.log", "wb")  # pylint: disable=consider-using-with
         command = [*ray, "start", "--head", "--block", "--node-ip-address=127.0.0.2", "--port=0"]
         command += [f"--num-cpus={cpus}", f"--num-gpus={gpus}", "--object-store-memory=80000000"]
         command += ['--resources={"disk/fast": 1}']
-        command += ["--include-dashboard=false", "--include-log-monitor=false", "--no-monitor"]
+        command += ["--include-dashboard=false", f"--include-log-monitor={logs}".lower()]
+        command += ["--no-monitor"]
         command += ["--disable-usage-stats", f"--temp-dir={folder}"]
         self.folder = pathlib.Path(folder)
         self.process = subprocess.Popen(

@@ -114,6 +114,30 @@ def break_links(pid: int, peer: int) -> None:
     os.close(process)
 
 
+def test_lines_of_ranks_reach_the_driver() -> None:
+    """With rank and node; and of one that died the last ones."""
+    with support.cluster(logs=True) as node:
+        env = support.environment(COHORT_LOGGING_LEVEL="info")
+        with Probe(address=node.address, env=env, log_to_driver=1) as probe:
+            until = time.monotonic() + support.END_S * support.PATIENCE
+            while "(rank 1 on 127.0.0.2) t=" not in probe.said():
+                assert time.monotonic() < until, probe.said()
+                time.sleep(0.05)
+
+
+def test_last_lines_of_a_rank_that_died_are_told() -> None:
+    """Also where nobody asked for its lines."""
+    with support.cluster() as node:
+        env = support.environment(COHORT_LOGGING_LEVEL="info")
+        with Probe(address=node.address, env=env) as probe:
+            os.kill(probe.pids[1], signal.SIGKILL)
+            until = time.monotonic() + support.END_S * support.PATIENCE
+            while "(rank 1 on 127.0.0.2) ended behind these lines" not in probe.said():
+                assert time.monotonic() < until, probe.said()
+                time.sleep(0.05)
+            assert "(rank 1 on 127.0.0.2) t=" in probe.said()
+
+
 def test_broken_link_of_a_living_worker(watch: Watch) -> None:
     """No death is waited for, which takes 300 ms at the best of times: it is known to live."""
     spent_ms = []
