@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import random
 import select
 import shutil
 import tempfile
@@ -192,6 +193,20 @@ class Costs(unittest.TestCase):
                             {"anyOf": [{"required": [f"p{i}"]} for i in range(2500 * TIMES)]}]}
         body = json.dumps({"prompt": "a", "max_tokens": 1, "structured_outputs": {"json": schema}})
         self.check([(COMPLETIONS, body)] * 2, each=300, statuses=(400,))
+
+    def test_bodies_that_are_read_at_once(self):
+        """Those of up to 32 KB wait for nobody, so that they must not cost much."""
+        draw, most = random.Random(1), 32000
+        texts = ["a" * most, " " * most, "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=most)),
+                 "".join(draw.choices("aeiou", k=most)), "".join(draw.choices("!#$%&()*+,-./:;<=>?@[]^_{|}~", k=most)),
+                 "".join(chr(draw.randrange(0x4e00, 0x9fff)) for _ in range(most // 3)),
+                 "".join(chr(draw.randrange(0x1f300, 0x1f600)) for _ in range(most // 4)),
+                 "a" + "\u0301\u0316" * (most // 4), "\ufdfa" * (most // 3), "</s>" * (most // 4)]
+        self.check([("/tokenize", json.dumps({"prompt": text}, ensure_ascii=False).encode()) for text in texts] +
+                   [("/tokenize", '{"prompt":"a","x":%s1%s}' % ("[" * 900, "]" * 900)),
+                    ("/detokenize", json.dumps({"tokens": [5] * 10000})),
+                    (CHATS, json.dumps({"messages": [{"role": "user", "content": "a"}] * 800, "max_tokens": 1}))],
+                   each=40, statuses=(200, 400))
 
     def test_many_values(self):
         tools = "1," * (min(8 * TIMES, 60) << 19)  # as large as may be
