@@ -135,6 +135,8 @@ def constrained(random):
         lambda: {"type": "array", "maxItems": 4, "items": {"type": "integer", "minimum": 0, "maximum": 9},
                  "contains": {"minimum": 5}, "minContains": 1, "maxContains": random.randrange(1, 3)},
         lambda: {"type": "array", "maxItems": 3, "items": {"enum": ["x", 2, None, [1]]}, "uniqueItems": True},
+        lambda: {"type": "array", "maxItems": 3, "uniqueItems": True, "items": {
+            "type": random.sample(["integer", "boolean", "null"], 2), "minimum": -2, "exclusiveMaximum": 3}},
         lambda: {"enum": ["", "ab", "abc", 1, 70, None], "minLength": 3, "maximum": 9},
         lambda: {"type": "string", "maxLength": 6, "allOf": [{"pattern": "^[a-c]"}, {"pattern": "[bc]$"}]},
     ])()

@@ -177,6 +177,15 @@ static void what_is_not_supported_is_named(void **state) {
         const char *text, *words;
     } cases[] = {
         {SCHEMA, "{\"type\":\"array\",\"uniqueItems\":true}", "'uniqueItems'"},
+        {SCHEMA,
+         "{\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"type\":\"integer\","
+         "\"minimum\":0,\"maximum\":8}}",
+         "items of at most 8 values"},
+        {SCHEMA,
+         "{\"$defs\":{\"a\":{\"anyOf\":[{\"const\":1},{\"$ref\":\"#/$defs/"
+         "a\"}]}},\"type\":"
+         "\"array\",\"uniqueItems\":true,\"items\":{\"$ref\":\"#/$defs/a\"}}",
+         "refers to itself"},
         {SCHEMA, "{\"unevaluatedProperties\":{}}", "'unevaluatedProperties'"},
         {SCHEMA, "{\"type\":\"array\",\"unevaluatedItems\":false}", "'unevaluatedItems'"},
         {SCHEMA, "{\"$dynamicRef\":\"#a\"}", "'$dynamicRef'"},

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -7,7 +8,7 @@
 /* Design notes.
  *
  * A state for each number of items, and in each for how many of them `contains` was
- * counted.  Items that must differ are listed values, with a state for each set of those
+ * counted.  Items that must differ are of few values, with a state for each set of those
  * that were written. */
 
 enum { MAX_UNIQUE = 8, MAX_CONTAINED = 64 };
@@ -122,23 +123,113 @@ static void add_items(cohort_schema_compiler *self, cohort_nfa *nfa, struct item
     }
 }
 
-/* Listed values, each at most once; false: they are not listed, or too many. */
+/* Values that items may have, where they are few. */
+struct values {
+    const cJSON *items[MAX_UNIQUE];
+    cohort_expr exprs[MAX_UNIQUE];
+    int n;
+};
+
+/* False: they are too many. */
+static bool add_value(cohort_schema_compiler *self, const cJSON *schema,
+                      const cJSON *value, struct values *out) {
+    cohort_expr expr = cohort_schema_listed(self, schema, value);
+    int i = 0;
+    if (cohort_expr_is_never(self->builder, expr)) return true;
+    while (i < out->n && !cohort_schema_are_same(self, out->items[i], value))
+        i++;
+    if (i == MAX_UNIQUE) return false;
+    if (i == out->n) {
+        out->items[out->n] = value;
+        out->exprs[out->n++] = COHORT_EXPR_NEVER;
+    }
+    out->exprs[i] = cohort_expr_either(self->builder, expr, out->exprs[i]);
+    return true;
+}
+
+static bool add_made(cohort_schema_compiler *self, const cJSON *schema, cJSON *value,
+                     struct values *out) {
+    cJSON *holder = cohort_schema_make(self);
+    if (holder && cJSON_AddItemToObject(holder, "const", value))
+        return add_value(self, schema, value, out);
+    cJSON_Delete(value);
+    return false;
+}
+
+/* Both of booleans, null, and whole numbers between bounds. */
+static bool add_typed(cohort_schema_compiler *self, const cJSON *schema,
+                      struct values *out) {
+    int types;
+    if (!cohort_schema_types(self, schema, &types) || types & COHORT_TYPE_NUMBER ||
+        types & ~(COHORT_TYPE_INTEGER | COHORT_TYPE_BOOLEAN | COHORT_TYPE_NULL))
+        return false;
+    if (types & COHORT_TYPE_BOOLEAN &&
+        (!add_made(self, schema, cJSON_CreateBool(false), out) ||
+         !add_made(self, schema, cJSON_CreateBool(true), out)))
+        return false;
+    if (types & COHORT_TYPE_NULL && !add_made(self, schema, cJSON_CreateNull(), out))
+        return false;
+    if (!(types & COHORT_TYPE_INTEGER)) return true;
+    const cJSON *least = cohort_schema_get(schema, "minimum");
+    const cJSON *most = cohort_schema_get(schema, "maximum");
+    if (!least) least = cohort_schema_get(schema, "exclusiveMinimum");
+    if (!most) most = cohort_schema_get(schema, "exclusiveMaximum");
+    if (!cJSON_IsNumber(least) || !cJSON_IsNumber(most) ||
+        !(most->valuedouble - least->valuedouble <= MAX_UNIQUE + 1))
+        return false;
+    /* From 0, not from -0. */
+    for (double value = ceil(least->valuedouble) + 0.0; value <= most->valuedouble;
+         value += 1)
+        if (!add_made(self, schema, cJSON_CreateNumber(value), out)) return false;
+    return true;
+}
+
+static bool add_values(cohort_schema_compiler *self, const cJSON *schema,
+                       struct values *out);
+
+static bool add_branches(cohort_schema_compiler *self, const cJSON *flat,
+                         struct values *out) {
+    const cJSON *rest = cohort_schema_without(self, flat, "anyOf"), *item;
+    bool fits = rest != NULL;
+    cJSON_ArrayForEach(item, cohort_schema_get(flat, "anyOf")) {
+        const cJSON *branch = fits ? cohort_schema_both(self, rest, item) : NULL;
+        fits = fits && (!branch || add_values(self, branch, out));
+    }
+    return fits;
+}
+
+/* False: there are too many, or nobody can count them. */
+static bool add_values(cohort_schema_compiler *self, const cJSON *schema,
+                       struct values *out) {
+    const cJSON *flat = cohort_schema_flatten(self, schema), *item;
+    const cJSON *many = flat ? cohort_schema_get(flat, "enum") : NULL;
+    const cJSON *one = flat ? cohort_schema_get(flat, "const") : NULL;
+    bool fits = flat && ++self->depth <= COHORT_GRAMMAR_MAX_NESTING;
+    if (!fits) return false;
+    if (cJSON_IsFalse(flat)) {
+        /* there are none */
+    } else if (cohort_schema_get(flat, "anyOf")) {
+        fits = add_branches(self, flat, out);
+    } else if (many || one) {
+        cJSON_ArrayForEach(item, many) fits = fits && add_value(self, flat, item, out);
+        if (!many) fits = add_value(self, flat, one, out);
+    } else {
+        fits = add_typed(self, flat, out);
+    }
+    self->depth--;
+    return fits;
+}
+
+/* Each of few values at most once; false: they are too many. */
 static bool add_unique(cohort_schema_compiler *self, cohort_nfa *nfa,
                        const struct items *items, uint32_t open, uint32_t end) {
     cohort_builder *builder = self->builder;
-    const cJSON *flat = items->rest ? cohort_schema_flatten(self, items->rest) : NULL;
-    const cJSON *many = flat ? cohort_schema_get(flat, "enum") : NULL, *item, *other;
-    cohort_expr values[MAX_UNIQUE];
+    struct values values = {0};
     uint32_t states[1 << MAX_UNIQUE];
-    int n = 0;
-    if (!many || items->prefix || items->contained) return false;
-    cJSON_ArrayForEach(item, many) {
-        bool is_new = true;
-        for (other = many->child; other != item; other = other->next)
-            is_new = is_new && !cohort_schema_are_same(self, item, other);
-        if (is_new && n == MAX_UNIQUE) return false;
-        if (is_new) values[n++] = cohort_schema_listed(self, flat, item);
-    }
+    if (!items->rest || items->prefix || items->contained ||
+        !add_values(self, items->rest, &values))
+        return false;
+    int n = values.n;
     cohort_expr space = cohort_grammar_json_white_space(builder);
     cohort_expr comma = concat(self, literal(self, ","), space);
     cohort_expr close = literal(self, "]");
@@ -152,8 +243,8 @@ static bool add_unique(cohort_schema_compiler *self, cohort_nfa *nfa,
         for (int i = 0; i < n; i++) {
             if (set >> i & 1 || (items->most >= 0 && size >= items->most)) continue;
             cohort_nfa_add(builder, nfa,
-                           size ? concat(self, comma, values[i]) : values[i], states[set],
-                           states[set | 1u << i]);
+                           size ? concat(self, comma, values.exprs[i]) : values.exprs[i],
+                           states[set], states[set | 1u << i]);
         }
     }
     return true;
@@ -183,8 +274,9 @@ cohort_expr cohort_schema_array(cohort_schema_compiler *self, const cJSON *schem
         add_items(self, &nfa, &items, open, end);
     else if (!add_unique(self, &nfa, &items, open, end))
         cohort_schema_refuse(self,
-                             "'uniqueItems' is supported for an 'enum' of at most %d "
-                             "values, or with 'maxItems' 1",
+                             "'uniqueItems' is supported for items of at most %d values "
+                             "('enum', 'boolean', an 'integer' between bounds), or with "
+                             "'maxItems' 1",
                              MAX_UNIQUE);
     cohort_rule_make(builder, rule, &nfa, start, end);
     return cohort_expr_call(builder, rule);

@@ -552,6 +552,28 @@ static const struct expectation constraints_hold_cases[] = {
      {"[]", "[2, 1]", "[1, 2, 3]", NULL},
      {"[1, 1]", "[1, 2, 1]", NULL}},
     {SCHEMA,
+     "{\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"type\":[\"boolean\",\"null\"]"
+     "}}",
+     {"[]", "[true, false, null]", "[null]", NULL},
+     {"[true, true]", "[null, true, null]", "[1]", NULL}},
+    {SCHEMA,
+     "{\"type\":\"array\",\"uniqueItems\":true,\"minItems\":2,\"items\":{\"type\":"
+     "\"integer\","
+     "\"minimum\":-0.5,\"exclusiveMaximum\":7}}",
+     {"[6, 0]", "[0, 1, 2, 3, 4, 5, 6]", NULL},
+     {"[0]", "[3, 3]", "[7, 1]", "[-1, 1]", "[1, 2, 1]", NULL}},
+    {SCHEMA,
+     "{\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"oneOf\":[{\"const\":\"a\","
+     "\"title\":"
+     "\"A\"},{\"const\":\"b\"},{\"enum\":[\"a\",2]},{\"type\":\"boolean\"}]}}",
+     {"[\"b\", true, 2]", "[false]", NULL},
+     {"[\"b\", \"b\"]", "[2, 2]", "[false, false]", NULL}},
+    {SCHEMA,
+     "{\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"enum\":[1,2,3],\"anyOf\":[{"
+     "\"maximum\":2},{\"const\":1}]}}",
+     {"[2, 1]", NULL},
+     {"[3]", "[1, 1]", NULL}},
+    {SCHEMA,
      "{\"type\":\"object\",\"properties\":{\"k\":{\"enum\":[1,2]},\"v\":{"
      "\"type\":\"integer\"}},\"required\":[\"k\"],\"if\":{\"properties\":{\"k\":{"
      "\"const\":1}}},\"then\":{\"required\":[\"v\"]},\"else\":{\"properties\":{"
