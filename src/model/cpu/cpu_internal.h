@@ -99,6 +99,7 @@ static inline cohort_cpu_range cohort_cpu_share(int64_t n, int32_t thread,
 }
 
 static inline size_t cohort_cpu_bytes(cohort_dtype dtype) {
+    if (dtype == COHORT_I8) return 1;
     return dtype == COHORT_F32 || dtype == COHORT_I32 ? 4 : 2;
 }
 
@@ -167,9 +168,6 @@ cohort_status cohort_cpu_int8_create(cohort_backend *backend, int64_t n_out, int
                                      cohort_linear **out_linear);
 void cohort_cpu_int8_set(cohort_linear *linear, cohort_plane plane, int64_t row_begin,
                          int64_t n_rows, const void *src, int64_t src_stride);
-void cohort_cpu_int8_linear(cohort_backend *backend, const cohort_linear *weight,
-                            const float *bias, const float *x, int64_t x_stride, float *y,
-                            int64_t y_stride, int64_t n_rows);
 
 /* The rest, on plain memory. */
 cohort_status cohort_cpu_linear_create(cohort_backend *backend, int64_t n_out,

@@ -9,8 +9,9 @@
  * A weight matrix is cut into panels of 16 output rows; inside a panel k is the slow
  * index, so that one vector holds the same k of 16 rows:
  *
- *   f32, f16   [k][16 rows]
- *   bf16       [k / 2][16 rows][2]     two k side by side, as vdpbf16ps and AMX want them
+ *   f32, f16, int8   [k][16 rows]
+ *   bf16             [k / 2][16 rows][2]     two k side by side, as vdpbf16ps and AMX
+ * want them
  *
  * Order of addition: k ascending, one accumulator an element, whatever the tile: this is
  * what makes a row's result independent of the rows beside it.  (Of AMX' tiles another
@@ -134,12 +135,13 @@ typedef struct cohort_cpu_kernels {
 
     /* rows of x, k values each, as [k][rows] */
     void (*pack)(const float *const *rows, int32_t n_rows, int64_t k, float *out);
-    void (*multiply[3])(const cohort_cpu_product *product); /* by cohort_dtype */
+    void (*multiply[COHORT_I8 + 1])(const cohort_cpu_product *product); /* by dtype */
 
     void (*rms_norm)(const float *x, const float *weight, float eps, float *y, int64_t n);
     void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps,
                        float *y, int64_t n);
     void (*add)(float *y, const float *x, int64_t n);
+    void (*scale)(float *y, const float *by, int64_t n); /* y[i] *= by[i] */
     void (*add_scaled)(float *y, const float *x, float factor, int64_t n);
     void (*rotate)(float *head, const float *cos, const float *sin, int32_t half);
     /* gate may be followed by up, NULL: not gated */

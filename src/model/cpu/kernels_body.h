@@ -24,19 +24,26 @@ enum {
 
 TILE vec load_as(cohort_dtype dtype, const unsigned char *p) {
     const void *at = p;
+    if (dtype == COHORT_I8) return vec_load_i8(at);
     return dtype == COHORT_F16 ? vec_load_f16(at) : vec_load(at);
 }
 
-TILE size_t bytes_of(cohort_dtype dtype) { return dtype == COHORT_F32 ? 4 : 2; }
+TILE size_t bytes_of(cohort_dtype dtype) {
+    if (dtype == COHORT_I8) return 1;
+    return dtype == COHORT_F32 ? 4 : 2;
+}
 
 /* ---- products with weight panels --------------------------------------------------- */
 
-/* sums[rows][vecs] += x[rows] * w[vecs] */
-TILE void tile_step(int rows, int vecs, const float *x, const vec *w, vec *sums) {
+/* sums[rows][vecs] += x[rows] * w[vecs]; int8 without a fused operation, so that all
+ * instruction sets give the same. */
+TILE void tile_step(cohort_dtype dtype, int rows, int vecs, const float *x, const vec *w,
+                    vec *sums) {
     UNROLL for (int r = 0; r < rows; r++) {
         vec factor = vec_set1(x[r]);
         UNROLL for (int v = 0; v < vecs; v++) sums[r * vecs + v] =
-            vec_fma(factor, w[v], sums[r * vecs + v]);
+            dtype == COHORT_I8 ? vec_add(sums[r * vecs + v], vec_mul(factor, w[v]))
+                               : vec_fma(factor, w[v], sums[r * vecs + v]);
     }
 }
 
@@ -48,11 +55,12 @@ TILE void tile_flat(cohort_dtype dtype, int rows, int vecs, const cohort_cpu_pro
     const cohort_cpu_ahead ahead = cohort_cpu_look_ahead(at, vecs / PANEL_VECS, bytes);
     for (size_t done = 0; done < bytes; done += step, x += rows) {
         vec w[MOST_COLUMNS];
-        cohort_cpu_fetch(at, panels, vecs / PANEL_VECS, ahead, done);
+        if (dtype != COHORT_I8 || done % 64 == 0) /* once a line */
+            cohort_cpu_fetch(at, panels, vecs / PANEL_VECS, ahead, done);
         UNROLL for (int v = 0; v < vecs; v++) w[v] =
             load_as(dtype, panels + (size_t)(v / PANEL_VECS) * at->panel_bytes + done +
                                (size_t)(v % PANEL_VECS) * lanes);
-        tile_step(rows, vecs, x, w, sums);
+        tile_step(dtype, rows, vecs, x, w, sums);
     }
 }
 
@@ -69,12 +77,12 @@ TILE void tile_pairs(int rows, int vecs, const cohort_cpu_product *at,
         UNROLL for (int v = 0; v < vecs; v++) w[v] = vec_load_even(
             (const void *)(panels + (size_t)(v / PANEL_VECS) * at->panel_bytes +
                            (size_t)(v % PANEL_VECS) * LANES * 4));
-        tile_step(rows, vecs, x, w, sums);
+        tile_step(COHORT_BF16, rows, vecs, x, w, sums);
         if (k + 1 == at->k) break;
         UNROLL for (int v = 0; v < vecs; v++) w[v] = vec_load_odd(
             (const void *)(panels + (size_t)(v / PANEL_VECS) * at->panel_bytes +
                            (size_t)(v % PANEL_VECS) * LANES * 4));
-        tile_step(rows, vecs, x + rows, w, sums);
+        tile_step(COHORT_BF16, rows, vecs, x + rows, w, sums);
     }
 }
 
@@ -146,6 +154,7 @@ TILE void product(cohort_dtype dtype, int rows, const cohort_cpu_product *at) {
 PRODUCTS(multiply_f32, COHORT_F32)
 PRODUCTS(multiply_bf16, COHORT_BF16)
 PRODUCTS(multiply_f16, COHORT_F16)
+PRODUCTS(multiply_int8, COHORT_I8)
 
 static void pack(const float *const *rows, int32_t n_rows, int64_t k, float *out) {
     cohort_cpu_transpose((const uint32_t *const *)(const void *)rows, n_rows, k,
@@ -217,6 +226,15 @@ static void add(float *y, const float *x, int64_t n) {
         vec_store(y + i, vec_add(vec_load(y + i), vec_load(x + i)));
     if (i < n)
         vec_store_n(y + i, vec_add(vec_load_n(y + i, n - i), vec_load_n(x + i, n - i)),
+                    n - i);
+}
+
+static void scale(float *y, const float *by, int64_t n) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(y + i, vec_mul(vec_load(y + i), vec_load(by + i)));
+    if (i < n)
+        vec_store_n(y + i, vec_mul(vec_load_n(y + i, n - i), vec_load_n(by + i, n - i)),
                     n - i);
 }
 
@@ -296,11 +314,13 @@ const cohort_cpu_kernels KERNELS = {
     .pack = pack,
     .multiply = {[COHORT_F32] = multiply_f32,
                  [COHORT_BF16] = multiply_bf16,
-                 [COHORT_F16] = multiply_f16},
+                 [COHORT_F16] = multiply_f16,
+                 [COHORT_I8] = multiply_int8},
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .add = add,
     .add_scaled = add_scaled,
+    .scale = scale,
     .rotate = rotate,
     .activate = activate,
     .attend = attend,

@@ -285,13 +285,17 @@ static void pack_share(void *context, int32_t thread, int32_t n_threads) {
     }
 }
 
-/* Columns of panels [panel, panel + n) have all of k in them now. */
-static void add_bias(const struct job *job, int64_t panel, int64_t n) {
+/* Columns of panels [panel, panel + n) have all of k in them now: scales and bias. */
+static void finish(const struct job *job, int64_t panel, int64_t n) {
+    const cohort_cpu_kernels *kernels = job->backend->kernels;
     int64_t begin = panel * COHORT_CPU_PANEL, end = (panel + n) * COHORT_CPU_PANEL;
     if (end > job->weight->n_out) end = job->weight->n_out;
-    for (int64_t r = 0; r < job->n_rows; r++)
-        job->backend->kernels->add(job->y + (job->row + r) * job->y_stride + begin,
-                                   job->bias + begin, end - begin);
+    for (int64_t r = 0; r < job->n_rows; r++) {
+        float *y = job->y + (job->row + r) * job->y_stride + begin;
+        if (job->weight->scales)
+            kernels->scale(y, job->weight->scales + begin, end - begin);
+        if (job->bias) kernels->add(y, job->bias + begin, end - begin);
+    }
 }
 
 /* The last panel may reach beyond y: its columns go through a tile of our own. */
@@ -364,7 +368,7 @@ static void multiply_share(void *context, int32_t thread, int32_t n_threads) {
         int64_t left = share.end - panel;
         int32_t n = left < group ? (int32_t)left : group;
         multiply_group(job, panel, n);
-        if (last && job->bias) add_bias(job, panel, n);
+        if (last && (job->bias || job->weight->scales)) finish(job, panel, n);
     }
     if (dot && dot->end) dot->end();
 }

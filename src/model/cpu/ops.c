@@ -28,9 +28,9 @@ void cohort_cpu_op_embed(cohort_backend *backend, const cohort_op_embed *op) {
 
 void cohort_cpu_op_linear(cohort_backend *backend, const cohort_op_linear *op) {
     if (cohort_cpu_failed(backend)) return;
-    (op->weight->scales ? cohort_cpu_int8_linear : cohort_cpu_linear)(
-        backend, op->weight, cohort_cpu_vector(op->bias), cohort_cpu_floats(op->x),
-        op->x_stride, cohort_cpu_floats(op->y), op->y_stride, op->n_rows);
+    cohort_cpu_linear(backend, op->weight, cohort_cpu_vector(op->bias),
+                      cohort_cpu_floats(op->x), op->x_stride, cohort_cpu_floats(op->y),
+                      op->y_stride, op->n_rows);
 }
 
 void cohort_cpu_op_norm(cohort_backend *backend, const cohort_op_norm *op) {

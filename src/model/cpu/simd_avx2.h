@@ -72,6 +72,10 @@ static inline vec vec_load_odd(const uint16_t *p) {
 static inline vec vec_load_f16(const uint16_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
+static inline vec vec_load_i8(const int8_t *p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
 
 static inline vec vec_fused(vec a, vec b, vec c) { return vec_fma(a, b, c); }
 static inline vec vec_exponent(vec t) {

@@ -61,6 +61,10 @@ static inline vec vec_load_odd(const uint16_t *p) {
 static inline vec vec_load_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
+static inline vec vec_load_i8(const int8_t *p) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
 
 static inline vec vec_fused(vec a, vec b, vec c) { return vec_fma(a, b, c); }
 static inline vec vec_exponent(vec t) {

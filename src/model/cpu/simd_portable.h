@@ -86,6 +86,10 @@ static inline vec vec_load_f16(const uint16_t *p) {
                  cohort_float_of_f16(p[2]), cohort_float_of_f16(p[3])};
 }
 
+static inline vec vec_load_i8(const int8_t *p) {
+    return (vec){(float)p[0], (float)p[1], (float)p[2], (float)p[3]};
+}
+
 /* a * b + c, rounded once, where the processor cannot either */
 static inline vec vec_fused(vec a, vec b, vec c) {
     return (vec){fmaf(a[0], b[0], c[0]), fmaf(a[1], b[1], c[1]), fmaf(a[2], b[2], c[2]),
