@@ -84,14 +84,14 @@ def free_port():
         return server.getsockname()[1]
 
 
-def vllm_variables(venv):
-    """What gives vLLM's CPU build its best: its allocator, its OpenMP, all cores."""
+def vllm_variables(venv, threads):
+    """What gives vLLM's CPU build its best: its allocator, its OpenMP, a core a thread."""
     found = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
     allocator = [line.split()[-1] for line in found.splitlines()
                  if "libtcmalloc_minimal.so.4" in line]
     preload = allocator[:1] + [str(path) for path in (venv / "lib").glob("libiomp5.so")]
     return {"LD_PRELOAD": ":".join(preload), "VLLM_CPU_KVCACHE_SPACE": "2",
-            "VLLM_CPU_OMP_THREADS_BIND": f"0-{os.cpu_count() - 1}", "HF_HUB_OFFLINE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": f"0-{threads - 1}", "HF_HUB_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1"}
 
 
@@ -149,15 +149,15 @@ def commands(args, peers):
     """Name, words and variables of every server that is there."""
     yield "cohort", [args.cohort, "serve", args.model, "--host", "127.0.0.1", "--port", "{port}",
                      "--served-model-name", NAME, "--max-model-len", args.max_model_len,
-                     "--max-num-seqs", SEQUENCES], None
+                     "--max-num-seqs", SEQUENCES, "--cpu-threads-bind", f"0-{args.threads - 1}"], None
     if (peers / "venv/bin/vllm").exists() and "vllm" in args.servers:
         yield "vllm", [peers / "venv/bin/vllm", "serve", args.model, "--served-model-name", NAME,
                        "--host", "127.0.0.1", "--port", "{port}", "--dtype", "bfloat16",
-                       "--max-model-len", args.max_model_len, "--max-num-seqs", SEQUENCES], vllm_variables(peers / "venv")
+                       "--max-model-len", args.max_model_len, "--max-num-seqs", SEQUENCES], vllm_variables(peers / "venv", args.threads)
     if (peers / "llama/llama-server").exists() and "llama" in args.servers:
         yield "llama", [peers / "llama/llama-server", "-m", gguf_of(args.model, peers),
                         "--alias", NAME, "--host", "127.0.0.1", "--port", "{port}", "-t",
-                        os.cpu_count(), "-np", SEQUENCES, "--kv-unified", "-c",
+                        args.threads, "-np", SEQUENCES, "--kv-unified", "-c",
                         2 * args.max_model_len, "--no-webui"], {"LD_LIBRARY_PATH": str(peers / "llama")}
 
 
@@ -231,6 +231,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=8,
                         help="of each client and round in the part serve")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(),
+                        help="of every server; those of one do not wait for each other, which "
+                             "is what neighbours on a busy machine disturb most")
     parser.add_argument("--max-model-len", type=int, default=8192)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("peers_bench"))
     args = parser.parse_args()
@@ -265,7 +268,7 @@ def main():
         by_clients = {load.clients: load for load in every if load.part == "decode"}
         if by_clients:
             show_growth(servers, results, by_clients[8], by_clients[32])
-        print(f"\nthe client: {args.client}'s")
+        print(f"\nthe client: {args.client}'s; threads of each server: {args.threads}")
         print("start to ready: " + ", ".join(
             f"{server.name} {server.ready_s:.2f} s" +
             (f" ({server.ready_s / servers[0].ready_s:.0f}x"
