@@ -88,6 +88,8 @@ typedef struct cohort_batch {
      * before the first draw is under way, and sets a deadline for what follows. */
     const cohort_sample_row *samples;
     cohort_status (*await_masks)(void *user_data, int64_t *deadline_ns);
+    /* Before each layer: an error ends the step with it.  NULL: nobody asks. */
+    cohort_status (*check)(void *user_data);
     void *user_data;
 } cohort_batch;
 

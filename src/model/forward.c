@@ -420,6 +420,7 @@ static cohort_status compute(struct step *step, cohort_logits_sink sink,
     else
         step->ops->receive(step->backend, all_of(step->hidden), count);
     for (int32_t i = 0; i < cohort_span_size(model->shard.layers); i++) {
+        if (step->batch->check) COHORT_TRY(step->batch->check(step->batch->user_data));
         step->ops->at_layer(step->backend, model->shard.layers.begin + i);
         attention(step, &model->layers[i], i);
         mlp(step, &model->layers[i]);

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/fail.h"
 #include "cohort/clock.h"
 #include "ranks.h"
 
@@ -375,6 +376,47 @@ static void what_was_drawn_need_not_be_told_and_masks_may_come_late(void **state
     assert_int_equal(by_id.n_awaited[0], 1);
 }
 
+static cohort_status leave(void *user_data) {
+    int32_t *n_allowed = user_data;
+    if ((*n_allowed)--) return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_INTERRUPTED, "leave");
+}
+
+/* Wherever it was left, what it had before is there, and what follows is the same. */
+static void a_step_is_left_before_any_layer_and_taken_again(void **state) {
+    (void)state;
+    static struct run whole, again;
+    write_config("LlamaForCausalLM", "\"num_key_value_heads\": 3, \"head_dim\": 16");
+    cohort_model_options options = options_of(dir);
+    options.dummy_weights = true;
+    cohort_model *model = NULL;
+    assert_int_equal(cohort_model_open(&options, &model), COHORT_OK);
+    assert_int_equal(cohort_model_load(model, NULL, NULL), COHORT_OK);
+    assert_int_equal(cohort_model_kv_create(model, N_BLOCKS), COHORT_OK);
+    assert_int_equal(run_steps(model, &whole, 0), COHORT_OK);
+    int32_t n_layers = cohort_model_config_of(model)->n_layers, n_logits = 1;
+    const int32_t table[] = {5, 2, 7}, id = 3;
+    float logits[VOCAB];
+    for (int32_t i = 0; i <= n_layers; i++) {
+        const cohort_sequence sequence = {.n_rows = 1, .block_table = table};
+        int32_t n_allowed = i;
+        const cohort_batch batch = {.token_ids = &id,
+                                    .n_rows = 1,
+                                    .sequences = &sequence,
+                                    .n_logit_rows = &n_logits,
+                                    .n_sequences = 1,
+                                    .check = leave,
+                                    .user_data = &n_allowed,
+                                    .deadline_ns = COHORT_NEVER};
+        assert_int_equal(cohort_model_forward(model, &batch, keep_logits, logits),
+                         i < n_layers ? COHORT_E_INTERRUPTED : COHORT_OK);
+        cohort_model_regroup(model, NULL, NULL);
+        assert_int_equal(run_steps(model, &again, 0), COHORT_OK);
+        assert_memory_equal(again.logits, whole.logits, sizeof whole.logits);
+    }
+    cohort_model_close(model);
+}
+
 static void forward_does_not_allocate(void **state) {
     (void)state;
     if (!COUNTS_ALLOCATIONS) skip();
@@ -644,6 +686,7 @@ int main(void) {
         cmocka_unit_test(a_quantized_model_is_one_on_every_layout_and_near_the_plain),
         cmocka_unit_test(windows_change_the_result),
         cmocka_unit_test(what_was_drawn_need_not_be_told_and_masks_may_come_late),
+        cmocka_unit_test(a_step_is_left_before_any_layer_and_taken_again),
         cmocka_unit_test(forward_does_not_allocate),
         cmocka_unit_test(impossible_options_are_refused),
         cmocka_unit_test(damaged_checkpoints_are_refused_by_tensor),

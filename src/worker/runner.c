@@ -467,6 +467,12 @@ static void set_deadline(struct runner *runner) {
                               : COHORT_NEVER;
 }
 
+/* A stage computes for long without meeting anybody. */
+static cohort_status check_wanted(void *user_data) {
+    const struct runner *runner = user_data;
+    return cohort_worker_check(runner->info->worker);
+}
+
 static cohort_status await_masks(void *user_data, int64_t *out_deadline_ns) {
     struct runner *runner = user_data;
     const cohort_step *step = &runner->view.step;
@@ -643,6 +649,7 @@ static cohort_status runner_execute(void *context, const void *payload, size_t s
         .n_sequences = (int32_t)runner->view.step.n_entries,
         .samples = runner->samples,
         .await_masks = await_masks,
+        .check = check_wanted,
         .user_data = runner,
         .deadline_ns = runner->deadline_ns,
     };
