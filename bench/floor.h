@@ -26,6 +26,8 @@ typedef struct floor_mailbox {
 
 /* The bare yield-then-futex loop. */
 void floor_mailbox_await(floor_mailbox *box, uint32_t turn);
+/* Any other turn than this one, which is returned. */
+uint32_t floor_mailbox_await_other(floor_mailbox *box, uint32_t turn);
 /* A flag without futex: an awake reader. */
 void floor_mailbox_await_flag(floor_mailbox *box, uint32_t turn);
 /* wake: also him who sleeps in await. */

@@ -12,17 +12,27 @@ void *floor_share(size_t size) {
     return memory;
 }
 
-void floor_mailbox_await(floor_mailbox *box, uint32_t turn) {
+static uint32_t turn_of(floor_mailbox *box) {
+    return atomic_load_explicit(&box->turn, memory_order_acquire);
+}
+
+uint32_t floor_mailbox_await_other(floor_mailbox *box, uint32_t turn) {
     cohort_wait wait = cohort_wait_begin(COHORT_WAIT_SPIN_NS);
-    while (atomic_load_explicit(&box->turn, memory_order_acquire) != turn) {
+    uint32_t found;
+    while ((found = turn_of(box)) == turn) {
         if (cohort_wait_spin(&wait)) continue;
         uint32_t ticket = cohort_event_prepare(&box->event);
-        if (atomic_load_explicit(&box->turn, memory_order_acquire) == turn) {
+        if (turn_of(box) != turn)
             cohort_event_leave(&box->event);
-            return;
-        }
-        cohort_event_sleep(&box->event, ticket, 50000000);
+        else
+            cohort_event_sleep(&box->event, ticket, 50000000);
     }
+    return found;
+}
+
+void floor_mailbox_await(floor_mailbox *box, uint32_t turn) {
+    for (uint32_t found = turn_of(box); found != turn;)
+        found = floor_mailbox_await_other(box, found);
 }
 
 void floor_mailbox_await_flag(floor_mailbox *box, uint32_t turn) {
