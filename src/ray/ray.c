@@ -28,7 +28,7 @@
 /* Design notes.
  *
  *   sidecar --connected, placed--> order of bundles --spawn--> actors
- *   actors --seated--> seats, masks, specs --run--> actors connect to our listener
+ *   actors --seated--> seats, devices, specs --run--> actors connect to our listener
  *
  * Ray places and watches.  From run() on, a rank is a control link like any other's, and
  * no step, token or weight meets Ray again.  Whoever binds a port publishes what he got:

@@ -303,6 +303,17 @@ def test_the_status_page_names_the_host_of_each_rank(world: RayNodes) -> None:
     assert set(hosts) <= {node.address for node in world.network.nodes}
 
 
+def test_ranks_that_straddle_nodes_are_warned_of(world: RayNodes) -> None:
+    """Those that sum every layer; stages may be apart."""
+    env = {"COHORT_LOGGING_LEVEL": "warning"}
+    with world.probe(tp=2, strategy="STRICT_SPREAD", env=env) as probe:
+        assert probe.start.get("ready"), probe.start
+        assert "ranks 0 to 1, which sum every layer, are on 2 nodes" in probe.said()
+    with world.probe(tp=1, pp=2, strategy="STRICT_SPREAD", env=env) as probe:
+        assert probe.start.get("ready"), probe.start
+        assert "event=straddles" not in probe.said()
+
+
 def test_wholly_remote_group(world: RayNodes) -> None:
     """Ray does not prefer the driver's node: a group may have nothing there."""
     resource = f"node:{nodes.NETWORK}.3=0.1"
