@@ -56,6 +56,9 @@ static void characters_are_in_the_classes_of_the_reference(void **state) {
         {"\\D", {'a', 0xb2}, {'1', ARABIC_3, NEW_DIGIT}},
         {"\\w", {'a', '_', 0xb2, NEW_MARK}, {' ', '-'}},
         {"\\W", {' ', '-'}, {'a', '_', 0xb2, NEW_MARK}},
+        {"\\b.\\b", {'a', '_', NEW_LETTER, NEW_MARK}, {' ', '-'}},
+        {"\\B.\\B", {' ', '-'}, {'a', '_', NEW_LETTER, NEW_MARK}},
+        {".\\b.?", {'a', NEW_LETTER}, {' ', '-'}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int k = 0; k < 4; k++) {
