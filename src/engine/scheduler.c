@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/scheduler.h"
 
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
-#include "base/random.h"
+#include "engine/order.h"
 
 #undef NDEBUG /* bugs are asserted in every build; a step costs milliseconds */
 #include <assert.h>
@@ -14,8 +13,7 @@
 /* Design notes.
  *
  * Both lists are in order of priority and arrival, so that a request that was preempted,
- * or waited longer, comes first wherever it stands.  A treap beside each list finds the
- * place of who comes: clients choose priorities, so that any place must cost little.
+ * or waited longer, comes first wherever it stands.
  *
  * Nothing here can wait for ever: the oldest request may take the blocks of all others
  * that no step holds, and a cache holds at least one whole sequence.  A request that a
@@ -31,12 +29,6 @@
  * one before, takes turns.  Here a step gets a pp-th of the sequences, and of waiting
  * prompts a chunk that leaves work for the other stages. */
 
-struct list {
-    cohort_scheduler_request *first, *last;
-    cohort_scheduler_request *root; /* parents weigh more than their children */
-    int32_t n;
-};
-
 struct step {
     cohort_schedule_entry *entries; /* max_num_seqs */
     int32_t n_entries;
@@ -48,11 +40,9 @@ struct cohort_scheduler {
     cohort_scheduler_limits limits;
     int32_t blocks_per_slot;
     cohort_blocks blocks;
-    struct list waiting, running;
+    cohort_scheduler_order waiting, running;
     uint64_t last_arrival, n_preemptions;
     uint64_t n_cache_queries, n_cache_hits; /* tokens */
-    uint64_t weight_seed; /* that no client can guess, or else the tree could be a list */
-    uint64_t n_looks;
 
     int32_t *tables;     /* max_num_seqs * blocks_per_slot */
     int32_t *free_slots; /* a stack */
@@ -63,90 +53,6 @@ struct cohort_scheduler {
     struct step *steps; /* a ring of max_in_flight + 1: the one completed last, too */
     int32_t first_step, n_steps;
 };
-
-/* ---- lists ------------------------------------------------------------------------- */
-
-static bool comes_before(const cohort_scheduler_request *a,
-                         const cohort_scheduler_request *b) {
-    return a->priority != b->priority ? a->priority < b->priority
-                                      : a->arrival < b->arrival;
-}
-
-/* What comes before request, and what comes after it. */
-static void split(cohort_scheduler *scheduler, cohort_scheduler_request *root,
-                  const cohort_scheduler_request *request,
-                  cohort_scheduler_request **out_before,
-                  cohort_scheduler_request **out_after) {
-    while (root) {
-        scheduler->n_looks++;
-        if (comes_before(root, request)) {
-            *out_before = root;
-            out_before = &root->higher;
-            root = root->higher;
-        } else {
-            *out_after = root;
-            out_after = &root->lower;
-            root = root->lower;
-        }
-    }
-    *out_before = *out_after = NULL;
-}
-
-/* All of before come before all of after. */
-static cohort_scheduler_request *joined(cohort_scheduler *scheduler,
-                                        cohort_scheduler_request *before,
-                                        cohort_scheduler_request *after) {
-    cohort_scheduler_request *root = NULL, **link = &root;
-    while (before && after) {
-        scheduler->n_looks++;
-        if (before->weight > after->weight) {
-            *link = before;
-            link = &before->higher;
-            before = before->higher;
-        } else {
-            *link = after;
-            link = &after->lower;
-            after = after->lower;
-        }
-    }
-    *link = before ? before : after;
-    return root;
-}
-
-static void list_insert(cohort_scheduler *scheduler, struct list *list,
-                        cohort_scheduler_request *request) {
-    cohort_scheduler_request *before = NULL, **link = &list->root;
-    request->weight = cohort_random_u64(scheduler->weight_seed, request->arrival);
-    while (*link && (*link)->weight > request->weight) {
-        scheduler->n_looks++;
-        bool follows = comes_before(*link, request);
-        if (follows) before = *link;
-        link = follows ? &(*link)->higher : &(*link)->lower;
-    }
-    split(scheduler, *link, request, &request->lower, &request->higher);
-    *link = request;
-    for (cohort_scheduler_request *at = request->lower; at; at = at->higher)
-        before = at;
-    request->previous = before;
-    request->next = before ? before->next : list->first;
-    *(request->next ? &request->next->previous : &list->last) = request;
-    *(before ? &before->next : &list->first) = request;
-    list->n++;
-}
-
-static void list_remove(cohort_scheduler *scheduler, struct list *list,
-                        cohort_scheduler_request *request) {
-    cohort_scheduler_request **link = &list->root;
-    while (*link != request) {
-        scheduler->n_looks++;
-        link = comes_before(*link, request) ? &(*link)->higher : &(*link)->lower;
-    }
-    *link = joined(scheduler, request->lower, request->higher);
-    *(request->next ? &request->next->previous : &list->last) = request->previous;
-    *(request->previous ? &request->previous->next : &list->first) = request->next;
-    request->previous = request->next = request->lower = request->higher = NULL;
-    list->n--;
-}
 
 /* ---- creation ---------------------------------------------------------------------- */
 
@@ -207,7 +113,8 @@ cohort_status cohort_scheduler_create(const cohort_scheduler_limits *limits,
     cohort_scheduler *scheduler = calloc(1, sizeof *scheduler);
     if (!scheduler) return COHORT_FAIL(COHORT_E_NOMEM, "a scheduler");
     scheduler->limits = *limits;
-    randombytes_buf(&scheduler->weight_seed, sizeof scheduler->weight_seed);
+    cohort_scheduler_order_init(&scheduler->waiting);
+    cohort_scheduler_order_init(&scheduler->running);
     scheduler->blocks_per_slot =
         (int32_t)(((int64_t)limits->max_model_len + limits->block_size - 1) /
                   limits->block_size);
@@ -258,13 +165,13 @@ static void release(cohort_scheduler *scheduler, cohort_scheduler_request *reque
 }
 
 static void preempt(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
-    list_remove(scheduler, &scheduler->running, request);
+    cohort_scheduler_order_remove(&scheduler->running, request);
     request->is_running = false;
     release(scheduler, request);
     request->n_preemptions++;
     scheduler->n_preemptions++;
     request->is_queued = true;
-    list_insert(scheduler, &scheduler->waiting, request);
+    cohort_scheduler_order_insert(&scheduler->waiting, request);
 }
 
 /* The latest one after request that no step holds, or NULL. */
@@ -495,10 +402,10 @@ static bool admit(cohort_scheduler *scheduler, cohort_scheduler_request *request
     scheduler->n_free_slots--;
     request->slot = slot;
     start_behind(scheduler, request, n_cached);
-    list_remove(scheduler, &scheduler->waiting, request);
+    cohort_scheduler_order_remove(&scheduler->waiting, request);
     request->is_queued = false;
     request->is_running = true;
-    list_insert(scheduler, &scheduler->running, request);
+    cohort_scheduler_order_insert(&scheduler->running, request);
     return true;
 }
 
@@ -563,7 +470,7 @@ void cohort_scheduler_add(cohort_scheduler *scheduler,
     request->arrival = ++scheduler->last_arrival;
     request->slot = -1;
     request->is_queued = true;
-    list_insert(scheduler, &scheduler->waiting, request);
+    cohort_scheduler_order_insert(&scheduler->waiting, request);
 }
 
 void cohort_scheduler_complete(cohort_scheduler *scheduler,
@@ -597,8 +504,8 @@ void cohort_scheduler_finish(cohort_scheduler *scheduler,
                              cohort_scheduler_request *request) {
     if (request->is_finished) return;
     request->is_finished = true;
-    if (request->is_queued) list_remove(scheduler, &scheduler->waiting, request);
-    if (request->is_running) list_remove(scheduler, &scheduler->running, request);
+    if (request->is_queued) cohort_scheduler_order_remove(&scheduler->waiting, request);
+    if (request->is_running) cohort_scheduler_order_remove(&scheduler->running, request);
     request->is_queued = request->is_running = false;
     if (request->slot >= 0 && request->n_in_flight == 0) release(scheduler, request);
 }
@@ -620,7 +527,7 @@ uint64_t cohort_scheduler_n_preemptions(const cohort_scheduler *scheduler) {
 }
 
 uint64_t cohort_scheduler_n_looks(const cohort_scheduler *scheduler) {
-    return scheduler->n_looks;
+    return scheduler->waiting.n_looks + scheduler->running.n_looks;
 }
 
 void cohort_scheduler_cache_use(const cohort_scheduler *scheduler, uint64_t *out_queries,
