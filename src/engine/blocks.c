@@ -89,7 +89,7 @@ void cohort_blocks_publish(cohort_blocks *blocks, int32_t id,
     *bucket = id;
 }
 
-static void forget(cohort_blocks *blocks, int32_t id) {
+void cohort_blocks_forget(cohort_blocks *blocks, int32_t id) {
     cohort_block *block = &blocks->blocks[id];
     if (!block->is_published) return;
     int32_t *link = bucket_of(blocks, &block->key);
@@ -97,6 +97,11 @@ static void forget(cohort_blocks *blocks, int32_t id) {
         link = &blocks->blocks[*link].next_in_bucket;
     *link = block->next_in_bucket;
     block->is_published = false;
+}
+
+void cohort_blocks_forget_all(cohort_blocks *blocks) {
+    for (int32_t id = 0; id < blocks->n_blocks; id++)
+        cohort_blocks_forget(blocks, id);
 }
 
 /* ---- users ------------------------------------------------------------------------- */
@@ -108,7 +113,7 @@ bool cohort_blocks_take(cohort_blocks *blocks, int32_t n, int32_t *out_blocks) {
         int32_t id = blocks->first_free;
         assert(blocks->blocks[id].n_users == 0);
         unlink_free(blocks, id);
-        forget(blocks, id);
+        cohort_blocks_forget(blocks, id);
         blocks->blocks[id].n_users = 1;
         out_blocks[i] = id;
     }

@@ -54,6 +54,9 @@ void cohort_blocks_give_back(cohort_blocks *blocks, int32_t n, const int32_t *id
 /* From now on found by its key; no change where another block is. */
 void cohort_blocks_publish(cohort_blocks *blocks, int32_t id,
                            const cohort_block_key *key);
+/* No longer found: what it holds is not what its key says. */
+void cohort_blocks_forget(cohort_blocks *blocks, int32_t id);
+void cohort_blocks_forget_all(cohort_blocks *blocks);
 /* The block with that key, or COHORT_BLOCK_NONE. */
 int32_t cohort_blocks_find(const cohort_blocks *blocks, const cohort_block_key *key);
 int32_t cohort_blocks_n_users(const cohort_blocks *blocks, int32_t id);

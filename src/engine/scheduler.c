@@ -164,14 +164,19 @@ static void release(cohort_scheduler *scheduler, cohort_scheduler_request *reque
     request->n_scheduled = request->n_sent = 0;
 }
 
-static void preempt(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
+/* From those that run back to those that wait, in its old place. */
+static void requeue(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
     cohort_scheduler_order_remove(&scheduler->running, request);
     request->is_running = false;
     release(scheduler, request);
-    request->n_preemptions++;
-    scheduler->n_preemptions++;
     request->is_queued = true;
     cohort_scheduler_order_insert(&scheduler->waiting, request);
+}
+
+static void preempt(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
+    requeue(scheduler, request);
+    request->n_preemptions++;
+    scheduler->n_preemptions++;
 }
 
 /* The latest one after request that no step holds, or NULL. */
@@ -236,7 +241,7 @@ static void start_behind(cohort_scheduler *scheduler, cohort_scheduler_request *
         cohort_blocks_share(&scheduler->blocks, table[i]);
     request->n_blocks = request->n_published = n_cached;
     request->n_scheduled = n_cached * scheduler->limits.block_size;
-    if (!request->reads_cache || request->n_preemptions) return;
+    if (!request->reads_cache || request->has_run) return;
     request->n_cached_tokens = request->n_scheduled;
     scheduler->n_cache_queries += (uint64_t)request->n_tokens;
     scheduler->n_cache_hits += (uint64_t)request->n_cached_tokens;
@@ -327,6 +332,21 @@ static int32_t share_of(const cohort_scheduler *scheduler, const struct step *st
     return n_tokens < left - kept ? n_tokens : left - kept;
 }
 
+/* Tokens and blocks are numbers of 32 bits, each list in whole words of 64. */
+static int64_t bytes_to_tell(const cohort_scheduler *scheduler,
+                             const cohort_scheduler_request *request) {
+    int64_t n = (int64_t)request->n_tokens + blocks_for(scheduler, request->n_tokens) + 2;
+    return request->told_bytes + n * (int64_t)sizeof(int32_t);
+}
+
+/* One may always come: none takes more than a step has. */
+static bool can_tell(const cohort_scheduler *scheduler, const struct step *step,
+                     const cohort_scheduler_request *request) {
+    int64_t limit = scheduler->limits.max_new_bytes;
+    return !limit || step->new_bytes == 0 ||
+           step->new_bytes + bytes_to_tell(scheduler, request) <= limit;
+}
+
 static void enter(struct step *step, cohort_scheduler *scheduler,
                   cohort_scheduler_request *request, int32_t n_tokens,
                   int32_t n_old_blocks) {
@@ -344,6 +364,7 @@ static void enter(struct step *step, cohort_scheduler *scheduler,
         .new_blocks = table_of(scheduler, request->slot) + n_old_blocks,
     };
     step->n_tokens += n_tokens;
+    if (is_new) step->new_bytes += bytes_to_tell(scheduler, request);
     request->n_scheduled += n_tokens;
     request->n_sent = n_expected + (samples && scheduler->limits.ranks_keep_tokens);
     request->n_sampling += samples;
@@ -351,10 +372,11 @@ static void enter(struct step *step, cohort_scheduler *scheduler,
     publish(scheduler, request);
 }
 
-/* Requests that run, in order of arrival.  Returns whether some had to give way. */
+/* Requests that run, in order of arrival.  Returns whether some had to give way, or wait
+ * until the ranks can be told of them again. */
 static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
                              int32_t max_sequences, int32_t max_tokens) {
-    bool preempted = false;
+    bool held_back = false;
     int32_t n_behind = 0;
     for (const cohort_scheduler_request *request = scheduler->running.first; request;
          request = request->next)
@@ -364,30 +386,20 @@ static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
          request = request->next) {
         if (pending_tokens(scheduler, request) == 0)
             continue; /* its last token is on the way */
+        n_behind--;
+        if (request->n_sent == 0 && !can_tell(scheduler, step, request)) {
+            held_back = true;
+            continue;
+        }
         int32_t n_tokens =
-            share_of(scheduler, step, request, --n_behind, max_sequences, max_tokens);
-        int32_t n_old_blocks = request->n_blocks;
+            share_of(scheduler, step, request, n_behind, max_sequences, max_tokens);
+        int32_t n_old_blocks = request->n_sent ? request->n_blocks : 0;
         /* Later ones must not take what this one waits for. */
-        if (!reserve(scheduler, request, request->n_scheduled + n_tokens, &preempted))
+        if (!reserve(scheduler, request, request->n_scheduled + n_tokens, &held_back))
             return true;
         enter(step, scheduler, request, n_tokens, n_old_blocks);
     }
-    return preempted;
-}
-
-/* Tokens and blocks are numbers of 32 bits, each list in whole words of 64. */
-static int64_t bytes_to_tell(const cohort_scheduler *scheduler,
-                             const cohort_scheduler_request *request) {
-    int64_t n = (int64_t)request->n_tokens + blocks_for(scheduler, request->n_tokens) + 2;
-    return request->told_bytes + n * (int64_t)sizeof(int32_t);
-}
-
-/* One may always come: none takes more than a step has. */
-static bool can_tell(const cohort_scheduler *scheduler, const struct step *step,
-                     const cohort_scheduler_request *request) {
-    int64_t limit = scheduler->limits.max_new_bytes;
-    return !limit || step->new_bytes == 0 ||
-           step->new_bytes + bytes_to_tell(scheduler, request) <= limit;
+    return held_back;
 }
 
 /* Takes a slot, and the blocks that the cache has; false where there is no room. */
@@ -402,6 +414,7 @@ static bool admit(cohort_scheduler *scheduler, cohort_scheduler_request *request
     scheduler->n_free_slots--;
     request->slot = slot;
     start_behind(scheduler, request, n_cached);
+    request->has_run = true;
     cohort_scheduler_order_remove(&scheduler->waiting, request);
     request->is_queued = false;
     request->is_running = true;
@@ -415,7 +428,6 @@ static void admit_waiting(cohort_scheduler *scheduler, struct step *step,
     while ((request = scheduler->waiting.first) && step->n_entries < max_sequences &&
            step->n_tokens < max_tokens && can_tell(scheduler, step, request) &&
            admit(scheduler, request)) {
-        step->new_bytes += bytes_to_tell(scheduler, request);
         int32_t n_tokens =
             share_of(scheduler, step, request, 0, max_sequences, max_tokens);
         bool preempted = false,
@@ -423,6 +435,7 @@ static void admit_waiting(cohort_scheduler *scheduler, struct step *step,
                  reserve(scheduler, request, request->n_scheduled + n_tokens, &preempted);
         assert(reserved && !preempted);
         enter(step, scheduler, request, n_tokens, 0);
+        step->entries[step->n_entries - 1].is_admitted = true;
     }
 }
 
@@ -509,6 +522,69 @@ void cohort_scheduler_finish(cohort_scheduler *scheduler,
     request->is_queued = request->is_running = false;
     if (request->slot >= 0 && request->n_in_flight == 0) release(scheduler, request);
 }
+
+/* ---- steps that will not come back ------------------------------------------------- */
+
+/* A block is published before the step that fills it has come back. */
+static void unpublish(cohort_scheduler *scheduler, cohort_scheduler_request *request) {
+    const int32_t *table = table_of(scheduler, request->slot);
+    int32_t n_full = request->n_scheduled / scheduler->limits.block_size;
+    while (request->n_published > n_full)
+        cohort_blocks_forget(&scheduler->blocks, table[--request->n_published]);
+}
+
+/* Of a request's entries, the newest first. */
+static void undo(cohort_scheduler *scheduler, const cohort_schedule_entry *entry) {
+    cohort_scheduler_request *request = entry->request;
+    request->n_scheduled = entry->n_computed_tokens;
+    request->n_sampling -= entry->samples;
+    unpublish(scheduler, request);
+    if (--request->n_in_flight > 0) return;
+    if (request->is_finished)
+        release(scheduler, request);
+    else if (entry->is_admitted)
+        /* It may stand on blocks that another request of these steps was to fill. */
+        requeue(scheduler, request);
+}
+
+/* Nobody loses blocks or slot while a step holds it, and who lost them is computed anew
+ * from its tokens: so what the entries say is enough to go back.
+ *
+ * Caches of ranks that live on, or whose memory was kept, may be used: a rank stores keys
+ * and values of a step before it sums or sends what the logits of that step need, so a
+ * reply says that all ranks have stored all of this step and of those before.  What later
+ * steps stored in part lies behind the tokens that count, in blocks that nobody else
+ * shares, and is written again before it is read. */
+int64_t cohort_scheduler_rollback(cohort_scheduler *scheduler) {
+    int32_t ring = scheduler->limits.max_in_flight + 1;
+    int64_t n_tokens = 0;
+    while (scheduler->n_steps > 0) {
+        const struct step *step =
+            &scheduler->steps[(scheduler->first_step + --scheduler->n_steps) % ring];
+        for (int32_t i = 0; i < step->n_entries; i++)
+            undo(scheduler, &step->entries[i]);
+        n_tokens += step->n_tokens;
+    }
+    for (cohort_scheduler_request *request = scheduler->running.first; request;
+         request = request->next) {
+        assert(request->n_in_flight == 0 && request->n_sampling == 0);
+        request->n_sent = 0;
+    }
+    scheduler->n_finished = 0;
+    return n_tokens;
+}
+
+int64_t cohort_scheduler_forget_kv(cohort_scheduler *scheduler) {
+    int64_t n_tokens = cohort_scheduler_rollback(scheduler);
+    while (scheduler->running.first) {
+        n_tokens += scheduler->running.first->n_scheduled;
+        requeue(scheduler, scheduler->running.first);
+    }
+    cohort_blocks_forget_all(&scheduler->blocks);
+    return n_tokens;
+}
+
+/* ---- what there is ----------------------------------------------------------------- */
 
 int32_t cohort_scheduler_n_running(const cohort_scheduler *scheduler) {
     return scheduler->running.n;

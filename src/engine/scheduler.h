@@ -4,10 +4,10 @@
  *   add -> waiting -> (next: admitted) running -> finish
  *             ^------- preempted ---------'        (blocks gone, computed anew later)
  *
- * Pure: events in (add, complete, append, finish), a step out (next); no clock, no I/O,
- * and token counts only, never tokens.  First come, first served, within one priority:
- * requests run in that order, and the last of it gives way where blocks run out.  Of a
- * step, who wants more than half leaves up to half to those behind.
+ * Pure: events in (add, complete, append, finish, rollback), a step out (next); no clock,
+ * no I/O, and token counts only, never tokens.  First come, first served, within one
+ * priority: requests run in that order, and the last of it gives way where blocks run
+ * out.  Of a step, who wants more than half leaves up to half to those behind.
  *
  * A request may be in several steps under way at once with consecutive parts of it: ranks
  * carry steps out in order.  Those are parts of its prompt or, where the ranks keep what
@@ -84,6 +84,7 @@ typedef struct cohort_scheduler_request {
     int32_t n_in_flight;     /* steps under way that hold it */
     int32_t n_preemptions;
     bool is_queued, is_running, is_finished;
+    bool has_run; /* once, at least: n_cached_tokens stays */
     struct cohort_scheduler_request *previous, *next;
     struct cohort_scheduler_request *lower, *higher; /* a tree over the same order */
     uint64_t weight;
@@ -91,8 +92,9 @@ typedef struct cohort_scheduler_request {
 
 typedef struct cohort_schedule_entry {
     cohort_scheduler_request *request;
-    bool is_new;  /* the ranks don't know it: send the request and all of its tokens */
-    bool samples; /* ends the known tokens: a token comes back */
+    bool is_new; /* the ranks don't know it: send the request and all of its tokens */
+    bool is_admitted; /* and before this step it waited: nothing of it was computed */
+    bool samples;     /* ends the known tokens: a token comes back */
     int32_t n_computed_tokens;
     int32_t n_scheduled_tokens;
     int32_t n_new_tokens; /* the last of the known ones, that the ranks don't know yet */
@@ -127,6 +129,16 @@ void cohort_scheduler_append(cohort_scheduler *scheduler,
 /* At any time.  Slot and blocks are free once no step under way holds the request. */
 void cohort_scheduler_finish(cohort_scheduler *scheduler,
                              cohort_scheduler_request *request);
+
+/* The steps under way will not come back, and the ranks have forgotten all requests, but
+ * not their caches: as if the last step that completed had been the last one sent.  Those
+ * first admitted since wait again, in their old places; the others are told to the ranks
+ * anew, go on behind the tokens that completed steps computed, and are in each later step
+ * that max_new_bytes lets them in.  Returns the tokens that are to be computed again. */
+int64_t cohort_scheduler_rollback(cohort_scheduler *scheduler);
+/* The same where the caches are lost, too: all that ran waits again, and is computed anew
+ * from its tokens. */
+int64_t cohort_scheduler_forget_kv(cohort_scheduler *scheduler);
 
 int32_t cohort_scheduler_n_running(const cohort_scheduler *scheduler);
 int32_t cohort_scheduler_n_waiting(const cohort_scheduler *scheduler);

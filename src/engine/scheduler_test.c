@@ -3,14 +3,14 @@
 
 /* ---- property ---------------------------------------------------------------------- */
 
+enum { MOST_TOLD = 64 };
+
 struct tally {
-    uint64_t n_preempted, n_hits, n_ahead, n_filled, n_overtaken;
+    uint64_t n_preempted, n_hits, n_ahead, n_filled, n_overtaken, n_retold, n_held_back;
 };
 
-/* One random life: arrivals, returns and cancellations in any order, until all is done.
- */
-static void random_life(uint64_t seed, struct tally *tally) {
-    struct world *world = malloc(sizeof *world);
+/* Of any layout, small enough that blocks, tokens and bytes run out. */
+static void random_limits(uint64_t seed, cohort_scheduler_limits *out_limits) {
     struct world probe = {.seed = seed};
     int32_t pp = 1 + (int32_t)pick(&probe, 3);
     int32_t block_size = 1 + (int32_t)pick(&probe, 5);
@@ -25,15 +25,25 @@ static void random_life(uint64_t seed, struct tally *tally) {
         .pp_size = pp,
         .max_in_flight = pp + (int32_t)pick(&probe, 2)};
     limits.ranks_keep_tokens = pp == 1 && limits.max_in_flight > 1;
-    enum { MOST_TOLD = 64 };
     int32_t longest = MOST_TOLD + (max_len + 1 + least + 2) * 4;
     if (seed % 2) limits.max_new_bytes = longest + (int32_t)pick(&probe, 400);
+    *out_limits = limits;
+}
+
+/* One random life: arrivals, returns and cancellations in any order, and perhaps deaths
+ * of ranks, until all is done. */
+static void random_life(uint64_t seed, bool has_deaths, struct tally *tally) {
+    struct world *world = malloc(sizeof *world);
+    cohort_scheduler_limits limits;
+    random_limits(seed, &limits);
+    int32_t max_len = limits.max_model_len;
     bool has_priorities = seed % 3 == 0;
     world_begin(world, &limits);
     world->seed = seed + 1000000;
     int32_t left = 1 + (int32_t)pick(world, MAX_JOBS), idle = 0;
     for (int32_t turn = 0; idle < 3; turn++) {
         assert_true(turn < 200000); /* nobody waits for ever */
+        if (has_deaths && pick(world, 20) == 0) ranks_die(world, pick(world, 4) > 0);
         uint64_t what = pick(world, 10);
         cohort_schedule schedule;
         if (what < 2 && left > 0) {
@@ -75,6 +85,8 @@ static void random_life(uint64_t seed, struct tally *tally) {
     tally->n_ahead += (uint64_t)world->n_ahead;
     tally->n_filled += (uint64_t)world->n_filled;
     tally->n_overtaken += (uint64_t)world->n_overtaken;
+    tally->n_retold += (uint64_t)world->n_retold;
+    tally->n_held_back += (uint64_t)world->n_held_back;
     if (!has_priorities) assert_int_equal(world->n_overtaken, 0);
     world_end(world);
     free(world);
@@ -84,13 +96,26 @@ static void random_lives_keep_all_promises(void **state) {
     (void)state;
     struct tally tally = {0};
     for (uint64_t seed = 0; seed < 600; seed++)
-        random_life(seed, &tally);
+        random_life(seed, false, &tally);
     /* Or the test looks away from what is hard. */
     assert_true(tally.n_preempted > 100);
     assert_true(tally.n_hits > 1000);
     assert_true(tally.n_ahead > 1000);
     assert_true(tally.n_filled > 1000);
     assert_true(tally.n_overtaken > 100);
+    assert_true(tally.n_retold == 0);
+}
+
+static void random_deaths_keep_all_promises(void **state) {
+    (void)state;
+    struct tally tally = {0};
+    for (uint64_t seed = 0; seed < 600; seed++)
+        random_life(seed, true, &tally);
+    assert_true(tally.n_preempted > 100);
+    assert_true(tally.n_hits > 1000);
+    assert_true(tally.n_ahead > 1000);
+    assert_true(tally.n_retold > 1000);
+    assert_true(tally.n_held_back > 100);
 }
 
 /* ---- traces ------------------------------------------------------------------------ */
@@ -302,6 +327,7 @@ static void a_cache_too_small_is_refused_with_numbers(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_lives_keep_all_promises),
+        cmocka_unit_test(random_deaths_keep_all_promises),
         cmocka_unit_test(prompts_are_cut_into_chunks),
         cmocka_unit_test(many_long_prompts_leave_room_for_a_short_one),
         cmocka_unit_test(the_end_of_a_long_prompt_leaves_room),

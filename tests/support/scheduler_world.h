@@ -30,11 +30,16 @@ struct job {
     int32_t priority, told_bytes;
     int32_t n_admissions, n_ends;
     int32_t n_held, n_given_way; /* its steps under way, and preemptions, before a step */
-    bool is_cancelled;
+    bool is_cancelled, was_told; /* the ranks knew it before a step */
     cohort_block_key keys[64];
 };
 
-enum { MAX_SLOTS = 16, MAX_JOBS = 60, MAX_CACHE_TOKENS = 4096 };
+enum { MAX_SLOTS = 16, MAX_JOBS = 60, MAX_CACHE_TOKENS = 4096, MAX_UNDER_WAY = 8 };
+
+/* Where a step under way stores keys and values. */
+struct under_way {
+    int32_t n_places, places[MAX_CACHE_TOKENS];
+};
 
 struct world {
     cohort_scheduler_limits limits;
@@ -42,11 +47,15 @@ struct world {
     struct rank_slot slots[MAX_SLOTS];
     struct job jobs[MAX_JOBS];
     int32_t n_jobs;
-    uint64_t content[MAX_CACHE_TOKENS]; /* what the cache holds, token by token */
-    uint64_t last_admitted;             /* arrival of the latest first admission */
+    uint64_t content[MAX_CACHE_TOKENS];        /* what the cache holds, token by token */
+    struct under_way under_way[MAX_UNDER_WAY]; /* a ring */
+    uint32_t n_sent, n_returned;               /* steps */
+    uint64_t last_admitted;                    /* arrival of the latest first admission */
     uint64_t seed, draws;
     int32_t n_preempted, n_ahead; /* entries whose last token was not known yet */
     int32_t n_filled;             /* steps that could tell of no more */
+    int32_t n_retold;             /* entries of requests that the ranks had forgotten */
+    int32_t n_held_back;          /* such that could not be told at once */
     int32_t n_overtaken;          /* first admissions before earlier arrivals */
 };
 
@@ -104,10 +113,12 @@ static inline struct job *job_of(const cohort_scheduler_request *request) {
 static inline void ranks_store(struct world *world, const cohort_schedule_entry *entry) {
     int32_t block_size = world->limits.block_size;
     const struct rank_slot *slot = &world->slots[entry->request->slot];
+    struct under_way *step = &world->under_way[world->n_sent % MAX_UNDER_WAY];
     for (int32_t i = 0; i < entry->n_scheduled_tokens; i++) {
         int32_t at = entry->n_computed_tokens + i;
-        world->content[slot->blocks[at / block_size] * block_size + at % block_size] =
-            past_of(job_of(entry->request), at);
+        int32_t place = slot->blocks[at / block_size] * block_size + at % block_size;
+        world->content[place] = past_of(job_of(entry->request), at);
+        step->places[step->n_places++] = place;
     }
 }
 
@@ -133,6 +144,10 @@ static inline void ranks_take_entry(struct world *world,
         *slot = (struct rank_slot){.request = request,
                                    .n_tokens = request->n_tokens,
                                    .n_computed = entry->n_computed_tokens};
+        world->n_retold += !entry->is_admitted;
+    }
+    if (entry->is_admitted) {
+        assert_true(entry->is_new);
         assert_int_equal(entry->n_computed_tokens % limits->block_size, 0);
         assert_true(request->reads_cache || entry->n_computed_tokens == 0);
         if (job_of(request)->n_admissions++ == 0) {
@@ -193,6 +208,7 @@ static const struct job *note_state(struct world *world) {
         struct job *job = &world->jobs[i];
         job->n_held = job->request.n_in_flight;
         job->n_given_way = job->request.n_preemptions;
+        job->was_told = job->request.n_sent > 0;
         if (!job->request.is_running) continue;
         if (!head || is_before(&job->request, &head->request)) head = job;
     }
@@ -221,32 +237,37 @@ static inline bool is_in(const cohort_schedule *schedule, const struct job *job)
     return false;
 }
 
-/* First come, first served, within a priority: nobody who waits comes before one that is
- * let in, and the first of those that run is in every step that does not wait for it: so
- * nobody starves. */
+/* First come, first served, within a priority: nobody who waits, or is to be told to the
+ * ranks again, comes before one that is let in, and the first of those that run is in
+ * every step that does not wait for it: so nobody starves. */
 static inline void check_order(const struct world *world, const cohort_schedule *schedule,
                                const struct job *head) {
     for (int32_t i = 0; i < schedule->n_entries; i++) {
         const cohort_scheduler_request *request = schedule->entries[i].request;
-        for (int32_t j = 0; schedule->entries[i].is_new && j < world->n_jobs; j++)
-            if (world->jobs[j].request.is_queued)
-                assert_true(is_before(request, &world->jobs[j].request));
+        for (int32_t j = 0; schedule->entries[i].is_admitted && j < world->n_jobs; j++) {
+            const cohort_scheduler_request *other = &world->jobs[j].request;
+            if (other->is_queued) assert_true(is_before(request, other));
+            if (other->is_running) assert_true(other->n_sent > 0);
+        }
     }
     if (head && head->n_held == 0) assert_true(is_in(schedule, head));
 }
 
-/* With one stage, all that run are in it where there are tokens and blocks for all,
- * however long the prompts beside them. */
-static inline void check_nobody_stalls(const struct world *world,
+/* With one stage, all that run are in it where there are tokens and blocks for all, and
+ * bytes to tell of those that the ranks forgot, however long the prompts beside them. */
+static inline void check_nobody_stalls(struct world *world,
                                        const cohort_schedule *schedule) {
     const cohort_scheduler_limits *limits = &world->limits;
     int32_t most_blocks = limits->max_num_batched_tokens / limits->block_size + 1;
     if (limits->pp_size > 1 || limits->max_num_batched_tokens < limits->max_num_seqs ||
         cohort_scheduler_blocks(world->scheduler)->n_free < most_blocks)
         return;
-    for (int32_t i = 0; i < world->n_jobs; i++)
-        if (world->jobs[i].request.is_running && world->jobs[i].n_held == 0)
-            assert_true(is_in(schedule, &world->jobs[i]));
+    for (int32_t i = 0; i < world->n_jobs; i++) {
+        const struct job *job = &world->jobs[i];
+        if (!job->request.is_running || job->n_held > 0 || is_in(schedule, job)) continue;
+        assert_true(!job->was_told && limits->max_new_bytes > 0);
+        world->n_held_back++;
+    }
 }
 
 /* As much as a step may tell of requests that are new, tokens and blocks as they are
@@ -280,6 +301,8 @@ static inline bool ranks_take_step(struct world *world, cohort_schedule *schedul
         world->slots[schedule->finished[i]] = (struct rank_slot){0};
     }
     assert_in_range(schedule->n_entries, 1, world->limits.max_num_seqs);
+    assert_true(world->n_sent - world->n_returned < MAX_UNDER_WAY);
+    world->under_way[world->n_sent % MAX_UNDER_WAY].n_places = 0;
     for (int32_t i = 0; i < schedule->n_entries; i++) {
         ranks_take_entry(world, &schedule->entries[i]);
         n_tokens += schedule->entries[i].n_scheduled_tokens;
@@ -289,6 +312,7 @@ static inline bool ranks_take_step(struct world *world, cohort_schedule *schedul
     }
     for (int32_t i = 0; i < schedule->n_entries; i++)
         ranks_read(world, &schedule->entries[i]);
+    world->n_sent++;
     assert_int_equal(n_tokens, schedule->n_tokens);
     assert_true(n_tokens <= world->limits.max_num_batched_tokens);
     assert_true(cohort_scheduler_n_in_flight(world->scheduler) <=
@@ -304,6 +328,7 @@ static inline void end_job(struct world *world, struct job *job) {
 static inline void step_returns(struct world *world) {
     cohort_schedule done;
     cohort_scheduler_complete(world->scheduler, &done);
+    world->n_returned++;
     for (int32_t i = 0; i < done.n_entries; i++) {
         struct job *job = job_of(done.entries[i].request);
         if (!done.entries[i].samples || job->request.is_finished) continue;
@@ -318,6 +343,47 @@ static inline void step_returns(struct world *world) {
         }
     }
     check_blocks(world);
+}
+
+/* What is found by a key is what the key says. */
+static inline void check_keys(const struct world *world) {
+    int32_t block_size = world->limits.block_size;
+    for (int32_t i = 0; i < world->n_jobs; i++) {
+        const struct job *job = &world->jobs[i];
+        for (int32_t k = 0; k < job->request.n_keys; k++) {
+            int32_t id = cohort_blocks_find(cohort_scheduler_blocks(world->scheduler),
+                                            &job->keys[k]);
+            for (int32_t t = 0; id >= 0 && t < block_size; t++)
+                assert_int_equal(world->content[id * block_size + t],
+                                 past_of(job, k * block_size + t));
+        }
+    }
+}
+
+/* A rank dies: of the steps under way nobody knows what was stored, the ranks forget all
+ * requests, and their caches, too, where these are not kept. */
+static inline void ranks_die(struct world *world, bool keeps_kv) {
+    int64_t n_tokens = 0, n_lost;
+    for (; world->n_returned != world->n_sent; world->n_returned++) {
+        const struct under_way *step =
+            &world->under_way[world->n_returned % MAX_UNDER_WAY];
+        n_tokens += step->n_places;
+        for (int32_t i = 0; i < step->n_places; i++)
+            if (pick(world, 2)) world->content[step->places[i]] = UINT64_MAX;
+    }
+    memset(world->slots, 0, sizeof world->slots);
+    if (keeps_kv) {
+        n_lost = cohort_scheduler_rollback(world->scheduler);
+        assert_int_equal(n_lost, n_tokens);
+    } else {
+        memset(world->content, 0xff, sizeof world->content);
+        n_lost = cohort_scheduler_forget_kv(world->scheduler);
+        assert_true(n_lost >= n_tokens);
+        assert_int_equal(cohort_scheduler_n_running(world->scheduler), 0);
+    }
+    assert_int_equal(cohort_scheduler_n_in_flight(world->scheduler), 0);
+    check_blocks(world);
+    check_keys(world);
 }
 
 static inline void world_end(struct world *world) {
