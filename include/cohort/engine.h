@@ -217,7 +217,9 @@ typedef struct cohort_engine_outputs {
 } cohort_engine_outputs;
 
 /* Keeps the ranks busy and returns what the oldest step under way gave.  COHORT_PENDING:
- * nothing is left to do; COHORT_E_TIMEOUT: the deadline passed, call again. */
+ * nothing is left to do; COHORT_E_TIMEOUT: the deadline passed, call again.  Where the
+ * executor replaces a rank that died, requests wait for it and go on as if nothing had
+ * been: that is a timeout, too, where it takes longer than the deadline. */
 COHORT_API cohort_status cohort_engine_step(cohort_engine *engine, int64_t deadline_ns,
                                             cohort_engine_outputs *out_outputs);
 COHORT_API bool cohort_engine_has_unfinished(const cohort_engine *engine);
@@ -228,6 +230,10 @@ typedef struct cohort_engine_stats {
     uint64_t n_steps, n_computed_tokens, n_preemptions; /* since the start */
     uint64_t n_cache_queries, n_cache_hits; /* tokens: asked of the prefix cache, found */
     uint64_t n_corrupted; /* completions that ended with COHORT_FINISH_CORRUPTED */
+    /* Ranks that died and were replaced: how often, completions that it stopped and that
+     * went on, and tokens that were computed again for it. */
+    uint64_t n_recoveries, n_recovered, n_recomputed_tokens;
+    bool is_recovering;
     /* Of grammars, with their masks: of those kept for the next request, at most 128 MiB,
      * and of all in this process, at most 1 GiB and what is compiled just then. */
     int64_t kept_grammar_bytes, grammar_bytes;

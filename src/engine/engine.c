@@ -198,7 +198,8 @@ static cohort_status call(cohort_engine *engine, const char *method, const void 
     const cohort_rpc rpc = {.method = method,
                             .payload = payload,
                             .size_bytes = size_bytes,
-                            .reply_rank = COHORT_ALL_RANKS};
+                            .reply_rank = COHORT_ALL_RANKS,
+                            .is_setup = !out_future};
     int64_t timeout_ns = engine->options.executor.load_timeout_ns;
     int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
     return cohort_collective_rpc(engine->executor, &rpc, deadline_ns, out_future);

@@ -137,6 +137,10 @@ struct cohort_engine {
     uint64_t last_id, last_wire_id;
     bool is_failed;
     cohort_error failure;
+    /* A rank died: nothing is sent until all are ready again. */
+    bool is_interrupted, is_rolled_back;
+    int32_t n_stopped; /* completions that ran then */
+    uint64_t n_recoveries, n_recovered, n_recomputed_tokens;
 
     engine_sequence *first, *last; /* whose end is still to be reported */
     engine_sequence *ended;        /* reported; freed when no step holds them */
@@ -188,6 +192,12 @@ cohort_status cohort_engine_make_masks(cohort_engine *engine, size_t *out_size_b
  * ERROR: its grammar does not have it; NONE. */
 cohort_status cohort_engine_follow(const cohort_engine *engine, engine_sequence *sequence,
                                    int32_t token, cohort_finish_reason *out_reason);
+
+/* recover.c: after a call of the executor ended with COHORT_E_INTERRUPTED, and no older
+ * step is left that may have come back before.  OK: the ranks are ready, and the next
+ * step goes on behind the last one that came back; COHORT_PENDING: not by the deadline.
+ */
+cohort_status cohort_engine_recover(cohort_engine *engine, int64_t deadline_ns);
 
 /* ---- sequence.c -------------------------------------------------------------------- */
 

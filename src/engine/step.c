@@ -106,11 +106,19 @@ static cohort_status send_step(cohort_engine *engine, const cohort_schedule *sch
 
 /* Sends steps until as many are under way as may be, one waits for masks that cannot be
  * made yet, or nothing is left to schedule. */
-static cohort_status send_steps(cohort_engine *engine) {
+static cohort_status send_all(cohort_engine *engine) {
     cohort_schedule schedule;
     COHORT_TRY(send_masks(engine));
     while (engine->n_masked == 0 && cohort_scheduler_next(engine->scheduler, &schedule))
         COHORT_TRY(send_step(engine, &schedule));
+    return COHORT_OK;
+}
+
+/* None while a rank is replaced. */
+static cohort_status send_steps(cohort_engine *engine) {
+    cohort_status status = engine->is_interrupted ? COHORT_OK : send_all(engine);
+    if (status != COHORT_E_INTERRUPTED) return status;
+    engine->is_interrupted = true;
     return COHORT_OK;
 }
 
@@ -391,6 +399,20 @@ static void charge(int64_t *sum_ns, int64_t *from_ns) {
     *from_ns = now_ns;
 }
 
+/* The oldest step under way; where a rank was replaced meanwhile, there is none. */
+static cohort_status await_step(cohort_engine *engine, int64_t deadline_ns,
+                                cohort_future **out_future) {
+    cohort_status status = COHORT_E_INTERRUPTED;
+    *out_future = engine->n_futures ? engine->futures[engine->first_future] : NULL;
+    if (*out_future) status = cohort_future_wait(*out_future, deadline_ns);
+    if (status != COHORT_E_INTERRUPTED) return status;
+    *out_future = NULL;
+    engine->is_interrupted = true;
+    status = cohort_engine_recover(engine, deadline_ns);
+    if (status != COHORT_PENDING) return status;
+    return COHORT_FAIL(COHORT_E_TIMEOUT, "a rank that died is being replaced");
+}
+
 static cohort_status turn(cohort_engine *engine, int64_t *now_ns, int64_t deadline_ns,
                           bool *out_is_late) {
     engine->reported_ns = *now_ns;
@@ -399,14 +421,15 @@ static cohort_status turn(cohort_engine *engine, int64_t *now_ns, int64_t deadli
         return send_steps(engine);
     }
     COHORT_TRY(send_steps(engine));
-    if (engine->n_futures == 0) return COHORT_PENDING;
+    if (engine->n_futures == 0 && !engine->is_interrupted) return COHORT_PENDING;
     charge(&engine->schedule_ns, now_ns);
-    cohort_future *future = engine->futures[engine->first_future];
-    cohort_status status = cohort_future_wait(future, deadline_ns);
+    cohort_future *future;
+    cohort_status status = await_step(engine, deadline_ns, &future);
     status = judge(engine, status, out_is_late);
     charge(&engine->wait_ns, now_ns);
     engine->reported_ns = *now_ns;
     COHORT_TRY(status);
+    if (!future) return send_steps(engine);
     engine->first_future = (engine->first_future + 1) % COHORT_MAX_IN_FLIGHT;
     engine->n_futures--;
     engine->reported = future;
@@ -453,6 +476,10 @@ void cohort_engine_get_stats(const cohort_engine *engine,
         .n_steps = engine->n_steps,
         .n_computed_tokens = engine->n_computed_tokens,
         .n_corrupted = engine->n_corrupted,
+        .n_recoveries = engine->n_recoveries,
+        .n_recovered = engine->n_recovered,
+        .n_recomputed_tokens = engine->n_recomputed_tokens,
+        .is_recovering = engine->is_interrupted,
         .kept_grammar_bytes = (int64_t)atomic_load_explicit(&engine->grammars->kept_bytes,
                                                             memory_order_relaxed),
         .grammar_bytes = (int64_t)cohort_grammar_held_bytes(),

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Deaths of a rank, as far as an engine sees them: calls of its executor are cut off at
+ * any moment.  The linker puts what is here before the executor (CMakeLists.txt); the
+ * ranks behind it are real, and carry lost steps out or not. */
+#include "engine_world.h"
+
+#include "base/fail.h"
+#include "base/random.h"
+
+enum { MAX_SLOTS = 64 };
+
+static struct deaths {
+    uint64_t seed, draws;
+    uint64_t one_in; /* a call of so many is cut off; 0: none */
+    bool keeps_kv;
+    bool is_dead, is_forgotten; /* until await_ready; until the next step */
+    bool awaits_masks;
+    int32_t n_waits; /* to come that time out */
+    bool is_used[MAX_SLOTS];
+    int32_t n;
+    cohort_executor_recovery recovery;
+} deaths;
+
+static void plan_deaths(uint64_t seed, uint64_t one_in, bool keeps_kv) {
+    deaths = (struct deaths){.seed = seed, .one_in = one_in, .keeps_kv = keeps_kv};
+}
+
+static cohort_status interrupted(void) {
+    return COHORT_FAIL(COHORT_E_INTERRUPTED, "rank 0 died");
+}
+
+static bool dies_now(void) {
+    if (deaths.is_dead) return true;
+    if (!deaths.one_in || cohort_random_u64(deaths.seed, deaths.draws++) % deaths.one_in)
+        return false;
+    deaths.is_dead = true;
+    deaths.n++;
+    deaths.n_waits = deaths.n % 3;
+    return true;
+}
+
+/* ---- the executor ------------------------------------------------------------------ */
+
+cohort_status __real_cohort_execute_model(cohort_executor *executor, const void *step,
+                                          size_t size_bytes, cohort_future **out_future);
+cohort_status __real_cohort_execute_masked_model(cohort_executor *executor,
+                                                 const void *step, size_t size_bytes,
+                                                 cohort_future **out_future);
+cohort_status __real_cohort_execute_masks(cohort_executor *executor, const void *masks,
+                                          size_t size_bytes);
+cohort_status __real_cohort_future_wait(cohort_future *future, int64_t deadline_ns);
+
+/* What the ranks know; after a death nothing, which is told to them as the end of all
+ * that they knew. */
+static void follow_slots(cohort_step *step) {
+    static uint32_t forgotten[MAX_SLOTS];
+    if (deaths.is_forgotten) {
+        assert_int_equal(step->n_finished, 0);
+        for (uint32_t slot = 0; slot < MAX_SLOTS; slot++)
+            if (deaths.is_used[slot]) forgotten[step->n_finished++] = slot;
+        step->finished = forgotten;
+    }
+    deaths.is_forgotten = false;
+    for (uint32_t i = 0; i < step->n_finished; i++)
+        deaths.is_used[step->finished[i]] = false;
+    for (uint32_t i = 0; i < step->n_requests; i++)
+        deaths.is_used[step->requests[i].slot] = true;
+    for (uint32_t i = 0; i < step->n_entries; i++)
+        assert_true(deaths.is_used[step->entries[i].slot]);
+}
+
+static cohort_status send_step(cohort_executor *executor, const void *bytes,
+                               size_t size_bytes, bool is_masked,
+                               cohort_future **out_future) {
+    static uint64_t message[1 << 15];
+    cohort_step_view view = {0};
+    if (dies_now()) return interrupted();
+    assert_int_equal(cohort_step_decode(bytes, size_bytes, &view), COHORT_OK);
+    follow_slots(&view.step);
+    size_bytes = cohort_step_encoded_bytes(&view.step);
+    assert_true(size_bytes <= sizeof message);
+    cohort_step_encode(&view.step, (uint8_t *)message);
+    cohort_step_view_deinit(&view);
+    deaths.awaits_masks = is_masked;
+    return (is_masked ? __real_cohort_execute_masked_model : __real_cohort_execute_model)(
+        executor, message, size_bytes, out_future);
+}
+
+cohort_status __wrap_cohort_execute_model(cohort_executor *executor, const void *step,
+                                          size_t size_bytes, cohort_future **out_future);
+cohort_status __wrap_cohort_execute_model(cohort_executor *executor, const void *step,
+                                          size_t size_bytes, cohort_future **out_future) {
+    return send_step(executor, step, size_bytes, false, out_future);
+}
+
+cohort_status __wrap_cohort_execute_masked_model(cohort_executor *executor,
+                                                 const void *step, size_t size_bytes,
+                                                 cohort_future **out_future);
+cohort_status __wrap_cohort_execute_masked_model(cohort_executor *executor,
+                                                 const void *step, size_t size_bytes,
+                                                 cohort_future **out_future) {
+    return send_step(executor, step, size_bytes, true, out_future);
+}
+
+cohort_status __wrap_cohort_execute_masks(cohort_executor *executor, const void *masks,
+                                          size_t size_bytes);
+cohort_status __wrap_cohort_execute_masks(cohort_executor *executor, const void *masks,
+                                          size_t size_bytes) {
+    if (dies_now()) return interrupted();
+    deaths.awaits_masks = false;
+    return __real_cohort_execute_masks(executor, masks, size_bytes);
+}
+
+cohort_status __wrap_cohort_future_wait(cohort_future *future, int64_t deadline_ns);
+cohort_status __wrap_cohort_future_wait(cohort_future *future, int64_t deadline_ns) {
+    /* What was sent before a death may have come back all the same. */
+    bool came_back = deaths.is_dead && !deaths.awaits_masks && deaths.n % 2;
+    if (!came_back && dies_now()) return interrupted();
+    return __real_cohort_future_wait(future, deadline_ns);
+}
+
+cohort_status __wrap_cohort_executor_await_ready(cohort_executor *executor,
+                                                 int64_t deadline_ns);
+cohort_status __wrap_cohort_executor_await_ready(cohort_executor *executor,
+                                                 int64_t deadline_ns) {
+    (void)deadline_ns;
+    if (deaths.n_waits-- > 0) return COHORT_PENDING;
+    if (deaths.awaits_masks) {
+        cohort_step_masks none = {0};
+        uint64_t message[16];
+        cohort_step_masks_encode(&none, (uint8_t *)message);
+        assert_int_equal(__real_cohort_execute_masks(
+                             executor, message, cohort_step_masks_encoded_bytes(&none)),
+                         COHORT_OK);
+    }
+    deaths.awaits_masks = deaths.is_dead = false;
+    deaths.is_forgotten = true;
+    /* After all steps before it. */
+    return cohort_executor_check_health(executor, cohort_deadline_ms(60000));
+}
+
+void __wrap_cohort_executor_get_recovery(cohort_executor *executor,
+                                         cohort_executor_recovery *out_recovery);
+void __wrap_cohort_executor_get_recovery(cohort_executor *executor,
+                                         cohort_executor_recovery *out_recovery) {
+    (void)executor;
+    *out_recovery = (cohort_executor_recovery){.epoch = 1 + (uint64_t)deaths.n,
+                                               .n_deaths = (uint64_t)deaths.n,
+                                               .kv_kept = deaths.keeps_kv};
+}
+
+/* ---- requests of all kinds --------------------------------------------------------- */
+
+#define PERSON                                                                       \
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\","            \
+    "\"maxLength\":9},\"age\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":99}}," \
+    "\"required\":[\"name\",\"age\"],\"additionalProperties\":false}"
+
+static void submit_schema(cohort_engine *engine, float temperature) {
+    cohort_request request = greedy(engine, 6, 90);
+    request.sampling.temperature = temperature;
+    request.sampling.seed = 3;
+    request.has_seed = true;
+    request.ignore_eos = false;
+    assert_int_equal(cohort_engine_compile_grammar(engine, COHORT_GRAMMAR_JSON_SCHEMA,
+                                                   PERSON, strlen(PERSON),
+                                                   &request.grammar),
+                     COHORT_OK);
+    submit(engine, &request);
+    cohort_grammar_release(request.grammar);
+}
+
+static void submit_all_kinds(cohort_engine *engine) {
+    cohort_request request = greedy(engine, N_PROMPT, 40);
+    submit(engine, &request);
+    request.n = 3;
+    request.has_seed = true;
+    request.sampling.seed = 7;
+    request.sampling.temperature = 1.2f;
+    request.sampling.repetition_penalty = 1.3f;
+    request.sampling.n_logprobs = 2;
+    submit(engine, &request);
+    request = greedy(engine, N_PROMPT, 12);
+    request.sampling.n_prompt_logprobs = 1;
+    submit(engine, &request);
+    static const char *const stops[] = {"e", "\x01never said"};
+    request = greedy(engine, 9, 60);
+    request.stop = stops;
+    request.n_stop = 2;
+    submit(engine, &request);
+    submit_schema(engine, 0);
+    submit_schema(engine, 1);
+}
+
+/* Two more come on the way, the last of them like the first. */
+static void run_all_kinds(cohort_engine *engine) {
+    cohort_engine_outputs outputs;
+    submit_all_kinds(engine);
+    for (int32_t n_steps = 0; cohort_engine_has_unfinished(engine); n_steps++) {
+        if (n_steps == 9 || n_steps == 15) {
+            cohort_request request = greedy(engine, N_PROMPT - n_steps % 3, 20);
+            submit(engine, &request);
+        }
+        cohort_status status =
+            cohort_engine_step(engine, cohort_deadline_ms(60000), &outputs);
+        if (status == COHORT_E_TIMEOUT) {
+            assert_true(deaths.is_dead);
+            continue;
+        }
+        if (status != COHORT_OK) fail_msg("%s", cohort_last_error()->message);
+        for (size_t i = 0; i < outputs.n_completions; i++)
+            take(&outputs.completions[i]);
+    }
+}
+
+static void expect_same_answers(struct answer (*expected)[MAX_N]) {
+    for (int32_t i = 0; i < MAX_REQUESTS; i++)
+        for (int32_t k = 0; k < MAX_N; k++) {
+            /* What the cache had is another matter where it was lost. */
+            answers[i][k].n_cached = expected[i][k].n_cached;
+            assert_memory_equal(&answers[i][k], &expected[i][k], sizeof answers[i][k]);
+        }
+}
+
+static void expect_nothing_left(cohort_engine *engine) {
+    cohort_engine_stats stats;
+    cohort_engine_info info;
+    cohort_engine_outputs outputs;
+    cohort_status status;
+    while ((status = cohort_engine_step(engine, COHORT_NEVER, &outputs)) !=
+           COHORT_PENDING)
+        assert_true(status == COHORT_OK || status == COHORT_E_TIMEOUT);
+    cohort_engine_get_stats(engine, &stats);
+    cohort_engine_describe(engine, &info);
+    assert_int_equal(stats.n_free_blocks, info.num_blocks);
+    assert_int_equal(stats.n_running + stats.n_waiting, 0);
+    assert_int_equal(stats.n_recoveries, deaths.n);
+    assert_true(deaths.n == 0 || stats.n_recomputed_tokens > 0);
+    assert_true(deaths.n == 0 || stats.n_recovered > 0);
+}
+
+static void deaths_change_no_answer(void **state) {
+    (void)state;
+    static struct answer expected[MAX_REQUESTS][MAX_N];
+    const struct {
+        int32_t pp;
+        bool is_async;
+    } ways[] = {{1, false}, {1, true}, {2, false}, {2, true}};
+    for (size_t way = 0; way < sizeof ways / sizeof *ways; way++)
+        for (uint64_t seed = 0; seed < 5; seed++) {
+            cohort_engine_options options = small_options();
+            options.max_num_batched_tokens = 32; /* prompts are cut */
+            options.executor.pp = ways[way].pp;
+            options.executor.async_scheduling = ways[way].is_async;
+            plan_deaths(seed, seed ? 4 + seed * 3 : 0, seed % 2);
+            cohort_engine *engine = start(&options);
+            run_all_kinds(engine);
+            if (seed == 0)
+                memcpy(expected, answers, sizeof expected);
+            else
+                assert_true(deaths.n > 3);
+            expect_same_answers(expected);
+            expect_nothing_left(engine);
+            cohort_engine_destroy(engine);
+        }
+}
+
+/* What waits for a rank can be cancelled, and something else can be asked for. */
+static void a_recovery_holds_up_no_cancel(void **state) {
+    (void)state;
+    cohort_engine_outputs outputs;
+    plan_deaths(0, 0, true);
+    cohort_engine *engine = start_small();
+    cohort_request request = greedy(engine, N_PROMPT, 30);
+    uint64_t first = submit(engine, &request);
+    step(engine);
+    deaths.is_dead = true;
+    deaths.n = 2; /* and what was sent does not come back */
+    deaths.n_waits = 3;
+    assert_int_equal(cohort_engine_step(engine, COHORT_NEVER, &outputs),
+                     COHORT_E_TIMEOUT);
+    cohort_engine_stats stats;
+    cohort_engine_get_stats(engine, &stats);
+    assert_true(stats.is_recovering);
+    cohort_engine_cancel(engine, (cohort_request_id){first});
+    step(engine); /* reports it */
+    assert_int_equal(answers[first][0].reason, COHORT_FINISH_ABORT);
+    uint64_t second = submit(engine, &request);
+    assert_int_equal(cohort_engine_step(engine, COHORT_NEVER, &outputs),
+                     COHORT_E_TIMEOUT);
+    deaths.n_waits = 0;
+    run(engine);
+    assert_int_equal(answers[second][0].n_tokens, 30);
+    cohort_engine_get_stats(engine, &stats);
+    assert_false(stats.is_recovering);
+    cohort_engine_destroy(engine);
+}
+
+/* Tokens that are computed again are those of the steps under way, where the caches were
+ * kept. */
+static void kept_caches_cost_the_steps_under_way_alone(void **state) {
+    (void)state;
+    cohort_engine_options options = small_options();
+    options.executor.async_scheduling = false;
+    plan_deaths(0, 0, true);
+    cohort_engine *engine = start(&options);
+    cohort_request request = greedy(engine, N_PROMPT, 30);
+    for (int i = 0; i < 3; i++)
+        submit(engine, &request);
+    while (answers[3][0].n_tokens < 10)
+        step(engine);
+    deaths.is_dead = true;
+    deaths.n = 2;
+    run(engine);
+    cohort_engine_stats stats;
+    cohort_engine_get_stats(engine, &stats);
+    assert_int_equal(stats.n_recomputed_tokens, 3);
+    assert_int_equal(stats.n_recovered, 3);
+    cohort_engine_destroy(engine);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(deaths_change_no_answer),
+        cmocka_unit_test(a_recovery_holds_up_no_cancel),
+        cmocka_unit_test(kept_caches_cost_the_steps_under_way_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
