@@ -223,6 +223,9 @@ typedef struct cohort_engine_outputs {
 COHORT_API cohort_status cohort_engine_step(cohort_engine *engine, int64_t deadline_ns,
                                             cohort_engine_outputs *out_outputs);
 COHORT_API bool cohort_engine_has_unfinished(const cohort_engine *engine);
+/* While paused no step is sent: those under way come back, then there is nothing left to
+ * do until it goes on. */
+COHORT_API void cohort_engine_pause(cohort_engine *engine, bool is_paused);
 
 typedef struct cohort_engine_stats {
     int32_t n_running, n_waiting; /* completions */

@@ -139,6 +139,7 @@ struct cohort_engine {
     cohort_error failure;
     /* A rank died: nothing is sent until all are ready again. */
     bool is_interrupted, is_rolled_back;
+    bool is_paused;    /* by cohort_engine_pause */
     int32_t n_stopped; /* completions that ran then */
     uint64_t n_recoveries, n_recovered, n_recomputed_tokens;
 

@@ -114,9 +114,12 @@ static cohort_status send_all(cohort_engine *engine) {
     return COHORT_OK;
 }
 
-/* None while a rank is replaced. */
+/* None while a rank is replaced.  A step that waits for its masks gets them in a pause,
+ * too. */
 static cohort_status send_steps(cohort_engine *engine) {
-    cohort_status status = engine->is_interrupted ? COHORT_OK : send_all(engine);
+    cohort_status status = engine->is_interrupted ? COHORT_OK
+                           : engine->is_paused    ? send_masks(engine)
+                                                  : send_all(engine);
     if (status != COHORT_E_INTERRUPTED) return status;
     engine->is_interrupted = true;
     return COHORT_OK;
@@ -491,6 +494,10 @@ void cohort_engine_get_stats(const cohort_engine *engine,
     };
     cohort_scheduler_cache_use(engine->scheduler, &out_stats->n_cache_queries,
                                &out_stats->n_cache_hits);
+}
+
+void cohort_engine_pause(cohort_engine *engine, bool is_paused) {
+    engine->is_paused = is_paused;
 }
 
 bool cohort_engine_has_unfinished(const cohort_engine *engine) {

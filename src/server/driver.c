@@ -23,17 +23,22 @@
 
 enum { STEP_MS = 100, PORTION_SEQUENCES = 8192 };
 
+/* Proxies take a stream for dead that is silent for a minute or so. */
+static const int64_t WAIT_NS = INT64_C(5000000000);
+
 struct cohort_driver {
     cohort_driver_options options;
     pthread_t thread;
     bool has_thread;
     bool is_busy; /* the thread's own, as the following: the engine has something to do */
     cohort_job *active_first, *active_last;
+    int64_t waits_since_ns; /* for a rank; 0: it does not */
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
     cohort_job *posted_first, *posted_last;
     bool has_cancelled, is_draining, is_stopping, has_failed, is_settled;
+    bool is_paused;
     cohort_error failure;
     int32_t n_jobs;
 };
@@ -147,7 +152,7 @@ static void on_failure(void *user_data, const cohort_error *error) {
 
 typedef struct orders {
     cohort_job *posted;
-    bool cancels, stops, fails;
+    bool cancels, stops, fails, is_paused;
     cohort_error failure;
 } orders;
 
@@ -160,6 +165,7 @@ static void take_orders(cohort_driver *driver, bool busy, orders *out) {
     out->cancels = driver->has_cancelled;
     out->stops = driver->is_stopping;
     out->fails = driver->has_failed;
+    out->is_paused = driver->is_paused;
     out->failure = driver->failure;
     driver->posted_first = driver->posted_last = NULL;
     driver->has_cancelled = false;
@@ -192,6 +198,23 @@ static void flush(cohort_driver *driver) {
     if (driver->options.flush) driver->options.flush(driver->options.user_data);
 }
 
+/* Tells those who wait for a rank so, now and then. */
+static void keep_waiting(cohort_driver *driver) {
+    const cohort_driver_options *options = &driver->options;
+    int64_t now_ns = cohort_clock_ns();
+    cohort_engine_stats stats;
+    cohort_engine_get_stats(options->engine, &stats);
+    if (!stats.is_recovering) return;
+    observe(driver, NULL);
+    if (!driver->waits_since_ns) driver->waits_since_ns = now_ns;
+    if (now_ns - driver->waits_since_ns < (options->wait_ns ? options->wait_ns : WAIT_NS))
+        return;
+    driver->waits_since_ns = now_ns;
+    for (cohort_job *job = driver->active_first; job; job = job->next)
+        if (job->on_wait) job->on_wait(job);
+    flush(driver);
+}
+
 static void step(cohort_driver *driver) {
     cohort_engine_outputs outputs;
     cohort_engine *engine = driver->options.engine;
@@ -205,9 +228,13 @@ static void step(cohort_driver *driver) {
     }
     if (status < 0) {
         /* Our deadline, or the executor's, which tells of its failures itself. */
-        if (status != COHORT_E_TIMEOUT) note_failure(driver, cohort_last_error());
+        if (status == COHORT_E_TIMEOUT)
+            keep_waiting(driver);
+        else
+            note_failure(driver, cohort_last_error());
         return;
     }
+    driver->waits_since_ns = 0;
     observe(driver, &outputs);
     dispatch(driver, &outputs);
     flush(driver);
@@ -279,6 +306,7 @@ static void *run(void *user_data) {
         bool took = now.posted != NULL;
         /* First: who hears of the failure and looks finds nothing that runs. */
         if (now.fails) observe_failure(driver);
+        cohort_engine_pause(driver->options.engine, now.is_paused);
         take_posted(driver, now.posted, reason);
         driver->is_busy = !reason;
         if (reason) fail_all(driver, reason);
@@ -357,6 +385,21 @@ cohort_status cohort_driver_wait_idle(cohort_driver *driver, int64_t deadline_ns
     pthread_mutex_unlock(&driver->lock);
     if (!left) return COHORT_OK;
     return COHORT_FAIL(COHORT_E_TIMEOUT, "%d requests are still running", left);
+}
+
+void cohort_driver_pause(cohort_driver *driver, bool is_paused) {
+    pthread_mutex_lock(&driver->lock);
+    driver->is_paused = is_paused;
+    driver->has_cancelled = true; /* wakes it, and cancels nothing */
+    pthread_cond_broadcast(&driver->changed);
+    pthread_mutex_unlock(&driver->lock);
+}
+
+bool cohort_driver_is_paused(cohort_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    bool is_paused = driver->is_paused;
+    pthread_mutex_unlock(&driver->lock);
+    return is_paused;
 }
 
 int32_t cohort_driver_n_jobs(cohort_driver *driver) {

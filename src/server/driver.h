@@ -29,6 +29,8 @@ struct cohort_job {
     void (*on_accepted)(cohort_job *job);
     /* which: of requests.  completion is valid during the call. */
     void (*on_output)(cohort_job *job, size_t which, const cohort_completion *completion);
+    /* A rank is being replaced, and nothing has come for a while; NULL: no matter. */
+    void (*on_wait)(cohort_job *job);
     /* error: NULL where every completion came to its end, an abort included. */
     void (*on_end)(cohort_job *job, const cohort_error *error);
 
@@ -42,7 +44,8 @@ struct cohort_job {
 };
 
 /* Called on the driver's thread after every step; outputs: NULL where nothing was left to
- * do, and when the engine failed, of which nothing runs or waits then. */
+ * do, while a rank is being replaced, and when the engine failed, of which nothing runs
+ * or waits then. */
 typedef void (*cohort_driver_observer)(void *user_data, const cohort_engine_stats *stats,
                                        const cohort_engine_outputs *outputs);
 
@@ -56,6 +59,7 @@ typedef void (*cohort_driver_failed)(void *user_data);
 typedef struct cohort_driver_options {
     cohort_engine *engine;
     int32_t max_jobs; /* waiting and running; 0: no limit */
+    int64_t wait_ns;  /* from one on_wait to the next; 0: 5 s */
     cohort_driver_observer observer;
     cohort_driver_flush flush;   /* or NULL, as observer */
     cohort_driver_failed failed; /* or NULL */
@@ -76,6 +80,9 @@ void cohort_driver_cancel(cohort_driver *driver, cohort_job *job);
 void cohort_driver_drain(cohort_driver *driver);
 /* COHORT_OK: no job is left; COHORT_E_TIMEOUT. */
 cohort_status cohort_driver_wait_idle(cohort_driver *driver, int64_t deadline_ns);
+/* While paused, jobs are taken and wait.  The order is carried out within a step. */
+void cohort_driver_pause(cohort_driver *driver, bool is_paused);
+bool cohort_driver_is_paused(cohort_driver *driver);
 int32_t cohort_driver_n_jobs(cohort_driver *driver);
 bool cohort_driver_is_draining(cohort_driver *driver);
 /* COHORT_OK, or what the engine failed with. */

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "cohort/clock.h"
+#include "cut_executor.h"
 
 #define MODEL COHORT_SOURCE_DIR "/tests/golden/llama-float32"
 
@@ -23,7 +24,7 @@ enum { MAX_JOBS = 8, WAIT_MS = 60000 };
 struct client {
     cohort_job job; /* first */
     cohort_request request;
-    int32_t n_tokens, n_aborted, n_ends;
+    int32_t n_tokens, n_aborted, n_ends, n_waits;
     int32_t end_step; /* world.n_steps when it ended */
     bool was_accepted, has_error;
 };
@@ -49,6 +50,8 @@ static void on_output(cohort_job *job, size_t which,
     of_job(job)->n_tokens += completion->n_token_ids;
     of_job(job)->n_aborted += completion->finish_reason == COHORT_FINISH_ABORT;
 }
+
+static void on_wait(cohort_job *job) { of_job(job)->n_waits++; }
 
 static void on_end(cohort_job *job, const cohort_error *error) {
     of_job(job)->n_ends++;
@@ -88,7 +91,7 @@ static cohort_engine *begin(int32_t max_num_seqs, int32_t max_jobs) {
     memset(&world, 0, sizeof world);
     cohort_engine_describe(engine, &world.info);
     const cohort_driver_options driver = {
-        .engine = engine, .max_jobs = max_jobs, .observer = on_step};
+        .engine = engine, .max_jobs = max_jobs, .wait_ns = 1, .observer = on_step};
     assert_int_equal(cohort_driver_create(&driver, &world.driver), COHORT_OK);
     return engine;
 }
@@ -116,6 +119,7 @@ static struct client *ask(const cohort_engine *engine, int32_t which, int32_t n,
                                .n_requests = 1,
                                .on_accepted = on_accepted,
                                .on_output = on_output,
+                               .on_wait = on_wait,
                                .on_end = on_end};
     return client;
 }
@@ -197,11 +201,45 @@ static void what_is_left_at_the_end_is_told_why(void **state) {
     cohort_driver_destroy(world.driver);
 }
 
+static void who_waits_for_a_rank_hears_so(void **state) {
+    (void)state;
+    plan_deaths(3, 15, true);
+    cohort_engine *engine = begin(8, 0);
+    struct client *client = ask(engine, 0, 2, 100);
+    post(client);
+    wait_idle();
+    assert_int_equal(client->n_tokens, 200);
+    assert_int_equal(client->n_ends, 1);
+    assert_true(deaths.n > 1);
+    assert_true(client->n_waits > 0);
+    end(engine);
+    plan_deaths(0, 0, true);
+}
+
+static void a_pause_keeps_jobs_until_its_end(void **state) {
+    (void)state;
+    cohort_engine *engine = begin(8, 0);
+    cohort_driver_pause(world.driver, true);
+    assert_true(cohort_driver_is_paused(world.driver));
+    struct client *client = ask(engine, 0, 1, 50);
+    post(client);
+    assert_int_equal(cohort_driver_wait_idle(world.driver, cohort_deadline_ms(50)),
+                     COHORT_E_TIMEOUT);
+    assert_int_equal(world.n_steps, 0);
+    cohort_driver_pause(world.driver, false);
+    wait_idle();
+    assert_int_equal(client->n_tokens, 50);
+    assert_int_equal(client->n_waits, 0);
+    end(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_leaves_is_gone_with_the_step),
         cmocka_unit_test(who_leaves_before_its_turn_gets_none),
         cmocka_unit_test(what_is_left_at_the_end_is_told_why),
+        cmocka_unit_test(who_waits_for_a_rank_hears_so),
+        cmocka_unit_test(a_pause_keeps_jobs_until_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,6 +186,24 @@ static void on_accepted(cohort_job *job) {
     if (generation->kind->begin) generation->kind->begin(generation);
 }
 
+/* All streams share one: its lines are in the cache when the second comes. */
+static cohort_body *empty_chunk(const cohort_generation *generation) {
+    cohort_body *chunk = &generation->server->chunk;
+    chunk->size = 0;
+    chunk->is_short = false;
+    return chunk;
+}
+
+/* A comment of the event stream: clients skip it, and nothing between takes the
+ * connection for dead. */
+static void on_wait(cohort_job *job) {
+    const cohort_generation *generation = of_job(job);
+    cohort_body *chunk = empty_chunk(generation);
+    if (!generation->has_begun) return;
+    cohort_body_puts(chunk, ": recovering\n\n");
+    cohort_exchange_push(generation->exchange, chunk);
+}
+
 static void note_end(cohort_server_choice *choice, const cohort_completion *completion) {
     choice->finish_reason = completion->finish_reason;
     choice->stop_token_id = completion->stop_token_id;
@@ -298,14 +316,6 @@ static void on_output(cohort_job *job, size_t which,
 static int status_of(const cohort_error *error) {
     if (error->code == COHORT_E_INVALID) return 400;
     return error->code == COHORT_E_CLOSED || error->code == COHORT_E_NOMEM ? 503 : 500;
-}
-
-/* All streams share one: its lines are in the cache when the second comes. */
-static cohort_body *empty_chunk(const cohort_generation *generation) {
-    cohort_body *chunk = &generation->server->chunk;
-    chunk->size = 0;
-    chunk->is_short = false;
-    return chunk;
 }
 
 static void answer_error(cohort_generation *generation, const cohort_error *error) {
@@ -524,6 +534,7 @@ static bool start(cohort_generation *generation, cohort_api_error *error) {
     generation->job = (cohort_job){.requests = generation->requests,
                                    .n_requests = generation->n_prompts,
                                    .on_accepted = on_accepted,
+                                   .on_wait = on_wait,
                                    .on_output = on_output,
                                    .on_end = on_end};
     cohort_exchange_on_gone(generation->exchange, on_gone, generation);

@@ -16,7 +16,7 @@
  * have (a connector's cache, images) is told as the zero it is; so are the estimates of
  * arithmetic and traffic, which vLLM too leaves at 0 without --enable-mfu-metrics. */
 
-enum { MAX_BOUNDS = 28, MAX_HANDLERS = 24, N_METHODS = 3, N_CLASSES = 5 };
+enum { MAX_BOUNDS = 28, MAX_HANDLERS = 24, N_METHODS = 3, N_CLASSES = 5, N_CAUSES = 3 };
 
 typedef struct histogram {
     const double *bounds;
@@ -45,6 +45,9 @@ struct cohort_metrics {
     uint64_t endings[COHORT_N_ENDINGS];
     uint64_t n_rejections, n_prompt_tokens, n_cached_tokens, n_generated_tokens;
     cohort_engine_stats stats;
+    cohort_executor_recovery recovery;
+    uint64_t deaths[COHORT_MAX_WORLD_SIZE][N_CAUSES];
+    histogram recoveries; /* how long they took */
     double started_s;
 };
 
@@ -63,6 +66,8 @@ static const double next_token[] = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2,
 static const double request_time[] = {0.3, 0.5, 0.8, 1,   1.5, 2,    2.5,
                                       5,   10,  15,  20,  30,  40,   50,
                                       60,  120, 240, 480, 960, 1920, 7680};
+static const double recovery_time[] = {0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5,
+                                       1,    2,    5,    10,   30,  60};
 static const double http_few[] = {0.1, 0.5, 1};
 static const double http_many[] = {0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5,
                                    0.75, 1,     1.5,  2,     2.5, 3,    3.5,
@@ -169,6 +174,11 @@ cohort_status cohort_metrics_create(const char *model_name,
         metrics->histograms[i] =
             (histogram){.bounds = rows[i].bounds ? rows[i].bounds : metrics->decades,
                         .n_bounds = rows[i].bounds ? rows[i].n_bounds : n_decades};
+    metrics->recovery.rank = COHORT_RANK_LOCAL;
+    metrics->recovery.epoch = 1;
+    metrics->recoveries =
+        (histogram){.bounds = recovery_time,
+                    .n_bounds = sizeof recovery_time / sizeof *recovery_time};
     metrics->durations = (histogram){.bounds = http_many,
                                      .n_bounds = sizeof http_many / sizeof *http_many};
     return COHORT_OK;
@@ -222,6 +232,25 @@ void cohort_metrics_count_rejection(cohort_metrics *metrics) {
 void cohort_metrics_set_stats(cohort_metrics *metrics, const cohort_engine_stats *stats) {
     pthread_mutex_lock(&metrics->lock);
     metrics->stats = *stats;
+    pthread_mutex_unlock(&metrics->lock);
+}
+
+static int cause_of(const cohort_error *cause) {
+    return cause->code == COHORT_E_PEER_DIED ? 0 : cause->code == COHORT_E_HUNG ? 1 : 2;
+}
+
+void cohort_metrics_set_recovery(cohort_metrics *metrics,
+                                 const cohort_executor_recovery *recovery) {
+    pthread_mutex_lock(&metrics->lock);
+    const cohort_executor_recovery *last = &metrics->recovery;
+    if (recovery->n_deaths > last->n_deaths && recovery->rank >= 0 &&
+        recovery->rank < COHORT_MAX_WORLD_SIZE)
+        metrics->deaths[recovery->rank][cause_of(&recovery->cause)] +=
+            recovery->n_deaths - last->n_deaths;
+    bool is_over = !recovery->is_recovering && recovery->took_ns > 0;
+    if (is_over && (recovery->epoch != last->epoch || last->is_recovering))
+        observe(&metrics->recoveries, (double)recovery->took_ns / 1e9);
+    metrics->recovery = *recovery;
     pthread_mutex_unlock(&metrics->lock);
 }
 
@@ -516,6 +545,39 @@ static void write_cache_info(const cohort_metrics *metrics, cohort_body *out) {
     cohort_body_deinit(&labels);
 }
 
+static void write_recovery(const cohort_metrics *metrics, cohort_body *out) {
+    static const char *const causes[N_CAUSES] = {"died", "hung", "error"};
+    const cohort_engine_stats *stats = &metrics->stats;
+    char labels[700];
+    write_head(out, "cohort:rank_deaths_total", "counter",
+               "Ranks that died and were replaced.");
+    for (int r = 0; r < COHORT_MAX_WORLD_SIZE; r++)
+        for (int i = 0; i < N_CAUSES; i++) {
+            if (!metrics->deaths[r][i]) continue;
+            snprintf(labels, sizeof labels, "%s,rank=\"%d\",cause=\"%s\"",
+                     metrics->labels, r, causes[i]);
+            write_sample(out, "cohort:rank_deaths_total", labels,
+                         (double)metrics->deaths[r][i]);
+        }
+    write_one(out, "cohort:recoveries_total", "counter", metrics->labels,
+              (double)stats->n_recoveries, "Recoveries after which requests went on.");
+    write_head(out, "cohort:recovery_seconds", "histogram",
+               "How long the ranks were not ready.");
+    write_histogram(out, "cohort:recovery_seconds", metrics->labels,
+                    &metrics->recoveries);
+    write_one(out, "cohort:requests_recovered_total", "counter", metrics->labels,
+              (double)stats->n_recovered,
+              "Completions that ran when a rank died, and went on.");
+    write_one(out, "cohort:tokens_recomputed_total", "counter", metrics->labels,
+              (double)stats->n_recomputed_tokens,
+              "Tokens that were computed again because a rank died.");
+    write_one(out, "cohort:rank_epoch", "gauge", metrics->labels,
+              (double)metrics->recovery.epoch,
+              "1, and one more with every recovery of the ranks.");
+    write_one(out, "cohort:recovering", "gauge", metrics->labels,
+              metrics->recovery.is_recovering, "1 while a rank is replaced.");
+}
+
 static void write_engine(const cohort_metrics *metrics, cohort_body *out) {
     char name[80];
     for (int i = 0; i < COHORT_N_HISTOGRAMS; i++) {
@@ -536,6 +598,7 @@ static void write_engine(const cohort_metrics *metrics, cohort_body *out) {
               (double)metrics->stats.grammar_bytes,
               "Bytes of all grammars, of requests and kept.");
     write_step_times(metrics, out);
+    write_recovery(metrics, out);
 }
 
 static void write_http_durations(const cohort_metrics *metrics, cohort_body *out) {

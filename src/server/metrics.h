@@ -60,6 +60,10 @@ void cohort_metrics_add_tokens(cohort_metrics *metrics, int32_t n_prompt,
 void cohort_metrics_count_ending(cohort_metrics *metrics, cohort_ending ending);
 void cohort_metrics_count_rejection(cohort_metrics *metrics);
 void cohort_metrics_set_stats(cohort_metrics *metrics, const cohort_engine_stats *stats);
+/* What the executor says of ranks that died; of those that died since the last time, all
+ * are counted as the last one. */
+void cohort_metrics_set_recovery(cohort_metrics *metrics,
+                                 const cohort_executor_recovery *recovery);
 /* An answer was sent; handler: the route's path, static text, or NULL for none. */
 void cohort_metrics_count_http(cohort_metrics *metrics, const char *handler,
                                const cohort_http_record *record);

@@ -45,6 +45,17 @@ bool cohort_is_healthy(const cohort_server *server, cohort_api_error *error) {
     return true;
 }
 
+bool cohort_is_ready(const cohort_server *server, cohort_api_error *error) {
+    cohort_executor_recovery recovery;
+    cohort_executor_get_recovery(cohort_engine_executor(server->engine), &recovery);
+    if (recovery.is_recovering)
+        return cohort_api_refuse(error, 503, NULL, "rank %d is being replaced: %s",
+                                 recovery.rank, recovery.cause.message);
+    if (cohort_driver_is_paused(server->driver))
+        return cohort_api_refuse(error, 503, NULL, "the server is paused");
+    return true;
+}
+
 void cohort_refuse_late(void *user_data, cohort_exchange *exchange) {
     cohort_server *server = user_data;
     cohort_api_error error = {0};

@@ -16,9 +16,21 @@ static void reply_detail(cohort_exchange *exchange, int status, const char *deta
 
 /* ---- small routes ------------------------------------------------------------------ */
 
+static bool has_argument(const char *query, const char *argument) {
+    size_t size = strlen(argument);
+    for (const char *at = query + (*query == '?'); at;
+         at = strchr(at, '&'), at += at != NULL)
+        if (!strncmp(at, argument, size) && (!at[size] || at[size] == '&')) return true;
+    return false;
+}
+
+/* Who restarts a server that is not healthy must let it heal; who sends requests where
+ * they are answered soonest asks with ready=1. */
 static void serve_health(cohort_server *server, cohort_exchange *exchange) {
     cohort_api_error error = {0};
-    if (!cohort_is_healthy(server, &error)) {
+    bool is_asked = has_argument(cohort_exchange_query(exchange), "ready=1");
+    if (!cohort_is_healthy(server, &error) ||
+        (is_asked && !cohort_is_ready(server, &error))) {
         cohort_reply_error(exchange, &error);
         return;
     }
@@ -80,6 +92,7 @@ static void serve_models(cohort_server *server, cohort_exchange *exchange) {
 
 static void serve_metrics(cohort_server *server, cohort_exchange *exchange) {
     cohort_body body = {0};
+    cohort_note_recovery(server);
     cohort_metrics_write(server->metrics, &body);
     cohort_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
                           &body);
@@ -114,6 +127,11 @@ static const struct route {
     {"/version", "Show Version", GET, false, false, -1, serve_version},
     {"/load", "Get Server Load Metrics", GET, false, false, -1, serve_load},
     {"/metrics", "Metrics", GET, false, false, -1, serve_metrics},
+    /* Not described, as in vLLM 0.32; and who tries all that is would stop the server. */
+    {"/v1/fault_tolerance/status", NULL, GET, true, false, -1,
+     cohort_serve_fault_tolerance},
+    {"/v1/fault_tolerance/apply", NULL, POST, true, false, COHORT_SCHEMA_INSTRUCTION,
+     cohort_serve_instruction},
     {"/openapi.json", NULL, GET, false, false, -1, serve_description},
     {"/", NULL, GET, false, false, -1, cohort_serve_page},
     {"/cohort/status", NULL, GET, true, false, -1, cohort_serve_status},
@@ -167,7 +185,7 @@ static void serve_description(cohort_server *server, cohort_exchange *exchange) 
     cohort_body_puts(&body, "\"paths\":{");
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         const struct route *route = &routes[i];
-        if (!route->summary) continue; /* itself */
+        if (!route->summary) continue;
         cohort_body_printf(&body, "%s\"%s\":{", i ? "," : "", route->path);
         if (route->methods & GET) describe_method(&body, route, "get");
         if (route->methods == (GET | POST)) cohort_body_puts(&body, ",");

@@ -183,6 +183,10 @@ static const schema_field detokenize_fields[] = {
     ROW(tokens, IDS, REQUIRED, NULL),
 };
 
+static const schema_field instruction_fields[] = {
+    {"instruction", FIELD_LITERAL, REQUIRED, NULL, TO(instruction), "'pause' or 'retry'"},
+};
+
 #define COUNT(list) sizeof(list) / sizeof *(list)
 
 const schema_table cohort_server_schema_tables[COHORT_N_SCHEMAS] = {
@@ -191,6 +195,7 @@ const schema_table cohort_server_schema_tables[COHORT_N_SCHEMAS] = {
     {"TokenizeCompletionRequest", tokenize_fields, COUNT(tokenize_fields)},
     {"TokenizeChatRequest", tokenize_chat_fields, COUNT(tokenize_chat_fields)},
     {"DetokenizeRequest", detokenize_fields, COUNT(detokenize_fields)},
+    {"FaultToleranceInstructionRequest", instruction_fields, COUNT(instruction_fields)},
 };
 
 const schema_table cohort_server_schema_stream_options = {

@@ -19,6 +19,7 @@ typedef enum cohort_server_schema {
     COHORT_SCHEMA_TOKENIZE,
     COHORT_SCHEMA_TOKENIZE_CHAT,
     COHORT_SCHEMA_DETOKENIZE,
+    COHORT_SCHEMA_INSTRUCTION,
     COHORT_N_SCHEMAS
 } cohort_server_schema;
 
@@ -51,6 +52,7 @@ typedef struct cohort_api_request {
     cohort_value add_generation_prompt, continue_final_message, documents;
     cohort_value chat_template, chat_template_kwargs;
     cohort_value stream_interval, routed_experts_prompt_start;
+    cohort_value instruction;
     cohort_value other; /* accepted, without effect */
 } cohort_api_request;
 

@@ -149,9 +149,19 @@ static void print_start(const cohort_server *server) {
                         cohort_http_url(server->http));
 }
 
+void cohort_note_recovery(const cohort_server *server) {
+    cohort_executor_recovery recovery;
+    cohort_executor_get_recovery(cohort_engine_executor(server->engine), &recovery);
+    cohort_metrics_set_recovery(server->metrics, &recovery);
+}
+
 static void on_step(void *user_data, const cohort_engine_stats *stats,
                     const cohort_engine_outputs *outputs) {
     cohort_server *server = user_data;
+    /* Before the next death hides this one. */
+    if (stats->n_recoveries != server->n_recoveries || stats->is_recovering)
+        cohort_note_recovery(server);
+    server->n_recoveries = stats->n_recoveries;
     cohort_metrics_set_stats(server->metrics, stats);
     if (outputs && outputs->n_tokens)
         cohort_metrics_observe(server->metrics, COHORT_ITERATION_TOKENS,

@@ -38,7 +38,11 @@ struct cohort_server {
     cohort_body chunk;       /* of a stream, while the engine's thread writes it */
     char fingerprint[48];
     int64_t started_s;
+    uint64_t n_recoveries; /* that the metrics know; the engine's thread's */
 };
+
+/* server.c: tells the metrics of ranks that died. */
+void cohort_note_recovery(const cohort_server *server);
 
 /* report.c: a line for people. */
 void cohort_server_print(const cohort_server *server, const char *format, ...)
@@ -65,6 +69,8 @@ void cohort_draw_id(char out[17]);
 bool cohort_is_alive(const cohort_server *server, cohort_api_error *error);
 /* False: it can answer nothing, error says why. */
 bool cohort_is_healthy(const cohort_server *server, cohort_api_error *error);
+/* False: no rank computes just now, and error is the refusal. */
+bool cohort_is_ready(const cohort_server *server, cohort_api_error *error);
 
 /* ---- what routes do, each in its own file ------------------------------------------ */
 

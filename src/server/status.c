@@ -87,6 +87,7 @@ static void put_engine(cohort_body *out, const cohort_server *server) {
 void cohort_serve_status(cohort_server *server, cohort_exchange *exchange) {
     cohort_body body = {0}, *out = &body;
     cohort_error failure;
+    cohort_executor_recovery recovery;
     char host[256] = "";
     cohort_executor *executor = cohort_engine_executor(server->engine);
     bool has_failed = cohort_driver_failure(server->driver, &failure) < 0;
@@ -95,7 +96,13 @@ void cohort_serve_status(cohort_server *server, cohort_exchange *exchange) {
     cohort_body_puts(out, "{\"model\":");
     cohort_body_json_or_null(out, server->options.served_names[0]);
     put_text(out, "version", server->options.version);
-    put_text(out, "state", has_failed ? "failed" : is_draining ? "draining" : "ok");
+    cohort_executor_get_recovery(executor, &recovery);
+    put_text(out, "state",
+             has_failed                                ? "failed"
+             : is_draining                             ? "draining"
+             : recovery.is_recovering                  ? "recovering"
+             : cohort_driver_is_paused(server->driver) ? "paused"
+                                                       : "ok");
     put_text(out, "failure", has_failed ? failure.message : NULL);
     put_text(out, "architecture", server->info.architecture);
     put_text(out, "isa", server->info.isa);
@@ -106,6 +113,8 @@ void cohort_serve_status(cohort_server *server, cohort_exchange *exchange) {
     cohort_body_puts(out, ",\"now_s\":");
     cohort_body_json_real(out, (double)cohort_clock_ns() / 1e9);
     put_engine(out, server);
+    cohort_body_puts(out, ",\"recovery\":");
+    cohort_write_recovery(&recovery, out);
     int32_t n = cohort_executor_world_size(executor), tp = 1;
     for (int32_t r = 0; r < n; r++) {
         cohort_rank_info info;
