@@ -177,7 +177,10 @@ typedef enum cohort_finish_reason {
      * went on behind grammar_after in the same token, or the vocabulary lacks a byte. */
     COHORT_FINISH_ERROR,
     /* No logit of its next token was a finite number. */
-    COHORT_FINISH_CORRUPTED
+    COHORT_FINISH_CORRUPTED,
+    /* Its steps killed ranks, also where it was alone in them.  Where the same is
+     * submitted within ten minutes, it is refused. */
+    COHORT_FINISH_KILLER
 } cohort_finish_reason;
 
 /* "stop", "length", "abort", "error" (of both kinds); NULL for none. */
@@ -236,6 +239,7 @@ typedef struct cohort_engine_stats {
     /* Ranks that died and were replaced: how often, completions that it stopped and that
      * went on, and tokens that were computed again for it. */
     uint64_t n_recoveries, n_recovered, n_recomputed_tokens;
+    uint64_t n_convicted; /* requests that ended with COHORT_FINISH_KILLER */
     bool is_recovering;
     /* Of grammars, with their masks: of those kept for the next request, at most 128 MiB,
      * and of all in this process, at most 1 GiB and what is compiled just then. */

@@ -126,6 +126,9 @@ COHORT_API uint64_t cohort_executor_epoch(cohort_executor *executor);
 typedef struct cohort_executor_recovery {
     uint64_t epoch;
     uint64_t n_deaths; /* of ranks that were started again, since the start */
+    /* Of these, what a request may have caused: a fault's signal, an error of the rank's
+     * own, a hang; no signal or exit that came from elsewhere. */
+    uint64_t n_faults;
     bool is_recovering;
     /* Every rank that died since steps were last allowed has left its KV cache to the
      * one in its place. */

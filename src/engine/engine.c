@@ -39,7 +39,8 @@ const char *cohort_finish_reason_name(cohort_finish_reason reason) {
     case COHORT_FINISH_LENGTH: return "length";
     case COHORT_FINISH_ABORT: return "abort";
     case COHORT_FINISH_ERROR:
-    case COHORT_FINISH_CORRUPTED: return "error";
+    case COHORT_FINISH_CORRUPTED:
+    case COHORT_FINISH_KILLER: return "error";
     }
     return NULL;
 }

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "cohort/engine.h"
+#include "engine/quarantine.h"
 #include "engine/scheduler.h"
 #include "engine/stop.h"
 #include "grammar/grammar.h"
@@ -80,8 +81,11 @@ typedef struct engine_sequence {
     /* The end of what was written before the grammar begins. */
     char before[COHORT_MAX_GRAMMAR_AFTER_BYTES];
     size_t before_bytes;
-    bool is_cancelled;
+    bool is_cancelled, is_convicted;
     struct engine_sequence *next_cancelled;
+    cohort_suspicion suspicion;
+    int32_t n_under_way; /* tokens that steps lost with a rank would have computed */
+    bool is_quarantined;
     int64_t submitted_ns, scheduled_ns;
     struct engine_sequence *previous, *next; /* in order of submission */
 } engine_sequence;
@@ -139,8 +143,12 @@ struct cohort_engine {
     cohort_error failure;
     /* A rank died: nothing is sent until all are ready again. */
     bool is_interrupted, is_rolled_back;
-    bool is_paused;    /* by cohort_engine_pause */
-    int32_t n_stopped; /* completions that ran then */
+    bool is_paused;         /* by cohort_engine_pause */
+    int32_t n_stopped;      /* completions that ran then */
+    uint64_t n_faults;      /* of the executor, that were judged */
+    engine_sequence *alone; /* in quarantine; NULL: none is */
+    cohort_convicts convicts;
+    uint64_t n_convicted;
     uint64_t n_recoveries, n_recovered, n_recomputed_tokens;
 
     engine_sequence *first, *last; /* whose end is still to be reported */
@@ -199,6 +207,17 @@ cohort_status cohort_engine_follow(const cohort_engine *engine, engine_sequence 
  * step goes on behind the last one that came back; COHORT_PENDING: not by the deadline.
  */
 cohort_status cohort_engine_recover(cohort_engine *engine, int64_t deadline_ns);
+/* The step came back, and all its results were taken. */
+void cohort_engine_acquit(cohort_engine *engine, const cohort_schedule *schedule);
+/* The sequence ended: the next one in quarantine runs, or all do. */
+void cohort_engine_leave_quarantine(cohort_engine *engine, engine_sequence *sequence);
+/* INVALID: the same killed ranks lately. */
+cohort_status cohort_engine_check_convicts(const cohort_engine *engine,
+                                           const engine_request *request);
+
+/* submit.c: ends all its sequences; the next step says so. */
+void cohort_engine_end_request(cohort_engine *engine, const engine_request *request,
+                               bool is_convicted);
 
 /* ---- sequence.c -------------------------------------------------------------------- */
 

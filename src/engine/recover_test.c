@@ -91,6 +91,7 @@ static void expect_nothing_left(cohort_engine *engine) {
     assert_int_equal(stats.n_recoveries, deaths.n);
     assert_true(deaths.n == 0 || stats.n_recomputed_tokens > 0);
     assert_true(deaths.n == 0 || stats.n_recovered > 0);
+    assert_int_equal(stats.n_convicted, deaths.n_faults > 0);
 }
 
 static void deaths_change_no_answer(void **state) {
@@ -117,6 +118,74 @@ static void deaths_change_no_answer(void **state) {
             expect_nothing_left(engine);
             cohort_engine_destroy(engine);
         }
+}
+
+enum { POISON = 555 };
+
+static void submit_poison(cohort_engine *engine, int32_t *tokens) {
+    cohort_request request = greedy(engine, N_PROMPT, 30);
+    memcpy(tokens, prompt, sizeof prompt);
+    tokens[0] = POISON;
+    request.prompt_token_ids = tokens;
+    submit(engine, &request);
+}
+
+/* With others beside it that came before and after it. */
+static cohort_engine *run_poison(bool is_async) {
+    int32_t tokens[N_PROMPT];
+    cohort_engine_outputs outputs;
+    cohort_engine_options options = small_options();
+    options.executor.async_scheduling = is_async;
+    cohort_engine *engine = start(&options);
+    cohort_request request = greedy(engine, N_PROMPT, 40);
+    submit(engine, &request);
+    request.n = 2;
+    submit(engine, &request);
+    for (int32_t n_steps = 0; cohort_engine_has_unfinished(engine); n_steps++) {
+        request.n_prompt_token_ids = 9;
+        if (n_steps == 5) submit_poison(engine, tokens);
+        if (n_steps == 6) submit(engine, &request);
+        cohort_status status = cohort_engine_step(engine, COHORT_NEVER, &outputs);
+        assert_true(status == COHORT_OK || status == COHORT_E_TIMEOUT);
+        for (size_t i = 0; i < outputs.n_completions; i++)
+            take(&outputs.completions[i]);
+    }
+    return engine;
+}
+
+static void a_request_that_kills_fails_alone(void **state) {
+    (void)state;
+    enum { KILLER = 3 }; /* ids count from 1 */
+    static struct answer expected[MAX_REQUESTS][MAX_N];
+    for (int way = 0; way < 8; way++) {
+        bool is_harmless = way < 2;
+        plan_deaths(0, 0, way & 4);
+        deaths.poison = is_harmless ? 0 : POISON;
+        deaths.n_harmless = way & 2 ? 26 : 0; /* it kills with its prompt, or later */
+        cohort_engine *engine = run_poison(way & 1);
+        if (is_harmless) memcpy(expected, answers, sizeof expected);
+        if (!is_harmless) {
+            int32_t tokens[N_PROMPT];
+            memcpy(tokens, prompt, sizeof prompt);
+            tokens[0] = POISON;
+            cohort_request again = greedy(engine, N_PROMPT, 30);
+            cohort_request_id id;
+            submit(engine, &again); /* another */
+            run(engine);
+            again.prompt_token_ids = tokens;
+            assert_int_equal(cohort_engine_submit(engine, &again, &id), COHORT_E_INVALID);
+            assert_non_null(strstr(cohort_last_error()->message, "killed"));
+            assert_in_range(deaths.n, 2, 3);
+            assert_int_equal(answers[KILLER][0].reason, COHORT_FINISH_KILLER);
+            assert_int_equal(answers[KILLER][0].n_ends, 1);
+            assert_int_equal(answers[5][0].n_tokens, 30);
+            memset(&answers[5], 0, sizeof answers[5]);
+            answers[KILLER][0] = expected[KILLER][0];
+        }
+        expect_same_answers(expected);
+        expect_nothing_left(engine);
+        cohort_engine_destroy(engine);
+    }
 }
 
 /* What waits for a rank can be cancelled, and something else can be asked for. */
@@ -176,6 +245,7 @@ static void kept_caches_cost_the_steps_under_way_alone(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deaths_change_no_answer),
+        cmocka_unit_test(a_request_that_kills_fails_alone),
         cmocka_unit_test(a_recovery_holds_up_no_cancel),
         cmocka_unit_test(kept_caches_cost_the_steps_under_way_alone),
     };

@@ -52,6 +52,7 @@ struct cohort_scheduler {
 
     struct step *steps; /* a ring of max_in_flight + 1: the one completed last, too */
     int32_t first_step, n_steps;
+    cohort_scheduler_request *alone; /* NULL: all may run */
 };
 
 /* ---- creation ---------------------------------------------------------------------- */
@@ -386,6 +387,7 @@ static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
          request = request->next) {
         if (pending_tokens(scheduler, request) == 0)
             continue; /* its last token is on the way */
+        if (scheduler->alone && request != scheduler->alone) continue;
         n_behind--;
         if (request->n_sent == 0 && !can_tell(scheduler, step, request)) {
             held_back = true;
@@ -422,10 +424,16 @@ static bool admit(cohort_scheduler *scheduler, cohort_scheduler_request *request
     return true;
 }
 
+static cohort_scheduler_request *next_waiting(const cohort_scheduler *scheduler) {
+    cohort_scheduler_request *alone = scheduler->alone;
+    if (!alone) return scheduler->waiting.first;
+    return alone->is_queued ? alone : NULL;
+}
+
 static void admit_waiting(cohort_scheduler *scheduler, struct step *step,
                           int32_t max_sequences, int32_t max_tokens) {
     cohort_scheduler_request *request;
-    while ((request = scheduler->waiting.first) && step->n_entries < max_sequences &&
+    while ((request = next_waiting(scheduler)) && step->n_entries < max_sequences &&
            step->n_tokens < max_tokens && can_tell(scheduler, step, request) &&
            admit(scheduler, request)) {
         int32_t n_tokens =
@@ -451,7 +459,7 @@ bool cohort_scheduler_next(cohort_scheduler *scheduler, cohort_schedule *out_sch
     *out_schedule = (cohort_schedule){0};
     int32_t ring = scheduler->limits.max_in_flight + 1;
     if (scheduler->n_steps == scheduler->limits.max_in_flight ||
-        is_last_awaited(scheduler))
+        (scheduler->alone && scheduler->n_steps > 0) || is_last_awaited(scheduler))
         return false;
     struct step *step =
         &scheduler->steps[(scheduler->first_step + scheduler->n_steps) % ring];
@@ -582,6 +590,16 @@ int64_t cohort_scheduler_forget_kv(cohort_scheduler *scheduler) {
     }
     cohort_blocks_forget_all(&scheduler->blocks);
     return n_tokens;
+}
+
+void cohort_scheduler_run_alone(cohort_scheduler *scheduler,
+                                cohort_scheduler_request *request) {
+    scheduler->alone = request;
+    for (cohort_scheduler_request *other = scheduler->running.first, *next;
+         request && other; other = next) {
+        next = other->next;
+        if (other != request && other->n_in_flight == 0) requeue(scheduler, other);
+    }
 }
 
 /* ---- what there is ----------------------------------------------------------------- */

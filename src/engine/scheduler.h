@@ -140,6 +140,12 @@ int64_t cohort_scheduler_rollback(cohort_scheduler *scheduler);
  * from its tokens. */
 int64_t cohort_scheduler_forget_kv(cohort_scheduler *scheduler);
 
+/* Until it is called with NULL, this one alone is in steps, one at a time, and all others
+ * give way.  Those of a step under way do so once it came back or was rolled back: call
+ * it after that. */
+void cohort_scheduler_run_alone(cohort_scheduler *scheduler,
+                                cohort_scheduler_request *request);
+
 int32_t cohort_scheduler_n_running(const cohort_scheduler *scheduler);
 int32_t cohort_scheduler_n_waiting(const cohort_scheduler *scheduler);
 int32_t cohort_scheduler_n_in_flight(const cohort_scheduler *scheduler); /* steps */

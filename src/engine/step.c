@@ -171,6 +171,7 @@ static void end_sequence(cohort_engine *engine, engine_sequence *sequence) {
     sequence->next = engine->ended;
     engine->ended = sequence;
     cohort_scheduler_finish(engine->scheduler, &sequence->scheduled);
+    cohort_engine_leave_quarantine(engine, sequence);
 }
 
 static void free_ended(cohort_engine *engine) {
@@ -355,6 +356,7 @@ static cohort_status take_step(cohort_engine *engine, cohort_future *future) {
     for (int32_t i = 0; i < schedule.n_entries; i++)
         COHORT_TRY(
             take_result(engine, &schedule.entries[i], &engine->view.output.results[i]));
+    cohort_engine_acquit(engine, &schedule);
     return COHORT_OK;
 }
 
@@ -377,7 +379,8 @@ static cohort_status report_cancelled(cohort_engine *engine) {
          sequence = next) {
         next = sequence->next_cancelled;
         engine->by_id.n_looks++;
-        add_completion(engine, sequence)->finish_reason = COHORT_FINISH_ABORT;
+        add_completion(engine, sequence)->finish_reason =
+            sequence->is_convicted ? COHORT_FINISH_KILLER : COHORT_FINISH_ABORT;
         end_sequence(engine, sequence);
     }
     engine->cancelled = NULL;
@@ -482,6 +485,7 @@ void cohort_engine_get_stats(const cohort_engine *engine,
         .n_recoveries = engine->n_recoveries,
         .n_recovered = engine->n_recovered,
         .n_recomputed_tokens = engine->n_recomputed_tokens,
+        .n_convicted = engine->n_convicted,
         .is_recovering = engine->is_interrupted,
         .kept_grammar_bytes = (int64_t)atomic_load_explicit(&engine->grammars->kept_bytes,
                                                             memory_order_relaxed),

@@ -420,6 +420,7 @@ cohort_status cohort_engine_submit(cohort_engine *engine, const cohort_request *
     copy->id.value = engine->last_id + 1;
     if (!request->has_seed)
         copy->sampling.seed = cohort_random_u64(engine->options.seed, copy->id.value);
+    if (status >= 0) status = cohort_engine_check_convicts(engine, copy);
     if (status >= 0) status = cohort_engine_requests_reserve(&engine->by_id);
     if (status >= 0) status = make_sequences(engine, copy, request->n, &sequence);
     if (status < 0) {
@@ -442,12 +443,14 @@ void cohort_engine_cancel(cohort_engine *engine, cohort_request_id id) {
     cohort_engine_cancel_many(engine, id, 1);
 }
 
-static void cancel(cohort_engine *engine, const engine_request *request) {
+void cohort_engine_end_request(cohort_engine *engine, const engine_request *request,
+                               bool is_convicted) {
     for (engine_sequence *sequence = request->first;
          sequence && sequence->request == request; sequence = sequence->next) {
         engine->by_id.n_looks++;
         if (sequence->is_cancelled) continue;
         sequence->is_cancelled = true;
+        sequence->is_convicted = is_convicted;
         sequence->next_cancelled = engine->cancelled;
         engine->cancelled = sequence;
         cohort_scheduler_finish(engine->scheduler, &sequence->scheduled);
@@ -458,6 +461,6 @@ void cohort_engine_cancel_many(cohort_engine *engine, cohort_request_id first,
                                size_t count) {
     for (uint64_t id = first.value; count-- > 0 && id <= engine->last_id; id++) {
         const engine_request *request = cohort_engine_requests_find(&engine->by_id, id);
-        if (request) cancel(engine, request);
+        if (request) cohort_engine_end_request(engine, request, false);
     }
 }

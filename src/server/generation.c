@@ -301,6 +301,10 @@ static void on_output(cohort_job *job, size_t which,
         break_off(generation, COHORT_E_DEVICE,
                   "the model's logits for the next token of this request are not finite "
                   "numbers; other requests go on");
+    if (completion->finish_reason == COHORT_FINISH_KILLER)
+        break_off(generation, COHORT_E_PEER_DIED,
+                  "worker_killed: steps of this request killed workers, the last one "
+                  "with no other request in it; other requests go on");
     if (generation->broken) return;
     if (completion->index == 0) choice->prompt->n_cached = completion->n_cached_tokens;
     if (completion->n_prompt_logprobs ||

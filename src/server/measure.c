@@ -67,6 +67,7 @@ static cohort_ending ending_of(cohort_finish_reason reason) {
     case COHORT_FINISH_ABORT: return COHORT_ENDED_ABORT;
     case COHORT_FINISH_ERROR:
     case COHORT_FINISH_CORRUPTED:
+    case COHORT_FINISH_KILLER:
     case COHORT_FINISH_NONE: break;
     }
     return COHORT_ENDED_ERROR;

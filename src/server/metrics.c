@@ -568,6 +568,9 @@ static void write_recovery(const cohort_metrics *metrics, cohort_body *out) {
     write_one(out, "cohort:requests_recovered_total", "counter", metrics->labels,
               (double)stats->n_recovered,
               "Completions that ran when a rank died, and went on.");
+    write_one(out, "cohort:requests_convicted_total", "counter", metrics->labels,
+              (double)stats->n_convicted,
+              "Requests whose steps killed ranks, and that were ended for it.");
     write_one(out, "cohort:tokens_recomputed_total", "counter", metrics->labels,
               (double)stats->n_recomputed_tokens,
               "Tokens that were computed again because a rank died.");

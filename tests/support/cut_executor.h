@@ -31,6 +31,11 @@ static struct deaths {
     int32_t n_waits; /* to come that time out */
     bool is_used[MAX_SLOTS];
     int32_t n;
+    /* Requests that begin with this token kill with their tokens behind the first
+     * n_harmless; 0: none does. */
+    int32_t poison, n_harmless;
+    bool is_poison[MAX_SLOTS];
+    int32_t n_faults;
     cohort_executor_recovery recovery;
 } deaths;
 
@@ -82,6 +87,21 @@ static void follow_slots(cohort_step *step) {
         assert_true(deaths.is_used[step->entries[i].slot]);
 }
 
+static bool kills(const cohort_step *step) {
+    for (uint32_t i = 0; i < step->n_requests; i++)
+        deaths.is_poison[step->requests[i].slot] =
+            deaths.poison && step->requests[i].tokens[0] == deaths.poison;
+    bool kills = false;
+    for (uint32_t i = 0; i < step->n_entries; i++)
+        kills |= deaths.is_poison[step->entries[i].slot] &&
+                 (int32_t)(step->entries[i].n_computed_tokens +
+                           step->entries[i].n_scheduled_tokens) > deaths.n_harmless;
+    deaths.is_dead |= kills;
+    deaths.n += kills;
+    deaths.n_faults += kills;
+    return kills;
+}
+
 static cohort_status send_step(cohort_executor *executor, const void *bytes,
                                size_t size_bytes, bool is_masked,
                                cohort_future **out_future) {
@@ -89,6 +109,10 @@ static cohort_status send_step(cohort_executor *executor, const void *bytes,
     cohort_step_view view = {0};
     if (dies_now()) return interrupted();
     assert_int_equal(cohort_step_decode(bytes, size_bytes, &view), COHORT_OK);
+    if (kills(&view.step)) {
+        cohort_step_view_deinit(&view);
+        return interrupted();
+    }
     follow_slots(&view.step);
     size_bytes = cohort_step_encoded_bytes(&view.step);
     assert_true(size_bytes <= sizeof message);
@@ -159,6 +183,7 @@ void __wrap_cohort_executor_get_recovery(cohort_executor *executor,
     (void)executor;
     *out_recovery = (cohort_executor_recovery){.epoch = 1 + (uint64_t)deaths.n,
                                                .n_deaths = (uint64_t)deaths.n,
+                                               .n_faults = (uint64_t)deaths.n_faults,
                                                .kv_kept = deaths.keeps_kv};
 }
 
