@@ -135,12 +135,14 @@ static bool may_start_again(cohort_judge *self, int32_t culprit,
     return false;
 }
 
-static void start_again(cohort_judge *self, int32_t culprit, int64_t now_ns) {
+static void start_again(cohort_judge *self, int32_t culprit, bool is_fault,
+                        int64_t now_ns) {
     static const int32_t backoff_ms[] = {0, 0, 100, 500, 2000};
     enum { N_BACKOFFS = sizeof backoff_ms / sizeof *backoff_ms };
     judge_rank *rank = &self->ranks[culprit];
     int32_t i = rank->n_vain <= N_BACKOFFS ? rank->n_vain - 1 : N_BACKOFFS - 1;
     self->n_deaths++;
+    self->n_faults += is_fault;
     self->has_suspect = false;
     rank->start_ns = now_ns + backoff_ms[i] * MS;
     rank->reached = EXECUTOR_PLACE;
@@ -157,7 +159,7 @@ static void start_again(cohort_judge *self, int32_t culprit, int64_t now_ns) {
 
 /* False where there is a verdict already, or none is wanted any more. */
 static bool convict(cohort_judge *self, int32_t rank, const cohort_error *error,
-                    int64_t now_ns) {
+                    bool is_fault, int64_t now_ns) {
     if (self->is_failed || self->state >= EXECUTOR_STOPPING) return false;
     cohort_error verdict = *error;
     int32_t culprit =
@@ -167,7 +169,7 @@ static bool convict(cohort_judge *self, int32_t rank, const cohort_error *error,
         self->cause = *error;
         self->cause.rank = culprit;
         if (may_start_again(self, culprit, error, now_ns, &verdict)) {
-            start_again(self, culprit, now_ns);
+            start_again(self, culprit, is_fault, now_ns);
             return true;
         }
     }
@@ -178,8 +180,9 @@ static bool convict(cohort_judge *self, int32_t rank, const cohort_error *error,
     return true;
 }
 
-static void convict_last(cohort_judge *self, int32_t rank, int64_t now_ns) {
-    convict(self, rank, cohort_last_error(), now_ns);
+static void convict_last(cohort_judge *self, int32_t rank, bool is_fault,
+                         int64_t now_ns) {
+    convict(self, rank, cohort_last_error(), is_fault, now_ns);
 }
 
 /* An error that may be another rank's death: the verdict, unless that is told soon. */
@@ -205,14 +208,14 @@ static void on_report(cohort_judge *self, const judge_event *event) {
     if (is_about_peer)
         suspect(self, error, event->now_ns);
     else
-        convict(self, event->rank, error, event->now_ns);
+        convict(self, event->rank, error, true, event->now_ns);
 }
 
 static void on_unlinked(cohort_judge *self, const judge_event *event) {
     const judge_rank *rank = &self->ranks[event->rank];
     if (rank->has_reported || rank->is_doomed) return; /* and leaves because of it */
     if (event->is_living)
-        convict(self, event->rank, event->error, event->now_ns);
+        convict(self, event->rank, event->error, false, event->now_ns);
     else
         suspect(self, event->error, event->now_ns);
 }
@@ -226,7 +229,8 @@ static void on_ended(cohort_judge *self, const judge_event *event) {
         self->has_suspect = false; /* it is told now, or was */
     if (is_known) return;
     /* Who has reported an error leaves because of it: that is no news. */
-    if (rank->has_reported || convict(self, event->rank, event->error, event->now_ns))
+    if (rank->has_reported ||
+        convict(self, event->rank, event->error, event->is_fault, event->now_ns))
         return;
     /* Nothing is lost with a rank that was only asked to leave, but a crash is told. */
     if (event->is_crash && self->stop_stage < 2 && !self->late.code)
@@ -268,7 +272,7 @@ static void check_hang(cohort_judge *self, const judge_event *event) {
                 hang.rank, self->ranks[hang.rank].who,
                 hang.is_silent ? "heartbeat" : "progress",
                 (double)(event->now_ns - hang.since_ns) * 1e-9, text);
-    convict_last(self, hang.rank, event->now_ns);
+    convict_last(self, hang.rank, true, event->now_ns);
 }
 
 static void check_phase(cohort_judge *self, int64_t now_ns) {
@@ -284,7 +288,7 @@ static void check_phase(cohort_judge *self, int64_t now_ns) {
     COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) has not finished %s after %.1f s", rank,
                 self->ranks[rank].who, executor_state_name(self->state),
                 (double)(now_ns - since_ns) * 1e-9);
-    convict_last(self, rank, now_ns);
+    convict_last(self, rank, false, now_ns);
 }
 
 static void enter(cohort_judge *self, executor_state state, int64_t now_ns) {
@@ -327,7 +331,7 @@ static void go_on_recovering(cohort_judge *self, int64_t now_ns) {
                    now_ns - since_ns > REJOIN_MS * MS) {
             COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) has not left its step after %.1f s",
                         i, rank->who, (double)(now_ns - since_ns) * 1e-9);
-            convict_last(self, i, now_ns);
+            convict_last(self, i, false, now_ns);
         }
     }
 }
@@ -384,7 +388,7 @@ static void go_on_stopping(cohort_judge *self, int64_t now_ns) {
 static void check_time(cohort_judge *self, const judge_event *event) {
     int64_t now_ns = event->now_ns;
     if (self->has_suspect && now_ns >= self->suspect_until_ns)
-        convict(self, self->suspect.rank, &self->suspect, now_ns);
+        convict(self, self->suspect.rank, &self->suspect, false, now_ns);
     if (self->state <= EXECUTOR_READY && !self->is_failed) {
         if (self->state < EXECUTOR_READY && !is_phase_over(self))
             check_phase(self, now_ns);
@@ -436,7 +440,7 @@ void judge_step(cohort_judge *self, const judge_event *event) {
     case JUDGE_UNLINKED: on_unlinked(self, event); break;
     case JUDGE_BROKEN:
         if (!rank->is_started) rank->has_ended = true; /* it could not be */
-        convict(self, event->rank, event->error, event->now_ns);
+        convict(self, event->rank, event->error, false, event->now_ns);
         break;
     case JUDGE_ENDED: on_ended(self, event); break;
     case JUDGE_FAILED:

@@ -43,7 +43,7 @@ typedef enum judge_event_kind {
     JUDGE_REPORTED, /* the rank told of an error, perhaps of another's */
     JUDGE_UNLINKED, /* the rank's control link ended; is_living: its process did not */
     JUDGE_BROKEN,   /* the rank said nonsense, or could not be told something */
-    JUDGE_ENDED,    /* the rank's process ended; is_crash */
+    JUDGE_ENDED,    /* the rank's process ended; is_crash, is_fault: by its own doing */
     JUDGE_FAILED,   /* the executor has failed by another's word */
     JUDGE_STOP,     /* shutdown was asked for */
     JUDGE_TICK,     /* time has passed; the views are filled */
@@ -54,7 +54,7 @@ typedef struct judge_event {
     int32_t rank; /* or COHORT_RANK_LOCAL */
     int64_t now_ns;
     executor_state reached;
-    bool is_living, is_crash;
+    bool is_living, is_crash, is_fault;
     const cohort_error *error; /* REPORTED, UNLINKED, BROKEN, ENDED, FAILED */
     const char *who;           /* STARTED */
     uint64_t n_completed;      /* steps so far, with any event */
@@ -122,6 +122,7 @@ typedef struct cohort_judge {
     bool was_ready;
     uint64_t n_epochs; /* that began after the first */
     uint64_t n_deaths; /* that were no verdict */
+    uint64_t n_faults; /* of them, what the rank computed may have caused */
     uint64_t n_completed;
     cohort_error first_cause, cause; /* since a step was completed; the last one */
 

@@ -428,10 +428,14 @@ static void deaths_in_a_window_are_counted(void **state) {
     for (; !self->n_verdicts && n < 20; n++) {
         cohort_error error = {.code = COHORT_E_PEER_DIED, .rank = 0};
         self->is_gone[0] = true;
-        step(self, (judge_event){.kind = JUDGE_ENDED, .rank = 0, .error = &error});
+        step(self,
+             (judge_event){
+                 .kind = JUDGE_ENDED, .rank = 0, .is_fault = n % 2, .error = &error});
         live(self, self->now_ns + 10 * SECOND);
     }
     assert_int_equal(n, 7);
+    assert_int_equal(self->judge.n_deaths, 6);
+    assert_int_equal(self->judge.n_faults, 3);
     stop(self);
 }
 

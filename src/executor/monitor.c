@@ -250,6 +250,12 @@ static void on_link(cohort_executor *executor, int32_t rank) {
                                            .error = &error});
 }
 
+/* What a process does to itself, whatever the cause; others send SIGKILL or SIGTERM. */
+static bool is_fault(int32_t signal) {
+    return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL ||
+           signal == SIGFPE || signal == SIGABRT;
+}
+
 void executor_on_ended(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
     cohort_launch_ending ending;
@@ -268,6 +274,7 @@ void executor_on_ended(cohort_executor *executor, int32_t rank) {
                                            .rank = rank,
                                            .now_ns = cohort_clock_ns(),
                                            .is_crash = is_crash,
+                                           .is_fault = is_fault(ending.signal),
                                            .error = &error});
     atomic_store_explicit(&self->row->phase, COHORT_RANK_DEAD, memory_order_release);
 }

@@ -32,6 +32,7 @@ void executor_interrupt(cohort_executor *executor, const cohort_error *cause,
     recovery->is_recovering = true;
     recovery->kv_kept = false;
     recovery->n_deaths = executor->judge.n_deaths;
+    recovery->n_faults = executor->judge.n_faults;
     recovery->rank = cause->rank;
     recovery->cause = *cause;
     recovery->began_ns = now_ns;
@@ -48,6 +49,7 @@ void executor_end_recovery(cohort_executor *executor, int64_t now_ns) {
     if (!executor->is_recovering) return;
     executor->is_recovering = recovery->is_recovering = false;
     recovery->n_deaths = executor->judge.n_deaths;
+    recovery->n_faults = executor->judge.n_faults;
     recovery->took_ns = now_ns - recovery->began_ns;
 }
 
