@@ -353,25 +353,32 @@ static bool is_of_other_device(const cli_options *options,
     return variable->form == CLI_AS_GIB && !strcmp(device, "cuda");
 }
 
+/* Of a variable that sets nothing. */
+static int tell_variable(const cli_options *options, const char *command,
+                         const cli_vllm_variable *variable, const char *name,
+                         const char *value) {
+    if (!variable)
+        fprintf(stderr, "cohort %s: %s is no variable of vLLM 0.32's%s\n", command, name,
+                options->check_environment ? "; --fail-on-environ-validation is set"
+                                           : "");
+    else if (is_of_other_device(options, variable))
+        fprintf(stderr, "cohort %s: %s has no effect with --device %s\n", command, name,
+                options->engine.device);
+    else if (!cli_vllm_variable_is_fine(variable, value))
+        fprintf(stderr, "cohort %s: %s has no effect: %s\n", command, name,
+                variable->why);
+    return !variable && options->check_environment ? CLI_USAGE : CLI_OK;
+}
+
 static int take_variable(cli_options *options, int commands, const char *command,
                          const char *name, const char *value) {
     const cli_vllm_variable *variable = cli_vllm_variable_find(name);
     if (cli_vllm_variable_is_service_link(name, value)) return CLI_OK;
-    if (!variable) {
-        fprintf(stderr, "cohort %s: %s is no variable of vLLM 0.32's%s\n", command, name,
-                options->check_environment ? "; --fail-on-environ-validation is set"
-                                           : "");
-        return options->check_environment ? CLI_USAGE : CLI_OK;
-    }
-    if (is_of_other_device(options, variable))
-        fprintf(stderr, "cohort %s: %s has no effect with --device %s\n", command, name,
-                options->engine.device);
-    else if (variable->sets)
+    if (variable && variable->sets && !is_of_other_device(options, variable))
         return set_from_vllm(options, commands, variable, name, value);
-    else if (!cli_vllm_variable_is_fine(variable, value))
-        fprintf(stderr, "cohort %s: %s has no effect: %s\n", command, name,
-                variable->why);
-    return CLI_OK;
+    /* It starts nothing, and parses once for each of its headings. */
+    if (!strcmp(command, "config")) return CLI_OK;
+    return tell_variable(options, command, variable, name, value);
 }
 
 static int read_vllm_environment(cli_options *options, int commands,

@@ -17,12 +17,14 @@
 static cli_options options;
 static char said[4000]; /* on standard error */
 
+static const char *command = "test";
+
 static int parse(int commands, const char *word) {
     char *argv[] = {(char[]){"test"}, word ? cli_keep(word) : NULL}, *text = NULL;
     size_t size = 0;
     FILE *console = stderr;
     stderr = open_memstream(&text, &size);
-    int result = cli_options_parse(&options, commands, "test", word ? 2 : 1, argv);
+    int result = cli_options_parse(&options, commands, command, word ? 2 : 1, argv);
     fclose(stderr);
     stderr = console;
     snprintf(said, sizeof said, "%s", text);
@@ -159,6 +161,12 @@ static void what_has_no_effect_is_said_once(void **state) {
         said, "cohort test: VLLM_ROCM_USE_AITER has no effect: there is no ROCm here\n");
     assert_int_equal(parse(CLI_CHAT, NULL), CLI_OK); /* starts no engine */
     assert_string_equal(said, "");
+    command = "config"; /* shows values, once for each heading */
+    setenv("VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", "77", 1);
+    assert_int_equal(parse(SERVE, NULL), CLI_OK);
+    assert_string_equal(said, "");
+    assert_string_equal(value_of("execute-model-timeout"), "77");
+    command = "test";
 }
 
 static void what_happens_anyway_is_not(void **state) {
