@@ -3,7 +3,8 @@
 # usage: test_clients.sh BUILD_DIR PEERS_DIR - clients that others wrote, against a server with a
 # real model: the openai package and schemathesis (also in make test), those of tests/clients in their
 # newest versions (6 GB, in PEERS_DIR/clients; COHORT_CLIENTS names some of them), and `vllm bench serve`, which
-# is installed in PEERS_DIR for it (7 GB).  Prints the versions; fails where a request of theirs fails.
+# is installed in PEERS_DIR for it (7 GB).  Prints the versions, keeps those of all of tests/clients in
+# bench/results/clients.txt; fails where a request of theirs fails.
 set -euo pipefail
 
 build=$(realpath "$1") peers=$2
@@ -23,7 +24,11 @@ done
 url=$(sed -n 's/.*Starting Cohort server on \(http:[^ ]*\).*/\1/p' "$home/log")
 mkdir -p "$peers/clients"
 # shellcheck disable=SC2086 # a list
-tests/clients/run.py "$url/v1" "$model" "$peers/clients" ${COHORT_CLIENTS:-}
+tests/clients/run.py "$url/v1" "$model" "$peers/clients" ${COHORT_CLIENTS:-} | tee "$home/clients"
+if [ -z "${COHORT_CLIENTS:-}" ]; then
+    echo "revision: $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo +), $(date +%Y-%m-%d)" |
+        cat - "$home/clients" >bench/results/clients.txt
+fi
 
 bench/install_peers.sh "$peers" vllm
 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 "$peers/venv/bin/vllm" bench serve --backend openai \
