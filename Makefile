@@ -52,7 +52,7 @@ mutants: setup ## FOLDER="queue link" COUNT=20 SEED=1: plants faults, says which
 	@scripts/mutants.py --folder $(FOLDER) --count $(or $(COUNT),20) --seed $(or $(SEED),1)
 
 bench: build-release ## what the README's figures come from; a quiet machine, please
-	@scripts/bench.sh build/release bench serve
+	@scripts/bench.sh build/release bench serve recover
 
 bench-ray: build-release ## the executor on Ray beside Ray itself, which is installed for it
 	@scripts/bench.sh build/release ray

@@ -4,6 +4,7 @@
 # in bench/results/PART.txt too, with the machine and the revision.
 #   bench   queue, collectives, rpc, start, kernels, loading, layouts, beside their floors
 #   serve   many requests at once, and what grammars cost
+#   recover what the death of a rank costs a stream
 #   ray     beside Ray and beside mp; installs Ray
 #   peers   beside the servers of vLLM and llama.cpp; installs both, in COHORT_PEERS
 set -euo pipefail
@@ -33,6 +34,11 @@ serve() {
     "$build/bench/grammar_bench"
     echo "== masked_bench SmolLM2-135M"
     "$build/bench/masked_bench" "$model"
+}
+
+recover() {
+    echo "== recover_bench SmolLM2-135M"
+    bench/recover_bench.py "$build/cohort" "$model"
 }
 
 ray() {

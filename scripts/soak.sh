@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # usage: soak.sh BUILD_DIR - the random tests with their full counts, planted faults, and
 # all Ray tests on two versions of Ray; for hours.
-# COHORT_KILLS (1000): kills of each kill test; COHORT_RAY_KILLS (200): of the one on Ray;
+# COHORT_KILLS (1000): kills of each kill test, and in each layout under a server;
+# COHORT_RAY_KILLS (200): of the one on Ray;
 # COHORT_REQUESTS (10000), COHORT_MALFORMED (1000): what the server is asked; COHORT_COSTS (10): how many
 # times as large as in the gate is what once cost much.
 # COHORT_MUTANTS (300): faults planted, drawn by COHORT_MUTANTS_SEED (the day).
@@ -19,7 +20,7 @@ mkdir -p bench/results
     echo "revision: $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo +)"
     echo "kills a test: $COHORT_KILLS"
 } >"$out.new"
-for test in scenario_kill_test scenario_command_kill_test; do
+for test in scenario_kill_test scenario_command_kill_test scenario_restart_test; do
     echo "$test" | tee -a "$out.new"
     "$build/$test" 2>&1 | grep -vE '\[ RUN|\[ +OK' | tee -a "$out.new"
 done
@@ -29,6 +30,9 @@ COHORT_BUILD_DIR=$build COHORT_SOURCE_DIR=. tests/scenario/serve_random_test.py 
 echo "serve_costs_test: inputs $COHORT_COSTS times as large" | tee -a "$out.new"
 COHORT_BUILD_DIR=$build tests/scenario/serve_costs_test.py 2>&1 |
     grep -E '^test_|FAIL|Error|OK|Ran' | tee -a "$out.new"
+echo "recover_test: $COHORT_KILLS kills of any rank in each layout" | tee -a "$out.new"
+COHORT_BUILD_DIR=$build tests/scenario/recover_test.py 2>&1 |
+    grep -E 'FAIL|Error|OK|Ran|kills' | tee -a "$out.new"
 mutants=${COHORT_MUTANTS:-300} seed=${COHORT_MUTANTS_SEED:-$(date +%Y%m%d)}
 echo "mutants: $mutants planted, seed $seed" | tee -a "$out.new"
 scripts/mutants.py --count "$mutants" --seed "$seed" --slowest 600 --out bench/results/mutants.txt |
