@@ -324,6 +324,7 @@ void cohort_executor_destroy(cohort_executor *executor) {
     executor_free_futures(executor);
     for (int32_t i = 0; executor->ranks && i < executor->world_size; i++) {
         cohort_queue_close(executor->ranks[i].response);
+        cohort_link_inbox_clear(&executor->ranks[i].inbox);
         cohort_link_close(executor->ranks[i].control);
     }
     cohort_queue_close(executor->broadcast);

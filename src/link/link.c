@@ -107,103 +107,6 @@ static struct msghdr skip(struct msghdr message, size_t bytes) {
     return message;
 }
 
-static cohort_status send_parts(cohort_link *link, struct iovec *parts, size_t n_parts,
-                                int64_t deadline_ns) {
-    struct msghdr left = {.msg_iov = parts, .msg_iovlen = n_parts};
-    for (left = skip(left, 0); left.msg_iovlen;) {
-        ssize_t sent = sendmsg(link->fd, &left, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent > 0) {
-            left = skip(left, (size_t)sent);
-        } else if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            COHORT_TRY(wait_for(link, POLLOUT, deadline_ns));
-        } else if (sent < 0 && means_death(errno)) {
-            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
-        } else if (sent < 0 && errno != EINTR) {
-            return COHORT_FAIL_SYS(errno, "send");
-        }
-    }
-    return COHORT_OK;
-}
-
-cohort_status cohort_link_send(cohort_link *link, const void *bytes, size_t size_bytes,
-                               int64_t deadline_ns) {
-    struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size_bytes};
-    return send_parts(link, &part, 1, deadline_ns);
-}
-
-cohort_status cohort_link_recv(cohort_link *link, void *bytes, size_t size_bytes,
-                               int64_t deadline_ns) {
-    uint8_t *next = bytes;
-    while (size_bytes) {
-        ssize_t got = recv(link->fd, next, size_bytes, MSG_DONTWAIT);
-        if (got > 0) {
-            next += got;
-            size_bytes -= (size_t)got;
-        } else if (got == 0 || means_death(errno)) {
-            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            COHORT_TRY(wait_for(link, POLLIN, deadline_ns));
-        } else if (errno != EINTR) {
-            return COHORT_FAIL_SYS(errno, "recv");
-        }
-    }
-    return COHORT_OK;
-}
-
-cohort_status cohort_link_send_frame(cohort_link *link, const void *bytes,
-                                     size_t size_bytes, int64_t deadline_ns) {
-    if (size_bytes > UINT32_MAX)
-        return COHORT_FAIL(COHORT_E_INVALID, "a frame of %zu bytes", size_bytes);
-    uint32_t length = (uint32_t)size_bytes;
-    struct iovec parts[2] = {
-        {.iov_base = &length, .iov_len = sizeof length},
-        {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size_bytes}};
-    return send_parts(link, parts, 2, deadline_ns);
-}
-
-cohort_status cohort_link_recv_frame(cohort_link *link, void *bytes,
-                                     size_t capacity_bytes, size_t *out_size_bytes,
-                                     int64_t deadline_ns) {
-    uint32_t length;
-    COHORT_TRY(cohort_link_recv(link, &length, sizeof length, deadline_ns));
-    if (length > capacity_bytes)
-        return COHORT_FAIL(COHORT_E_PROTOCOL, "a frame of %u bytes where %zu are allowed",
-                           length, capacity_bytes);
-    COHORT_TRY(cohort_link_recv(link, bytes, length, deadline_ns));
-    *out_size_bytes = length;
-    return COHORT_OK;
-}
-
-/* Reads up to the frame's end and no further: what follows may be of another kind. */
-cohort_status cohort_link_take_frame(cohort_link *link, cohort_link_inbox *inbox,
-                                     const void **out_bytes, size_t *out_size_bytes) {
-    const size_t head = sizeof inbox->length;
-    for (;;) {
-        size_t end = inbox->used_bytes < head ? head : head + inbox->length;
-        if (end > head + sizeof inbox->bytes)
-            return COHORT_FAIL(COHORT_E_PROTOCOL,
-                               "a frame of %u bytes where %zu are allowed", inbox->length,
-                               sizeof inbox->bytes);
-        if (inbox->used_bytes == end && inbox->used_bytes >= head) break;
-        uint8_t *to = inbox->used_bytes < head
-                          ? (uint8_t *)&inbox->length + inbox->used_bytes
-                          : inbox->bytes + (inbox->used_bytes - head);
-        ssize_t got = recv(link->fd, to, end - inbox->used_bytes, MSG_DONTWAIT);
-        if (got > 0)
-            inbox->used_bytes += (size_t)got;
-        else if (got == 0 || means_death(errno))
-            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
-        else if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return COHORT_PENDING;
-        else if (errno != EINTR)
-            return COHORT_FAIL_SYS(errno, "recv");
-    }
-    inbox->used_bytes = 0;
-    *out_bytes = inbox->bytes;
-    *out_size_bytes = inbox->length;
-    return COHORT_OK;
-}
-
 enum { MAX_FDS = 8 };
 
 typedef union fd_control {
@@ -211,32 +114,16 @@ typedef union fd_control {
     char bytes[CMSG_SPACE(sizeof(int) * MAX_FDS)];
 } fd_control;
 
-cohort_status cohort_link_send_fds(cohort_link *link, const int *fds, int count,
-                                   int64_t deadline_ns) {
-    if (link->kind != COHORT_LINK_UNIX || count < 1 || count > MAX_FDS)
-        return COHORT_FAIL(COHORT_E_INVALID, "%d descriptors cannot be sent here", count);
-    fd_control control = {0};
-    char byte = 'F';
-    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)count)};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+static void attach(struct msghdr *message, fd_control *control, const int *fds,
+                   int count) {
+    *control = (fd_control){0};
+    message->msg_control = control;
+    message->msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)count);
+    struct cmsghdr *header = CMSG_FIRSTHDR(message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)count);
     memcpy(CMSG_DATA(header), fds, sizeof(int) * (size_t)count);
-    for (;;) {
-        if (sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1)
-            return COHORT_OK;
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            COHORT_TRY(wait_for(link, POLLOUT, deadline_ns));
-        else if (means_death(errno))
-            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
-        else if (errno != EINTR)
-            return COHORT_FAIL_SYS(errno, "sendmsg with %d descriptors", count);
-    }
 }
 
 /* Takes all descriptors out of a message; closes them unless there are exactly count. */
@@ -257,6 +144,212 @@ static bool take_fds(struct msghdr *message, int *out_fds, int count) {
     for (int i = 0; i < n; i++)
         close(taken[i]);
     return false;
+}
+
+/* fd >= 0: goes with the first byte. */
+static cohort_status send_parts(cohort_link *link, struct iovec *parts, size_t n_parts,
+                                int fd, int64_t deadline_ns) {
+    struct msghdr left = {.msg_iov = parts, .msg_iovlen = n_parts};
+    fd_control control;
+    if (fd >= 0) attach(&left, &control, &fd, 1);
+    for (left = skip(left, 0); left.msg_iovlen;) {
+        ssize_t sent = sendmsg(link->fd, &left, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent > 0) {
+            left = skip(left, (size_t)sent);
+            left.msg_control = NULL;
+            left.msg_controllen = 0;
+        } else if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            COHORT_TRY(wait_for(link, POLLOUT, deadline_ns));
+        } else if (sent < 0 && means_death(errno)) {
+            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
+        } else if (sent < 0 && errno != EINTR) {
+            return COHORT_FAIL_SYS(errno, "send");
+        }
+    }
+    return COHORT_OK;
+}
+
+cohort_status cohort_link_send(cohort_link *link, const void *bytes, size_t size_bytes,
+                               int64_t deadline_ns) {
+    struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size_bytes};
+    return send_parts(link, &part, 1, -1, deadline_ns);
+}
+
+/* As recv; fd, where it is not NULL, takes a descriptor, once: -1 before.  EBADMSG: more
+ * came, and all are closed. */
+static ssize_t recv_some(const cohort_link *link, void *bytes, size_t size_bytes,
+                         int *fd) {
+    if (!fd) return recv(link->fd, bytes, size_bytes, MSG_DONTWAIT);
+    fd_control control;
+    struct iovec iov = {.iov_base = bytes, .iov_len = size_bytes};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(link->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got <= 0 || (!message.msg_controllen && !(message.msg_flags & MSG_CTRUNC)))
+        return got;
+    int taken = -1;
+    bool is_one = take_fds(&message, &taken, 1);
+    if (is_one && *fd < 0) {
+        *fd = taken;
+        return got;
+    }
+    if (is_one) close(taken);
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+    errno = EBADMSG;
+    return -1;
+}
+
+static cohort_status fail_recv(void) {
+    if (errno == EBADMSG)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "more than one descriptor with a frame");
+    return COHORT_FAIL_SYS(errno, "recv");
+}
+
+static cohort_status recv_all(cohort_link *link, void *bytes, size_t size_bytes, int *fd,
+                              int64_t deadline_ns) {
+    uint8_t *next = bytes;
+    while (size_bytes) {
+        ssize_t got = recv_some(link, next, size_bytes, fd);
+        if (got > 0) {
+            next += got;
+            size_bytes -= (size_t)got;
+        } else if (got == 0 || means_death(errno)) {
+            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            COHORT_TRY(wait_for(link, POLLIN, deadline_ns));
+        } else if (errno != EINTR) {
+            return fail_recv();
+        }
+    }
+    return COHORT_OK;
+}
+
+cohort_status cohort_link_recv(cohort_link *link, void *bytes, size_t size_bytes,
+                               int64_t deadline_ns) {
+    return recv_all(link, bytes, size_bytes, NULL, deadline_ns);
+}
+
+static cohort_status send_frame(cohort_link *link, const void *bytes, size_t size_bytes,
+                                int fd, int64_t deadline_ns) {
+    if (size_bytes > UINT32_MAX)
+        return COHORT_FAIL(COHORT_E_INVALID, "a frame of %zu bytes", size_bytes);
+    uint32_t length = (uint32_t)size_bytes;
+    struct iovec parts[2] = {
+        {.iov_base = &length, .iov_len = sizeof length},
+        {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size_bytes}};
+    return send_parts(link, parts, 2, fd, deadline_ns);
+}
+
+cohort_status cohort_link_send_frame(cohort_link *link, const void *bytes,
+                                     size_t size_bytes, int64_t deadline_ns) {
+    return send_frame(link, bytes, size_bytes, -1, deadline_ns);
+}
+
+cohort_status cohort_link_send_frame_fd(cohort_link *link, const void *bytes,
+                                        size_t size_bytes, int fd, int64_t deadline_ns) {
+    if (link->kind != COHORT_LINK_UNIX || fd < 0)
+        return COHORT_FAIL(COHORT_E_INVALID, "descriptor %d cannot be sent here", fd);
+    return send_frame(link, bytes, size_bytes, fd, deadline_ns);
+}
+
+static cohort_status recv_frame(cohort_link *link, void *bytes, size_t capacity_bytes,
+                                size_t *out_size_bytes, int *fd, int64_t deadline_ns) {
+    uint32_t length;
+    COHORT_TRY(recv_all(link, &length, sizeof length, fd, deadline_ns));
+    if (length > capacity_bytes)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "a frame of %u bytes where %zu are allowed",
+                           length, capacity_bytes);
+    COHORT_TRY(recv_all(link, bytes, length, fd, deadline_ns));
+    *out_size_bytes = length;
+    return COHORT_OK;
+}
+
+cohort_status cohort_link_recv_frame(cohort_link *link, void *bytes,
+                                     size_t capacity_bytes, size_t *out_size_bytes,
+                                     int64_t deadline_ns) {
+    return recv_frame(link, bytes, capacity_bytes, out_size_bytes, NULL, deadline_ns);
+}
+
+cohort_status cohort_link_recv_frame_fd(cohort_link *link, void *bytes,
+                                        size_t capacity_bytes, size_t *out_size_bytes,
+                                        int *out_fd, int64_t deadline_ns) {
+    *out_fd = -1;
+    cohort_status status =
+        recv_frame(link, bytes, capacity_bytes, out_size_bytes, out_fd, deadline_ns);
+    if (status < 0 && *out_fd >= 0) {
+        close(*out_fd);
+        *out_fd = -1;
+    }
+    return status;
+}
+
+int cohort_link_inbox_take_fd(cohort_link_inbox *inbox) {
+    int fd = inbox->has_fd ? inbox->fd : -1;
+    inbox->has_fd = false;
+    return fd;
+}
+
+void cohort_link_inbox_clear(cohort_link_inbox *inbox) {
+    if (inbox->has_fd) close(inbox->fd);
+    inbox->has_fd = false;
+}
+
+/* Reads up to the frame's end and no further: what follows may be of another kind. */
+cohort_status cohort_link_take_frame(cohort_link *link, cohort_link_inbox *inbox,
+                                     const void **out_bytes, size_t *out_size_bytes) {
+    const size_t head = sizeof inbox->length;
+    if (!inbox->used_bytes) cohort_link_inbox_clear(inbox);
+    for (;;) {
+        size_t end = inbox->used_bytes < head ? head : head + inbox->length;
+        if (end > head + sizeof inbox->bytes)
+            return COHORT_FAIL(COHORT_E_PROTOCOL,
+                               "a frame of %u bytes where %zu are allowed", inbox->length,
+                               sizeof inbox->bytes);
+        if (inbox->used_bytes == end && inbox->used_bytes >= head) break;
+        uint8_t *to = inbox->used_bytes < head
+                          ? (uint8_t *)&inbox->length + inbox->used_bytes
+                          : inbox->bytes + (inbox->used_bytes - head);
+        int fd = inbox->has_fd ? inbox->fd : -1;
+        ssize_t got = recv_some(link, to, end - inbox->used_bytes, &fd);
+        inbox->has_fd = fd >= 0;
+        inbox->fd = fd;
+        if (got > 0)
+            inbox->used_bytes += (size_t)got;
+        else if (got == 0 || means_death(errno))
+            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
+        else if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return COHORT_PENDING;
+        else if (errno != EINTR)
+            return fail_recv();
+    }
+    inbox->used_bytes = 0;
+    *out_bytes = inbox->bytes;
+    *out_size_bytes = inbox->length;
+    return COHORT_OK;
+}
+
+cohort_status cohort_link_send_fds(cohort_link *link, const int *fds, int count,
+                                   int64_t deadline_ns) {
+    if (link->kind != COHORT_LINK_UNIX || count < 1 || count > MAX_FDS)
+        return COHORT_FAIL(COHORT_E_INVALID, "%d descriptors cannot be sent here", count);
+    fd_control control;
+    char byte = 'F';
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    attach(&message, &control, fds, count);
+    for (;;) {
+        if (sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1)
+            return COHORT_OK;
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            COHORT_TRY(wait_for(link, POLLOUT, deadline_ns));
+        else if (means_death(errno))
+            return COHORT_FAIL(COHORT_E_PEER_DIED, "the peer closed its end");
+        else if (errno != EINTR)
+            return COHORT_FAIL_SYS(errno, "sendmsg with %d descriptors", count);
+    }
 }
 
 cohort_status cohort_link_recv_fds(cohort_link *link, int *out_fds, int count,

@@ -92,17 +92,32 @@ cohort_status cohort_link_send_frame(cohort_link *link, const void *bytes,
 cohort_status cohort_link_recv_frame(cohort_link *link, void *bytes,
                                      size_t capacity_bytes, size_t *out_size_bytes,
                                      int64_t deadline_ns);
-/* What has come of a frame so far; zeroed at first. */
+/* The same with a descriptor, lent, that comes with the frame; unix links only. */
+cohort_status cohort_link_send_frame_fd(cohort_link *link, const void *bytes,
+                                        size_t size_bytes, int fd, int64_t deadline_ns);
+/* *out_fd: what came with it, the caller's, or -1, also after an error.  More than one is
+ * COHORT_E_PROTOCOL, and all are closed. */
+cohort_status cohort_link_recv_frame_fd(cohort_link *link, void *bytes,
+                                        size_t capacity_bytes, size_t *out_size_bytes,
+                                        int *out_fd, int64_t deadline_ns);
+/* What has come of a frame so far; zeroed at first, cleared at last. */
 enum { COHORT_INBOX_BYTES = 4096 };
 typedef struct cohort_link_inbox {
     uint32_t length;
     size_t used_bytes; /* of length and bytes together */
+    bool has_fd;
+    int fd;
     uint8_t bytes[COHORT_INBOX_BYTES];
 } cohort_link_inbox;
 /* The next frame without waiting for it, valid until the next call: COHORT_PENDING while
- * a part of it, or all, is still to come. */
+ * a part of it, or all, is still to come.  A descriptor is taken out of the inbox before
+ * the next call, which closes it otherwise. */
 cohort_status cohort_link_take_frame(cohort_link *link, cohort_link_inbox *inbox,
                                      const void **out_bytes, size_t *out_size_bytes);
+/* The descriptor that came with the frame, the caller's from here on; -1: none. */
+int cohort_link_inbox_take_fd(cohort_link_inbox *inbox);
+/* Closes what nobody took. */
+void cohort_link_inbox_clear(cohort_link_inbox *inbox);
 /* File descriptors, at most 8, with one byte of data; unix links only. */
 cohort_status cohort_link_send_fds(cohort_link *link, const int *fds, int count,
                                    int64_t deadline_ns);
