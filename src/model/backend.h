@@ -277,10 +277,16 @@ typedef struct cohort_backend_ops {
     /* What is created between begin and end lies in memory of this name that may outlive
      * the process.  Where it was kept, and is that of the same identity (a text that
      * tells all that its bytes depend on, the build included), everything in it is
-     * created by the same calls and is filled already.  NULL: nothing can be kept. */
+     * created by the same calls and is filled already.  NULL: nothing can be kept.
+     * is_constant: nothing is written to it after memory_end; then its descriptor may be
+     * handed out later. */
     cohort_status (*memory_begin)(cohort_backend *backend, const char *name,
-                                  const char *identity, bool *out_was_kept);
+                                  const char *identity, bool is_constant,
+                                  bool *out_was_kept);
     cohort_status (*memory_end)(cohort_backend *backend);
+    /* A few milliseconds of what is left to do until constant memory is kept, beside all
+     * other calls, on one thread; COHORT_PENDING: there is more.  NULL: never any. */
+    cohort_status (*memory_move)(cohort_backend *backend);
 
     /* Weights.  linear_set fills, of one plane, what rows [row_begin, row_begin + n_rows)
      * have, from a row-major host matrix of src_dtype whose rows lie src_stride elements

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/model.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +10,7 @@
 
 #include "base/build_id.h"
 #include "base/fail.h"
+#include "base/random.h"
 #include "model/model_internal.h"
 #include "model/rope.h"
 
@@ -171,13 +174,31 @@ cohort_status cohort_model_open(const cohort_model_options *options,
 
 /* ---- kept memory ------------------------------------------------------------------- */
 
-/* When a file of the checkpoint was written, as far as it is there. */
-static long long written_ns(const cohort_model *model, const char *name) {
-    char path[4096];
-    struct stat info;
-    snprintf(path, sizeof path, "%.4000s/%s", model->model_dir, name);
-    if (stat(path, &info) < 0) return 0;
-    return (long long)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
+static bool is_of_checkpoint(const char *name) {
+    const char *end = strrchr(name, '.');
+    return strcmp(name, "config.json") == 0 || (end && strcmp(end, ".safetensors") == 0);
+}
+
+/* Of the files that the weights come from, in whichever order they are found: who they
+ * are, how long, and when written.  Nothing of a model that has none. */
+static uint64_t checkpoint_state(const char *model_dir) {
+    uint64_t sum = 0;
+    DIR *dir = opendir(model_dir);
+    if (!dir) return 0;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        struct stat info;
+        if (!is_of_checkpoint(entry->d_name) ||
+            fstatat(dirfd(dir), entry->d_name, &info, 0) < 0)
+            continue;
+        char text[512];
+        snprintf(text, sizeof text, "%.255s %llu %llu %lld %lld %lld", entry->d_name,
+                 (unsigned long long)info.st_dev, (unsigned long long)info.st_ino,
+                 (long long)info.st_size, (long long)info.st_mtim.tv_sec,
+                 (long long)info.st_mtim.tv_nsec);
+        sum += cohort_random_stream(0, text);
+    }
+    closedir(dir);
+    return sum;
 }
 
 /* All that the bytes depend on, the layout that build and device choose included. */
@@ -185,28 +206,32 @@ static void tell_identity(const cohort_model *model, int64_t n_blocks, char *out
                           size_t limit) {
     const cohort_model_options *options = &model->options;
     const cohort_shard *shard = &model->shard;
-    snprintf(out, limit,
-             "%s %s %s %d/%d %d-%d/%d %s %d %d %d %llu %d x %lld %lld %lld %lld %.512s",
+    snprintf(out, limit, "%s %s %s %d/%d %d-%d/%d %s %d %d %d %llu %d x %lld %llx %.512s",
              cohort_build_id(), model->ops->name, model->ops->describe(model->backend),
              options->tp_rank, options->tp_size, shard->layers.begin, shard->layers.end,
              options->pp_size, model->format->name, (int)model->dtype,
              (int)model->kv_dtype, (int)options->dummy_weights,
              (unsigned long long)options->seed, options->block_size, (long long)n_blocks,
-             written_ns(model, "config.json"), written_ns(model, "model.safetensors"),
-             written_ns(model, "model.safetensors.index.json"), model->model_dir);
+             (unsigned long long)checkpoint_state(model->model_dir), model->model_dir);
 }
 
 cohort_status cohort_model_memory_begin(cohort_model *model, const char *name,
                                         int64_t n_blocks, bool *out_was_kept) {
     char identity[1024];
     *out_was_kept = false;
-    if (!model->ops->memory_begin) return COHORT_OK;
+    if (!model->ops->memory_begin || (n_blocks && model->options.forgets_kv))
+        return COHORT_OK;
     tell_identity(model, n_blocks, identity, sizeof identity);
-    return model->ops->memory_begin(model->backend, name, identity, out_was_kept);
+    return model->ops->memory_begin(model->backend, name, identity, !n_blocks,
+                                    out_was_kept);
 }
 
 cohort_status cohort_model_memory_end(cohort_model *model) {
     return model->ops->memory_end ? model->ops->memory_end(model->backend) : COHORT_OK;
+}
+
+cohort_status cohort_model_memory_move(cohort_model *model) {
+    return model->ops->memory_move ? model->ops->memory_move(model->backend) : COHORT_OK;
 }
 
 /* ---- scratch ----------------------------------------------------------------------- */

@@ -35,6 +35,7 @@ typedef struct cohort_model_options {
     const char *layer_partition;       /* "7,8,8,7" or NULL: even */
     cohort_group *tp_group, *pp_group; /* may be NULL where the size is 1 */
     const cohort_keeper *keeper;       /* of weights and cache; NULL: nothing is kept */
+    bool forgets_kv;                   /* the keeper is of weights alone */
     bool share_tokens;                 /* see cohort_backend_options */
     const cohort_backend_ops *backend; /* what it is computed with */
     const void *device;                /* options of that backend alone */
@@ -62,6 +63,10 @@ cohort_status cohort_model_load(cohort_model *model, cohort_load_progress progre
 size_t cohort_model_weight_bytes(const cohort_model *model);
 size_t cohort_model_kv_block_bytes(const cohort_model *model); /* on this rank */
 cohort_status cohort_model_kv_create(cohort_model *model, int64_t n_blocks);
+/* After load, where there is a keeper, beside all other calls but close: a few
+ * milliseconds of what is left until the weights are kept.
+ * COHORT_PENDING: there is more. */
+cohort_status cohort_model_memory_move(cohort_model *model);
 int32_t cohort_model_max_len(const cohort_model *model);    /* max_model_len, resolved */
 const char *cohort_model_device(const cohort_model *model); /* "avx512_bf16" */
 /* What the device's own memory has left for this rank; 0: it is the host's. */

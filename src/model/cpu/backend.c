@@ -75,7 +75,7 @@ static cohort_status create(const cohort_backend_options *options,
     *out_backend = NULL;
     cohort_backend *backend = calloc(1, sizeof *backend);
     if (!backend) return COHORT_FAIL(COHORT_E_NOMEM, "a CPU backend");
-    backend->kept.fd = -1;
+    backend->making.fd = backend->moving.fd = -1;
     cohort_status status = set_up(backend, options);
     if (status < 0) {
         destroy(backend);
@@ -101,6 +101,7 @@ const cohort_backend_ops *cohort_backend_cpu(void) {
         .download = cohort_cpu_download,
         .memory_begin = cohort_cpu_memory_begin,
         .memory_end = cohort_cpu_memory_end,
+        .memory_move = cohort_cpu_memory_move,
         .linear_create = linear_create,
         .linear_set = linear_set,
         .linear_destroy = linear_destroy,

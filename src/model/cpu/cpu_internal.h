@@ -29,6 +29,7 @@ enum {
     COHORT_CPU_EXPERT_ROWS = 192, /* rows of one expert at a time */
     COHORT_CPU_EXPERT_FLOATS = 4 << 20, /* scratch; only what is touched takes memory */
     COHORT_CPU_MOST_ROWS = 1 << 20,     /* of a weight matrix, and columns */
+    COHORT_CPU_HUGE_PAGE = 2 << 20,
     COHORT_CPU_ALONE = 8192, /* work on fewer elements isn't worth waking the others */
 };
 
@@ -39,13 +40,18 @@ struct cohort_buffer {
     size_t bytes;
 };
 
-/* What is being created in memory that is kept; fd -1: nothing. */
+/* Memory that may be kept, see kept.c; base NULL: none is under way. */
 typedef struct cohort_cpu_kept {
     const char *name;
-    int fd;
-    bool was_kept;
+    char *identity;
+    int fd; /* -1: not yet */
+    bool is_constant, was_kept;
+    bool is_trimmed; /* to used_bytes, from the second page on */
     uint64_t generation;
-    size_t used_bytes, whole_bytes; /* so far; in all, where it was kept */
+    char *base; /* reserved addresses, from a huge page's begin on */
+    size_t reserved_bytes, used_bytes;
+    size_t whole_bytes; /* where it was kept */
+    size_t moved_bytes;
 } cohort_cpu_kept;
 
 /* A step's batch, in one allocation. */
@@ -64,7 +70,8 @@ typedef struct cohort_cpu_step {
 struct cohort_backend {
     cohort_backend_options options; /* of its pointers, only the groups are valid */
     cohort_cpu_step step;
-    cohort_cpu_kept kept;
+    cohort_cpu_kept making;    /* between memory_begin and memory_end */
+    cohort_cpu_kept moving;    /* memory_move's */
     cohort_sampler **samplers; /* one a thread; NULL: doesn't sample */
     int32_t n_samplers;
     cohort_error error; /* the first; code 0: none yet */
@@ -109,8 +116,10 @@ void *cohort_cpu_map(size_t bytes);
 void *cohort_cpu_take(cohort_backend *backend, size_t bytes);
 void cohort_cpu_unmap(void *memory, size_t bytes); /* either way */
 cohort_status cohort_cpu_memory_begin(cohort_backend *backend, const char *name,
-                                      const char *identity, bool *out_was_kept);
+                                      const char *identity, bool is_constant,
+                                      bool *out_was_kept);
 cohort_status cohort_cpu_memory_end(cohort_backend *backend);
+cohort_status cohort_cpu_memory_move(cohort_backend *backend);
 void cohort_cpu_memory_drop(cohort_backend *backend);
 cohort_status cohort_cpu_buffer_create(cohort_backend *backend, cohort_dtype dtype,
                                        int64_t count, cohort_buffer **out_buffer);
