@@ -24,7 +24,7 @@ SHOWN = {
     "wire": ["frame", "sampling_options", "step"],
     "text": ["tokenizer"],
     "chat": ["json_text", "output"],
-    "model": ["json", "model_config", "profile", "sample", "shard"],
+    "model": ["json", "keeper", "model_config", "profile", "sample", "shard"],
     "worker": ["runner", "runner_options", "worker_main"],
     "launcher": ["child"],
     "executor": ["executor_options"],

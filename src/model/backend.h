@@ -31,6 +31,7 @@
 #include "cohort/dtype.h"
 #include "cohort/sampling.h"
 #include "model/format.h"
+#include "model/keeper.h"
 #include "wire/step.h"
 
 typedef struct cohort_backend cohort_backend;
@@ -226,17 +227,6 @@ typedef struct cohort_kv_shape {
 } cohort_kv_shape;
 
 /* ---- the table --------------------------------------------------------------------- */
-
-/* Who keeps memory for when this process is gone: a caller's.  take gives the descriptor
- * that was kept under a name, which is the backend's then, or -1; keep is lent one, to
- * be duplicated.  was_kept: it is the one of take, as it was; else its generation is a
- * new one. */
-typedef struct cohort_keeper {
-    void *self;
-    int (*take)(void *self, const char *name);
-    cohort_status (*keep)(void *self, const char *name, int fd, uint64_t generation,
-                          bool was_kept);
-} cohort_keeper;
 
 typedef struct cohort_backend_options {
     bool bf16_activations; /* products, attention's too, may round inputs to bf16 */

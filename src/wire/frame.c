@@ -199,9 +199,11 @@ static cohort_status check_configure(const cohort_frame_configure *configure) {
     if (configure->heartbeat_ns < 1000000 || configure->connect_timeout_ns < 0)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "configure with a heartbeat of %lld ns",
                            (long long)configure->heartbeat_ns);
-    if (configure->survives_peers > 1 || configure->reserved)
-        return COHORT_FAIL(COHORT_E_PROTOCOL, "configure with survives_peers %u",
-                           configure->survives_peers);
+    if (configure->survives_peers > 1 ||
+        configure->keeps > (COHORT_KEEP_WEIGHTS | COHORT_KEEP_KV))
+        return COHORT_FAIL(COHORT_E_PROTOCOL,
+                           "configure with survives_peers %u, keeps %u",
+                           configure->survives_peers, configure->keeps);
     if (!memchr(configure->listen_host, 0, sizeof configure->listen_host))
         return COHORT_FAIL(COHORT_E_PROTOCOL, "configure with an endless listen_host");
     if (configure->max_step_bytes > UINT32_MAX || configure->max_reply_bytes > UINT32_MAX)
@@ -245,6 +247,29 @@ cohort_status cohort_frame_read_row(const cohort_frame *frame,
     memcpy(out_row, frame->body, sizeof *out_row);
     out_row->row.text[sizeof out_row->row.text - 1] = '\0';
     return COHORT_OK;
+}
+
+cohort_status cohort_frame_read_keep(const cohort_frame *frame,
+                                     cohort_frame_keep *out_keep) {
+    COHORT_TRY(expect(frame, COHORT_FRAME_KEEP, sizeof *out_keep, true));
+    memcpy(out_keep, frame->body, sizeof *out_keep);
+    if ((out_keep->what == COHORT_KEEP_WEIGHTS || out_keep->what == COHORT_KEEP_KV) &&
+        out_keep->was_kept <= 1)
+        return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_PROTOCOL, "kept memory of kind %u, was_kept %u",
+                       out_keep->what, out_keep->was_kept);
+}
+
+cohort_status cohort_frame_read_ready(const cohort_frame *frame,
+                                      cohort_frame_ready *out_ready) {
+    *out_ready = (cohort_frame_ready){0};
+    if (frame->kind == COHORT_FRAME_READY && !frame->body_bytes) return COHORT_OK;
+    COHORT_TRY(expect(frame, COHORT_FRAME_READY, sizeof *out_ready, true));
+    memcpy(out_ready, frame->body, sizeof *out_ready);
+    const char *choice = out_ready->choice;
+    if (memchr(choice, 0, sizeof out_ready->choice) && (!*choice || strchr(choice, '=')))
+        return COHORT_OK;
+    return COHORT_FAIL(COHORT_E_PROTOCOL, "a rank's choice that is no key=value");
 }
 
 cohort_status cohort_frame_read_table(const cohort_frame *frame,

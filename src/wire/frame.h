@@ -52,7 +52,7 @@ enum {
     X(COHORT_FRAME_TABLE, 7, "table")         /* to worker: handles */                \
     X(COHORT_FRAME_CONNECTED, 8, "connected") /* to driver: nothing */                \
     X(COHORT_FRAME_LOAD, 9, "load")           /* to worker: frames; see below */      \
-    X(COHORT_FRAME_READY, 10, "ready")        /* to driver: nothing */                \
+    X(COHORT_FRAME_READY, 10, "ready")        /* to driver: cohort_frame_ready */     \
     X(COHORT_FRAME_ERROR, 11, "error")        /* to driver: method, cohort_error */   \
     X(COHORT_FRAME_POISON, 12, "poison")      /* to worker: cohort_error */           \
     X(COHORT_FRAME_STOP, 13, "stop")          /* to worker: nothing */                \
@@ -60,7 +60,8 @@ enum {
     X(COHORT_FRAME_REFUSED, 15, "refused")    /* to driver: method, cohort_error */   \
     X(COHORT_FRAME_ROW, 16, "row")            /* to driver: cohort_frame_row */       \
     X(COHORT_FRAME_MASKS, 17, "masks")        /* to all: of the step before it */     \
-    X(COHORT_FRAME_REJOIN, 18, "rejoin")      /* to worker: nothing; see below */
+    X(COHORT_FRAME_REJOIN, 18, "rejoin")      /* to worker: nothing; see below */     \
+    X(COHORT_FRAME_KEEP, 19, "keep")          /* both ways: cohort_frame_keep */
 
 typedef enum cohort_frame_kind {
 #define X(name, value, text) name = (value),
@@ -68,7 +69,7 @@ typedef enum cohort_frame_kind {
 #undef X
 } cohort_frame_kind;
 
-enum { COHORT_FRAME_LAST_KIND = COHORT_FRAME_REJOIN };
+enum { COHORT_FRAME_LAST_KIND = COHORT_FRAME_KEEP };
 
 typedef struct cohort_frame {
     uint32_t kind; /* cohort_frame_kind */
@@ -118,7 +119,7 @@ typedef struct cohort_frame_configure {
     uint64_t max_step_bytes;
     uint64_t max_reply_bytes;
     uint32_t survives_peers; /* 1: after the death of another rank it awaits REJOIN */
-    uint32_t reserved;
+    uint32_t keeps; /* COHORT_KEEP_*: lies in memory that the driver is to hold */
     char listen_host[COHORT_HOST_BYTES]; /* to bind for ranks elsewhere; "": none are */
 } cohort_frame_configure;                /* then n_config NUL-terminated strings */
 
@@ -140,6 +141,25 @@ typedef struct cohort_frame_row {
     cohort_counters_row row;
 } cohort_frame_row;
 
+/* Memory that outlives a rank: its descriptor comes with the frame.  Of a rank, at any
+ * time and in any epoch: the driver is to hold it, in place of what it holds of the same.
+ * Of the driver, before LOAD: the rank's to take up, if it finds it to be what it would
+ * make. */
+enum { COHORT_KEEP_WEIGHTS = 1, COHORT_KEEP_KV = 2 };
+typedef struct cohort_frame_keep {
+    uint32_t what;     /* one COHORT_KEEP_* */
+    uint32_t was_kept; /* 1: it is that of the rank before, as it was */
+    uint64_t generation;
+} cohort_frame_keep;
+
+/* What a rank chose by itself and its replacement is to be told: "key=value", or "". May
+ * be left out. */
+typedef struct cohort_frame_ready {
+    char choice[64];
+} cohort_frame_ready;
+
+_Static_assert(sizeof(cohort_frame_keep) == 16 && sizeof(cohort_frame_ready) == 64,
+               "on the wire");
 _Static_assert(sizeof(cohort_frame_hello) == 48 &&
                    sizeof(cohort_frame_configure) == 128 && sizeof(cohort_error) == 304,
                "on the wire");
@@ -158,6 +178,10 @@ cohort_status cohort_frame_read_table(const cohort_frame *frame,
                                       cohort_frame_table *out_table,
                                       const cohort_mesh_handle **out_meshes);
 cohort_status cohort_frame_read_row(const cohort_frame *frame, cohort_frame_row *out_row);
+cohort_status cohort_frame_read_keep(const cohort_frame *frame,
+                                     cohort_frame_keep *out_keep);
+cohort_status cohort_frame_read_ready(const cohort_frame *frame,
+                                      cohort_frame_ready *out_ready);
 /* ERROR, REFUSED, POISON, and REPLY with a negative status. */
 cohort_status cohort_frame_read_error(const cohort_frame *frame, cohort_error *out_error);
 

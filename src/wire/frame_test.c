@@ -129,7 +129,7 @@ static void configure_is_refused_from_the_first_impossible_value_on(void **state
     EDGE(max_step_bytes, UINT32_MAX, UINT64_C(1) << 32);
     EDGE(max_reply_bytes, UINT32_MAX, UINT64_C(1) << 32);
     EDGE(survives_peers, 1, 2);
-    EDGE(reserved, 0, 1);
+    EDGE(keeps, 3, 4);
     EDGE(n_config, 0, COHORT_CONFIG_MAX_PAIRS + 1);
     assert_int_equal(n, CASES);
     for (int i = 0; i < CASES; i++) {
@@ -152,7 +152,7 @@ static void rejoin_names_the_epoch_to_come(void **state) {
     assert_int_equal(out.epoch, UINT64_MAX);
     assert_int_equal(out.body_bytes, 0);
     assert_string_equal(cohort_frame_kind_name(out.kind), "rejoin");
-    message[6]++; /* the kind behind the last */
+    message[6] = COHORT_FRAME_LAST_KIND + 1;
     assert_int_equal(cohort_frame_decode(message, size, &out), COHORT_E_PROTOCOL);
 }
 
@@ -214,6 +214,49 @@ static void frames_within_a_shortened_frame_are_refused(void **state) {
     nest_calls(body);
     body[0] = 47; /* no header */
     assert_int_equal(read_all(&load), COHORT_E_PROTOCOL);
+}
+
+static void kept_memory_is_of_a_kind(void **state) {
+    (void)state;
+    const struct {
+        cohort_frame_keep body;
+        cohort_status expected;
+    } cases[] = {
+        {{.what = COHORT_KEEP_WEIGHTS, .generation = 7}, COHORT_OK},
+        {{.what = COHORT_KEEP_KV, .was_kept = 1}, COHORT_OK},
+        {{.what = 0}, COHORT_E_PROTOCOL},
+        {{.what = COHORT_KEEP_WEIGHTS | COHORT_KEEP_KV}, COHORT_E_PROTOCOL},
+        {{.what = COHORT_KEEP_KV, .was_kept = 2}, COHORT_E_PROTOCOL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cohort_frame_keep keep;
+        cohort_frame frame = {.kind = COHORT_FRAME_KEEP,
+                              .body = &cases[i].body,
+                              .body_bytes = sizeof cases[i].body};
+        assert_int_equal(cohort_frame_read_keep(&frame, &keep), cases[i].expected);
+        frame.body_bytes--;
+        assert_int_equal(cohort_frame_read_keep(&frame, &keep), COHORT_E_PROTOCOL);
+    }
+}
+
+static void choice_of_a_rank_is_a_pair_or_nothing(void **state) {
+    (void)state;
+    cohort_frame_ready body = {.choice = "isa=avx2"}, ready;
+    cohort_frame frame = {
+        .kind = COHORT_FRAME_READY, .body = &body, .body_bytes = sizeof body};
+    assert_int_equal(cohort_frame_read_ready(&frame, &ready), COHORT_OK);
+    assert_string_equal(ready.choice, "isa=avx2");
+    memset(body.choice, '=', sizeof body.choice); /* without an end */
+    assert_int_equal(cohort_frame_read_ready(&frame, &ready), COHORT_E_PROTOCOL);
+    body = (cohort_frame_ready){.choice = "isa"};
+    assert_int_equal(cohort_frame_read_ready(&frame, &ready), COHORT_E_PROTOCOL);
+    body = (cohort_frame_ready){0};
+    assert_int_equal(cohort_frame_read_ready(&frame, &ready), COHORT_OK);
+    frame.body_bytes = 0;
+    assert_int_equal(cohort_frame_read_ready(&frame, &ready), COHORT_OK);
+    assert_string_equal(ready.choice, "");
+    frame.kind = COHORT_FRAME_CONNECTED;
+    assert_int_equal(cohort_frame_read_ready(&frame, &ready), COHORT_E_PROTOCOL);
 }
 
 static void hello_needs_a_pid(void **state) {
@@ -304,6 +347,8 @@ int main(void) {
         cmocka_unit_test(rejoin_names_the_epoch_to_come),
         cmocka_unit_test(frames_within_a_frame_come_back_in_order),
         cmocka_unit_test(frames_within_a_shortened_frame_are_refused),
+        cmocka_unit_test(kept_memory_is_of_a_kind),
+        cmocka_unit_test(choice_of_a_rank_is_a_pair_or_nothing),
         cmocka_unit_test(hello_needs_a_pid),
         cmocka_unit_test(codes_of_errors_are_bounded),
         cmocka_unit_test(error_arrives_with_its_text_and_place),

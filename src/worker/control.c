@@ -59,6 +59,10 @@ void cohort_worker_count_tokens(cohort_worker *worker, uint64_t tokens) {
     worker_add(&worker_row_of(worker)->tokens, tokens);
 }
 
+void cohort_worker_choose(cohort_worker *worker, const char *key, const char *value) {
+    snprintf(worker->ready.choice, sizeof worker->ready.choice, "%s=%s", key, value);
+}
+
 const char *cohort_worker_config(const cohort_worker_info *info, const char *key) {
     size_t length = strlen(key);
     for (const char *const *pair = info->config; pair && *pair; pair++)
@@ -68,6 +72,11 @@ const char *cohort_worker_config(const cohort_worker_info *info, const char *key
 }
 
 cohort_status worker_send_control(cohort_worker *worker, cohort_frame frame) {
+    return worker_send_control_fd(worker, frame, -1);
+}
+
+cohort_status worker_send_control_fd(void *self, cohort_frame frame, int fd) {
+    cohort_worker *worker = self;
     uint8_t bytes[COHORT_FRAME_HEADER_BYTES + COHORT_METHOD_CHARS + 1 +
                   sizeof(cohort_frame_row)];
     _Static_assert(sizeof(cohort_frame_publish) <= sizeof(cohort_frame_row) &&
@@ -77,8 +86,11 @@ cohort_status worker_send_control(cohort_worker *worker, cohort_frame frame) {
     frame.epoch = atomic_load_explicit(&worker->epoch, memory_order_relaxed);
     size_t size_bytes = cohort_frame_encode(&frame, bytes);
     pthread_mutex_lock(&worker->send_lock);
-    cohort_status status = cohort_link_send_frame(worker->control, bytes, size_bytes,
-                                                  cohort_deadline_ms(SEND_TIMEOUT_MS));
+    int64_t deadline_ns = cohort_deadline_ms(SEND_TIMEOUT_MS);
+    cohort_status status =
+        fd < 0 ? cohort_link_send_frame(worker->control, bytes, size_bytes, deadline_ns)
+               : cohort_link_send_frame_fd(worker->control, bytes, size_bytes, fd,
+                                           deadline_ns);
     pthread_mutex_unlock(&worker->send_lock);
     return status;
 }
@@ -173,11 +185,17 @@ static void deliver(cohort_worker *worker, const cohort_frame *frame, const void
 /* One frame from the driver; an error means that the link is of no more use. */
 static cohort_status take_control(cohort_worker *worker, uint8_t *buffer) {
     size_t size_bytes = 0;
+    int kept_fd = -1;
     cohort_frame frame;
     cohort_error error;
-    COHORT_TRY(cohort_link_recv_frame(worker->control, buffer, COHORT_CONTROL_MAX_BYTES,
-                                      &size_bytes, cohort_deadline_ms(SEND_TIMEOUT_MS)));
-    COHORT_TRY(cohort_frame_decode(buffer, size_bytes, &frame));
+    COHORT_TRY(cohort_link_recv_frame_fd(worker->control, buffer,
+                                         COHORT_CONTROL_MAX_BYTES, &size_bytes, &kept_fd,
+                                         cohort_deadline_ms(SEND_TIMEOUT_MS)));
+    cohort_status status = cohort_frame_decode(buffer, size_bytes, &frame);
+    if (status >= 0 && frame.kind == COHORT_FRAME_KEEP)
+        return worker_kept_put(&worker->kept, &frame, kept_fd);
+    if (kept_fd >= 0) close(kept_fd);
+    COHORT_TRY(status);
     switch (frame.kind) {
     case COHORT_FRAME_CONFIGURE: {
         int fd = -1;

@@ -12,6 +12,7 @@
 #include "link/link.h"
 #include "wire/frame.h"
 #include "worker/extension.h"
+#include "worker/kept.h"
 #include "worker/worker.h"
 
 struct cohort_worker {
@@ -52,6 +53,8 @@ struct cohort_worker {
     cohort_frame_configure settings;
     cohort_extension extension;
     void *context;
+    worker_kept kept;
+    cohort_frame_ready ready;            /* what it tells of itself */
     uint8_t *reply;                      /* prefix and reply */
     char doing[COHORT_METHOD_CHARS + 1]; /* phase or method, for errors */
     uint64_t call;
@@ -63,6 +66,8 @@ void worker_beat(cohort_worker *worker);
 void worker_set_phase(cohort_worker *worker, cohort_rank_phase phase, uint64_t call);
 void worker_add(_Atomic uint64_t *counter, uint64_t amount);
 cohort_status worker_send_control(cohort_worker *worker, cohort_frame frame);
+/* With a descriptor, lent, where fd >= 0. */
+cohort_status worker_send_control_fd(void *worker, cohort_frame frame, int fd);
 void worker_send_error(cohort_worker *worker, cohort_frame_kind kind);
 void *worker_watcher_main(void *argument);
 cohort_status worker_check_poison(cohort_worker *worker);

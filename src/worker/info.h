@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "cohort/collective.h"
+#include "model/keeper.h"
 
 typedef struct cohort_worker cohort_worker;
 
@@ -22,11 +23,13 @@ typedef struct cohort_worker_info {
     int32_t local_world_size;
     bool is_output_rank; /* (pp - 1) * tp: its replies to steps are the ones used */
     uint64_t epoch;
-    const char *const *config; /* "key=value", NULL-terminated */
-    cohort_group *world_group; /* all ranks */
-    cohort_group *tp_group;    /* ranks of this pipeline stage, in tp rank order */
-    cohort_group *pp_group;    /* ranks with this tp rank, in stage order */
-    cohort_worker *worker;     /* for the calls of worker.h */
+    const char *const *config;   /* "key=value", NULL-terminated */
+    cohort_group *world_group;   /* all ranks */
+    cohort_group *tp_group;      /* ranks of this pipeline stage, in tp rank order */
+    cohort_group *pp_group;      /* ranks with this tp rank, in stage order */
+    const cohort_keeper *keeper; /* of what outlives this process; NULL: nothing does */
+    bool keeps_kv;               /* the cache, too */
+    cohort_worker *worker;       /* for the calls of worker.h */
 } cohort_worker_info;
 
 #endif /* COHORT_WORKER_INFO_H */

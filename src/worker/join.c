@@ -59,6 +59,10 @@ static cohort_status map_counters(cohort_worker *worker) {
     return COHORT_OK;
 }
 
+static bool can_send_fds(const cohort_worker *worker) {
+    return cohort_link_kind_of(worker->control) == COHORT_LINK_UNIX;
+}
+
 static void fill_info(cohort_worker *worker, const cohort_frame *frame) {
     const cohort_frame_configure *settings = &worker->settings;
     worker->info = (cohort_worker_info){
@@ -73,6 +77,8 @@ static void fill_info(cohort_worker *worker, const cohort_frame *frame) {
         .is_output_rank = settings->rank == (settings->pp - 1) * settings->tp,
         .epoch = frame->epoch,
         .config = worker->config,
+        .keeper = settings->keeps && can_send_fds(worker) ? &worker->kept.keeper : NULL,
+        .keeps_kv = settings->keeps & COHORT_KEEP_KV,
         .worker = worker};
     atomic_store_explicit(&worker->epoch, frame->epoch, memory_order_relaxed);
     atomic_store_explicit(&worker->heartbeat_ns, settings->heartbeat_ns,
@@ -254,7 +260,14 @@ static cohort_status load(cohort_worker *worker) {
     free(bytes);
     COHORT_TRY(status);
     worker_set_phase(worker, COHORT_RANK_IDLE, 0);
-    return worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_READY});
+    COHORT_TRY(
+        worker_send_control(worker, (cohort_frame){.kind = COHORT_FRAME_READY,
+                                                   .body = &worker->ready,
+                                                   .body_bytes = sizeof worker->ready}));
+    worker_kept_start(&worker->kept,
+                      worker->info.keeper ? worker->options->ops->keep : NULL,
+                      worker->context, worker_row_of(worker));
+    return COHORT_OK;
 }
 
 cohort_status worker_join(cohort_worker *worker) {

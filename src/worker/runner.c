@@ -139,6 +139,8 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
         .tp_group = info->tp_group,
         .pp_group = info->pp_group,
         .share_tokens = told->keep_tokens,
+        .keeper = info->keeper,
+        .forgets_kv = !info->keeps_kv,
         .backend = backend,
         .device = strcmp(backend->name, "cuda") == 0 ? (const void *)&cuda : &cpu,
     };
@@ -148,6 +150,8 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
     runner->max_model_len = cohort_model_max_len(runner->model);
     runner->vocab_size = cohort_model_config_of(runner->model)->vocab_size;
     runner->is_output = cohort_model_is_output_rank(runner->model);
+    if (backend == cohort_backend_cpu())
+        cohort_worker_choose(info->worker, "isa", cohort_model_device(runner->model));
     cohort_log(COHORT_LOG_INFO, "worker", info->rank,
                "event=model_opened device=%s threads=%d isa=%s", backend->name, cpus.n,
                cohort_model_device(runner->model));
@@ -243,6 +247,10 @@ static cohort_status runner_load(void *context) {
                "event=model_loaded weight_bytes=%zu",
                cohort_model_weight_bytes(runner->model));
     return COHORT_OK;
+}
+
+static cohort_status runner_keep(void *context) {
+    return cohort_model_memory_move(((struct runner *)context)->model);
 }
 
 /* ---- the KV cache ------------------------------------------------------------------ */
@@ -691,6 +699,7 @@ const cohort_worker_ops *cohort_worker_model_ops(void) {
     static const cohort_worker_ops ops = {.open = runner_open,
                                           .load = runner_load,
                                           .execute = runner_execute,
+                                          .keep = runner_keep,
                                           .rejoin = runner_rejoin,
                                           .methods = methods,
                                           .close = runner_close};

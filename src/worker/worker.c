@@ -296,6 +296,7 @@ static void destroy(cohort_worker *worker) {
         cohort_link_close(worker->control);
     else
         close(worker->options->control_fd);
+    worker_kept_deinit(&worker->kept);
     cohort_counters_close(worker->counters);
     pthread_cond_destroy(&worker->changed);
     pthread_mutex_destroy(&worker->send_lock);
@@ -320,6 +321,9 @@ cohort_status cohort_worker_run(const cohort_worker_options *options) {
     pthread_mutex_init(&worker->lock, NULL);
     pthread_mutex_init(&worker->send_lock, NULL);
     pthread_cond_init(&worker->changed, NULL);
+    worker->kept.send = worker_send_control_fd;
+    worker->kept.self = worker;
+    worker_kept_init(&worker->kept);
     cohort_status status = start(worker);
     if (status >= 0) status = live(worker);
     if (status < 0 && worker_is_stopping(worker)) status = COHORT_OK;
@@ -328,6 +332,7 @@ cohort_status cohort_worker_run(const cohort_worker_options *options) {
     worker_set_phase(worker, status < 0 ? COHORT_RANK_FAILED : COHORT_RANK_STOP,
                      worker->call);
     cohort_error error = *cohort_last_error();
+    worker_kept_stop(&worker->kept);
     if (options->ops->close) options->ops->close(worker->context);
     worker_leave(worker);
     if (status >= 0)

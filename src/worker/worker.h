@@ -52,6 +52,10 @@ struct cohort_worker_ops {
      * step or a call may have ended anywhere.  What was loaded and created stays; what
      * steps told is forgotten.  NULL: nothing to do. */
     cohort_status (*rejoin)(void *context);
+    /* After READY, on a thread of its own beside all other calls but close, while it
+     * returns COHORT_PENDING: a few milliseconds of what is left until info->keeper has
+     * all that it is to have.  NULL: nothing to do. */
+    cohort_status (*keep)(void *context);
     /* What cohort_collective_rpc can reach besides noop, echo and check_health: this
      * table, what an extension adds (cohort/worker.h), and nothing else.  Ends with a
      * NULL name; may be NULL. */
@@ -78,6 +82,9 @@ cohort_status cohort_worker_await_masks(cohort_worker *worker, const void **out_
 void cohort_worker_waits_for(cohort_worker *worker, int32_t rank);
 /* Adds to this rank's token count in the counters file. */
 void cohort_worker_count_tokens(cohort_worker *worker, uint64_t tokens);
+/* From open: what this rank chose by itself, as "key=value", is told to the rank that
+ * takes its place one day.  One such thing. */
+void cohort_worker_choose(cohort_worker *worker, const char *key, const char *value);
 /* Value of "key=value" in the configuration, or NULL. */
 const char *cohort_worker_config(const cohort_worker_info *info, const char *key);
 

@@ -14,6 +14,8 @@ static void read_bodies(const cohort_frame *frame) {
     cohort_frame_publish publish;
     cohort_frame_table table;
     cohort_error error;
+    cohort_frame_keep keep;
+    cohort_frame_ready ready;
     const char *config[COHORT_CONFIG_MAX_PAIRS + 1];
     const cohort_mesh_handle *meshes = NULL;
     size_t touched = 0;
@@ -28,6 +30,8 @@ static void read_bodies(const cohort_frame *frame) {
     if (cohort_frame_read_table(frame, &table, &meshes) >= 0)
         for (uint32_t i = 0; i < table.world_size; i++)
             touched += meshes[i].bytes[sizeof meshes[i].bytes - 1];
+    if (cohort_frame_read_keep(frame, &keep) >= 0 && keep.what > COHORT_KEEP_KV) abort();
+    if (cohort_frame_read_ready(frame, &ready) >= 0) touched += strlen(ready.choice);
     cohort_frame inner;
     for (size_t offset = 0; cohort_frame_next(frame, &offset, &inner) == COHORT_OK;)
         touched += strlen(inner.method) + inner.body_bytes;
