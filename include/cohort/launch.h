@@ -38,6 +38,13 @@ typedef struct cohort_ray_options {
     int64_t placement_timeout_ns; /* for the group's resources [5 minutes] */
 } cohort_ray_options;
 
+/* Does the KV cache of a rank that died go to the one in its place? */
+typedef enum cohort_kept_kv {
+    COHORT_KEPT_KV_AUTO,   /* where it cannot have been spoilt: not after a crash */
+    COHORT_KEPT_KV_ALWAYS, /* whatever it died of */
+    COHORT_KEPT_KV_NEVER   /* it is computed again */
+} cohort_kept_kv;
+
 /* Timeouts are durations; 0 or less: never. */
 typedef struct cohort_executor_options {
     const char *backend; /* "uni": threads of this process; "mp": processes; "ray": actors
@@ -79,6 +86,7 @@ typedef struct cohort_executor_options {
      * on.  0: a death is the end of the executor.  Heeded by mp only. */
     int32_t max_rank_restarts;
     int64_t rank_restart_window_ns;
+    cohort_kept_kv kept_kv; /* with max_rank_restarts: weights are kept anyway */
 
     size_t max_step_bytes;  /* longest step or RPC payload */
     size_t max_reply_bytes; /* longest reply of a rank */

@@ -70,11 +70,11 @@ static cohort_status check_config(const char *const *config) {
                                config[n]);
         bytes += strlen(config[n]) + 1;
     }
-    if (n > COHORT_CONFIG_MAX_PAIRS - 1 ||
-        /* one is for an extension */ bytes > COHORT_CONTROL_MAX_BYTES / 2)
+    if (n > COHORT_CONFIG_MAX_PAIRS - 2 ||
+        /* for an extension, and a rank's choice */ bytes > COHORT_CONTROL_MAX_BYTES / 2)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "%zu worker options of %zu bytes; at most %d", n, bytes,
-                           COHORT_CONFIG_MAX_PAIRS - 1);
+                           COHORT_CONFIG_MAX_PAIRS - 2);
     return COHORT_OK;
 }
 
@@ -325,6 +325,7 @@ void cohort_executor_destroy(cohort_executor *executor) {
     for (int32_t i = 0; executor->ranks && i < executor->world_size; i++) {
         cohort_queue_close(executor->ranks[i].response);
         cohort_link_inbox_clear(&executor->ranks[i].inbox);
+        executor_keep_close(&executor->ranks[i].kept);
         cohort_link_close(executor->ranks[i].control);
     }
     cohort_queue_close(executor->broadcast);

@@ -15,6 +15,7 @@
 #include "cohort/queue.h"
 #include "counters/counters.h"
 #include "executor/judge.h"
+#include "executor/keep.h"
 #include "launcher/launcher.h"
 #include "link/link.h"
 #include "wire/frame.h"
@@ -26,6 +27,7 @@ typedef struct executor_rank {
     cohort_counters_row *row;
     cohort_queue *response; /* set under lock; read by the pumping thread */
     cohort_frame_publish publish;
+    executor_kept kept;     /* the monitor's, then destroy's */
     bool has_link;          /* control is watched by epoll */
     bool is_untold;         /* what the judge has decided */
     uint64_t reported_done; /* to on_progress */
@@ -75,6 +77,7 @@ struct cohort_executor {
     void *callback_data;
     bool is_told; /* the callback was or is being called */
     bool is_recovering;
+    bool has_lost_kv; /* a rank, in a recovery that no caller knows of yet */
     cohort_executor_recovery recovery;
     uint64_t allowed_epoch; /* of steps: await_ready has told the caller of it */
     uint64_t n_completed;   /* steps */

@@ -37,6 +37,10 @@ static const cohort_option rows[] = {
                "step between; 0: a death ends all"),
     OPTION_SECONDS("rank-restart-window", rank_restart_window_ns, "60", 0.001, 1e6,
                    "in which a rank is started again at most six times as often"),
+    OPTION_WORD(
+        "kept-kv", kept_kv, "auto", "auto|always|never",
+        "the KV cache of a rank that is started again: auto, kept unless it crashed; "
+        "always; or never, computed again"),
     OPTION_TEXT("ray-address", ray.address, NULL,
                 "of the cluster (default: RAY_ADDRESS, else the one that runs here, else "
                 "a new one)"),

@@ -49,6 +49,8 @@ cohort_status executor_send_configure(cohort_executor *executor, int32_t rank,
             options->connect_timeout_ns > 0 ? options->connect_timeout_ns : 0,
         .heartbeat_ns = heartbeat_ns,
         .survives_peers = judge_restarts(&executor->judge),
+        .keeps =
+            judge_restarts(&executor->judge) ? executor_keep_asked(options->kept_kv) : 0,
         .max_step_bytes = options->max_step_bytes,
         .max_reply_bytes = options->max_reply_bytes};
     memcpy(configure.listen_host, launch->address, sizeof configure.listen_host);
@@ -56,6 +58,12 @@ cohort_status executor_send_configure(cohort_executor *executor, int32_t rank,
     uint8_t *next = body + sizeof configure;
     for (const char *const *pair = options->config; *pair; pair++) {
         next = (uint8_t *)stpcpy((char *)next, *pair) + 1;
+        configure.n_config++;
+    }
+    /* What the rank before it chose, or its results would differ: the last pair counts.
+     */
+    if (*executor->ranks[rank].kept.choice) {
+        next = (uint8_t *)stpcpy((char *)next, executor->ranks[rank].kept.choice) + 1;
         configure.n_config++;
     }
     memcpy(body, &configure, sizeof configure);
@@ -95,6 +103,9 @@ cohort_status executor_send_table(cohort_executor *executor, int32_t rank,
 
 cohort_status executor_send_load(cohort_executor *executor, int32_t rank,
                                  uint8_t *buffer) {
+    COHORT_TRY(executor_keep_give(&executor->ranks[rank].kept,
+                                  executor->ranks[rank].control, rank, executor->epoch,
+                                  cohort_deadline_ms(SEND_TIMEOUT_MS)));
     cohort_frame frame = {
         .kind = COHORT_FRAME_LOAD, .rank = rank, .epoch = executor->epoch};
     pthread_mutex_lock(&executor->lock);

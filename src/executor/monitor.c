@@ -145,6 +145,9 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
     cohort_error error;
     cohort_frame_row sent;
     cohort_frame_publish publish;
+    if (frame->kind == COHORT_FRAME_KEEP) /* of whichever epoch: it is the same memory */
+        return executor_keep_take(&self->kept, frame,
+                                  cohort_link_inbox_take_fd(&self->inbox));
     /* What a rank said before it heard of the next epoch. */
     if (frame->epoch > 0 && frame->epoch < executor->epoch && executor->judge.n_epochs)
         return COHORT_OK;
@@ -165,7 +168,10 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
     case COHORT_FRAME_CONNECTED:
         on_reached(executor, rank, EXECUTOR_LOAD);
         return COHORT_OK;
-    case COHORT_FRAME_READY: on_reached(executor, rank, EXECUTOR_READY); return COHORT_OK;
+    case COHORT_FRAME_READY:
+        COHORT_TRY(executor_keep_choice(&self->kept, frame));
+        on_reached(executor, rank, EXECUTOR_READY);
+        return COHORT_OK;
     case COHORT_FRAME_BYE: return COHORT_OK;
     case COHORT_FRAME_ROW:
         COHORT_TRY(cohort_frame_read_row(frame, &sent));
@@ -267,6 +273,12 @@ void executor_on_ended(cohort_executor *executor, int32_t rank) {
     cohort_log(COHORT_LOG_INFO, "executor", rank,
                "event=rank_ended pid=%d signal=%d status=%d", self->launch.pid,
                ending.signal, ending.status);
+    int32_t crash = atomic_load_explicit(&self->row->crash_signal, memory_order_acquire);
+    executor_keep_only(&self->kept,
+                       executor_keep_trusted(
+                           executor->options.kept_kv,
+                           executor_death_of(crash ? crash : ending.signal,
+                                             executor->judge.ranks[rank].has_reported)));
     bool is_crash = describe_ending(executor, rank, &ending);
     cohort_error error = *cohort_last_error();
     error.rank = rank;
@@ -320,6 +332,7 @@ static void forget_life(cohort_executor *executor, int32_t rank) {
     cohort_counters_row *row = self->row;
     cohort_link_close(self->control);
     self->control = NULL;
+    cohort_link_inbox_clear(&self->inbox);
     memset(&self->inbox, 0, sizeof self->inbox);
     self->reported_done = 0;
     atomic_store_explicit(&row->heartbeat_ns, 0, memory_order_relaxed);

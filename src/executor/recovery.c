@@ -51,6 +51,11 @@ void executor_end_recovery(cohort_executor *executor, int64_t now_ns) {
     recovery->n_deaths = executor->judge.n_deaths;
     recovery->n_faults = executor->judge.n_faults;
     recovery->took_ns = now_ns - recovery->began_ns;
+    for (int32_t i = 0; i < executor->world_size; i++) {
+        executor->has_lost_kv |= !executor_keep_has_kv(&executor->ranks[i].kept);
+        executor_keep_settle(&executor->ranks[i].kept);
+    }
+    recovery->kv_kept = !executor->has_lost_kv;
 }
 
 bool executor_drain(cohort_executor *executor) {
@@ -133,7 +138,10 @@ cohort_status cohort_executor_await_ready(cohort_executor *executor,
             cohort_condition_wait(&executor->changed, &executor->lock, deadline_ns);
     }
     if (status == COHORT_OK) status = executor_check_open(executor);
-    if (status == COHORT_OK) executor->allowed_epoch = executor->calls_epoch;
+    if (status == COHORT_OK) {
+        executor->allowed_epoch = executor->calls_epoch;
+        executor->has_lost_kv = false; /* kv_kept tells it the caller */
+    }
     pthread_mutex_unlock(&executor->lock);
     return status;
 }
