@@ -23,6 +23,8 @@ bench() {
     done
     echo "== load_bench SmolLM2-135M"
     "$build/bench/load_bench" "$model"
+    echo "== keep_bench SmolLM2-135M"
+    "$build/bench/keep_bench" "$model"
     echo "== layout_bench qwen3-0.6b"
     "$build/bench/layout_bench" bench/shapes/qwen3-0.6b
 }
