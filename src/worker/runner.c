@@ -12,7 +12,6 @@
 #include "model/model.h"
 #include "model/profile.h"
 #include "wire/step.h"
-#include "worker/groups.h"
 #include "worker/memory.h"
 #include "worker/runner_options.h"
 #include "worker/threads.h"
@@ -81,24 +80,6 @@ struct runner {
 
 /* ---- opening ----------------------------------------------------------------------- */
 
-static cohort_status place_threads(const cohort_worker_info *info, const char *bind,
-                                   cohort_cpu_list *out_cpus) {
-    cohort_cpu_list available;
-    bool is_wish = !bind || !*bind || !strcmp(bind, "auto");
-    cohort_threads_available(&available);
-    if (is_wish || !strcmp(bind, "nobind"))
-        cohort_threads_limit(&available, cohort_groups_cpus(""));
-    COHORT_TRY(cohort_threads_place(bind, &available, info->local_rank,
-                                    info->local_world_size, out_cpus));
-    if (!is_wish || out_cpus->cpus[0] < 0 || cohort_threads_can_bind()) return COHORT_OK;
-    cohort_log(COHORT_LOG_WARNING, "worker", info->rank,
-               "event=threads_not_bound what=\"sched_setaffinity is not allowed here; "
-               "the kernel places the threads\"");
-    for (int32_t i = 0; i < out_cpus->n; i++)
-        out_cpus->cpus[i] = -1;
-    return COHORT_OK;
-}
-
 static cohort_status open_model(struct runner *runner, const cohort_worker_info *info) {
     const cohort_runner_options *told = &runner->options;
     const char *format = told->load_format;
@@ -113,7 +94,7 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
     const cohort_backend_ops *backend;
     COHORT_TRY(cohort_backend_find(told->device, &backend));
     runner->device = backend->name;
-    COHORT_TRY(place_threads(info, told->cpu_threads_bind, &cpus));
+    COHORT_TRY(cohort_threads_of_rank(info, told->cpu_threads_bind, &cpus));
     const cohort_cpu_options cpu = {
         .cpus = cpus.cpus, .n_threads = cpus.n, .isa = told->isa};
     const char *sharing = getenv("COHORT_DEVICE_SHARED_BY");

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/log.h"
+#include "worker/groups.h"
 
 void cohort_threads_available(cohort_cpu_list *out_available) {
     cpu_set_t set;
@@ -106,5 +108,23 @@ cohort_status cohort_threads_place(const char *bind, const cohort_cpu_list *avai
             return COHORT_FAIL(COHORT_E_INVALID,
                                "cpu_threads_bind '%.80s': this process has no CPU %d",
                                bind, out_cpus->cpus[i]);
+    return COHORT_OK;
+}
+
+cohort_status cohort_threads_of_rank(const cohort_worker_info *info, const char *bind,
+                                     cohort_cpu_list *out_cpus) {
+    cohort_cpu_list available;
+    bool is_wish = !bind || !*bind || !strcmp(bind, "auto");
+    cohort_threads_available(&available);
+    if (is_wish || !strcmp(bind, "nobind"))
+        cohort_threads_limit(&available, cohort_groups_cpus(""));
+    COHORT_TRY(cohort_threads_place(bind, &available, info->local_rank,
+                                    info->local_world_size, out_cpus));
+    if (!is_wish || out_cpus->cpus[0] < 0 || cohort_threads_can_bind()) return COHORT_OK;
+    cohort_log(COHORT_LOG_WARNING, "worker", info->rank,
+               "event=threads_not_bound what=\"sched_setaffinity is not allowed here; "
+               "the kernel places the threads\"");
+    for (int32_t i = 0; i < out_cpus->n; i++)
+        out_cpus->cpus[i] = -1;
     return COHORT_OK;
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "cohort/status.h"
+#include "worker/info.h"
 
 enum { COHORT_MAX_CPUS = 1024 };
 
@@ -40,5 +41,9 @@ bool cohort_threads_can_bind(void);
 cohort_status cohort_threads_place(const char *bind, const cohort_cpu_list *available,
                                    int32_t local_rank, int32_t local_world_size,
                                    cohort_cpu_list *out_cpus);
+
+/* All of it for a rank of this process; says where threads cannot be bound. */
+cohort_status cohort_threads_of_rank(const cohort_worker_info *info, const char *bind,
+                                     cohort_cpu_list *out_cpus);
 
 #endif /* COHORT_WORKER_THREADS_H */
