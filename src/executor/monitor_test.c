@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who is blamed, whatever comes first: what ranks say, how they end, two at once. */
+#include <sys/socket.h>
+
+#include "cohort/clock.h"
 #include "executor/executor_test.h"
+#include "executor/frames.h"
 
 static cohort_error error_about(int32_t rank, cohort_status code, const char *text) {
     cohort_error error = {.code = code, .rank = rank};
@@ -51,6 +55,49 @@ static void frames_of_another_epoch_are_refused(void **state) {
     }
     assert_int_equal(executor->judge.ranks[1].reached, EXECUTOR_READY);
     assert_int_equal(executor->judge.ranks[0].reached, EXECUTOR_CONNECT + 1);
+    close_executor(executor);
+}
+
+/* Sets of instructions differ in the last bits: the next rank takes that of the one
+ * before, whatever it would have chosen itself. */
+static void choice_of_a_rank_is_told_to_the_next(void **state) {
+    (void)state;
+    static const char *const config[] = {"model=m", "isa=avx2", NULL};
+    static uint8_t buffer[COHORT_FRAME_HEADER_BYTES + COHORT_CONTROL_MAX_BYTES];
+    const char *told[COHORT_CONFIG_MAX_PAIRS + 1];
+    cohort_executor *executor = open_executor(EXECUTOR_CONNECT);
+    const cohort_frame_ready ready = {.choice = "isa=portable"};
+    cohort_frame frame = {.kind = COHORT_FRAME_READY,
+                          .rank = 1,
+                          .epoch = 5,
+                          .body = &ready,
+                          .body_bytes = sizeof ready};
+    assert_int_equal(executor_on_frame(executor, 1, &frame), COHORT_OK);
+    executor->options.config = config;
+    executor->options.tp = RANKS;
+    executor->options.pp = 1;
+    executor->options.max_step_bytes = executor->options.max_reply_bytes = 4096;
+    for (int32_t rank = 0; rank < 2; rank++) {
+        int ends[2];
+        size_t size;
+        cohort_link *peer;
+        cohort_frame_configure configure;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        assert_int_equal(cohort_link_adopt(ends[0], &executor->ranks[rank].control),
+                         COHORT_OK);
+        assert_int_equal(cohort_link_adopt(ends[1], &peer), COHORT_OK);
+        assert_int_equal(executor_send_configure(executor, rank, buffer), COHORT_OK);
+        assert_int_equal(cohort_link_recv_frame(peer, buffer, sizeof buffer, &size,
+                                                cohort_deadline_ms(20000)),
+                         COHORT_OK);
+        assert_int_equal(cohort_frame_decode(buffer, size, &frame), COHORT_OK);
+        assert_int_equal(cohort_frame_read_configure(&frame, &configure, told),
+                         COHORT_OK);
+        assert_int_equal(configure.n_config, rank == 1 ? 3 : 2);
+        if (rank == 1) assert_string_equal(told[2], "isa=portable");
+        cohort_link_close(executor->ranks[rank].control);
+        cohort_link_close(peer);
+    }
     close_executor(executor);
 }
 
@@ -243,6 +290,7 @@ static void foreign_replies_are_not_taken(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_of_another_epoch_are_refused),
+        cmocka_unit_test(choice_of_a_rank_is_told_to_the_next),
         cmocka_unit_test(rank_of_another_build_is_refused),
         cmocka_unit_test(rank_with_an_error_of_its_own_is_named_at_once),
         cmocka_unit_test(culprit_is_named_and_not_the_messenger),
