@@ -431,6 +431,15 @@ static cohort_status tell_all(cohort_executor *executor, executor_state state) {
     return status;
 }
 
+static void log_recovery(const cohort_executor *executor) {
+    const cohort_executor_recovery *recovery = &executor->recovery;
+    cohort_log(COHORT_LOG_WARNING, "executor", recovery->rank,
+               "event=recovered epoch=%llu deaths=%llu kv_kept=%d us=%lld",
+               (unsigned long long)recovery->epoch,
+               (unsigned long long)recovery->n_deaths, recovery->kv_kept,
+               (long long)(recovery->took_ns / 1000));
+}
+
 void executor_enter_phase(cohort_executor *executor, executor_state state,
                           int64_t now_ns) {
     executor_state before = (executor_state)(state - 1);
@@ -442,7 +451,9 @@ void executor_enter_phase(cohort_executor *executor, executor_state state,
     if (state == EXECUTOR_READY) executor_end_recovery(executor, now_ns);
     if (executor->state == before) executor_set_state(executor, state);
     pthread_mutex_unlock(&executor->lock);
-    if (state != EXECUTOR_CONNECT || !executor->judge.n_epochs) return;
+    if (!executor->judge.n_epochs) return;
+    if (state == EXECUTOR_READY) log_recovery(executor);
+    if (state != EXECUTOR_CONNECT) return;
     if (executor_start_linking(executor) < 0)
         executor_fail_last(executor, COHORT_RANK_LOCAL);
 }

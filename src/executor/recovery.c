@@ -28,6 +28,7 @@ void executor_interrupt(cohort_executor *executor, const cohort_error *cause,
     executor->epoch++;
     executor->is_recovering = true;
     executor->is_linked = false;
+    executor->phase_ns = now_ns;
     recovery->epoch = executor->epoch;
     recovery->is_recovering = true;
     recovery->kv_kept = false;
@@ -50,6 +51,9 @@ void executor_end_recovery(cohort_executor *executor, int64_t now_ns) {
     executor->is_recovering = recovery->is_recovering = false;
     recovery->n_deaths = executor->judge.n_deaths;
     recovery->n_faults = executor->judge.n_faults;
+    recovery->rank =
+        executor->judge.cause.rank; /* of the last death, if there were more */
+    recovery->cause = executor->judge.cause;
     recovery->took_ns = now_ns - recovery->began_ns;
     for (int32_t i = 0; i < executor->world_size; i++) {
         executor->has_lost_kv |= !executor_keep_has_kv(&executor->ranks[i].kept);

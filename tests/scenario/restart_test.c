@@ -245,6 +245,7 @@ static void survivor_that_does_not_leave_is_replaced_as_well(void **state) {
     await_ready(executor);
     step_must_go(executor);
     assert_int_equal(recovery_of(executor).n_deaths, N_RANKS);
+    assert_int_equal(recovery_of(executor).cause.code, COHORT_E_HUNG); /* the last */
     unlink(path);
     end(executor);
 }
