@@ -183,9 +183,10 @@ static cohort_status meet(cohort_worker *worker, const cohort_frame *frame) {
         cohort_queue_attach(&table.broadcast_queue, worker->info.rank, &broadcast));
     COHORT_TRY(show(worker, NULL, broadcast, NULL));
     COHORT_TRY(cohort_mesh_connect(worker->mesh, meshes, deadline_ns));
-    COHORT_TRY(open_groups(worker));
     COHORT_TRY(cohort_queue_wait_ready(broadcast, deadline_ns));
-    return cohort_queue_wait_ready(worker->response, deadline_ns);
+    COHORT_TRY(cohort_queue_wait_ready(worker->response, deadline_ns));
+    /* Last: until then an error that names no rank is one of the set-up. */
+    return open_groups(worker);
 }
 
 static cohort_status connect_all(cohort_worker *worker) {
@@ -283,7 +284,8 @@ cohort_status worker_join(cohort_worker *worker) {
 /* ---- out of it ---------------------------------------------------------------- */
 
 /* Queues and links name no rank; whom they lead to is alive or the driver's to judge. */
-static bool is_about_others(const cohort_worker *worker, const cohort_error *error) {
+static bool is_about_others(const cohort_worker *worker, const cohort_error *error,
+                            bool is_called_away) {
     switch (error->code) {
     case COHORT_E_INTERRUPTED:
     case COHORT_E_CANCELLED:
@@ -291,6 +293,7 @@ static bool is_about_others(const cohort_worker *worker, const cohort_error *err
     case COHORT_E_PEER_DIED: return true;
     case COHORT_E_IO: /* whose listener is gone refuses */
     case COHORT_E_TIMEOUT:
+        if (is_called_away) return true; /* somebody has died: of that it tells */
         return error->rank != worker->info.rank &&
                (error->rank >= 0 || worker->info.world_group == NULL);
     default: return error->rank >= 0 && error->rank != worker->info.rank;
@@ -310,7 +313,9 @@ static cohort_status await_told(cohort_worker *worker) {
 cohort_status worker_await_epoch(cohort_worker *worker, cohort_status status) {
     cohort_error error = *cohort_last_error();
     cohort_status news = cohort_worker_check(worker);
-    if (!worker->settings.survives_peers || !is_about_others(worker, &error) ||
+    bool is_called_away = news == COHORT_E_INTERRUPTED;
+    if (!worker->settings.survives_peers ||
+        !is_about_others(worker, &error, is_called_away) ||
         (news < 0 && news != COHORT_E_INTERRUPTED)) {
         cohort_fail_adopt(&error);
         return status;

@@ -31,10 +31,10 @@ static int64_t patience(void) { return cohort_deadline_ms(PATIENCE_MS); }
 /* ---- the ranks ---------------------------------------------------------------- */
 
 /* What a step is to do. */
-enum { SUM, STALL, AWAIT_MASKS, OWN_ERROR };
+enum { SUM, STALL, AWAIT_MASKS, OWN_ERROR, LATE_IO };
 
 typedef struct step {
-    int32_t what, rank; /* STALL, OWN_ERROR: which one */
+    int32_t what, rank; /* STALL, OWN_ERROR, LATE_IO: which one */
 } step;
 
 typedef struct answer {
@@ -95,6 +95,11 @@ static cohort_status execute(void *context, const void *payload, size_t size_byt
         COHORT_TRY(cohort_worker_check(rank->info->worker));
     if (todo.what == OWN_ERROR && is_meant)
         return COHORT_FAIL(COHORT_E_DEVICE, "an error of its own");
+    if (todo.what == LATE_IO && is_meant) {
+        while (cohort_worker_check(rank->info->worker) == COHORT_OK)
+            usleep(200);
+        return COHORT_FAIL(COHORT_E_IO, "connection refused");
+    }
     rank->state.sum = 1 + rank->info->rank;
     COHORT_TRY(cohort_all_reduce(rank->info->world_group, COHORT_I32, COHORT_SUM,
                                  &rank->state.sum, 1, COHORT_NEVER));
@@ -506,8 +511,11 @@ static void an_epoch_takes_ranks_out_of_any_step(void **state) {
     for (int i = 0; i < 2 * COHORT_WORKER_QUEUE_MESSAGES; i++)
         broadcast(driver, echo);
     come_back(driver);
-    come_back(driver); /* idle */
-    assert_int_equal(sum(driver).n_rejoined, 4);
+    come_back(driver);                                      /* idle */
+    begin_step(driver, (step){.what = LATE_IO, .rank = 0}); /* of whom the epoch is for */
+    await_in_step(0);
+    come_back(driver);
+    assert_int_equal(sum(driver).n_rejoined, 5);
 }
 
 static void an_epoch_takes_ranks_out_of_any_phase(void **state) {
