@@ -124,12 +124,15 @@ static bool may_start_again(cohort_judge *self, int32_t culprit,
         now_ns - rank->window_ns > self->options->rank_restart_window_ns) {
         rank->window_ns = now_ns;
         rank->n_window = 0;
+        rank->window_cause = *error;
     }
     *out_error = *error;
     if (++rank->n_vain <= most && ++rank->n_window <= most * WINDOW_FACTOR) return true;
-    COHORT_FAIL(error->code, "%.120s; started again %d times before, first: %.80s",
-                error->message, rank->n_vain > most ? most : most * WINDOW_FACTOR,
-                self->first_cause.message);
+    bool is_vain = rank->n_vain > most;
+    /* From the copy: error may be the thread's last one, which this writes. */
+    COHORT_FAIL(out_error->code, "%.120s; started again %d times before, first: %.80s",
+                out_error->message, is_vain ? most : most * WINDOW_FACTOR,
+                is_vain ? self->first_cause.message : rank->window_cause.message);
     *out_error = *cohort_last_error();
     out_error->rank = culprit;
     return false;
@@ -142,7 +145,8 @@ static void start_again(cohort_judge *self, int32_t culprit, bool is_fault,
     judge_rank *rank = &self->ranks[culprit];
     int32_t i = rank->n_vain <= N_BACKOFFS ? rank->n_vain - 1 : N_BACKOFFS - 1;
     self->n_deaths++;
-    self->n_faults += is_fault;
+    /* While it recovers no request is under way that could have caused it. */
+    self->n_faults += is_fault && self->state == EXECUTOR_READY;
     self->has_suspect = false;
     rank->start_ns = now_ns + backoff_ms[i] * MS;
     rank->reached = EXECUTOR_PLACE;
@@ -186,11 +190,22 @@ static void convict_last(cohort_judge *self, int32_t rank, bool is_fault,
 }
 
 /* An error that may be another rank's death: the verdict, unless that is told soon. */
-static void suspect(cohort_judge *self, const cohort_error *error, int64_t now_ns) {
+static void suspect(cohort_judge *self, const cohort_error *error, int32_t reporter,
+                    int64_t now_ns) {
     if (self->has_suspect) return;
     self->has_suspect = true;
+    self->suspect_by = reporter;
     self->suspect = *error;
     self->suspect_until_ns = now_ns + SUSPICION_MS * MS;
+}
+
+/* What it told of may be another's death, but it names nobody else. */
+static bool suspects_itself(const cohort_judge *self, int32_t rank) {
+    return self->has_suspect && self->suspect_by == rank && self->suspect.rank == rank;
+}
+
+bool judge_has_reported(const cohort_judge *self, int32_t rank) {
+    return self->ranks[rank].has_reported || suspects_itself(self, rank);
 }
 
 static void on_report(cohort_judge *self, const judge_event *event) {
@@ -206,23 +221,27 @@ static void on_report(cohort_judge *self, const judge_event *event) {
     if (!is_about_peer || !judge_restarts(self))
         self->ranks[event->rank].has_reported = true;
     if (is_about_peer)
-        suspect(self, error, event->now_ns);
+        suspect(self, error, event->rank, event->now_ns);
     else
         convict(self, event->rank, error, true, event->now_ns);
 }
 
 static void on_unlinked(cohort_judge *self, const judge_event *event) {
-    const judge_rank *rank = &self->ranks[event->rank];
-    if (rank->has_reported || rank->is_doomed) return; /* and leaves because of it */
+    if (judge_has_reported(self, event->rank) || self->ranks[event->rank].is_doomed)
+        return; /* and leaves because of it */
     if (event->is_living)
         convict(self, event->rank, event->error, false, event->now_ns);
     else
-        suspect(self, event->error, event->now_ns);
+        suspect(self, event->error, COHORT_RANK_LOCAL, event->now_ns);
 }
 
 static void on_ended(cohort_judge *self, const judge_event *event) {
     judge_rank *rank = &self->ranks[event->rank];
     bool is_known = rank->is_doomed;
+    /* It left because of that error: no other's death made it. */
+    bool is_own =
+        judge_restarts(self) && suspects_itself(self, event->rank) && !event->is_killed;
+    const cohort_error *error = is_own ? &self->suspect : event->error;
     rank->has_ended = true;
     rank->is_doomed = false;
     if (judge_restarts(self) && self->suspect.rank == event->rank)
@@ -230,7 +249,7 @@ static void on_ended(cohort_judge *self, const judge_event *event) {
     if (is_known) return;
     /* Who has reported an error leaves because of it: that is no news. */
     if (rank->has_reported ||
-        convict(self, event->rank, event->error, event->is_fault, event->now_ns))
+        convict(self, event->rank, error, event->is_fault || is_own, event->now_ns))
         return;
     /* Nothing is lost with a rank that was only asked to leave, but a crash is told. */
     if (event->is_crash && self->stop_stage < 2 && !self->late.code)

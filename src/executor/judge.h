@@ -43,7 +43,8 @@ typedef enum judge_event_kind {
     JUDGE_REPORTED, /* the rank told of an error, perhaps of another's */
     JUDGE_UNLINKED, /* the rank's control link ended; is_living: its process did not */
     JUDGE_BROKEN,   /* the rank said nonsense, or could not be told something */
-    JUDGE_ENDED,    /* the rank's process ended; is_crash, is_fault: by its own doing */
+    JUDGE_ENDED,    /* the rank's process ended; is_crash, is_killed: by a signal,
+                     * is_fault: by its own doing */
     JUDGE_FAILED,   /* the executor has failed by another's word */
     JUDGE_STOP,     /* shutdown was asked for */
     JUDGE_TICK,     /* time has passed; the views are filled */
@@ -54,7 +55,7 @@ typedef struct judge_event {
     int32_t rank; /* or COHORT_RANK_LOCAL */
     int64_t now_ns;
     executor_state reached;
-    bool is_living, is_crash, is_fault;
+    bool is_living, is_crash, is_killed, is_fault;
     const cohort_error *error; /* REPORTED, UNLINKED, BROKEN, ENDED, FAILED */
     const char *who;           /* STARTED */
     uint64_t n_completed;      /* steps so far, with any event */
@@ -98,6 +99,7 @@ typedef struct judge_rank {
     int32_t n_vain;     /* times it was started again since a step was completed */
     int32_t n_window;   /* the same since window_ns */
     int64_t window_ns;
+    cohort_error window_cause; /* the first one since */
     uint64_t progress;
     int64_t progress_ns;
 } judge_rank;
@@ -117,12 +119,13 @@ typedef struct cohort_judge {
     cohort_error verdict;
     bool has_suspect; /* an error that may be another rank's death */
     cohort_error suspect;
+    int32_t suspect_by; /* who reported it; -1: its link's end */
     int64_t suspect_until_ns;
 
     bool was_ready;
     uint64_t n_epochs; /* that began after the first */
     uint64_t n_deaths; /* that were no verdict */
-    uint64_t n_faults; /* of them, what the rank computed may have caused */
+    uint64_t n_faults; /* of them, while ready: what was computed may have caused it */
     uint64_t n_completed;
     cohort_error first_cause, cause; /* since a step was completed; the last one */
 
@@ -141,6 +144,8 @@ cohort_status judge_open(cohort_judge *self, const cohort_executor_options *opti
 bool judge_restarts(const cohort_judge *self);
 /* Of an epoch after the first, before it is ready. */
 bool judge_recovers(const cohort_judge *self);
+/* Has it told of an error that may be its own?  Then it leaves because of that. */
+bool judge_has_reported(const cohort_judge *self, int32_t rank);
 void judge_close(cohort_judge *self);
 /* The actions are in self until the next step. */
 void judge_step(cohort_judge *self, const judge_event *event);

@@ -427,6 +427,7 @@ static void deaths_in_a_window_are_counted(void **state) {
     live(self, BEGIN + 3 * SECOND);
     for (; !self->n_verdicts && n < 20; n++) {
         cohort_error error = {.code = COHORT_E_PEER_DIED, .rank = 0};
+        snprintf(error.message, sizeof error.message, "death %d", n + 1);
         self->is_gone[0] = true;
         step(self,
              (judge_event){
@@ -436,6 +437,76 @@ static void deaths_in_a_window_are_counted(void **state) {
     assert_int_equal(n, 7);
     assert_int_equal(self->judge.n_deaths, 6);
     assert_int_equal(self->judge.n_faults, 3);
+    assert_string_equal(self->judge.verdict.message,
+                        "death 7; started again 6 times before, first: death 1");
+    stop(self);
+}
+
+/* The second time it is the verdict, which the text of the first one is part of. */
+static void a_verdict_on_who_is_silent_has_its_whole_text(void **state) {
+    (void)state;
+    world *self = begin(first_seed(), 1);
+    self->completes = false;
+    live(self, BEGIN + 3 * SECOND);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(self->n_verdicts, 0);
+        self->heartbeat_ns[0] = self->now_ns;
+        live(self, self->now_ns + 10 * SECOND);
+    }
+    assert_int_equal(self->n_verdicts, 1);
+    const char *text = self->judge.verdict.message;
+    if (strncmp(text, "rank 0 (pid 2) is hung: no heartbeat", 36) ||
+        !strstr(text, "; started again 1 times before, first: rank 0 (pid 1) is hung"))
+        fail_msg("%s", text);
+    stop(self);
+}
+
+/* What it told of, and may have been another's death, was its own: it left. */
+static void who_leaves_with_an_error_that_names_nobody_else_had_it(void **state) {
+    (void)state;
+    for (int is_killed = 0; is_killed < 2; is_killed++) {
+        world *self = begin(first_seed(), 5);
+        cohort_error told = {.code = COHORT_E_IO, .rank = 0, .message = "disk"};
+        cohort_error end = {.code = COHORT_E_PEER_DIED, .rank = 0, .message = "exit"};
+        live(self, BEGIN + 3 * SECOND);
+        step(self, (judge_event){.kind = JUDGE_REPORTED, .rank = 0, .error = &told});
+        assert_true(judge_has_reported(&self->judge, 0));
+        step(self,
+             (judge_event){
+                 .kind = JUDGE_UNLINKED, .rank = 0, .is_living = true, .error = &end});
+        assert_int_equal(self->judge.n_deaths, 0);
+        self->is_gone[0] = true;
+        step(self, (judge_event){.kind = JUDGE_ENDED,
+                                 .rank = 0,
+                                 .is_crash = true,
+                                 .is_killed = is_killed,
+                                 .error = &end});
+        assert_string_equal(self->judge.cause.message, is_killed ? "exit" : "disk");
+        assert_int_equal(self->judge.n_faults, !is_killed);
+        live(self, self->now_ns + 10 * SECOND);
+        check_healed(self);
+        stop(self);
+    }
+}
+
+/* No request is under way then. */
+static void a_fault_of_who_was_started_again_is_no_requests(void **state) {
+    (void)state;
+    world *self = begin(first_seed(), 5);
+    live(self, BEGIN + 3 * SECOND);
+    for (int i = 0; i < 2; i++) {
+        cohort_error error = {.code = COHORT_E_PEER_DIED, .rank = 0};
+        while (i && self->judge.state < EXECUTOR_CONNECT)
+            live(self, self->now_ns + MS);
+        self->is_gone[0] = true;
+        step(self,
+             (judge_event){
+                 .kind = JUDGE_ENDED, .rank = 0, .is_fault = true, .error = &error});
+    }
+    assert_int_equal(self->judge.n_deaths, 2);
+    assert_int_equal(self->judge.n_faults, 1);
+    live(self, self->now_ns + 10 * SECOND);
+    check_healed(self);
     stop(self);
 }
 
@@ -474,6 +545,9 @@ int main(void) {
         cmocka_unit_test(every_world_heals_and_ends),
         cmocka_unit_test(deaths_in_vain_are_counted),
         cmocka_unit_test(deaths_in_a_window_are_counted),
+        cmocka_unit_test(a_verdict_on_who_is_silent_has_its_whole_text),
+        cmocka_unit_test(who_leaves_with_an_error_that_names_nobody_else_had_it),
+        cmocka_unit_test(a_fault_of_who_was_started_again_is_no_requests),
         cmocka_unit_test(who_does_not_leave_its_step_is_killed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

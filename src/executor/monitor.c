@@ -274,11 +274,13 @@ void executor_on_ended(cohort_executor *executor, int32_t rank) {
                "event=rank_ended pid=%d signal=%d status=%d", self->launch.pid,
                ending.signal, ending.status);
     int32_t crash = atomic_load_explicit(&self->row->crash_signal, memory_order_acquire);
-    executor_keep_only(&self->kept,
-                       executor_keep_trusted(
-                           executor->options.kept_kv,
-                           executor_death_of(crash ? crash : ending.signal,
-                                             executor->judge.ranks[rank].has_reported)));
+    bool is_killed = crash || ending.signal;
+    bool has_reported = is_killed ? executor->judge.ranks[rank].has_reported
+                                  : judge_has_reported(&executor->judge, rank);
+    executor_keep_only(
+        &self->kept, executor_keep_trusted(
+                         executor->options.kept_kv,
+                         executor_death_of(crash ? crash : ending.signal, has_reported)));
     bool is_crash = describe_ending(executor, rank, &ending);
     cohort_error error = *cohort_last_error();
     error.rank = rank;
@@ -286,6 +288,7 @@ void executor_on_ended(cohort_executor *executor, int32_t rank) {
                                            .rank = rank,
                                            .now_ns = cohort_clock_ns(),
                                            .is_crash = is_crash,
+                                           .is_killed = is_killed,
                                            .is_fault = is_fault(ending.signal),
                                            .error = &error});
     atomic_store_explicit(&self->row->phase, COHORT_RANK_DEAD, memory_order_release);
