@@ -127,11 +127,12 @@ typedef struct cohort_executor_recovery {
     uint64_t epoch;
     uint64_t n_deaths; /* of ranks that were started again, since the start */
     /* Of these, what a request may have caused: a fault's signal, an error of the rank's
-     * own, a hang; no signal or exit that came from elsewhere. */
+     * own, a hang; no signal or exit that came from elsewhere, and no death before a step
+     * was sent. */
     uint64_t n_faults;
     bool is_recovering;
-    /* Every rank that died since steps were last allowed has left its KV cache to the
-     * one in its place. */
+    /* Every rank that died since the last step was sent has left its KV cache to the one
+     * in its place. */
     bool kv_kept;
     int32_t rank; /* that died last, and why; -1: none has */
     cohort_error cause;

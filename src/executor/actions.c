@@ -44,6 +44,12 @@ static void tell_failure(cohort_executor *executor) {
     if (callback) callback(user_data, &error);
 }
 
+/* No rank is started again: nobody takes what the dead have left. */
+static void drop_kept(cohort_executor *executor) {
+    for (int32_t rank = 0; rank < executor->world_size; rank++)
+        executor_keep_close(&executor->ranks[rank].kept);
+}
+
 static void signal_rank(cohort_executor *executor, const judge_action *action) {
     cohort_launch *launch = &executor->ranks[action->rank].launch;
     /* Of a failed executor it is what was to be expected. */
@@ -67,6 +73,7 @@ static void close_executor(cohort_executor *executor) {
     const cohort_judge *judge = &executor->judge;
     close_world(executor);
     executor_end_linking(executor);
+    drop_kept(executor);
     cohort_counters_unlink(executor->counters);
     pthread_mutex_lock(&executor->lock);
     bool is_failure = executor->is_failed && judge->stayed_rank < 0;
@@ -101,7 +108,10 @@ static void carry_out(cohort_executor *executor, const judge_action *action,
         break;
     case JUDGE_DO_START: executor_place_rank(executor, action->rank); break;
     case JUDGE_DO_FAIL: executor_log_failure(&executor->judge.verdict); break;
-    case JUDGE_DO_TELL: tell_failure(executor); break;
+    case JUDGE_DO_TELL:
+        drop_kept(executor);
+        tell_failure(executor);
+        break;
     case JUDGE_DO_ASK:
         executor_send_small(executor, action->rank, COHORT_FRAME_STOP, NULL);
         break;

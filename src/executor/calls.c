@@ -361,7 +361,11 @@ cohort_status executor_check_open(cohort_executor *executor) {
 /* With lock held: a step, or its masks, may be of an epoch that was given up since. */
 static cohort_status check_allowed(cohort_executor *executor) {
     COHORT_TRY(executor_check_open(executor));
-    if (executor->allowed_epoch == executor->calls_epoch) return COHORT_OK;
+    if (executor->allowed_epoch == executor->calls_epoch) {
+        executor->has_lost_kv = false; /* of what was lost before, the caller knows */
+        executor->has_stepped = true;
+        return COHORT_OK;
+    }
     return COHORT_FAIL(COHORT_E_INTERRUPTED,
                        "a rank was replaced: no step before cohort_executor_await_ready");
 }
@@ -532,10 +536,11 @@ cohort_status cohort_collective_rpc(cohort_executor *executor, const cohort_rpc 
                                     int64_t deadline_ns, cohort_future **out_future) {
     cohort_future *future = NULL;
     if (out_future) *out_future = NULL;
-    if (rpc->is_setup) COHORT_TRY(executor_check_setup(executor, rpc));
+    uint64_t epoch = 0;
+    if (rpc->is_setup) COHORT_TRY(executor_check_setup(executor, rpc, &epoch));
     COHORT_TRY(cohort_collective_rpc_begin(executor, rpc, deadline_ns, &future));
     cohort_status status = cohort_future_wait(future, deadline_ns);
-    if (status >= 0 && rpc->is_setup) status = executor_keep_setup(executor, rpc);
+    if (status >= 0 && rpc->is_setup) status = executor_keep_setup(executor, rpc, epoch);
     if (status < 0 || !out_future)
         cohort_future_destroy(future);
     else

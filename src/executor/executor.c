@@ -370,7 +370,7 @@ void cohort_executor_describe_rank(const cohort_executor *self, int32_t rank,
         .pp_rank = rank / executor->options.tp,
         .pid = launch->pid,
         .backend = executor->launcher->name,
-        .transport = executor->broadcast
+        .transport = executor->broadcast && executor->is_linked
                          ? cohort_queue_transport(executor->broadcast, rank)
                          : "not connected",
         .phase = cohort_rank_phase_name(phase),

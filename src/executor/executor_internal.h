@@ -77,7 +77,9 @@ struct cohort_executor {
     void *callback_data;
     bool is_told; /* the callback was or is being called */
     bool is_recovering;
-    bool has_lost_kv; /* a rank, in a recovery that no caller knows of yet */
+    bool has_lost_kv;     /* a rank, in a recovery since the last step */
+    bool has_stepped;     /* in this epoch: a death may be a request's */
+    uint64_t seen_faults; /* of the judge's, in recovery or nobody's */
     cohort_executor_recovery recovery;
     uint64_t allowed_epoch; /* of steps: await_ready has told the caller of it */
     uint64_t n_completed;   /* steps */
@@ -105,6 +107,8 @@ struct cohort_executor {
     /* Makes the driver's ends of a later epoch's queues, beside the monitor. */
     pthread_t linker;
     bool has_linker, is_linking;
+    int64_t unlinked_ns; /* when that failed in this epoch, or 0; under lock */
+    cohort_error link_error;
 
     /* The monitor's. */
     pthread_t monitor;
@@ -134,8 +138,11 @@ void executor_end_linking(cohort_executor *executor);
 void executor_end_recovery(cohort_executor *executor, int64_t now_ns);
 
 /* setup.c, before the call and after it was OK. */
-cohort_status executor_check_setup(cohort_executor *executor, const cohort_rpc *rpc);
-cohort_status executor_keep_setup(cohort_executor *executor, const cohort_rpc *rpc);
+cohort_status executor_check_setup(cohort_executor *executor, const cohort_rpc *rpc,
+                                   uint64_t *out_epoch);
+/* COHORT_E_INTERRUPTED: the epoch, of before the call, is over; a rank may lack it. */
+cohort_status executor_keep_setup(cohort_executor *executor, const cohort_rpc *rpc,
+                                  uint64_t epoch);
 
 /* monitor.c */
 cohort_status executor_monitor_start(cohort_executor *executor);

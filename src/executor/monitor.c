@@ -34,6 +34,9 @@ enum {
     MAX_EVENTS = 32,
 };
 
+/* How long a rank's death may take to explain why the driver's ends were not made. */
+static const int64_t UNLINKED_NS = INT64_C(10000000000);
+
 #define WAKE_EVENT   UINT64_MAX
 #define CANCEL_EVENT (UINT64_MAX - 1)
 
@@ -139,6 +142,15 @@ static cohort_status on_hello(cohort_executor *executor, int32_t rank,
     return COHORT_OK;
 }
 
+static cohort_status on_keep(cohort_executor *executor, int32_t rank,
+                             const cohort_frame *frame) {
+    executor_rank *self = &executor->ranks[rank];
+    cohort_status status =
+        executor_keep_take(&self->kept, frame, cohort_link_inbox_take_fd(&self->inbox));
+    if (executor->judge.is_failed) executor_keep_close(&self->kept); /* no use any more */
+    return status;
+}
+
 cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
                                 const cohort_frame *frame) {
     executor_rank *self = &executor->ranks[rank];
@@ -146,8 +158,7 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
     cohort_frame_row sent;
     cohort_frame_publish publish;
     if (frame->kind == COHORT_FRAME_KEEP) /* of whichever epoch: it is the same memory */
-        return executor_keep_take(&self->kept, frame,
-                                  cohort_link_inbox_take_fd(&self->inbox));
+        return on_keep(executor, rank, frame);
     /* What a rank said before it heard of the next epoch. */
     if (frame->epoch > 0 && frame->epoch < executor->epoch && executor->judge.n_epochs)
         return COHORT_OK;
@@ -303,10 +314,22 @@ static cohort_status watch(cohort_executor *executor, int fd, uint64_t data) {
     return COHORT_OK;
 }
 
+/* A process whose end nobody would hear of: it never was. */
+static cohort_status take_back(cohort_executor *executor, cohort_launch *launch) {
+    cohort_error error = *cohort_last_error();
+    cohort_launch_ending ending;
+    close(launch->control_fd);
+    executor->launcher->signal(launch, SIGKILL);
+    executor->launcher->reap(launch, &ending);
+    return cohort_fail_adopt(&error);
+}
+
 static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
     cohort_launch launch = {.world = executor->world};
     COHORT_TRY(executor->launcher->start(&executor->options, rank, &launch));
+    if (watch(executor, launch.exit_fd, (uint64_t)rank * 2 + 1) < 0)
+        return take_back(executor, &launch);
     pthread_mutex_lock(&executor->lock);
     self->launch = launch;
     pthread_mutex_unlock(&executor->lock);
@@ -318,7 +341,6 @@ static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
                                            .who = who});
     cohort_counters_row_set_address(self->row, self->launch.address);
     atomic_store_explicit(&self->row->pid, self->launch.pid, memory_order_release);
-    COHORT_TRY(watch(executor, self->launch.exit_fd, (uint64_t)rank * 2 + 1));
     cohort_status status = cohort_link_adopt(self->launch.control_fd, &self->control);
     if (status < 0) close(self->launch.control_fd);
     COHORT_TRY(status);
@@ -443,13 +465,19 @@ static void log_recovery(const cohort_executor *executor) {
                (long long)(recovery->took_ns / 1000));
 }
 
+/* Start returns: from now on the number may be any other file's. */
+static void forget_cancel(cohort_executor *executor) {
+    if (executor->options.cancel_fd > 0)
+        epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, executor->options.cancel_fd, NULL);
+    executor->options.cancel_fd = -1;
+}
+
 void executor_enter_phase(cohort_executor *executor, executor_state state,
                           int64_t now_ns) {
     executor_state before = (executor_state)(state - 1);
     stamp_phase(executor, before, now_ns);
     if (tell_all(executor, state) < 0) return;
-    if (state == EXECUTOR_READY && executor->options.cancel_fd > 0)
-        epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, executor->options.cancel_fd, NULL);
+    if (state == EXECUTOR_READY) forget_cancel(executor);
     pthread_mutex_lock(&executor->lock);
     if (state == EXECUTOR_READY) executor_end_recovery(executor, now_ns);
     if (executor->state == before) executor_set_state(executor, state);
@@ -496,7 +524,11 @@ static void tell_of_queues(cohort_executor *executor) {
     }
     pthread_mutex_lock(&executor->lock);
     bool is_linked = executor->is_linked;
+    bool is_late = executor->state == EXECUTOR_CONNECT && executor->unlinked_ns &&
+                   cohort_clock_ns() - executor->unlinked_ns > UNLINKED_NS;
+    cohort_error error = executor->link_error;
     pthread_mutex_unlock(&executor->lock);
+    if (is_late) executor_fail(executor, &error);
     if (is_linked && !executor->judge.is_linked)
         executor_judge(executor,
                        (judge_event){.kind = JUDGE_LINKED, .rank = COHORT_RANK_LOCAL});

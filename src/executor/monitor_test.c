@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who is blamed, whatever comes first: what ranks say, how they end, two at once. */
+#include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "cohort/clock.h"
@@ -287,6 +289,171 @@ static void foreign_replies_are_not_taken(void **state) {
     close_executor(executor);
 }
 
+/* Its caller may close it once start has returned, and the number is another file's. */
+static void cancel_fd_is_left_alone_after_the_first_ready(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_LOAD);
+    int fd = eventfd(0, EFD_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN};
+    executor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    executor->options.cancel_fd = fd;
+    assert_int_equal(epoll_ctl(executor->epoll_fd, EPOLL_CTL_ADD, fd, &event), 0);
+    executor_enter_phase(executor, EXECUTOR_READY, BEGIN);
+    assert_int_equal(epoll_ctl(executor->epoll_fd, EPOLL_CTL_ADD, fd, &event), 0);
+    executor_enter_phase(executor, EXECUTOR_READY, BEGIN);
+    assert_int_equal(epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, fd, NULL), 0);
+    close(fd);
+    close(executor->epoll_fd);
+    close_executor(executor);
+}
+
+/* ---- what a caller is told of recoveries ------------------------------------------ */
+
+static cohort_executor *open_lasting(void) {
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    executor->options.max_rank_restarts = 10;
+    executor->options.tp = RANKS;
+    executor->judge.can_restart = executor->judge.was_ready = true;
+    return executor;
+}
+
+static void recover(cohort_executor *executor) {
+    executor->calls_epoch = executor->epoch;
+    executor->state = executor->judge.state = EXECUTOR_READY;
+    for (int32_t i = 0; i < RANKS; i++)
+        executor->judge.ranks[i].has_ended = false;
+    executor_end_recovery(executor, BEGIN);
+}
+
+/* As a step: it is allowed, and only then refused for another reason. */
+static void expect_allowed(cohort_executor *executor) {
+    assert_int_equal(cohort_execute_masks(executor, "", 0), COHORT_E_INVALID);
+    assert_string_equal(cohort_last_error()->message, "no step waits for masks");
+}
+
+static void expect_recovery(cohort_executor *executor, bool kv_kept, uint64_t n_faults) {
+    cohort_executor_recovery recovery;
+    assert_int_equal(cohort_executor_await_ready(executor, 0), COHORT_OK);
+    cohort_executor_get_recovery(executor, &recovery);
+    assert_int_equal(recovery.kv_kept, kv_kept);
+    assert_int_equal(recovery.n_faults, n_faults);
+}
+
+/* Even where a recovery comes between await_ready and get_recovery. */
+static void lost_cache_is_told_until_a_step_was_allowed(void **state) {
+    (void)state;
+    const cohort_error later = {.code = COHORT_E_PEER_DIED, .rank = 2};
+    cohort_executor *executor = open_lasting();
+    expect_allowed(executor);
+    die(executor, 1, SIGSEGV, 0);
+    recover(executor);
+    assert_int_equal(cohort_executor_await_ready(executor, 0), COHORT_OK);
+    executor_interrupt(executor, &later, BEGIN); /* loses nothing */
+    recover(executor);
+    assert_int_equal(cohort_execute_masks(executor, "", 0), COHORT_E_INTERRUPTED);
+    expect_recovery(executor, false, 1);
+    expect_allowed(executor);
+    executor_interrupt(executor, &later, BEGIN);
+    recover(executor);
+    expect_recovery(executor, true, 1);
+    close_executor(executor);
+}
+
+/* Nobody's steps were lost with it. */
+static void fault_before_a_step_is_no_requests(void **state) {
+    (void)state;
+    cohort_executor *executor = open_lasting();
+    expect_allowed(executor);
+    die(executor, 1, SIGKILL, 0);
+    recover(executor);
+    assert_int_equal(cohort_executor_await_ready(executor, 0), COHORT_OK);
+    die(executor, 2, SIGSEGV, 0);
+    assert_int_equal(executor->judge.n_faults, 1);
+    recover(executor);
+    expect_recovery(executor, false, 0);
+    expect_allowed(executor);
+    die(executor, 2, SIGSEGV, 0);
+    recover(executor);
+    expect_recovery(executor, false, 1);
+    close_executor(executor);
+}
+
+/* Two may have been under way at once, and a rank may have died under one. */
+static void setup_calls_are_kept_while_there_is_room_and_the_epoch_lasts(void **state) {
+    (void)state;
+    enum { MOST = COHORT_CONTROL_MAX_BYTES / 2 };
+    static const char payload[MOST * 2 / 3];
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    const cohort_rpc rpc = {
+        .method = "set", .payload = payload, .size_bytes = sizeof payload};
+    uint64_t epoch = 0;
+    assert_int_equal(executor_check_setup(executor, &rpc, &epoch), COHORT_OK);
+    assert_int_equal(executor_check_setup(executor, &rpc, &epoch), COHORT_OK);
+    assert_int_equal(epoch, 5);
+    executor->epoch++;
+    assert_int_equal(executor_keep_setup(executor, &rpc, epoch), COHORT_E_INTERRUPTED);
+    assert_int_equal(executor->setup_bytes, 0);
+    assert_int_equal(executor_keep_setup(executor, &rpc, 6), COHORT_OK);
+    assert_int_equal(executor_keep_setup(executor, &rpc, 6), COHORT_E_INVALID);
+    assert_true(executor->setup_bytes <= MOST);
+    free(executor->setup);
+    close_executor(executor);
+}
+
+/* ---- a process that nobody could watch -------------------------------------------- */
+
+static size_t n_reaped;
+static int unwatched_fd;
+
+static cohort_status start_unwatched(const cohort_executor_options *options, int32_t rank,
+                                     cohort_launch *out_launch) {
+    (void)options;
+    (void)rank;
+    *out_launch = (cohort_launch){
+        .pid = 4711, .is_process = true, .exit_fd = -1, .control_fd = unwatched_fd};
+    return COHORT_OK;
+}
+
+static void count_reaped(cohort_launch *launch, cohort_launch_ending *out_ending) {
+    *out_ending = (cohort_launch_ending){0};
+    n_reaped += launch->pid == 4711;
+}
+
+static void process_that_cannot_be_watched_is_ended_at_once(void **state) {
+    (void)state;
+    static const cohort_launcher unwatched = {.name = "recorder",
+                                              .start = start_unwatched,
+                                              .signal = record_signal,
+                                              .reap = count_reaped};
+    cohort_executor *executor = open_executor(EXECUTOR_PLACE);
+    executor->launcher = &unwatched;
+    executor->judge.ranks[1].is_started = false;
+    unwatched_fd = eventfd(0, EFD_CLOEXEC);
+    executor_place_rank(executor, 1);
+    assert_true(executor->ranks[1].is_untold);
+    assert_false(executor->judge.ranks[1].is_started);
+    assert_int_equal(n_signals, 1);
+    assert_int_equal(signals[0].pid, 4711);
+    assert_int_equal(signals[0].signal, SIGKILL);
+    assert_int_equal(n_reaped, 1);
+    close_executor(executor);
+}
+
+/* Its memory is no longer of use to anybody, and destroy may be long in coming. */
+static void failed_executor_holds_no_memory(void **state) {
+    (void)state;
+    cohort_executor *executor = open_executor(EXECUTOR_READY);
+    int fd = eventfd(0, EFD_CLOEXEC);
+    executor->ranks[0].kept.memory[1] =
+        (struct executor_kept_memory){.is_held = true, .fd = fd};
+    die(executor, 1, SIGKILL, 0);
+    executor_on_clock(executor, BEGIN + 1);
+    assert_int_equal(n_told, 1);
+    assert_false(executor->ranks[0].kept.memory[1].is_held);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    close_executor(executor);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_of_another_epoch_are_refused),
@@ -302,6 +469,12 @@ int main(void) {
         cmocka_unit_test(last_words_tell_what_nobody_reaped),
         cmocka_unit_test(crash_during_shutdown_is_told_and_our_own_signal_is_not),
         cmocka_unit_test(foreign_replies_are_not_taken),
+        cmocka_unit_test(cancel_fd_is_left_alone_after_the_first_ready),
+        cmocka_unit_test(lost_cache_is_told_until_a_step_was_allowed),
+        cmocka_unit_test(fault_before_a_step_is_no_requests),
+        cmocka_unit_test(setup_calls_are_kept_while_there_is_room_and_the_epoch_lasts),
+        cmocka_unit_test(process_that_cannot_be_watched_is_ended_at_once),
+        cmocka_unit_test(failed_executor_holds_no_memory),
     };
     return run_with_counters(tests, sizeof tests / sizeof *tests);
 }

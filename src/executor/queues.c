@@ -13,8 +13,10 @@ cohort_status executor_make_broadcast(cohort_executor *executor, const char *hos
     cohort_queue_options options = cohort_worker_queue_options(
         "broadcast", executor->options.max_step_bytes, executor->world_size);
     options.listen_host = host;
-    executor->one_slot_bytes = options.chunk_bytes;
-    if (!executor->scratch) executor->scratch = malloc(options.max_message_bytes);
+    if (!executor->scratch) { /* of the first epoch: callers read both without a lock */
+        executor->one_slot_bytes = options.chunk_bytes;
+        executor->scratch = malloc(options.max_message_bytes);
+    }
     if (!executor->scratch)
         return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for calls",
                            options.max_message_bytes);

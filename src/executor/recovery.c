@@ -22,6 +22,16 @@
  * The handshakes of the new queues block, and the monitor may not: a thread does them,
  * one for each epoch. */
 
+/* With no step since the last interruption, no request can have caused the death. */
+static void count_deaths(cohort_executor *executor) {
+    const cohort_judge *judge = &executor->judge;
+    executor->recovery.n_deaths = judge->n_deaths;
+    if (executor->has_stepped)
+        executor->recovery.n_faults += judge->n_faults - executor->seen_faults;
+    executor->seen_faults = judge->n_faults;
+    executor->has_stepped = false;
+}
+
 void executor_interrupt(cohort_executor *executor, const cohort_error *cause,
                         int64_t now_ns) {
     cohort_executor_recovery *recovery = &executor->recovery;
@@ -32,8 +42,7 @@ void executor_interrupt(cohort_executor *executor, const cohort_error *cause,
     recovery->epoch = executor->epoch;
     recovery->is_recovering = true;
     recovery->kv_kept = false;
-    recovery->n_deaths = executor->judge.n_deaths;
-    recovery->n_faults = executor->judge.n_faults;
+    count_deaths(executor);
     recovery->rank = cause->rank;
     recovery->cause = *cause;
     recovery->began_ns = now_ns;
@@ -49,8 +58,7 @@ void executor_end_recovery(cohort_executor *executor, int64_t now_ns) {
     cohort_executor_recovery *recovery = &executor->recovery;
     if (!executor->is_recovering) return;
     executor->is_recovering = recovery->is_recovering = false;
-    recovery->n_deaths = executor->judge.n_deaths;
-    recovery->n_faults = executor->judge.n_faults;
+    count_deaths(executor);
     recovery->rank =
         executor->judge.cause.rank; /* of the last death, if there were more */
     recovery->cause = executor->judge.cause;
@@ -97,12 +105,17 @@ static void *linker_main(void *argument) {
     int64_t timeout_ns = executor->options.connect_timeout_ns;
     int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
     cohort_status status = executor_link_queues(executor, deadline_ns);
-    /* Who made it fail is dead, or late: the monitor sees either by itself. */
+    /* Who made it fail is dead, or late: the monitor sees either by itself, or, where it
+     * was the driver's own doing, that nobody is. */
     if (status < 0)
         cohort_log(COHORT_LOG_INFO, "executor", cohort_last_error()->rank,
                    "event=not_linked text=\"%s\"", cohort_last_error()->message);
     pthread_mutex_lock(&executor->lock);
     executor->is_linked = status >= 0 && executor->state == EXECUTOR_CONNECT;
+    if (status < 0) {
+        executor->link_error = *cohort_last_error();
+        executor->unlinked_ns = cohort_clock_ns();
+    }
     executor->is_linking = false;
     pthread_mutex_unlock(&executor->lock);
     executor_wake_monitor(executor);
@@ -112,6 +125,7 @@ static void *linker_main(void *argument) {
 cohort_status executor_start_linking(cohort_executor *executor) {
     pthread_mutex_lock(&executor->lock);
     executor->is_linking = true;
+    executor->unlinked_ns = 0;
     pthread_mutex_unlock(&executor->lock);
     cohort_status status =
         cohort_thread_start("cohort-linker", linker_main, executor, &executor->linker);
@@ -142,10 +156,7 @@ cohort_status cohort_executor_await_ready(cohort_executor *executor,
             cohort_condition_wait(&executor->changed, &executor->lock, deadline_ns);
     }
     if (status == COHORT_OK) status = executor_check_open(executor);
-    if (status == COHORT_OK) {
-        executor->allowed_epoch = executor->calls_epoch;
-        executor->has_lost_kv = false; /* kv_kept tells it the caller */
-    }
+    if (status == COHORT_OK) executor->allowed_epoch = executor->calls_epoch;
     pthread_mutex_unlock(&executor->lock);
     return status;
 }

@@ -73,6 +73,9 @@ static bool await_ready(cohort_executor *executor) {
     if (cohort_executor_await_ready(executor, cohort_deadline_ms(PATIENCE_MS)) < 0)
         fail_msg("%s", cohort_last_error()->message);
     cohort_executor_get_recovery(executor, &recovery);
+    /* As a step, it is allowed, and only then refused: what was lost until then counts no
+     * more. */
+    assert_int_equal(cohort_execute_masks(executor, "", 0), COHORT_E_INVALID);
     return recovery.kv_kept;
 }
 
