@@ -183,7 +183,7 @@ typedef enum cohort_finish_reason {
     COHORT_FINISH_KILLER
 } cohort_finish_reason;
 
-/* "stop", "length", "abort", "error" (of both kinds); NULL for none. */
+/* "stop", "length", "abort", "error" (of all three kinds); NULL for none. */
 COHORT_API const char *cohort_finish_reason_name(cohort_finish_reason reason);
 
 /* What a step added to one completion. */

@@ -146,6 +146,7 @@ struct cohort_engine {
     bool is_paused;         /* by cohort_engine_pause */
     int32_t n_stopped;      /* completions that ran then */
     uint64_t n_faults;      /* of the executor, that were judged */
+    bool are_many;          /* requests that those steps computed */
     engine_sequence *alone; /* in quarantine; NULL: none is */
     cohort_convicts convicts;
     uint64_t n_convicted;

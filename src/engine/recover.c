@@ -21,16 +21,26 @@ static const int64_t CONVICTED_NS = INT64_C(600000000000);
 /* Of what was asked for; not of what was drawn for it. */
 static void digest_of(const engine_request *request, uint64_t out_digest[2]) {
     const cohort_sampling_params *sampling = &request->sampling;
-    const float reals[] = {sampling->temperature, sampling->top_p, sampling->min_p,
-                           sampling->repetition_penalty};
-    const int32_t wholes[] = {request->max_tokens, sampling->top_k, sampling->n_logprobs,
-                              sampling->n_prompt_logprobs};
+    const float reals[] = {sampling->temperature,
+                           sampling->top_p,
+                           sampling->min_p,
+                           sampling->repetition_penalty,
+                           sampling->presence_penalty,
+                           sampling->frequency_penalty};
+    const int32_t wholes[] = {request->max_tokens,       sampling->min_tokens,
+                              sampling->top_k,           sampling->n_logprobs,
+                              (int32_t)sampling->n_bias, sampling->n_prompt_logprobs,
+                              request->grammar != NULL};
     crypto_generichash_state state;
     crypto_generichash_init(&state, NULL, 0, 2 * sizeof *out_digest);
     crypto_generichash_update(&state, (const uint8_t *)request->prompt,
                               (size_t)request->n_prompt_tokens * sizeof *request->prompt);
+    crypto_generichash_update(&state, (const uint8_t *)&request->salt,
+                              sizeof request->salt);
     crypto_generichash_update(&state, (const uint8_t *)reals, sizeof reals);
     crypto_generichash_update(&state, (const uint8_t *)wholes, sizeof wholes);
+    crypto_generichash_update(&state, (const uint8_t *)request->bias,
+                              sampling->n_bias * sizeof *request->bias);
     crypto_generichash_final(&state, (uint8_t *)out_digest, 2 * sizeof *out_digest);
 }
 
@@ -85,26 +95,30 @@ void cohort_engine_acquit(cohort_engine *engine, const cohort_schedule *schedule
     }
 }
 
-/* Steps are lost: whose were they? */
+static void note_suspect(cohort_engine *engine, engine_sequence *sequence,
+                         const engine_request **only) {
+    sequence->n_under_way =
+        sequence->scheduled.n_in_flight ? sequence->scheduled.n_scheduled : 0;
+    if (!sequence->n_under_way) return;
+    engine->are_many |= *only && *only != sequence->request;
+    *only = sequence->request;
+}
+
+/* Steps are lost: whose were they?  Who ended meanwhile was in them as well. */
 static void note_suspects(cohort_engine *engine) {
+    const engine_request *only = NULL;
+    engine->are_many = false;
     for (engine_sequence *sequence = engine->first; sequence; sequence = sequence->next)
-        sequence->n_under_way =
-            sequence->scheduled.n_in_flight ? sequence->scheduled.n_scheduled : 0;
+        note_suspect(engine, sequence, &only);
+    for (engine_sequence *sequence = engine->ended; sequence; sequence = sequence->next)
+        note_suspect(engine, sequence, &only);
 }
 
 static void judge_suspects(cohort_engine *engine) {
-    const engine_request *only = NULL;
-    bool are_many = false;
-    for (const engine_sequence *sequence = engine->first; sequence;
-         sequence = sequence->next) {
-        if (!sequence->n_under_way) continue;
-        are_many |= only && only != sequence->request;
-        only = sequence->request;
-    }
     for (engine_sequence *sequence = engine->first; sequence; sequence = sequence->next) {
         if (!sequence->n_under_way || sequence->is_cancelled) continue;
-        cohort_sentence sentence =
-            cohort_suspect(&sequence->suspicion, sequence->n_under_way, !are_many);
+        cohort_sentence sentence = cohort_suspect(
+            &sequence->suspicion, sequence->n_under_way, !engine->are_many);
         if (sentence == COHORT_SENTENCE_ENDED) convict(engine, sequence);
         sequence->is_quarantined |= sentence == COHORT_SENTENCE_ALONE;
     }

@@ -325,7 +325,7 @@ static int32_t share_of(const cohort_scheduler *scheduler, const struct step *st
             left = max_tokens - step->n_tokens;
     int32_t n_others = max_sequences - step->n_entries - 1;
     int32_t kept = n_behind < n_others ? n_behind : n_others;
-    if (n_tokens > max_tokens / 2) {
+    if (n_tokens > max_tokens / 2 && !scheduler->alone) {
         int32_t wanted = wanted_behind(scheduler, request, n_behind, n_others, left / 2);
         if (kept < wanted) kept = wanted;
     }
@@ -381,14 +381,14 @@ static bool schedule_running(cohort_scheduler *scheduler, struct step *step,
     int32_t n_behind = 0;
     for (const cohort_scheduler_request *request = scheduler->running.first; request;
          request = request->next)
-        n_behind += pending_tokens(scheduler, request) > 0;
+        n_behind += !scheduler->alone && pending_tokens(scheduler, request) > 0;
     for (cohort_scheduler_request *request = scheduler->running.first;
          request && step->n_entries < max_sequences && step->n_tokens < max_tokens;
          request = request->next) {
         if (pending_tokens(scheduler, request) == 0)
             continue; /* its last token is on the way */
         if (scheduler->alone && request != scheduler->alone) continue;
-        n_behind--;
+        n_behind -= !scheduler->alone;
         if (request->n_sent == 0 && !can_tell(scheduler, step, request)) {
             held_back = true;
             continue;

@@ -373,6 +373,9 @@ void cohort_driver_cancel(cohort_driver *driver, cohort_job *job) {
 void cohort_driver_drain(cohort_driver *driver) {
     pthread_mutex_lock(&driver->lock);
     driver->is_draining = true;
+    driver->is_paused = false; /* what runs may finish */
+    driver->has_cancelled = true;
+    pthread_cond_broadcast(&driver->changed);
     pthread_mutex_unlock(&driver->lock);
 }
 
@@ -389,7 +392,7 @@ cohort_status cohort_driver_wait_idle(cohort_driver *driver, int64_t deadline_ns
 
 void cohort_driver_pause(cohort_driver *driver, bool is_paused) {
     pthread_mutex_lock(&driver->lock);
-    driver->is_paused = is_paused;
+    driver->is_paused = is_paused && !driver->is_draining;
     driver->has_cancelled = true; /* wakes it, and cancels nothing */
     pthread_cond_broadcast(&driver->changed);
     pthread_mutex_unlock(&driver->lock);

@@ -46,6 +46,7 @@ struct cohort_metrics {
     uint64_t n_rejections, n_prompt_tokens, n_cached_tokens, n_generated_tokens;
     cohort_engine_stats stats;
     cohort_executor_recovery recovery;
+    int32_t n_ranks;
     uint64_t deaths[COHORT_MAX_WORLD_SIZE][N_CAUSES];
     histogram recoveries; /* how long they took */
     double started_s;
@@ -152,7 +153,7 @@ static void write_label(cohort_body *out, const char *text) {
 }
 
 cohort_status cohort_metrics_create(const char *model_name,
-                                    const cohort_engine_info *info,
+                                    const cohort_engine_info *info, int32_t n_ranks,
                                     cohort_metrics **out_metrics) {
     cohort_metrics *metrics = calloc(1, sizeof *metrics);
     cohort_body label = {0};
@@ -160,6 +161,7 @@ cohort_status cohort_metrics_create(const char *model_name,
     if (!metrics) return COHORT_FAIL(COHORT_E_NOMEM, "metrics");
     pthread_mutex_init(&metrics->lock, NULL);
     metrics->info = *info;
+    metrics->n_ranks = n_ranks;
     /* Once: from clocks that are read one after another it is another every time. */
     metrics->started_s = cohort_process_measure().started_s;
     metrics->stats.n_free_blocks = info->num_blocks;
@@ -243,6 +245,13 @@ void cohort_metrics_set_recovery(cohort_metrics *metrics,
                                  const cohort_executor_recovery *recovery) {
     pthread_mutex_lock(&metrics->lock);
     const cohort_executor_recovery *last = &metrics->recovery;
+    /* Two threads tell, each what it looked at before. */
+    if (recovery->epoch < last->epoch || recovery->n_deaths < last->n_deaths ||
+        (recovery->epoch == last->epoch && recovery->is_recovering &&
+         !last->is_recovering)) {
+        pthread_mutex_unlock(&metrics->lock);
+        return;
+    }
     if (recovery->n_deaths > last->n_deaths && recovery->rank >= 0 &&
         recovery->rank < COHORT_MAX_WORLD_SIZE)
         metrics->deaths[recovery->rank][cause_of(&recovery->cause)] +=
@@ -551,9 +560,8 @@ static void write_recovery(const cohort_metrics *metrics, cohort_body *out) {
     char labels[700];
     write_head(out, "cohort:rank_deaths_total", "counter",
                "Ranks that died and were replaced.");
-    for (int r = 0; r < COHORT_MAX_WORLD_SIZE; r++)
+    for (int r = 0; r < metrics->n_ranks; r++)
         for (int i = 0; i < N_CAUSES; i++) {
-            if (!metrics->deaths[r][i]) continue;
             snprintf(labels, sizeof labels, "%s,rank=\"%d\",cause=\"%s\"",
                      metrics->labels, r, causes[i]);
             write_sample(out, "cohort:rank_deaths_total", labels,

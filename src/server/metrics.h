@@ -46,7 +46,7 @@ typedef enum cohort_ending {
 
 /* model_name is copied. */
 cohort_status cohort_metrics_create(const char *model_name,
-                                    const cohort_engine_info *info,
+                                    const cohort_engine_info *info, int32_t n_ranks,
                                     cohort_metrics **out_metrics);
 void cohort_metrics_destroy(cohort_metrics *metrics);
 

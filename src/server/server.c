@@ -191,8 +191,9 @@ cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
         .flush = on_flush,
         .failed = on_failure,
         .user_data = server};
-    COHORT_TRY(cohort_metrics_create(server->options.served_names[0], &server->info,
-                                     &server->metrics));
+    COHORT_TRY(cohort_metrics_create(
+        server->options.served_names[0], &server->info,
+        cohort_executor_world_size(cohort_engine_executor(engine)), &server->metrics));
     COHORT_TRY(cohort_driver_create(&driver, &server->driver));
     const size_t most = cohort_http_max_connections(server->http);
     COHORT_TRY(cohort_request_queue_start(most, cohort_serve_late, cohort_refuse_late,

@@ -109,6 +109,7 @@ class Ray:
         util.get_placement_group = lambda name: ("named", name)
         util.remove_placement_group = lambda group: self.note("remove", group)
         of["ray.util.scheduling_strategies"].PlacementGroupSchedulingStrategy = lambda **words: words
+        of["ray.util.scheduling_strategies"].NodeAffinitySchedulingStrategy = lambda *words, **named: (words, named)
         return of
 
 
@@ -144,7 +145,7 @@ class WithRay(unittest.TestCase):
         names = names or [f"rank{rank}" for rank in ranks]
         for name in names:
             self.ray.results.setdefault(f"seat {name}", {"node": "n0", "pid": 1})
-        self.sidecar.spawn({"resources": {"CPU": 1, "TPU": 2}, "envs": {"n0": {"A": "b"}, "n1": {}}, "library": "l",
+        self.sidecar.spawn({"resources": {"CPU": 1, "TPU": 2}, "envs": {"n0": {"env_vars": {"A": "b"}}, "n1": {}}, "library": "l",
                             "key": "k", "actors": [{"rank": rank, "name": name, "node": f"n{rank % 2}", "bundle": rank}
                                                    for rank, name in zip(ranks, names)]})
 
