@@ -8,7 +8,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-
 /* Design notes.
  *
  * Rules are written into those that name them as far as that stays small: then they are

@@ -67,5 +67,8 @@ static void mp_reap(cohort_launch *launch, cohort_launch_ending *out_ending) {
         out_ending->signal = info.si_status;
 }
 
-const cohort_launcher cohort_mp_launcher = {
-    .name = "mp", .can_restart = true, .start = mp_start, .signal = mp_signal, .reap = mp_reap};
+const cohort_launcher cohort_mp_launcher = {.name = "mp",
+                                            .can_restart = true,
+                                            .start = mp_start,
+                                            .signal = mp_signal,
+                                            .reap = mp_reap};

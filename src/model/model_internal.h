@@ -38,7 +38,7 @@ struct cohort_model {
 
     const cohort_backend_ops *ops;
     cohort_backend *backend;
-    cohort_profile *profile; /* NULL: not profiled */
+    cohort_profile *profile;    /* NULL: not profiled */
     cohort_model_layer *layers; /* of shard.layers */
     cohort_linear *embedding, *positions;
     cohort_linear *head; /* may be embedding itself */

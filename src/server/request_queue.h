@@ -6,8 +6,9 @@
  * requests wait here, one after another; who leaves meanwhile is passed over.
  *
  * The thread has no lower priority than others: on cores that are busy SCHED_IDLE took
- * seven times as long for a body, nice 10 four times, and streams gained nothing by either
- * or by SCHED_BATCH: their threads sleep most of the time, and come first when they wake.
+ * seven times as long for a body, nice 10 four times, and streams gained nothing by
+ * either or by SCHED_BATCH: their threads sleep most of the time, and come first when
+ * they wake.
  *
  * Ownership: an exchange in the queue is its, until serve or refuse takes it.
  * Threads:   add from the HTTP thread, until destroy; the others from one.

@@ -51,7 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (whole.size != cut.size ||
         (whole.size && memcmp(whole.bytes, cut.bytes, whole.size) != 0))
         abort();
-    if (!cohort_output_find_calls(text, size - 2, false, note, &calls) && calls.size) abort();
+    if (!cohort_output_find_calls(text, size - 2, false, note, &calls) && calls.size)
+        abort();
     free(whole.bytes);
     free(cut.bytes);
     free(calls.bytes);

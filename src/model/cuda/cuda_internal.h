@@ -195,7 +195,7 @@ void cohort_cuda_receive(cohort_backend *backend, cohort_view to, int64_t count)
 void cohort_cuda_send(cohort_backend *backend, cohort_view from, int64_t count);
 void cohort_cuda_gather(cohort_backend *backend, const cohort_op_gather *op);
 void cohort_cuda_regroup(cohort_backend *backend, cohort_group *tp_group,
-                        cohort_group *pp_group);
+                         cohort_group *pp_group);
 
 /* ops.c */
 const float *cohort_cuda_vector(const cohort_buffer *buffer);

@@ -89,8 +89,8 @@ typedef struct cohort_cuda_pack_params {
     const void *from; /* [n_rows][n_columns] */
     void *to;
     int64_t row_begin, n_rows, n_columns;
-    int32_t dtype;   /* cohort_dtype of from */
-    int32_t is_bf16; /* of to: packed; else plain f32 [n_out][n_columns] */
+    int32_t dtype;      /* cohort_dtype of from */
+    int32_t is_bf16;    /* of to: packed; else plain f32 [n_out][n_columns] */
     int32_t rounds_f16; /* to f16's precision */
     int32_t n_steps;
 } cohort_cuda_pack_params;
