@@ -3,7 +3,7 @@
  *
  * In step t a rank waits until the other has posted t, lays what it gives into its slot
  * t % 2, posts t + 1, waits until the other has, and reads the other's slot.  The waits are
- * polls: sleep and bell are ring.pml's, with -DBELL.
+ * polls: sleep and doorbell are ring.pml's, with -DBELL.
  *
  * Memory as in ring.pml: stores wait in a buffer of their rank; a release store leaves it
  * behind what was stored before, and no earlier read comes after it; behind an acquire look

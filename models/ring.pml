@@ -26,7 +26,7 @@
  * it fails (a wrong payload, or a deadlock: somebody slept through the signal).
  *
  * With -DBELL it is a pipe of collective/outbox.c: the same two counters, but who waits
- * sleeps in poll() on an eventfd, its bell, which keeps a ring until it is read.  Its
+ * sleeps in poll() on an eventfd, its doorbell, which keeps a ring until it is read.  Its
  * letters are the ring's, in small: a head stored, b head looked at, c tail stored, d tail
  * looked at, e1 and e2 the fences of cohort_bell_ring, f1 and f2 those of the nap.
  *

@@ -12,14 +12,14 @@
 
 enum { SHORT_MS = 50, LONG_MS = 60000 };
 
-typedef struct bell {
+typedef struct flag {
     pthread_mutex_t lock;
     pthread_cond_t rung;
     bool has_rung;
-} bell;
+} flag;
 
 static void *ring(void *argument) {
-    bell *self = argument;
+    flag *self = argument;
     pthread_mutex_lock(&self->lock);
     self->has_rung = true;
     pthread_cond_signal(&self->rung);
@@ -30,7 +30,7 @@ static void *ring(void *argument) {
 /* On the time of day, it would have passed decades ago. */
 static void a_deadline_is_one_of_our_clock(void **state) {
     (void)state;
-    bell self = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    flag self = {.lock = PTHREAD_MUTEX_INITIALIZER};
     cohort_condition_init(&self.rung);
     int64_t deadline_ns = cohort_deadline_ms(SHORT_MS);
     pthread_mutex_lock(&self.lock);
@@ -45,7 +45,7 @@ static void a_signal_comes_before_any_deadline(void **state) {
     (void)state;
     const int64_t deadlines_ns[] = {cohort_deadline_ms(LONG_MS), COHORT_NEVER};
     for (int i = 0; i < 2; i++) {
-        bell self = {.lock = PTHREAD_MUTEX_INITIALIZER};
+        flag self = {.lock = PTHREAD_MUTEX_INITIALIZER};
         pthread_t thread;
         cohort_condition_init(&self.rung);
         pthread_mutex_lock(&self.lock);

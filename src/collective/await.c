@@ -9,10 +9,10 @@
 
 /* Design notes.
  *
- * A rank polls for a while and then sleeps in poll(), on its bell and on the links of
+ * A rank polls for a while and then sleeps in poll(), on its doorbell and on the links of
  * those it waits for.  So whatever it may wait for wakes it at once, without slices: the
- * bell for shared memory and for poison, a TCP link for its bytes, a pulse for the death
- * of its owner.  Only a peer that hangs is left to the deadline.
+ * doorbell for shared memory and for poison, a TCP link for its bytes, a pulse for the
+ * death of its owner.  Only a peer that hangs is left to the deadline.
  *
  * What a peer gave before it hung up counts: its stores precede the end of its pulse, so
  * one more look after that settles whether it still owes something. */
@@ -26,7 +26,7 @@ void cohort_mesh_watch(cohort_mesh *mesh, int32_t rank, cohort_channel channel,
         .fd = cohort_link_fd(link), .events = peer->shares ? POLLRDHUP : events};
 }
 
-/* The bell, and everybody who owes something. */
+/* The doorbell, and everybody who owes something. */
 static void watch_all(cohort_mesh *mesh, cohort_work *work) {
     mesh->fds[0] = (struct pollfd){.fd = mesh->bell_fd, .events = POLLIN};
     mesh->n_fds = 1;
@@ -74,7 +74,7 @@ static int32_t find_dead(cohort_mesh *mesh, cohort_work *work) {
 }
 
 /* A rank that hangs up because of another says so in its outbox. */
-static cohort_status mourn(cohort_mesh *mesh, int32_t dead) {
+static cohort_status report_death(cohort_mesh *mesh, int32_t dead) {
     int32_t because = atomic_load(&mesh->peers[dead].outbox->parting);
     if (because == COHORT_PARTING_IN_ORDER) {
         COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d has closed its mesh", dead);
@@ -100,7 +100,7 @@ static cohort_status look_around(cohort_mesh *mesh, cohort_work *work,
         if (moved < 0) return cohort_mesh_blame((cohort_status)moved, waiting, "with");
         /* Its end was seen before this look, so what it owes now it will owe for ever. */
         dead = moved == 0 && waiting >= 0 ? find_dead(mesh, work) : COHORT_RANK_LOCAL;
-        if (dead >= 0) return mourn(mesh, dead);
+        if (dead >= 0) return report_death(mesh, dead);
     }
     if (cohort_clock_ns() < deadline_ns) return COHORT_OK;
     int64_t moved = work->advance(work, &waiting);

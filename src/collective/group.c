@@ -39,7 +39,7 @@ static cohort_status check_ranks(const cohort_mesh *mesh, const int32_t *ranks,
     return COHORT_OK;
 }
 
-static cohort_status furnish(cohort_group *group, const int32_t *ranks) {
+static cohort_status allocate(cohort_group *group, const int32_t *ranks) {
     size_t n = (size_t)group->size;
     group->ranks = calloc(n, sizeof *group->ranks);
     group->parts = calloc(n, sizeof *group->parts);
@@ -73,7 +73,7 @@ cohort_status cohort_group_open(cohort_mesh *mesh, const int32_t *ranks, int32_t
     group->mesh = mesh;
     group->size = size;
     group->reducers = cohort_reducers_choose();
-    cohort_status status = furnish(group, ranks);
+    cohort_status status = allocate(group, ranks);
     if (status < 0) {
         free_first(&mesh->groups);
         return status;

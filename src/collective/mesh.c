@@ -14,10 +14,10 @@
 /* Design notes.
  *
  * The higher rank of a pair connects, the lower accepts.  On one host the link carries
- * the outboxes' memfds and bells and is then only the pulse: a peer that dies closes it.
- * Nothing has a name in a file system, so nothing is left behind whoever is killed.
+ * the outboxes' memfds and doorbells and is then only the pulse: a peer that dies closes
+ * it. Nothing has a name in a file system, so nothing is left behind whoever is killed.
  *
- * What waits while they meet ends when the bell rings, which poison does.
+ * What waits while they meet ends when the doorbell rings, which poison does.
  *
  * Whether a pair shares memory follows from the handles alone, so all ranks agree on it
  * for all pairs, also for those they are no part of. */
@@ -43,7 +43,7 @@ static cohort_status check_options(const cohort_mesh_options *options) {
     return COHORT_OK;
 }
 
-static cohort_status furnish(cohort_mesh *mesh) {
+static cohort_status allocate(cohort_mesh *mesh) {
     size_t world = (size_t)mesh->options.world_size;
     mesh->peers = calloc(world, sizeof *mesh->peers);
     mesh->fds = calloc(world * COHORT_CHANNELS + 1, sizeof *mesh->fds);
@@ -71,7 +71,7 @@ cohort_status cohort_mesh_open(const cohort_mesh_options *options,
     mesh->outbox_fd = mesh->bell_fd = -1;
     atomic_init(&mesh->waiting_on, COHORT_RANK_LOCAL);
     pthread_mutex_init(&mesh->poison_mutex, NULL);
-    cohort_status status = furnish(mesh);
+    cohort_status status = allocate(mesh);
     if (status < 0) {
         cohort_mesh_close(mesh);
         return status;

@@ -40,7 +40,8 @@ struct cohort_mesh {
     cohort_group *groups;
     void (*free_group)(cohort_group **list); /* their own, which know the mesh */
     int32_t n_boards;                        /* taken from the own outbox */
-    /* What is polled: the bell, then what watch() adds.  Room for two links a peer. */
+    /* What is polled: the doorbell, then what watch() adds.  Room for two links a peer.
+     */
     struct pollfd *fds;
     cohort_watch *watches;
     nfds_t n_fds;

@@ -21,7 +21,7 @@
  *
  * models/ring.pml has both, with -DBELL.
  *
- * Bell: Dekker's handshake, as in base/wait.c.  The owner stores asleep, fences, and
+ * Doorbell: Dekker's handshake, as in base/wait.c.  The owner stores asleep, fences, and
  * looks a last time at what it waits for; whoever changes that fences and loads asleep.
  * An owner that is killed in its sleep leaves asleep set: rings then cost a write to an
  * eventfd that nobody reads, no more.

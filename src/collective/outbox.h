@@ -4,10 +4,9 @@
  * Only its owner writes data into it; the others read, and store the tails of the pipes
  * that lead to them.
  *
- *   | bell | board of group 0 | ... | board 15 | pipes to rank 0 | pipes to rank 1 | ...
- * |
+ *   | doorbell | board of group 0 | ... | board 15 | pipes to rank 0 | ... |
  *
- * bell   says whether the owner sleeps; whoever changes what it may wait for rings it
+ * doorbell says whether the owner sleeps; whoever changes what it may wait for rings it
  *        (an eventfd that travels with the memfd), so that a rank waits in one place.
  * board  the owner's part in a group: a counter of the steps it has entered and two slots
  *        of data that everybody may read.  board.c has the rules.
@@ -62,7 +61,7 @@ typedef struct cohort_outbox {
     int32_t rank;
     int32_t world_size;
     _Atomic int32_t parting;              /* COHORT_PARTING_*, or the rank to blame */
-    _Alignas(64) _Atomic uint32_t asleep; /* the bell */
+    _Alignas(64) _Atomic uint32_t asleep; /* the doorbell */
     cohort_board boards[COHORT_MAX_BOARDS];
     cohort_pipe pipes[][COHORT_CHANNELS]; /* by receiving rank */
 } cohort_outbox;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A rank that sleeps on its bell is woken by whatever it may wait for.  The longest
+/* A rank that sleeps on its doorbell is woken by whatever it may wait for.  The longest
  * sleep, which would hide a lost wake, is set to never. */
 #include <pthread.h>
 #include <sched.h>

@@ -174,7 +174,7 @@ static cohort_status await_begin(const cohort_engine *engine, engine_sequence *s
     while (at && at < size && strchr(" \t\r\n", bytes[at]))
         at++;
     if (at && status >= 0)
-        sequence->is_stuck = sequence->is_astray =
+        sequence->is_stuck = sequence->has_diverged =
             !cohort_matcher_accept_bytes(sequence->matcher, bytes + at, size - at);
     free(bytes);
     return status;
@@ -226,7 +226,7 @@ static cohort_status fill_mask(const cohort_engine *engine, engine_sequence *seq
     /* Nothing follows, and no token says so; or the vocabulary lacks a byte that must
      * come.  Whatever is sampled is not part of the text. */
     sequence->is_stuck |= is_empty(mask, grammars->n_words);
-    sequence->is_fulfilled = is_complete && !sequence->is_astray;
+    sequence->is_fulfilled = is_complete && !sequence->has_diverged;
     if (sequence->is_stuck) allow(mask, 0, vocab_size);
     return COHORT_OK;
 }

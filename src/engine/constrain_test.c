@@ -429,12 +429,12 @@ static void an_output_that_cannot_go_on_is_no_whole_one(void **state) {
     assert_int_equal(strlen(mark), MARK);
     request.grammar_after = mark;
     bool is_a = text[size - 1] == 'a';
-    uint64_t astray =
+    uint64_t elsewhere =
         submit(engine, &request, COHORT_GRAMMAR_REGEX, is_a ? "b{7}" : "a{7}");
     /* Also where the grammar would have been content with nothing. */
     uint64_t content = submit(engine, &request, COHORT_GRAMMAR_REGEX, is_a ? "b*" : "a*");
     finish_all(engine);
-    for (uint64_t id = astray; id <= content; id++) {
+    for (uint64_t id = elsewhere; id <= content; id++) {
         assert_int_equal(answers[id][0].reason, COHORT_FINISH_ERROR);
         assert_string_equal(answers[id][0].text, text);
     }

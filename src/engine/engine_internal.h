@@ -77,7 +77,7 @@ typedef struct engine_sequence {
     cohort_matcher *matcher;
     bool is_stuck;     /* nothing may follow: what is sampled next does not count */
     bool is_fulfilled; /* of one that is stuck: its grammar has all it demands, */
-    bool is_astray;    /* or never began, as the text went on otherwise */
+    bool has_diverged; /* or never began, as the text went on otherwise */
     /* The end of what was written before the grammar begins. */
     char before[COHORT_MAX_GRAMMAR_AFTER_BYTES];
     size_t before_bytes;

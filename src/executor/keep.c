@@ -12,8 +12,8 @@
  * What may a rank have that takes a dead one's place?  Weights are sealed, and whose they
  * are is written in them: always, if there are any.  A cache is what the dead rank could
  * write to until its last moment.  Where somebody else ended it, every write was meant.
- * Where it crashed, a store may have gone astray before, and nobody would notice: the
- * cache goes, and is computed again.
+ * Where it crashed, a store may have hit a wrong address before, and nobody would notice:
+ * the cache goes, and is computed again.
  *
  * Whoever holds a descriptor pins the memory: what is not trusted is closed at once,
  * before the next rank allocates its own. */
