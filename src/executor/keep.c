@@ -50,13 +50,7 @@ static void drop(struct executor_kept_memory *memory) {
 
 cohort_status executor_keep_take(executor_kept *kept, const cohort_frame *frame, int fd) {
     cohort_frame_keep body;
-    cohort_status status = cohort_frame_read_keep(frame, &body);
-    if (status >= 0 && fd < 0)
-        status = COHORT_FAIL(COHORT_E_PROTOCOL, "kept memory without its descriptor");
-    if (status < 0) {
-        if (fd >= 0) close(fd);
-        return status;
-    }
+    COHORT_TRY(cohort_frame_take_keep(frame, fd, &body));
     struct executor_kept_memory *memory = &kept->memory[body.what == COHORT_KEEP_KV];
     if (body.what == COHORT_KEEP_KV && !body.was_kept) kept->has_lost_kv = true;
     drop(memory);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fail.h"
 
@@ -258,6 +259,15 @@ cohort_status cohort_frame_read_keep(const cohort_frame *frame,
         return COHORT_OK;
     return COHORT_FAIL(COHORT_E_PROTOCOL, "kept memory of kind %u, was_kept %u",
                        out_keep->what, out_keep->was_kept);
+}
+
+cohort_status cohort_frame_take_keep(const cohort_frame *frame, int fd,
+                                     cohort_frame_keep *out_keep) {
+    cohort_status status = cohort_frame_read_keep(frame, out_keep);
+    if (status >= 0 && fd < 0)
+        return COHORT_FAIL(COHORT_E_PROTOCOL, "kept memory without its descriptor");
+    if (status < 0 && fd >= 0) close(fd);
+    return status;
 }
 
 cohort_status cohort_frame_read_ready(const cohort_frame *frame,

@@ -180,6 +180,9 @@ cohort_status cohort_frame_read_table(const cohort_frame *frame,
 cohort_status cohort_frame_read_row(const cohort_frame *frame, cohort_frame_row *out_row);
 cohort_status cohort_frame_read_keep(const cohort_frame *frame,
                                      cohort_frame_keep *out_keep);
+/* The same with the descriptor that came along, or -1; an error closes it. */
+cohort_status cohort_frame_take_keep(const cohort_frame *frame, int fd,
+                                     cohort_frame_keep *out_keep);
 cohort_status cohort_frame_read_ready(const cohort_frame *frame,
                                       cohort_frame_ready *out_ready);
 /* ERROR, REFUSED, POISON, and REPLY with a negative status. */

@@ -75,13 +75,7 @@ void worker_kept_deinit(worker_kept *kept) {
 
 cohort_status worker_kept_put(worker_kept *kept, const cohort_frame *frame, int fd) {
     cohort_frame_keep body;
-    cohort_status status = cohort_frame_read_keep(frame, &body);
-    if (status >= 0 && fd < 0)
-        status = COHORT_FAIL(COHORT_E_PROTOCOL, "kept memory without its descriptor");
-    if (status < 0) {
-        if (fd >= 0) close(fd);
-        return status;
-    }
+    COHORT_TRY(cohort_frame_take_keep(frame, fd, &body));
     pthread_mutex_lock(&kept->lock);
     int *at = &kept->fds[index_of(body.what)];
     if (*at >= 0) close(*at);
