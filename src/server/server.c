@@ -247,9 +247,9 @@ void cohort_server_destroy(cohort_server *server) {
     cohort_request_queue_destroy(server->long_bodies);
     cohort_request_queue_destroy(server->compilations);
     cohort_http_close(server->http);
+    cohort_reporter_stop(server->reporter); /* it reads the engine's own words */
     cohort_engine_destroy(server->engine);
     cohort_driver_destroy(server->driver);
-    cohort_reporter_stop(server->reporter);
     cohort_metrics_destroy(server->metrics);
     cohort_chat_close(server->chat);
     cJSON_Delete(server->template_defaults);
