@@ -23,6 +23,10 @@
 enum { GUEST_MS = 1000 }; /* for a whole claim */
 
 static int64_t now_ms = 1000000;
+static const cohort_link_address *besieged; /* a stranger comes every millisecond */
+static int n_strangers;
+
+static int connect_raw(const cohort_link_address *published);
 
 /* In place of libc's, for the library in this program. */
 int held_clock(clockid_t clock, struct timespec *out_now) __asm__("clock_gettime");
@@ -36,6 +40,11 @@ int held_clock(clockid_t clock, struct timespec *out_now) {
 }
 
 int held_poll(struct pollfd *fds, nfds_t n, int timeout_ms) {
+    if (besieged) {
+        close(connect_raw(besieged));
+        n_strangers++;
+        now_ms++;
+    }
     int ready = (int)syscall(SYS_poll, fds, n, 0);
     if (!ready && timeout_ms > 0) now_ms += timeout_ms;
     return ready;
@@ -154,6 +163,20 @@ static void longest_seated_guest_makes_room(void **state) {
     cohort_listener_close(listener);
 }
 
+/* There is always somebody at the door, and never a peer. */
+static void strangers_do_not_stretch_the_deadline(void **state) {
+    (void)state;
+    cohort_link_address address;
+    cohort_listener *listener = open_listener(&address);
+    int64_t begin_ms = now_ms;
+    besieged = &address;
+    accept_nobody(listener, 100);
+    besieged = NULL;
+    assert_int_equal(now_ms - begin_ms, 100);
+    assert_int_equal(n_strangers, 100);
+    cohort_listener_close(listener);
+}
+
 /* Whoever listens there says nothing: the deadline is kept, and not stretched. */
 static void silent_listener_is_a_timeout_in_time(void **state) {
     (void)state;
@@ -184,6 +207,7 @@ int main(void) {
         cmocka_unit_test(half_a_claim_is_not_waited_for),
         cmocka_unit_test(claim_in_pieces_is_taken_within_its_second),
         cmocka_unit_test(longest_seated_guest_makes_room),
+        cmocka_unit_test(strangers_do_not_stretch_the_deadline),
         cmocka_unit_test(silent_listener_is_a_timeout_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -246,7 +246,8 @@ cohort_status cohort_listener_accept(cohort_listener *listener, int64_t deadline
             COHORT_TRY(seat_guest(listener, listener->unix_fd, COHORT_LINK_UNIX));
         if (ready > 0 && fds[1].revents)
             COHORT_TRY(seat_guest(listener, listener->tcp_fd, COHORT_LINK_TCP));
-        if (ready <= 0 && cohort_clock_ns() >= deadline_ns)
+        /* Also where something was ready: strangers may keep coming. */
+        if (cohort_clock_ns() >= deadline_ns)
             return COHORT_FAIL(COHORT_E_TIMEOUT, "nobody connected");
     }
 }
