@@ -7,9 +7,10 @@
 #include <string.h>
 
 #include "chat/json_text.h"
+#include "fuzz.h"
 #include "server/params.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+bool fuzz_is_valid;
 
 static void check_refusal(const cohort_api_error *error) {
     cohort_body body = {0};
@@ -80,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             check_calls(&params);
         }
     }
+    fuzz_is_valid = fine;
     if (fine != (error.status == 0)) abort();
     if (!fine) check_refusal(&error);
     cohort_params_deinit(&params);

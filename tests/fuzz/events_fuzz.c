@@ -5,8 +5,9 @@
 #include <string.h>
 
 #include "client/events.h"
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+bool fuzz_is_valid;
 
 static void note(void *user_data, const char *data, size_t size) {
     cohort_body_printf(user_data, "%zu:", size);
@@ -27,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (of_whole.size != of_parts.size ||
         (of_whole.size && memcmp(of_whole.bytes, of_parts.bytes, of_whole.size) != 0))
         abort();
+    fuzz_is_valid = of_whole.size > 0;
     cohort_body_deinit(&of_whole);
     cohort_body_deinit(&of_parts);
     cohort_events_deinit(&whole);

@@ -7,9 +7,10 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "fuzz.h"
 #include "grammar/grammar.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+bool fuzz_is_valid;
 
 enum {
     STEPS = 24,
@@ -71,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cohort_status status = cohort_grammar_compile(
         data[0] % N_KINDS, (const char *)data + 2, size - 2, &grammar);
     if ((status >= 0) != (grammar != NULL)) abort();
+    fuzz_is_valid = grammar != NULL;
     if (!grammar) return 0;
     walk(grammar, vocabulary, data[1]);
     cohort_grammar_release(grammar);

@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "jinja/jinja.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+bool fuzz_is_valid;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t *split = size ? memchr(data, 0, size) : NULL;
@@ -19,6 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *text = NULL;
     size_t text_bytes;
     if (cohort_jinja_compile((const char *)data, source_bytes, &compiled) == COHORT_OK) {
+        fuzz_is_valid = true;
         if (cohort_jinja_render(compiled, variables, 0, &text, &text_bytes) ==
                 COHORT_OK &&
             text[text_bytes] != '\0')

@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "model/model_config.h"
 #include "model/shard.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+bool fuzz_is_valid;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t *split = size ? memchr(data, 0, size) : NULL;
@@ -23,6 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (config.n_heads % config.n_kv_heads || config.n_eos > COHORT_MAX_EOS ||
         cohort_model_config_max_len(&config) < 0)
         abort();
+    fuzz_is_valid = true;
     cohort_shard shard; /* what was accepted can be planned, whatever the numbers */
     for (int32_t tp = 1; tp <= 3; tp++)
         cohort_shard_plan(&config, tp - 1, tp, 0, 1, NULL, &shard);

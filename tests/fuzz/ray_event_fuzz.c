@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "ray/doctor.h"
 #include "ray/env.h"
 #include "ray/event.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes);
+bool fuzz_is_valid;
 
 enum { WORLD = 4 };
 
@@ -24,6 +25,7 @@ static void read_bundles(const cJSON *event) {
     if (cohort_ray_order_bundles(bundles, n, &demand, "a", WORLD, positions) >= 0)
         for (int i = 0; i < WORLD; i++)
             if (positions[i] < 0 || positions[i] >= n) abort();
+    fuzz_is_valid = true;
     free(bundles);
 }
 
@@ -31,19 +33,24 @@ static void read_rest(const cJSON *event) {
     cohort_ray_connected connected;
     cohort_ray_seated seated;
     cohort_ray_ended ended;
-    if (cohort_ray_event_connected(event, &connected) >= 0 &&
-        strlen(connected.node) >= COHORT_RAY_NODE_BYTES)
-        abort();
+    if (cohort_ray_event_connected(event, &connected) >= 0) {
+        fuzz_is_valid = true;
+        if (strlen(connected.node) >= COHORT_RAY_NODE_BYTES) abort();
+    }
     if (cohort_ray_event_seated(event, WORLD, &seated) >= 0) {
+        fuzz_is_valid = true;
         if (seated.rank < 0 || seated.rank >= WORLD || seated.pid < 1) abort();
         for (int32_t i = 0; i < seated.n_devices; i++)
             if (strlen(seated.devices[i]) >= COHORT_RAY_DEVICE_BYTES) abort();
     }
     if (cohort_ray_event_ended(event, WORLD, &ended) >= 0) {
+        fuzz_is_valid = true;
         if (ended.rank < 0 || ended.rank >= WORLD) abort();
         cohort_ray_reason(ended.text);
     }
-    if (!(cohort_ray_event_amount(event, "total", "CPU") >= 0)) abort();
+    double amount = cohort_ray_event_amount(event, "total", "CPU");
+    if (!(amount >= 0)) abort();
+    fuzz_is_valid |= amount > 0;
 }
 
 static void read_looked(const cJSON *event) {
@@ -53,6 +60,7 @@ static void read_looked(const cJSON *event) {
     if (cohort_ray_env_read(environment, NULL, &env) < 0) return;
     cJSON *set = cohort_ray_env_on_node(&env, cohort_ray_event_looked(event, "a"));
     if (cJSON_GetArraySize(set) > 2) abort();
+    fuzz_is_valid |= cJSON_GetArraySize(set) > 0;
     cJSON_Delete(set);
     cohort_ray_env_free(&env);
 }

@@ -4,14 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "model/safetensors.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+bool fuzz_is_valid;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cohort_tensor_list list;
     if (cohort_safetensors_parse(data, size, size, "fuzz.safetensors", 0, &list) < 0)
         return 0;
+    fuzz_is_valid = true;
     uint64_t sum = 0;
     for (size_t i = 0; i < list.n_tensors; i++) {
         const cohort_tensor *tensor = &list.tensors[i];

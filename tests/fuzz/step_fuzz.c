@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "wire/step.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+bool fuzz_is_valid;
 
 static uint64_t read_bytes(const void *bytes, size_t size) {
     uint64_t sum = 0;
@@ -91,6 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         cohort_step_output_encode(&output.output, again);
         if (cohort_step_output_decode(again, size, &output) != COHORT_OK) abort();
     }
+    fuzz_is_valid = encoded != SIZE_MAX;
     free(bytes);
     free(again);
     return 0;

@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "text/text_internal.h"
 
 enum { MOST_TEXT_BYTES = 512 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+bool fuzz_is_valid;
 
 static void require(bool truth) {
     if (!truth) abort();
@@ -97,6 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (cohort_tokenizer_parse((const char *)data, json_bytes, "tokenizer.json",
                                &tokenizer) < 0)
         return 0;
+    fuzz_is_valid = true;
     check_text(tokenizer, split ? (const char *)split + 1 : "",
                text_bytes > MOST_TEXT_BYTES ? MOST_TEXT_BYTES : text_bytes);
     cohort_tokenizer_close(tokenizer);
