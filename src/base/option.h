@@ -59,7 +59,7 @@ typedef struct cohort_option {
     size_t size, offset;  /* of the field */
     const char *standard; /* default; NULL: 0, false, none */
     double least, most;   /* of numbers */
-    const char *words;    /* of a WORD: "auto|string|openai" */
+    const char *words;    /* of a WORD: "auto|string|openai"; of a TEXT: usual ones */
     const char *help;     /* NULL: not the user's to set */
 } cohort_option;
 

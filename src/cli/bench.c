@@ -13,6 +13,7 @@
 #include "cli/options.h"
 #include "cli/profile.h"
 #include "cli/series.h"
+#include "cli/suggest.h"
 #include "cohort/clock.h"
 
 static double seconds_since(int64_t start_ns) {
@@ -249,6 +250,12 @@ int cli_bench(int argc, char **argv) {
     bool is_latency = argc > 1 && !strcmp(argv[1], "latency");
     if (!is_latency && (argc < 2 || strcmp(argv[1], "throughput"))) {
         bool is_asked = argc > 1 && !strcmp(argv[1], "--help");
+        cli_suggestion near = {.word = argc > 1 ? argv[1] : ""};
+        cli_suggest_words(&near, "latency|throughput|serve|queue|collective|rpc|launch");
+        if (argc > 1 && argv[1][0] != '-') {
+            cli_suggest_command(" bench", &near);
+            return CLI_USAGE;
+        }
         fprintf(is_asked ? stdout : stderr,
                 "usage: cohort bench latency|throughput MODEL_DIR [options]\n"
                 "       cohort bench serve --model NAME --tokenizer DIR [options]\n"

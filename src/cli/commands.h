@@ -21,6 +21,9 @@ extern const size_t cli_n_commands;
 /* The command that the words name, as "bench", "serve"; or NULL. */
 const cli_command *cli_find_command(int n_words, char **words);
 
+/* Tells that there is no such command, and which is like it; CLI_USAGE. */
+int cli_complain_command(const char *word);
+
 int cli_man(int argc, char **argv);
 int cli_completion(int argc, char **argv);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/options.h"
+#include "cli/suggest.h"
 #include "cohort/clock.h"
 #include "ray/ray.h"
 
@@ -15,7 +16,12 @@ int cli_doctor(int argc, char **argv) {
     cli_options options;
     cohort_doctor_tally tally;
     if (argc < 2 || (strcmp(argv[1], "ray") != 0 && argv[1][0] != '-')) {
-        fprintf(stderr, "cohort doctor: say what to examine: ray\n");
+        cli_suggestion near = {.word = argc > 1 ? argv[1] : ""};
+        cli_suggest(&near, "ray", 3);
+        if (argc > 1)
+            cli_suggest_command(" doctor", &near);
+        else
+            fprintf(stderr, "cohort doctor: say what to examine: ray\n");
         return CLI_USAGE;
     }
     bool is_named = argv[1][0] != '-';

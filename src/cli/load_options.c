@@ -7,8 +7,9 @@
 #define OPTIONS_OF cli_load_options
 
 static const cohort_option rows[] = {
-    OPTION_TEXT("backend", backend, "openai",
-                "openai or vllm: completions; openai-chat: chats"),
+    OPTION_ROW(TEXT, "backend", backend, "openai", 0, 0,
+               "openai or vllm: completions; openai-chat: chats",
+               .words = "openai|vllm|openai-chat"),
     OPTION_TEXT("base-url", base_url, NULL,
                 "of the server, in place of host and port: http://HOST:PORT"),
     OPTION_TEXT("host", host, "127.0.0.1", "where the server is"),
@@ -24,16 +25,17 @@ static const cohort_option rows[] = {
     OPTION_TEXT(
         "tokenizer", tokenizer, NULL,
         "directory of the tokenizer that prompts are made with (default: --model)"),
-    OPTION_TEXT("tokenizer-mode", tokenizer_mode, "auto",
-                "auto or hf, which are the same here"),
+    OPTION_ROW(TEXT, "tokenizer-mode", tokenizer_mode, "auto", 0, 0,
+               "auto or hf, which are the same here", .words = "auto|hf"),
     OPTION_FLAG("skip-tokenizer-init", skip_tokenizer_init, NULL,
                 "no tokenizer: custom prompts as they are, one token of answer each"),
     OPTION_FLAG("trust-remote-code", trust_remote_code, NULL,
                 "taken for vLLM's sake: no code of a model's is ever run"),
-    OPTION_TEXT(
-        "dataset-name", dataset, "random",
+    OPTION_ROW(
+        TEXT, "dataset-name", dataset, "random", 0, 0,
         "random tokens; prefix_repetition: random beginnings, each for several prompts; "
-        "sharegpt or custom: from --dataset-path"),
+        "sharegpt or custom: from --dataset-path",
+        .words = "random|prefix_repetition|sharegpt|custom"),
     OPTION_TEXT("dataset-path", dataset_path, NULL,
                 "sharegpt: JSON of {\"conversations\": [{\"value\"}, ...]}; custom: JSON "
                 "lines of "
@@ -75,8 +77,9 @@ static const cohort_option rows[] = {
                   "requests a second; inf: all at once"),
     OPTION_NUMBER("burstiness", burstiness, "1", 1e-3, HUGE_VAL,
                   "1: a Poisson process; below: burstier, above: more even"),
-    OPTION_TEXT("ramp-up-strategy", ramp_strategy, NULL,
-                "linear or exponential: the rate grows from request to request"),
+    OPTION_ROW(TEXT, "ramp-up-strategy", ramp_strategy, NULL, 0, 0,
+               "linear or exponential: the rate grows from request to request",
+               .words = "linear|exponential"),
     OPTION_COUNT("ramp-up-start-rps", ramp_start_rps, NULL, 1, 1 << 20,
                  "from so many requests a second"),
     OPTION_COUNT("ramp-up-end-rps", ramp_end_rps, NULL, 1, 1 << 20, "to so many"),

@@ -79,8 +79,7 @@ static int run(int argc, char **argv) {
     for (size_t i = 0; i < cli_n_commands; i++)
         if (cli_commands[i].run && !strcmp(argv[1], cli_commands[i].name))
             return cli_commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "cohort: unknown command '%s'; see cohort --help\n", argv[1]);
-    return CLI_USAGE;
+    return cli_complain_command(argv[1]);
 }
 
 /* Is it a pipe that nobody reads any more, or closed? */

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/suggest.h"
 #include "cli/vllm_options.h"
 
 /* ---- man pages --------------------------------------------------------------------- */
@@ -33,7 +34,13 @@ static void put_option_roff(void *user_data, const cli_option_text *option) {
     printf("\\fB\\-\\-");
     put_roff(option->name);
     printf("\\fR");
-    if (*option->value) printf(" \\fI%s\\fR", option->value);
+    if (option->words) {
+        printf(" \\fI");
+        put_roff(option->words);
+        printf("\\fR");
+    } else if (*option->value) {
+        printf(" \\fI%s\\fR", option->value);
+    }
     putchar('\n');
     put_roff(option->help);
     if (option->standard) {
@@ -137,8 +144,7 @@ int cli_man(int argc, char **argv) {
     }
     const cli_command *command = cli_find_command(argc - 1, argv + 1);
     if (argc > 1 && !command) {
-        fprintf(stderr, "cohort man: there is no command '%s'\n", argv[1]);
-        return CLI_USAGE;
+        return cli_complain_command(argv[1]);
     }
     if (command)
         put_command_page(command);
@@ -156,6 +162,15 @@ const cli_command *cli_find_command(int n_words, char **words) {
     for (size_t i = 0; i < cli_n_commands; i++)
         if (!strcmp(cli_commands[i].name, name)) return &cli_commands[i];
     return NULL;
+}
+
+int cli_complain_command(const char *word) {
+    cli_suggestion near = {.word = word};
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (cli_commands[i].run)
+            cli_suggest(&near, cli_commands[i].name, strlen(cli_commands[i].name));
+    cli_suggest_command("", &near);
+    return CLI_USAGE;
 }
 
 /* ---- completions ------------------------------------------------------------------- */
@@ -201,10 +216,30 @@ static void put_option_bash(void *user_data, const cli_option_text *option) {
     if (option->alias) printf(" -%s", option->alias);
 }
 
-/* The word before decides: an option that takes a value completes files. */
+/* The values that an option names, with this before each. */
+static void put_values(const char *words, const char *before) {
+    for (; *words; words += *words == '|') {
+        size_t size = strcspn(words, "|");
+        printf("%s%.*s", before, (int)size, words);
+        words += size;
+        before = " ";
+    }
+}
+
+static void put_values_bash(void *user_data, const cli_option_text *option) {
+    (void)user_data;
+    if (!option->words) return;
+    printf("        --%s", option->name);
+    if (option->alias) printf(" | -%s", option->alias);
+    printf(") COMPREPLY=($(compgen -W '");
+    put_values(option->words, "");
+    printf("' -- \"$word\")); return ;;\n");
+}
+
+/* The word before decides: an option that takes any value completes files. */
 static void put_valued_bash(void *user_data, const cli_option_text *option) {
     (void)user_data;
-    if (!*option->value) return;
+    if (!*option->value || option->words) return;
     printf("|--%s", option->name);
     if (option->alias) printf("|-%s", option->alias);
 }
@@ -234,7 +269,9 @@ static void put_bash(void) {
     for (size_t i = 0; i < cli_n_commands; i++) {
         const cli_command *command = &cli_commands[i];
         if (!command->options) continue;
-        printf("    '%s')\n        case $before in\n        -", command->name);
+        printf("    '%s')\n        case $before in\n", command->name);
+        cli_options_each(command->options, put_values_bash, NULL);
+        printf("        -");
         cli_options_each(command->options, put_valued_bash, NULL);
         printf(") return ;;\n        esac\n        case $word in\n"
                "        -*) COMPREPLY=($(compgen -W '--help");
@@ -253,6 +290,12 @@ static void put_option_zsh(void *user_data, const cli_option_text *option) {
     printf(" \\\n            '--%s[", option->name);
     put_quoted(option->help, "[]:\\");
     printf("]");
+    if (option->words) {
+        printf(":%s:(", option->value);
+        put_values(option->words, "");
+        printf(")'");
+        return;
+    }
     if (*option->value) printf(":%s:_files", option->value);
     printf("'");
 }
@@ -293,7 +336,12 @@ static void put_option_fish(void *user_data, const cli_option_text *option) {
     printf("complete -c cohort -n '__cohort_is %s' -l %s", (const char *)user_data,
            option->name);
     if (option->alias) printf(" %s %s", option->alias[1] ? "-o" : "-s", option->alias);
-    printf("%s -d '", *option->value ? " -r" : "");
+    if (option->words) {
+        printf(" -x -a '");
+        put_values(option->words, "");
+        printf("'");
+    }
+    printf("%s -d '", *option->value && !option->words ? " -r" : "");
     for (const char *c = option->help; *c; c++) { /* '...' of fish has escapes */
         if (*c == '\'' || *c == '\\') putchar('\\');
         putchar(*c);

@@ -10,10 +10,13 @@
 #include <string.h>
 
 #include "cli/config_file.h"
+#include "cli/help.h"
 #include "cli/option_words.h"
 #include "cli/sections.h"
+#include "cli/suggest.h"
 #include "cli/vllm_options.h"
 #include "cli/vllm_variables.h"
+#include "engine/engine_options.h"
 
 extern char **environ;
 
@@ -23,16 +26,22 @@ typedef struct entry {
     size_t base;
     int commands;
     const char *whose; /* default, where it is not the row's */
+    size_t group;
 } entry;
 
-/* All rows of all sections, in their order. */
+/* All rows of all sections, in the order of groups, and of sections within. */
 static entry entries[CLI_MAX_OPTIONS];
 static size_t n_entries;
 
-enum { MODEL = 0 }; /* the engine's first row: also the word without dashes */
+static size_t model_entry; /* the engine's first row: also the word without dashes */
 
-static void list_entries(void) {
-    if (n_entries) return;
+static size_t group_of(const cohort_option *row, const cli_section *of) {
+    for (size_t i = 0; i < cli_n_groups; i++)
+        if (cli_is_among(row->name, cli_groups[i].options, strncmp)) return i;
+    return of->group;
+}
+
+static void list_group(size_t group) {
     for (size_t i = 0; i < cli_n_sections; i++) {
         const cli_section *of = &cli_sections[i];
         for (size_t k = 0; k < of->table->n; k++) {
@@ -40,10 +49,17 @@ static void list_entries(void) {
             bool is_shared = of->names && cli_is_among(row->name, of->names, strncmp);
             if (n_entries == CLI_MAX_OPTIONS) abort(); /* a test has them all */
             int commands = of->commands | (is_shared ? of->also : 0);
-            if (!commands) continue;
-            entries[n_entries++] = (entry){row, of->base, commands, of->whose};
+            if (!commands || group_of(row, of) != group) continue;
+            if (row == cohort_engine_option_table.rows) model_entry = n_entries;
+            entries[n_entries++] = (entry){row, of->base, commands, of->whose, group};
         }
     }
+}
+
+static void list_entries(void) {
+    if (n_entries) return;
+    for (size_t i = 0; i < cli_n_groups; i++)
+        list_group(i);
 }
 
 static void *struct_of(cli_options *options, const entry *at) {
@@ -123,7 +139,11 @@ static void variable_of(const entry *at, char *out, size_t size) {
 static int complain_value(const entry *at, const char *where, const char *text) {
     char what[400];
     cohort_option_describe(at->row, what, sizeof what);
-    fprintf(stderr, "cohort: %s: '%s' is no value; it takes %s\n", where, text, what);
+    cli_suggestion near = {.word = text};
+    if (at->row->kind == COHORT_KIND_WORD) cli_suggest_words(&near, at->row->words);
+    const char *meant = cli_suggested(&near);
+    fprintf(stderr, "cohort: %s: '%s' is no value; it takes %s%s%s%s\n", where, text,
+            what, meant ? "; did you mean '" : "", meant ? meant : "", meant ? "'?" : "");
     return CLI_USAGE;
 }
 
@@ -238,13 +258,13 @@ static const char *complete(const char *word, int commands) {
 /* A word without dashes. */
 static int take_model(cli_options *options, int commands, const char *command,
                       const char *word) {
-    if (!(commands & CLI_ENGINE) || options->is_set[MODEL]) {
+    if (!(commands & CLI_ENGINE) || options->is_set[model_entry]) {
         fprintf(stderr, "cohort %s: '%s' is one word too many; see --help\n", command,
                 word);
         return CLI_USAGE;
     }
     options->engine.model = word;
-    options->is_set[MODEL] = true;
+    options->is_set[model_entry] = true;
     return CLI_OK;
 }
 
@@ -284,6 +304,27 @@ static int take_option(cli_options *options, const entry *at, const char *comman
     return CLI_OK;
 }
 
+static void suggest_vllm_option(void *user_data, const char *text) {
+    cli_suggest(user_data, text + 2, strcspn(text + 2, " "));
+}
+
+static int complain_option(const char *word, int commands, const char *command) {
+    const char *negated = cli_negated_name(word);
+    const char *dashes = negated ? "--no-" : "--", *name = negated ? negated : word + 1;
+    cli_suggestion near = {.word = name + (*name == '-')};
+    for (size_t i = 0; i < n_entries; i++)
+        if (entries[i].commands & commands &&
+            (!negated || entries[i].row->kind == COHORT_KIND_FLAG))
+            cli_suggest(&near, entries[i].row->name, strlen(entries[i].row->name));
+    if (commands & (CLI_SERVE | CLI_BATCH) && !negated)
+        cli_vllm_each(suggest_vllm_option, &near);
+    const char *meant = cli_suggested(&near);
+    fprintf(stderr, "cohort %s: unknown option '%s'; %s%s%s%ssee cohort %s --help\n",
+            command, word, meant ? "did you mean " : "", meant ? dashes : "",
+            meant ? meant : "", meant ? "? or " : "", command);
+    return CLI_USAGE;
+}
+
 static int parse_word(cli_options *options, int commands, const char *command, int argc,
                       char **argv, int *i) {
     char *word = argv[*i];
@@ -300,9 +341,7 @@ static int parse_word(cli_options *options, int commands, const char *command, i
         argv[*i] = (char *)(uintptr_t)whole;
         return parse_word(options, commands, command, argc, argv, i);
     }
-    fprintf(stderr, "cohort %s: unknown option '%s'; see cohort %s --help\n", command,
-            word, command);
-    return CLI_USAGE;
+    return complain_option(word, commands, command);
 }
 
 /* The file of --config, or of its variable. */
@@ -396,23 +435,6 @@ static int read_vllm_environment(cli_options *options, int commands,
     return result;
 }
 
-static void print_vllm_option(void *user_data, const char *text) {
-    size_t *column = user_data, size = strlen(text) + 1;
-    bool is_first = *column == 0, breaks = *column + size > 90;
-    printf("%s%s%s", is_first ? "" : ",", is_first || breaks ? "\n    " : " ", text);
-    *column = is_first || breaks ? 4 + size : *column + size + 1;
-}
-
-/* In a few lines: nobody chooses these, they come with a command line of vLLM's. */
-static void print_vllm_options(void) {
-    size_t column = 0;
-    printf(
-        "\nalso taken, as vllm serve has them, without effect; where a value is named, "
-        "for that\nonly:");
-    cli_vllm_each(print_vllm_option, &column);
-    printf("\n");
-}
-
 /* One server is one engine: of several, whoever starts them says which it is. */
 static int check_replica(const cohort_executor_options *options, const char *command) {
     int32_t size = options->data_parallel_size, rank = options->data_parallel_rank;
@@ -437,19 +459,14 @@ int cli_options_parse(cli_options *options, int commands, const char *command, i
                       char **argv) {
     int result = set_standard(options, commands);
     if (result == CLI_OK) result = parse_config(options, commands, command, argc, argv);
-    bool has_model = options->is_set[MODEL];
-    options->is_set[MODEL] = false;
+    bool has_model = options->is_set[model_entry];
+    options->is_set[model_entry] = false;
     for (int i = 1; result == CLI_OK && i < argc; i++) {
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-            printf("usage: cohort %s%s [options]\n\n", command,
-                   commands & CLI_ENGINE ? " MODEL_DIR" : "");
-            cli_options_print(stdout, commands);
-            if (commands & (CLI_SERVE | CLI_BATCH)) print_vllm_options();
-            return CLI_HELP;
-        }
+        if (!strcmp(argv[i], "-h") || cli_is_named(argv[i], "=", "--help"))
+            return cli_help(commands, command, argv[i]);
         result = parse_word(options, commands, command, argc, argv, &i);
     }
-    options->is_set[MODEL] |= has_model;
+    options->is_set[model_entry] |= has_model;
     if (result == CLI_OK && commands & CLI_ENGINE)
         result = read_vllm_environment(options, commands, command);
     if (result == CLI_OK && commands & CLI_ENGINE)
@@ -484,6 +501,8 @@ void cli_options_each(int commands,
         cli_option_text text = {.name = at->row->name,
                                 .alias = at->row->alias,
                                 .value = units[at->row->kind],
+                                .words = at->row->words,
+                                .group = at->group,
                                 .standard = at->whose ? at->whose : at->row->standard,
                                 .help = at->row->help,
                                 .commands = at->commands,
@@ -491,20 +510,6 @@ void cli_options_each(int commands,
         variable_of(at, text.variable, sizeof text.variable);
         each(user_data, &text);
     }
-}
-
-static void print_option(void *user_data, const cli_option_text *option) {
-    const char *alias = option->alias ? option->alias : "";
-    char name[80];
-    snprintf(name, sizeof name, "%s%s%s--%s %s", *alias ? "-" : "", alias,
-             *alias ? ", " : "", option->name, option->value);
-    fprintf(user_data, "  %-36s %s", name, option->help);
-    if (option->standard) fprintf(user_data, " [%s]", option->standard);
-    fprintf(user_data, "\n");
-}
-
-void cli_options_print(FILE *out, int commands) {
-    cli_options_each(commands, print_option, out);
 }
 
 bool cli_parse_ids(const char *text, int32_t **out_ids, size_t *out_count) {

@@ -118,17 +118,16 @@ static inline bool cli_option_given(const cli_options *options, const cohort_opt
 struct cJSON;
 void cli_options_add_given(struct cJSON *object, const cli_options *options,
                            const cohort_option_table *table, const void *within);
-/* What --help shows. */
-void cli_options_print(FILE *out, int commands);
 /* One option, for whoever writes about them. */
 typedef struct cli_option_text {
     const char *name, *alias; /* without dashes; alias: NULL, or after one dash */
     const char *value;        /* "N", "SECONDS"; "" for a flag */
+    const char *words;        /* values to offer, "a|b"; or NULL */
     const char *standard;     /* default, or NULL */
     const char *help;
     char variable[80]; /* of the environment */
     int commands;      /* that have it */
-    size_t index;
+    size_t index, group;
 } cli_option_text;
 void cli_options_each(int commands,
                       void (*each)(void *user_data, const cli_option_text *option),

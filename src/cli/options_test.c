@@ -355,6 +355,24 @@ static void secrets_are_not_shown(void **state) {
     }
 }
 
+static void count_named(void *user_data, const cli_option_text *option) {
+    size_t *n_named = user_data;
+    if (cli_is_among(option->name, cli_groups[option->group].options, strncmp))
+        ++*n_named;
+}
+
+static void what_a_group_names_is_an_option(void **state) {
+    (void)state;
+    size_t n_names = 0, n_named = 0;
+    for (size_t i = 0; i < cli_n_groups; i++)
+        for (const char *at = cli_groups[i].options; *at; at += *at == '|') {
+            at += strcspn(at, "|");
+            n_names++;
+        }
+    cli_options_each(SERVE, count_named, &n_named);
+    assert_int_equal(n_named, n_names);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_of_every_command_round_trips),
@@ -371,6 +389,7 @@ int main(void) {
         cmocka_unit_test(a_list_that_is_too_long_is_refused),
         cmocka_unit_test(a_variable_that_is_wrong_is_named),
         cmocka_unit_test(secrets_are_not_shown),
+        cmocka_unit_test(what_a_group_names_is_an_option),
     };
     return cmocka_run_group_tests_name("cli/options", tests, NULL, NULL);
 }

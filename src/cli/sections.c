@@ -13,9 +13,10 @@ static const cohort_option start_rows[] = {
                 "branch, tag or commit of a model that is given by name"),
     OPTION_TEXT("download-dir", download_dir, NULL,
                 "cache of such models (default: HF_HUB_CACHE, or hub in HF_HOME)"),
-    OPTION_TEXT("log-level", log_level, NULL,
-                "debug, info, warning or error: log to standard error; without it "
-                "warnings alone"),
+    OPTION_ROW(TEXT, "log-level", log_level, NULL, 0, 0,
+               "debug, info, warning or error: log to standard error; without it "
+               "warnings alone",
+               .words = "debug|info|warning|error"),
     OPTION_FLAG("verbose", verbose, NULL, "show start-up phases and ranks"),
     OPTION_FLAG("fail-on-environ-validation", check_environment, NULL,
                 "refuse variables VLLM_* that vLLM does not have, in place of a warning"),
@@ -142,35 +143,82 @@ static const cohort_option_table batch_table = OPTION_TABLE(batch_rows);
 enum { NOBODY = 0, NO_MORE = 0, HERE = 0 };
 
 /* In the order of --help. */
+enum {
+    PROMPTS,
+    MODEL,
+    LOAD,
+    PARALLEL,
+    DEVICE,
+    CACHE,
+    SCHEDULER,
+    SAMPLING,
+    FRONTEND,
+    RECOVERY,
+    RAY,
+    LOGGING,
+    BENCH,
+    CLIENT
+};
+const cli_group cli_groups[] = {
+    [PROMPTS] = {"Prompts", "what is asked, and where answers go", ""},
+    [MODEL] = {"ModelConfig", "the model, and what its checkpoint does not say", ""},
+    [LOAD] = {"LoadConfig", "where weights come from",
+              "load-format|revision|download-dir"},
+    [PARALLEL] = {"ParallelConfig", "how many ranks there are, and what they are",
+                  "pp-layer-partition"},
+    [DEVICE] = {"DeviceConfig", "what ranks compute on", "device|isa|cpu-threads-bind"},
+    [CACHE] = {"CacheConfig", "the KV cache",
+               "block-size|kv-cache-memory-bytes|num-gpu-blocks-override|"
+               "enable-prefix-caching"},
+    [SCHEDULER] = {"SchedulerConfig", "what goes into a step",
+                   "max-num-seqs|max-num-batched-tokens|async-scheduling|"
+                   "scheduling-policy|max-num-waiting"},
+    [SAMPLING] = {"Sampling", "how tokens are chosen", ""},
+    [FRONTEND] = {"Frontend", "the HTTP server and its API", ""},
+    [RECOVERY] =
+        {"Recovery", "deadlines, and what a rank's death leads to",
+         "connect-timeout|load-timeout|execute-model-timeout|hang-timeout|"
+         "worker-shutdown-timeout|max-rank-restarts|rank-restart-window|kept-kv"},
+    [RAY] = {"Ray", "ranks that are actors of a Ray cluster",
+             "ray-address|ray-node-address|ray-placement-group|ray-namespace|"
+             "ray-placement-strategy|ray-worker-resource|ray-bundle-indices|"
+             "ray-excluded-env|ray-runtime-env|ray-log-to-driver|ray-workers-use-nsight|"
+             "ray-placement-timeout"},
+    [LOGGING] = {"Logging", "what is told, and how this run is found", "instance"},
+    [BENCH] = {"Benchmark", "what is measured, and what is kept of it", ""},
+    [CLIENT] = {"Client", "the server that is asked, and what is shown", ""},
+};
+const size_t cli_n_groups = sizeof cli_groups / sizeof *cli_groups;
+
 const cli_section cli_sections[] = {
-    {CLI_ENGINE, &cohort_engine_option_table, AT(engine), NO_MORE, NULL, NULL},
-    {CLI_SERVE | CLI_BATCH, &config_table, HERE, NO_MORE, NULL, NULL},
-    {CLI_ENGINE, &start_table, HERE, NO_MORE, NULL, NULL},
+    {CLI_ENGINE, &cohort_engine_option_table, AT(engine), NO_MORE, NULL, NULL, MODEL},
+    {CLI_SERVE | CLI_BATCH, &config_table, HERE, NO_MORE, NULL, NULL, MODEL},
+    {CLI_ENGINE, &start_table, HERE, NO_MORE, NULL, NULL, LOGGING},
     {CLI_ENGINE, &cohort_executor_option_table, AT(engine.executor), CLI_DOCTOR,
-     "ray-address|ray-node-address", NULL},
-    {CLI_DOCTOR, &doctor_table, HERE, NO_MORE, NULL, NULL},
-    {CLI_GENERATE, &generate_table, HERE, NO_MORE, NULL, NULL},
+     "ray-address|ray-node-address", NULL, PARALLEL},
+    {CLI_DOCTOR, &doctor_table, HERE, NO_MORE, NULL, NULL, RAY},
+    {CLI_GENERATE, &generate_table, HERE, NO_MORE, NULL, NULL, PROMPTS},
     {NOBODY, &cohort_request_option_table, AT(request), CLI_GENERATE,
-     "max-tokens|n|include-stop-str-in-output|ignore-eos", NULL},
+     "max-tokens|n|include-stop-str-in-output|ignore-eos", NULL, SAMPLING},
     {CLI_GENERATE, &cohort_choice_option_table, AT(request.sampling), NO_MORE, NULL,
-     "the model's"},
-    {CLI_GENERATE, &cohort_report_option_table, AT(request.sampling), NO_MORE, NULL,
-     NULL},
-    {CLI_WORKER, &worker_table, HERE, NO_MORE, NULL, NULL},
-    {CLI_LATENCY | CLI_THROUGHPUT, &bench_table, HERE, NO_MORE, NULL, NULL},
-    {CLI_LATENCY, &latency_table, HERE, NO_MORE, NULL, NULL},
-    {CLI_THROUGHPUT, &throughput_table, HERE, NO_MORE, NULL, NULL},
-    {CLI_SERVE, &cohort_server_option_table, AT(server), NO_MORE, NULL, NULL},
-    {CLI_SERVE, &serve_table, HERE, NO_MORE, NULL, NULL},
+     "the model's", SAMPLING},
+    {CLI_GENERATE, &cohort_report_option_table, AT(request.sampling), NO_MORE, NULL, NULL,
+     SAMPLING},
+    {CLI_WORKER, &worker_table, HERE, NO_MORE, NULL, NULL, BENCH},
+    {CLI_LATENCY | CLI_THROUGHPUT, &bench_table, HERE, NO_MORE, NULL, NULL, BENCH},
+    {CLI_LATENCY, &latency_table, HERE, NO_MORE, NULL, NULL, BENCH},
+    {CLI_THROUGHPUT, &throughput_table, HERE, NO_MORE, NULL, NULL, BENCH},
+    {CLI_SERVE, &cohort_server_option_table, AT(server), NO_MORE, NULL, NULL, FRONTEND},
+    {CLI_SERVE, &serve_table, HERE, NO_MORE, NULL, NULL, FRONTEND},
     {CLI_SERVE | CLI_BATCH, &cohort_api_option_table, AT(server), CLI_GENERATE,
-     "chat-template|chat-template-content-format", NULL},
-    {CLI_BENCH_SERVE, &cli_load_option_table, AT(load), NO_MORE, NULL, NULL},
+     "chat-template|chat-template-content-format", NULL, FRONTEND},
+    {CLI_BENCH_SERVE, &cli_load_option_table, AT(load), NO_MORE, NULL, NULL, BENCH},
     {CLI_BENCH_SERVE, &cohort_choice_option_table, AT(request.sampling),
-     CLI_COMPLETE | CLI_CHAT, "temperature", "the server's"},
+     CLI_COMPLETE | CLI_CHAT, "temperature", "the server's", SAMPLING},
     {NOBODY, &cohort_request_option_table, AT(request), CLI_COMPLETE | CLI_CHAT,
-     "max-tokens", "the server's"},
-    {CLI_COMPLETE | CLI_CHAT, &talk_table, HERE, NO_MORE, NULL, NULL},
-    {CLI_CHAT, &chat_table, HERE, NO_MORE, NULL, NULL},
-    {CLI_BATCH, &batch_table, HERE, NO_MORE, NULL, NULL},
+     "max-tokens", "the server's", SAMPLING},
+    {CLI_COMPLETE | CLI_CHAT, &talk_table, HERE, NO_MORE, NULL, NULL, CLIENT},
+    {CLI_CHAT, &chat_table, HERE, NO_MORE, NULL, NULL, CLIENT},
+    {CLI_BATCH, &batch_table, HERE, NO_MORE, NULL, NULL, PROMPTS},
 };
 const size_t cli_n_sections = sizeof cli_sections / sizeof *cli_sections;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/sections.h - which commands take which tables of options, and the rows of the
- * commands' own. */
+/* cli/sections.h - which commands take which tables of options, the rows of the
+ * commands' own, and the groups of --help. */
 #ifndef COHORT_CLI_SECTIONS_H
 #define COHORT_CLI_SECTIONS_H
 
@@ -16,12 +16,21 @@ typedef struct cli_section {
     const char *names;
     /* Whose default holds for its options, where it is not the rows': "the model's". */
     const char *whose;
+    size_t group; /* of rows that no group names */
 } cli_section;
+
+/* What --help puts under one heading; names are vLLM's where it has such a group. */
+typedef struct cli_group {
+    const char *name, *about;
+    const char *options; /* "a|b": rows that are its own, whatever their section */
+} cli_group;
 
 /* Over cli_load_options. */
 extern const cohort_option_table cli_load_option_table;
 
 extern const cli_section cli_sections[];
 extern const size_t cli_n_sections;
+extern const cli_group cli_groups[];
+extern const size_t cli_n_groups;
 
 #endif /* COHORT_CLI_SECTIONS_H */

@@ -11,9 +11,10 @@ static const cohort_option rows[] = {
                 "directory or name of the tokenizer (default: the model's)"),
     OPTION_FLAG("skip-tokenizer-init", skip_tokenizer_init, NULL,
                 "token ids in and out, no text"),
-    OPTION_TEXT("generation-config", generation_config, "auto",
-                "defaults of requests: auto: of the model's generation_config.json; "
-                "vllm: of none; or a folder with one"),
+    OPTION_ROW(TEXT, "generation-config", generation_config, "auto", 0, 0,
+               "defaults of requests: auto: of the model's generation_config.json; "
+               "vllm: of none; or a folder with one",
+               .words = "auto|vllm"),
     OPTION_ROW(TEXT, "override-generation-config", override_generation_config, NULL, 0, 0,
                "JSON object that goes before it: {\"temperature\": 0.5}",
                .flags = COHORT_OPTION_JSON),

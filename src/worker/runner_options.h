@@ -35,10 +35,12 @@ typedef struct cohort_runner_options {
                "Hugging Face model directory, or its name, Org/Name (also the word "    \
                "without dashes)",                                                       \
                .flags = COHORT_OPTION_NEEDED),                                          \
-        OPTION_TEXT("dtype", dtype, "auto",                                             \
-                    "auto (the checkpoint's), float32, bfloat16 or float16"),           \
-        OPTION_TEXT("load-format", load_format, "auto",                                 \
-                    "auto, safetensors, or dummy: seeded random weights"),              \
+        OPTION_ROW(TEXT, "dtype", dtype, "auto", 0, 0,                                  \
+                   "auto (the checkpoint's), float32, bfloat16 or float16",             \
+                   .words = "auto|float32|bfloat16|float16"),                           \
+        OPTION_ROW(TEXT, "load-format", load_format, "auto", 0, 0,                      \
+                   "auto, safetensors, or dummy: seeded random weights",                \
+                   .words = "auto|safetensors|dummy"),                                  \
         OPTION_ROW(                                                                     \
             COUNT, "max-model-len", max_model_len, "0", 0, 1 << 24,                     \
             "tokens of prompt and output together (0, auto: the model's, or what "      \
@@ -55,17 +57,20 @@ typedef struct cohort_runner_options {
         OPTION_COUNT("seed", seed, "0", 0, 0x1p64, "of dummy weights and of sampling"), \
         OPTION_TEXT("pp-layer-partition", layer_partition, NULL,                        \
                     "layers of each stage, as 7,8,8,7 (default: even)"),                \
-        OPTION_TEXT("cpu-threads-bind", cpu_threads_bind, "auto",                       \
-                    "cores of each rank, as 0-1|2-3; auto shares them out; nobind"),    \
+        OPTION_ROW(TEXT, "cpu-threads-bind", cpu_threads_bind, "auto", 0, 0,            \
+                   "cores of each rank, as 0-1|2-3; auto shares them out; nobind",      \
+                   .words = "auto|nobind"),                                             \
         OPTION_ROW(TEXT, "quantization", quantization, NULL, 0, 0,                      \
                    "int8: of attention's and MLPs' weights, made when they are "        \
                    "loaded",                                                            \
-                   .alias = "q"),                                                       \
-        OPTION_TEXT("device", device, "auto",                                           \
-                    "what ranks compute on: auto, the fastest there is, cpu or cuda"),  \
-        OPTION_TEXT("isa", isa, NULL,                                                   \
-                    "portable, avx2, avx512, avx512_bf16 or amx (default: the fastest " \
-                    "here)")
+                   .alias = "q", .words = "int8"),                                      \
+        OPTION_ROW(TEXT, "device", device, "auto", 0, 0,                                \
+                   "what ranks compute on: auto, the fastest there is, cpu or cuda",    \
+                   .words = "auto|cpu|cuda"),                                           \
+        OPTION_ROW(TEXT, "isa", isa, NULL, 0, 0,                                        \
+                   "portable, avx2, avx512, avx512_bf16 or amx (default: the fastest "  \
+                   "here)",                                                             \
+                   .words = "portable|avx2|avx512|avx512_bf16|amx")
 
 /* Over cohort_runner_options. */
 extern const cohort_option_table cohort_runner_option_table;

@@ -50,6 +50,8 @@ LINES = (("cohort gen", "cohort generate"),
          ("cohort doctor ray --ray-no", "cohort doctor ray --ray-node-address"),
          ("cohort bench serve --random-inp", "cohort bench serve --random-input-len"),
          ("cohort serve --max-num-s", "cohort serve --max-num-seqs"),
+         ("cohort serve --distributed-executor-backend r", "cohort serve --distributed-executor-backend ray"),
+         ("cohort generate --load-format du", "cohort generate --load-format dummy"),
          ("cohort completion fi", "cohort completion fish"),
          ("cohort man run", "cohort man run-batch"))
 
@@ -130,6 +132,8 @@ class Manual(unittest.TestCase):
         self.assertEqual(complete_bash(["cohort", "serve", "--max-num-s"]), ["--max-num-seqs"])
         self.assertEqual(complete_bash(["cohort", "serve", "--port", "-"]), [])  # a value
         self.assertEqual(complete_bash(["cohort", "serve", "mod"]), [])  # files: the shell's
+        self.assertEqual(complete_bash(["cohort", "serve", "--kept-kv", ""]), ["auto", "always", "never"])
+        self.assertEqual(complete_bash(["cohort", "serve", "-q", "i"]), ["int8"])
 
     @unittest.skipUnless(shutil.which("zsh"), "no zsh here")
     def test_zsh_completes_what_is_typed(self):
@@ -149,6 +153,43 @@ class Manual(unittest.TestCase):
                     env=os.environ | {"HOME": home, "XDG_DATA_HOME": home})
                 offered = [word.split("\t")[0] for word in done.stdout.splitlines()]
                 self.assertEqual(offered, [wanted.split()[-1]], done.stderr)
+
+    def test_help_shows_a_group_an_option_or_a_word(self):
+        def asked(what, command="serve"):
+            return list(re.findall(r"^(\w+): ", text := run(COHORT, command, f"--help={what}"), re.M)), \
+                re.findall(r"^  (?:-\w+, )?--([\w-]+)", text, re.M)
+        whole = run(COHORT, "serve", "--help")
+        groups = re.findall(r"^(?!usage)(\w+): ", whole, re.M)
+        listed = re.findall(r"^  (\w+) ", run(COHORT, "serve", "--help=listgroup"), re.M)
+        self.assertEqual(listed, groups)
+        self.assertLessEqual({"ModelConfig", "ParallelConfig", "CacheConfig", "Frontend", "Ray"}, set(groups))
+        self.assertEqual([name for group in groups for name in asked(group)[1]], list(helped("serve")))
+        self.assertEqual(asked("parallelconfig")[0], ["ParallelConfig"])
+        self.assertEqual(asked("cache"), asked("CacheConfig"))
+        self.assertEqual(asked("max_num_seqs"), (["SchedulerConfig"], ["max-num-seqs"]))
+        self.assertEqual(asked("max-num")[1], ["max-num-seqs", "max-num-batched-tokens", "max-num-waiting"])
+        self.assertEqual(asked("all")[1], list(helped("serve")))
+        self.assertEqual(asked("temperature", "chat"), (["Sampling"], ["temperature"]))
+        done = subprocess.run([COHORT, "serve", "--help=CachConfig"], capture_output=True, text=True,
+                              timeout=PATIENCE_S)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("--help=CacheConfig?", done.stderr)
+
+    def test_a_slip_is_told_what_it_may_have_meant(self):
+        for words, meant in ((["sevre"], "did you mean cohort serve?"),
+                             (["bench", "frobnicate"], "see cohort bench --help"),
+                             (["bench", "troughput"], "did you mean cohort bench throughput?"),
+                             (["doctor", "rai"], "did you mean cohort doctor ray?"),
+                             (["man", "serv"], "did you mean cohort serve?"),
+                             (["serve", "m", "--tensor-paralel-size", "2"], "did you mean --tensor-parallel-size?"),
+                             (["serve", "m", "--enforce-eagr"], "did you mean --enforce-eager?"),
+                             (["serve", "m", "--no-async-sheduling"], "did you mean --no-async-scheduling?"),
+                             (["serve", "m", "--kept-kv", "allways"], "did you mean 'always'?"),
+                             (["serve", "m", "--xyzzy"], "see cohort serve --help")):
+            done = subprocess.run([COHORT, *words], capture_output=True, text=True, timeout=PATIENCE_S)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), done.stderr)
+            self.assertIn(meant, done.stderr)
+            self.assertEqual("did you mean" in done.stderr, "did you mean" in meant, done.stderr)
 
     def test_an_install_has_a_page_for_each_command(self):
         with tempfile.TemporaryDirectory() as out:
