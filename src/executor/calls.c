@@ -13,9 +13,9 @@
 
 /* Design notes.
  *
- * There is no thread between a caller and the workers: the caller writes the broadcast
- * queue, and whoever waits first reads the response queues (pumps), for itself and for
- * all calls older than its own; the others sleep on a condition.  Workers answer in the
+ * There is no thread between a caller and the carrier (carrier.h): the caller sends, and
+ * whoever waits first reads replies (pumps), for itself and for all calls older than its
+ * own; the others sleep on a condition.  Workers answer in the
  * order of the calls, so the oldest pending call is always the one to read for.
  *
  * What keeps driver and workers from waiting for each other: the rings have as many slots
@@ -210,12 +210,11 @@ cohort_status executor_take_reply(cohort_executor *executor, cohort_future *futu
 static cohort_status read_reply(cohort_executor *executor, cohort_future *future,
                                 int64_t deadline_ns) {
     int32_t rank = future->next_rank;
-    cohort_queue *queue = executor->ranks[rank].response;
     const void *bytes = NULL;
     size_t size_bytes = 0;
-    COHORT_TRY(cohort_queue_read_begin(queue, deadline_ns, &bytes, &size_bytes));
+    COHORT_TRY(executor->carrier->read(executor, rank, deadline_ns, &bytes, &size_bytes));
     cohort_status status = executor_take_reply(executor, future, rank, bytes, size_bytes);
-    cohort_queue_read_end(queue);
+    executor->carrier->read_end(executor, rank);
     return status;
 }
 
@@ -391,22 +390,6 @@ static cohort_status drain(cohort_executor *executor, int32_t n, int64_t deadlin
     return COHORT_OK;
 }
 
-static cohort_status write_frame(cohort_executor *executor, const cohort_frame *frame,
-                                 int64_t deadline_ns) {
-    size_t size_bytes = cohort_frame_prefix_bytes(frame->method) + frame->body_bytes;
-    void *slot = NULL;
-    if (size_bytes > executor->one_slot_bytes) {
-        cohort_frame_encode(frame, executor->scratch);
-        return cohort_queue_write(executor->broadcast, executor->scratch, size_bytes,
-                                  deadline_ns);
-    }
-    COHORT_TRY(
-        cohort_queue_write_begin(executor->broadcast, size_bytes, deadline_ns, &slot));
-    cohort_frame_encode(frame, slot);
-    cohort_queue_write_commit(executor->broadcast);
-    return COHORT_OK;
-}
-
 static cohort_status still_open(cohort_executor *executor) {
     pthread_mutex_lock(&executor->lock);
     cohort_status status = executor_check_open(executor);
@@ -419,10 +402,10 @@ static cohort_status send_frame(cohort_executor *executor, cohort_frame *frame,
                                 const char *method, uint64_t call, int64_t deadline_ns) {
     frame->epoch = executor->calls_epoch;
     frame->call = call;
-    cohort_status status = write_frame(executor, frame, deadline_ns);
+    cohort_status status = executor->carrier->send(executor, frame, deadline_ns);
     /* An interrupt that was meant for an earlier wait. */
     while (status == COHORT_E_CANCELLED && still_open(executor) >= 0)
-        status = write_frame(executor, frame, deadline_ns);
+        status = executor->carrier->send(executor, frame, deadline_ns);
     if (status >= 0) return COHORT_OK;
     if (status == COHORT_E_TIMEOUT)
         return fail_timeout(executor, method, call, COHORT_RANK_LOCAL,

@@ -218,7 +218,7 @@ static cohort_status bring_up(cohort_executor *executor) {
     COHORT_TRY(executor_monitor_start(executor));
     COHORT_TRY(await_state(executor, EXECUTOR_CONNECT));
     int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
-    if (executor_link_queues(executor, deadline_ns) < 0) {
+    if (executor->carrier->link(executor, deadline_ns) < 0) {
         pthread_mutex_lock(&executor->lock);
         executor_await_verdict(executor, COHORT_RANK_LOCAL);
         pthread_mutex_unlock(&executor->lock);
@@ -243,6 +243,7 @@ cohort_status cohort_executor_start(const cohort_executor_options *options,
     if (!executor) return COHORT_FAIL(COHORT_E_NOMEM, "allocating an executor");
     init_sync(executor);
     executor->launcher = launcher;
+    executor->carrier = &executor_queues;
     executor->started_ns = cohort_clock_ns();
     cohort_status status = copy_options(executor, options);
     if (status >= 0) status = bring_up(executor);
@@ -323,12 +324,11 @@ void cohort_executor_destroy(cohort_executor *executor) {
         return;
     executor_free_futures(executor);
     for (int32_t i = 0; executor->ranks && i < executor->world_size; i++) {
-        cohort_queue_close(executor->ranks[i].response);
         cohort_link_inbox_clear(&executor->ranks[i].inbox);
         executor_keep_close(&executor->ranks[i].kept);
         cohort_link_close(executor->ranks[i].control);
     }
-    cohort_queue_close(executor->broadcast);
+    executor->carrier->close(executor);
     cohort_counters_close(executor->counters);
     if (executor->epoll_fd >= 0) close(executor->epoll_fd);
     if (executor->wake_fd >= 0) close(executor->wake_fd);
@@ -364,20 +364,21 @@ void cohort_executor_describe_rank(const cohort_executor *self, int32_t rank,
     const cohort_launch *launch = &executor->ranks[rank].launch;
     uint32_t phase = atomic_load_explicit(&row->phase, memory_order_acquire);
     pthread_mutex_lock(&executor->lock);
-    *out_info = (cohort_rank_info){
-        .rank = rank,
-        .tp_rank = rank % executor->options.tp,
-        .pp_rank = rank / executor->options.tp,
-        .pid = launch->pid,
-        .backend = executor->launcher->name,
-        .transport = executor->broadcast && executor->is_linked
-                         ? cohort_queue_transport(executor->broadcast, rank)
-                         : "not connected",
-        .phase = cohort_rank_phase_name(phase),
-        .call = atomic_load_explicit(&row->call, memory_order_relaxed),
-        .node = launch->node,
-        .address = launch->address,
-        .devices = launch->devices};
+    const char *transport = executor->broadcast && executor->is_linked
+                                ? executor->carrier->transport(executor, rank)
+                                : "not connected";
+    *out_info =
+        (cohort_rank_info){.rank = rank,
+                           .tp_rank = rank % executor->options.tp,
+                           .pp_rank = rank / executor->options.tp,
+                           .pid = launch->pid,
+                           .backend = executor->launcher->name,
+                           .transport = transport,
+                           .phase = cohort_rank_phase_name(phase),
+                           .call = atomic_load_explicit(&row->call, memory_order_relaxed),
+                           .node = launch->node,
+                           .address = launch->address,
+                           .devices = launch->devices};
     pthread_mutex_unlock(&executor->lock);
 }
 

@@ -14,6 +14,7 @@
 #include "cohort/executor.h"
 #include "cohort/queue.h"
 #include "counters/counters.h"
+#include "executor/carrier.h"
 #include "executor/judge.h"
 #include "executor/keep.h"
 #include "launcher/launcher.h"
@@ -65,7 +66,8 @@ struct cohort_executor {
     void *world; /* what the launcher's open made; the monitor's */
     cohort_counters *counters;
     executor_rank *ranks;
-    cohort_queue *broadcast;
+    const executor_carrier *carrier;
+    cohort_queue *broadcast; /* the carrier's; set under lock */
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* state, failure, pumping, the monitor's end */
@@ -120,12 +122,6 @@ struct cohort_executor {
     bool is_carrying_out; /* what the judge has decided */
     cohort_error untold;  /* why a rank could not be told that */
 };
-
-/* queues.c.  host: to bind for ranks on other hosts; NULL: there are none. */
-cohort_status executor_make_broadcast(cohort_executor *executor, const char *host);
-/* The driver's ends of the queues, while the ranks do theirs; gives up where they are of
- * no more use. */
-cohort_status executor_link_queues(cohort_executor *executor, int64_t deadline_ns);
 
 /* recovery.c.  With lock held: the next epoch begins, and all calls end. */
 void executor_interrupt(cohort_executor *executor, const cohort_error *cause,

@@ -71,6 +71,7 @@ static inline cohort_executor *open_executor(executor_state state) {
     executor->epoch = executor->calls_epoch = executor->allowed_epoch = 5;
     executor->world_size = RANKS;
     executor->launcher = &recorder;
+    executor->carrier = &executor_queues;
     executor->options = (cohort_executor_options){.hang_timeout_ns = HANG_NS,
                                                   .execute_timeout_ns = EXECUTE_NS,
                                                   .connect_timeout_ns = CONNECT_NS,

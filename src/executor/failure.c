@@ -18,18 +18,11 @@ void executor_wake_monitor(cohort_executor *executor) {
     (void)ignored;
 }
 
-void executor_interrupt_queues(cohort_executor *executor) {
-    if (executor->broadcast) cohort_queue_interrupt(executor->broadcast);
-    for (int32_t i = 0; i < executor->world_size; i++)
-        if (executor->ranks[i].response)
-            cohort_queue_interrupt(executor->ranks[i].response);
-}
-
 void executor_set_state(cohort_executor *executor, executor_state state) {
     executor->state = state;
     atomic_store_explicit(&cohort_counters_header_of(executor->counters)->state,
                           (uint32_t)state, memory_order_relaxed);
-    if (state == EXECUTOR_STOPPING) executor_interrupt_queues(executor);
+    if (state == EXECUTOR_STOPPING) executor->carrier->interrupt(executor);
     pthread_cond_broadcast(&executor->changed);
 }
 
@@ -40,7 +33,7 @@ bool executor_set_failure(cohort_executor *executor, const cohort_error *error) 
     executor->failure = *error;
     memcpy(header->text, error->message, sizeof header->text);
     atomic_store_explicit(&header->failed, 1, memory_order_release);
-    executor_interrupt_queues(executor);
+    executor->carrier->interrupt(executor);
     pthread_cond_broadcast(&executor->changed);
     return true;
 }

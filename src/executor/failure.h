@@ -16,8 +16,6 @@ void executor_wake_monitor(cohort_executor *executor);
  * failed before, or shuts down. */
 bool executor_set_failure(cohort_executor *executor, const cohort_error *error);
 void executor_log_failure(const cohort_error *error);
-/* With lock held: whoever waits in one returns. */
-void executor_interrupt_queues(cohort_executor *executor);
 /* With lock held. */
 void executor_set_state(cohort_executor *executor, executor_state state);
 

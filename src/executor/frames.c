@@ -85,7 +85,7 @@ cohort_status executor_send_configure(cohort_executor *executor, int32_t rank,
 cohort_status executor_send_table(cohort_executor *executor, int32_t rank,
                                   uint8_t *buffer) {
     cohort_frame_table table = {.world_size = (uint32_t)executor->world_size};
-    COHORT_TRY(cohort_queue_export(executor->broadcast, &table.broadcast_queue));
+    COHORT_TRY(executor->carrier->export(executor, &table.broadcast_queue));
     uint8_t *body = buffer + COHORT_FRAME_HEADER_BYTES;
     uint8_t *next = body + sizeof table;
     memcpy(body, &table, sizeof table);

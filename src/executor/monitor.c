@@ -387,7 +387,7 @@ static cohort_status open_world(cohort_executor *executor) {
         .cancel_fd = executor->options.cancel_fd > 0 ? executor->options.cancel_fd : -1};
     if (executor->launcher->open)
         COHORT_TRY(executor->launcher->open(&placing, &executor->world, &host));
-    return executor_make_broadcast(executor, host);
+    return executor->carrier->open(executor, host);
 }
 
 static void place_all(cohort_executor *executor) {
@@ -517,7 +517,7 @@ static void on_event(cohort_executor *executor, uint64_t data) {
 /* What other threads have done, or do no more. */
 static void tell_of_queues(cohort_executor *executor) {
     if (!executor->judge.is_drained && executor_drain(executor)) {
-        if (executor_make_broadcast(executor, NULL) < 0)
+        if (executor->carrier->open(executor, NULL) < 0)
             executor_fail_last(executor, COHORT_RANK_LOCAL);
         executor_judge(executor,
                        (judge_event){.kind = JUDGE_DRAINED, .rank = COHORT_RANK_LOCAL});

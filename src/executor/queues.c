@@ -2,12 +2,13 @@
 #include <stdlib.h>
 
 #include "base/fail.h"
+#include "executor/carrier.h"
 #include "executor/executor_internal.h"
 #include "worker/worker.h"
 
 /* The driver's ends of an epoch's queues. */
 
-cohort_status executor_make_broadcast(cohort_executor *executor, const char *host) {
+static cohort_status open_queues(cohort_executor *executor, const char *host) {
     _Static_assert((int)COHORT_MAX_PENDING_CALLS == (int)COHORT_WORKER_QUEUE_MESSAGES,
                    "a queue has room for every pending call");
     cohort_queue_options options = cohort_worker_queue_options(
@@ -28,7 +29,12 @@ cohort_status executor_make_broadcast(cohort_executor *executor, const char *hos
     return COHORT_OK;
 }
 
-cohort_status executor_link_queues(cohort_executor *executor, int64_t deadline_ns) {
+static cohort_status export_queue(const cohort_executor *executor,
+                                  cohort_queue_handle *out_handle) {
+    return cohort_queue_export(executor->broadcast, out_handle);
+}
+
+static cohort_status link_queues(cohort_executor *executor, int64_t deadline_ns) {
     COHORT_TRY_WHILE(cohort_queue_wait_ready(executor->broadcast, deadline_ns),
                      "connecting the broadcast queue");
     for (int32_t i = 0; i < executor->world_size; i++) {
@@ -49,3 +55,66 @@ cohort_status executor_link_queues(cohort_executor *executor, int64_t deadline_n
     }
     return COHORT_OK;
 }
+
+static cohort_status send_frame(cohort_executor *executor, const cohort_frame *frame,
+                                int64_t deadline_ns) {
+    size_t size_bytes = cohort_frame_prefix_bytes(frame->method) + frame->body_bytes;
+    void *slot = NULL;
+    if (size_bytes > executor->one_slot_bytes) {
+        cohort_frame_encode(frame, executor->scratch);
+        return cohort_queue_write(executor->broadcast, executor->scratch, size_bytes,
+                                  deadline_ns);
+    }
+    COHORT_TRY(
+        cohort_queue_write_begin(executor->broadcast, size_bytes, deadline_ns, &slot));
+    cohort_frame_encode(frame, slot);
+    cohort_queue_write_commit(executor->broadcast);
+    return COHORT_OK;
+}
+
+static cohort_status read_response(cohort_executor *executor, int32_t rank,
+                                   int64_t deadline_ns, const void **out_bytes,
+                                   size_t *out_size_bytes) {
+    return cohort_queue_read_begin(executor->ranks[rank].response, deadline_ns, out_bytes,
+                                   out_size_bytes);
+}
+
+static void end_response(cohort_executor *executor, int32_t rank) {
+    cohort_queue_read_end(executor->ranks[rank].response);
+}
+
+static void interrupt_queues(cohort_executor *executor) {
+    if (executor->broadcast) cohort_queue_interrupt(executor->broadcast);
+    for (int32_t i = 0; i < executor->world_size; i++)
+        if (executor->ranks[i].response)
+            cohort_queue_interrupt(executor->ranks[i].response);
+}
+
+static const char *transport_of(const cohort_executor *executor, int32_t rank) {
+    return cohort_queue_transport(executor->broadcast, rank);
+}
+
+/* Nobody may interrupt what is being closed. */
+static cohort_queue *take_away(cohort_executor *executor, cohort_queue **queue) {
+    pthread_mutex_lock(&executor->lock);
+    cohort_queue *taken = *queue;
+    *queue = NULL;
+    pthread_mutex_unlock(&executor->lock);
+    return taken;
+}
+
+static void close_queues(cohort_executor *executor) {
+    for (int32_t i = 0; executor->ranks && i < executor->world_size; i++)
+        cohort_queue_close(take_away(executor, &executor->ranks[i].response));
+    cohort_queue_close(take_away(executor, &executor->broadcast));
+}
+
+const executor_carrier executor_queues = {.open = open_queues,
+                                          .export = export_queue,
+                                          .link = link_queues,
+                                          .send = send_frame,
+                                          .read = read_response,
+                                          .read_end = end_response,
+                                          .interrupt = interrupt_queues,
+                                          .transport = transport_of,
+                                          .close = close_queues};

@@ -49,7 +49,7 @@ void executor_interrupt(cohort_executor *executor, const cohort_error *cause,
     recovery->took_ns = 0;
     cohort_counters_header *header = cohort_counters_header_of(executor->counters);
     atomic_store_explicit(&header->epoch, executor->epoch, memory_order_relaxed);
-    executor_interrupt_queues(executor);
+    executor->carrier->interrupt(executor);
     executor_set_state(executor, EXECUTOR_PLACE);
     executor_end_calls(executor);
 }
@@ -75,9 +75,7 @@ bool executor_drain(cohort_executor *executor) {
     pthread_mutex_lock(&executor->lock);
     executor_end_calls(executor); /* one may have been sent while the epoch ended */
     bool is_used = executor->is_pumping || executor->is_linking;
-    cohort_queue *broadcast = is_used ? NULL : executor->broadcast;
     if (!is_used) {
-        executor->broadcast = NULL;
         executor->calls_epoch = executor->epoch;
         executor->awaits_masks = false;
         pthread_cond_broadcast(&executor->changed);
@@ -85,14 +83,7 @@ bool executor_drain(cohort_executor *executor) {
     pthread_mutex_unlock(&executor->lock);
     if (!is_used) {
         executor_end_linking(executor);
-        for (int32_t i = 0; i < executor->world_size; i++) {
-            pthread_mutex_lock(&executor->lock);
-            cohort_queue *response = executor->ranks[i].response;
-            executor->ranks[i].response = NULL;
-            pthread_mutex_unlock(&executor->lock);
-            cohort_queue_close(response);
-        }
-        cohort_queue_close(broadcast);
+        executor->carrier->close(executor);
     }
     pthread_mutex_unlock(&executor->send_lock);
     return !is_used;
@@ -104,7 +95,7 @@ static void *linker_main(void *argument) {
     cohort_executor *executor = argument;
     int64_t timeout_ns = executor->options.connect_timeout_ns;
     int64_t deadline_ns = timeout_ns > 0 ? cohort_clock_ns() + timeout_ns : COHORT_NEVER;
-    cohort_status status = executor_link_queues(executor, deadline_ns);
+    cohort_status status = executor->carrier->link(executor, deadline_ns);
     /* Who made it fail is dead, or late: the monitor sees either by itself, or, where it
      * was the driver's own doing, that nobody is. */
     if (status < 0)
