@@ -11,11 +11,11 @@
  * failed rank fails the executor: all futures, pending and later, complete with that
  * rank's own error, and only shutdown and destroy are left to do.
  *
- * With max_rank_restarts (mp) a rank that dies, hangs or fails after the start is
- * replaced instead, and the others live on, in a new epoch: pending futures, and calls
- * begun until all are ready, end with COHORT_E_INTERRUPTED, and nobody knows whether they
- * were carried out.  cohort_executor_await_ready waits for that and lets steps be sent
- * again.
+ * With max_rank_restarts (mp; 5 by default) a rank that dies, hangs or fails after the
+ * start is replaced instead, and the others live on, in a new epoch: pending futures, and
+ * calls begun until all are ready, end with COHORT_E_INTERRUPTED, and nobody knows
+ * whether they were carried out.  cohort_executor_await_ready waits for that and lets
+ * steps be sent again.  Whoever wants every death to be a failure sets 0.
  *
  * Ownership: futures are the caller's to destroy, before the executor; replies belong to
  * their future.  Strings and payloads handed in are copied.
@@ -45,7 +45,7 @@ enum {
 };
 
 /* What the command has: tp 1, pp 1; to connect 60 s, to load 1800 s, to execute 300 s,
- * hang 10 s, shutdown 5 s; steps and replies of up to 64 MiB. */
+ * hang 10 s, shutdown 5 s; 5 restarts of a rank; steps and replies of up to 64 MiB. */
 COHORT_API cohort_executor_options cohort_executor_defaults(void);
 
 /* Returns when every rank has loaded; on an error nothing is left: no process, socket

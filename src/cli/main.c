@@ -31,7 +31,7 @@ const cli_command cli_commands[] = {
      "answer the requests of an OpenAI batch file",
      "Every line of the input is {\"custom_id\", \"method\": \"POST\", \"url\", "
      "\"body\"}; the answers come in the order of the lines. The output takes its name "
-     "once it is whole. Where a rank dies, the answers that there are stay in "
+     "once it is whole. Where the engine fails, the answers that there are stay in "
      "OUTPUT.part, and the requests without one go to OUTPUT.rest, to be given again."},
     {"bench", cli_bench, 0, NULL, "measure: latency, throughput, a running server", NULL},
     {"bench latency", NULL, CLI_ENGINE | CLI_LATENCY, "MODEL",

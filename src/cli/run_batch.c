@@ -8,8 +8,9 @@
  * `cohort serve`, and a crash leaves nothing behind.  All lines are read before a model
  * is loaded; answers are written in the order of the lines, into a file that takes its
  * name once it is whole; where there is something else than a file (a device, a pipe, a
- * link), straight into that.  A rank that dies ends the batch: requests that it leaves
- * without an answer are no answers, and go to a file of their own, to be asked again. */
+ * link), straight into that.  An engine that fails ends the batch: requests that it
+ * leaves without an answer are no answers, and go to a file of their own, to be asked
+ * again. */
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -90,7 +90,7 @@ static const cohort_option serve_rows[] = {
         "stop-with-stdin", stop_with_stdin, NULL,
         "stop, as after SIGTERM, when standard input ends: who started it is gone"),
     OPTION_FLAG("keep-alive-on-engine-death", outlive_engine, NULL,
-                "when a rank dies, go on to answer 503 in place of ending"),
+                "when the engine has failed, go on to answer 503 in place of ending"),
     OPTION_FLAG("disable-uvicorn-access-log", no_access_log, NULL,
                 "no line for each answer"),
     OPTION_WORD("uvicorn-log-level", http_log_level, "info",

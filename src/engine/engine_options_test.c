@@ -34,6 +34,7 @@ static void the_library_has_the_defaults_of_the_command(void **state) {
         assert_int_equal(both[i]->execute_timeout_ns, 300 * second);
         assert_int_equal(both[i]->hang_timeout_ns, 10 * second);
         assert_int_equal(both[i]->shutdown_timeout_ns, 5 * second);
+        assert_int_equal(both[i]->max_rank_restarts, 5);
         assert_int_equal(both[i]->ray.placement_timeout_ns, 300 * second);
         assert_string_equal(both[i]->ray.strategy, "PACK");
         assert_string_equal(both[i]->ray.resource, "CPU=1");

@@ -363,6 +363,7 @@ static void a_dead_worker_fails_the_step(void **state) {
     options.executor.backend = "mp";
     options.executor.tp = 2;
     options.executor.worker_command = "/proc/self/exe";
+    options.executor.max_rank_restarts = 0;
     cohort_engine *engine = start(&options);
     cohort_request request = greedy(engine, N_PROMPT, 200);
     cohort_request_id id;

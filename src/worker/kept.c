@@ -101,7 +101,7 @@ static void yield_to_steps(worker_kept *kept, int64_t spent_ns) {
 }
 
 static void say_in_vain(void) {
-    cohort_log(COHORT_LOG_WARNING, "worker", COHORT_RANK_LOCAL,
+    cohort_log(COHORT_LOG_INFO, "worker", COHORT_RANK_LOCAL,
                "event=memory_not_kept text=\"%s\"", cohort_last_error()->message);
 }
 

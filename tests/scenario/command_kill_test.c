@@ -66,6 +66,8 @@ static pid_t start_command(const char *instance, moment at, int *out_errors) {
                     "--ignore-eos",
                     "--kv-cache-memory-bytes",
                     "4MiB",
+                    "--max-rank-restarts",
+                    "0",
                     "--max-tokens",
                     (char *)max_tokens,
                     at == PREFILL || at == DECODE ? "--input" : "--prompt-token-ids",

@@ -398,8 +398,8 @@ class Standing(Home):
         self.assertNotIn("seen", run("stat").stdout)
 
     def test_stopped_worker_is_told_as_a_hang(self):
-        with self.start("--input", "-", "--json", "-tp", "2", "--hang-timeout",
-                        "3") as process:
+        with self.start("--input", "-", "--json", "-tp", "2", "--hang-timeout", "3",
+                        "--max-rank-restarts", "0") as process:
             process.stdin.write('{"prompt": "a", "max_tokens": 1}\n')
             process.stdout.readline()
             os.kill(self.running_pids(process)[1], signal.SIGSTOP)
@@ -409,6 +409,24 @@ class Standing(Home):
         self.assertEqual(said.count("\n"), 1, said)
         self.assertIn("rank 1 (pid ", said)
         self.assertIn("hung", said)
+
+    def test_a_worker_that_dies_or_stops_is_replaced(self):
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            said = []
+            for victim in (None, 1):
+                with self.start("--input", "-", "--json", "-tp", "2", "--ignore-eos",
+                                "--temperature", "0", "--hang-timeout", "3") as process:
+                    process.stdin.write('{"prompt": "a", "max_tokens": 1}\n')
+                    process.stdout.readline()
+                    process.stdin.write('{"prompt": "a b", "max_tokens": 2000}\n')
+                    if victim is not None:
+                        os.kill(self.running_pids(process)[victim], number)
+                    process.stdin.close()
+                    said.append(json.loads(process.stdout.read()))
+                    self.assertEqual(process.wait(PATIENCE_S), 0)
+                    log = process.stderr.read()
+                    self.assertEqual("event=rank_replaced" in log, victim is not None, log)
+            self.assertEqual(said[1], said[0])
 
     def test_reader_that_leaves_ends_it(self):
         with self.start("--prompt", "a", "--max-tokens", "2000", "--ignore-eos") as process:

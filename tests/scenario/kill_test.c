@@ -41,6 +41,7 @@ static cohort_executor_options options_of(const char *const *config) {
     options.worker_command = "/proc/self/exe";
     options.config = config;
     options.hang_timeout_ns = PATIENCE_MS * INT64_C(1000000);
+    options.max_rank_restarts = 0; /* else: restart_test.c */
     return options;
 }
 

@@ -22,7 +22,7 @@ go_on_in("clients")
 import openai  # noqa: E402
 import pydantic  # noqa: E402
 
-from served import CHAT_TEMPLATE, DEADLINE_S, Server, generate, metrics  # noqa: E402
+from served import CHAT_TEMPLATE, DEADLINE_S, MORTAL, Server, generate, metrics  # noqa: E402
 
 
 class Colour(enum.Enum):
@@ -306,7 +306,7 @@ class OpenAI(unittest.TestCase):
             self.server.wait_load(0)
 
     def test_errors_of_servers_that_fail_or_end(self):
-        with Server("--served-model-name", "tiny", "-tp", "2",
+        with Server("--served-model-name", "tiny", "-tp", "2", *MORTAL,
                     "--keep-alive-on-engine-death") as server:
             client = openai.OpenAI(**self.options | {
                 "base_url": f"http://127.0.0.1:{server.port}/v1"})

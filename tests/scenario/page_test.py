@@ -20,7 +20,7 @@ import threading
 import time
 import unittest
 
-from served import CHATS, CHAT_TEMPLATE, DEADLINE_S, ENDLESS, MODEL, Server, generate
+from served import CHATS, CHAT_TEMPLATE, DEADLINE_S, ENDLESS, MODEL, MORTAL, Server, generate
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -287,7 +287,7 @@ class Page(unittest.TestCase):
         self.assertIsNone(self.browser.value("window.hit"))
 
     def test_refusals_and_a_dead_worker_are_told(self):
-        server = self.serve("-tp", "2", "--keep-alive-on-engine-death")
+        server = self.serve("-tp", "2", "--keep-alive-on-engine-death", *MORTAL)
         self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
         self.say("a", tokens=10 ** 6)
         self.browser.wait("document.querySelector('.said.error')?.textContent"

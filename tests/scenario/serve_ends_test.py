@@ -13,8 +13,8 @@ import threading
 import time
 import unittest
 
-from served import (CHATS, CHAT_TEMPLATE, COMPLETIONS, DEADLINE_S, ENDLESS, SANITIZED, STAYS,
-                    Server, events)
+from served import (CHATS, CHAT_TEMPLATE, COMPLETIONS, DEADLINE_S, ENDLESS, MORTAL, SANITIZED,
+                    STAYS, Server, events)
 
 # Some milliseconds at the best of times, of which a busy machine has one in three.
 AT_ONCE_S = 20 if SANITIZED else 2
@@ -71,7 +71,7 @@ class Endings(unittest.TestCase):
         for ranks, victim in ((("-tp", "2"), 1), (("-pp", "2"), 0),
                               (("-tp", "2", "-pp", "2"), 3)):
             with self.subTest(ranks), Server(
-                    *ranks, STAYS, "--max-num-seqs", "32", "--chat-template",
+                    *ranks, STAYS, *MORTAL, "--max-num-seqs", "32", "--chat-template",
                     CHAT_TEMPLATE) as server:
                 workers = server.workers()
                 running = [Request(server, path, body) for path, body in RUNNING]
@@ -131,7 +131,7 @@ class Endings(unittest.TestCase):
             self.assertIn(rank, text.decode())
 
     def test_a_worker_killed_while_idle_is_noticed(self):
-        with Server("-tp", "2", VLLM_KEEP_ALIVE_ON_ENGINE_DEATH="1") as server:
+        with Server("-tp", "2", *MORTAL, VLLM_KEEP_ALIVE_ON_ENGINE_DEATH="1") as server:
             server.complete(prompt="a", max_tokens=2)
             os.kill(server.workers()[0], signal.SIGKILL)
             end = time.monotonic() + DEADLINE_S
@@ -141,7 +141,7 @@ class Endings(unittest.TestCase):
 
     def test_a_dead_engine_ends_the_server(self):
         """Once who waits was told; also where nobody asks for anything."""
-        with Server("-tp", "2", "--max-num-seqs", "32") as server:
+        with Server("-tp", "2", *MORTAL, "--max-num-seqs", "32") as server:
             running = [Request(server, COMPLETIONS, LONG | {"prompt": "a b"} | more)
                        for more in ({"stream": True}, {})]
             for request in running:
@@ -153,10 +153,10 @@ class Endings(unittest.TestCase):
             for request in running:
                 self.check_ended(request, "rank 1", True)
             self.check_failed(server)
-        with Server("-tp", "2", VLLM_KEEP_ALIVE_ON_ENGINE_DEATH="0") as server:
+        with Server("-tp", "2", *MORTAL, VLLM_KEEP_ALIVE_ON_ENGINE_DEATH="0") as server:
             os.kill(server.workers()[1], signal.SIGKILL)
             self.check_failed(server)
-        with Server("-tp", "2", "--no-keep-alive-on-engine-death",
+        with Server("-tp", "2", *MORTAL, "--no-keep-alive-on-engine-death",
                     VLLM_KEEP_ALIVE_ON_ENGINE_DEATH="1") as server:
             os.kill(server.workers()[1], signal.SIGKILL)
             self.check_failed(server)
@@ -174,7 +174,7 @@ class Endings(unittest.TestCase):
             supervisor.bind(f"{home}/notify")
             supervisor.settimeout(DEADLINE_S)
             asks = {"NOTIFY_SOCKET": f"{home}/notify", "WATCHDOG_USEC": "20000"}
-            with Server("-tp", "2", STAYS, **asks) as server:
+            with Server("-tp", "2", STAYS, *MORTAL, **asks) as server:
                 self.assertEqual(supervisor.recv(100), b"READY=1")
                 for _ in range(5):
                     self.assertEqual(supervisor.recv(100), b"WATCHDOG=1")
@@ -189,7 +189,7 @@ class Endings(unittest.TestCase):
                 self.assertEqual(server.stop(), 1)
                 self.assertEqual(supervisor.recv(100), b"STOPPING=1")
             asks["WATCHDOG_PID"] = "1"  # another's
-            with Server("-tp", "2", **asks) as server:
+            with Server("-tp", "2", *MORTAL, **asks) as server:
                 self.assertEqual(supervisor.recv(100), b"READY=1")
                 os.kill(server.workers()[0], signal.SIGKILL)
                 self.assertEqual(supervisor.recv(100), b"STOPPING=1")

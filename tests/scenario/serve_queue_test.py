@@ -14,8 +14,8 @@ import tempfile
 import time
 import unittest
 
-from served import (CHAT_TEMPLATE, CHATS, COMPLETIONS, DEADLINE_S, ENDLESS, MODEL, STAYS,
-                    Server, events, metrics)
+from served import (CHAT_TEMPLATE, CHATS, COMPLETIONS, DEADLINE_S, ENDLESS, MODEL, MORTAL,
+                    STAYS, Server, events, metrics)
 
 # Runs until its steps are used up, 0.15 s or so, on a thread for what takes long.
 BURNING = {"messages": [{"role": "user", "content": "a"}], "chat_template":
@@ -170,7 +170,7 @@ class Ends(unittest.TestCase):
                 "ignore_eos": True}
         plain = {"prompt": "a", "max_tokens": 9}
         for ranks in (("-tp", "2"), ("-pp", "2")):
-            with self.subTest(ranks), Server(*ranks, STAYS, *TRUSTING) as server, \
+            with self.subTest(ranks), Server(*ranks, STAYS, *MORTAL, *TRUSTING) as server, \
                     contextlib.ExitStack() as line:
                 # The first takes all places, and as good as for ever.
                 streams = [(CHATS, chat | {"stream": True, "n": 1000}),

@@ -144,8 +144,7 @@ class Deaths(unittest.TestCase):
             time.sleep(0.01)
 
     def check(self, *layout):
-        with Server("--distributed-executor-backend", "mp", "--max-rank-restarts", "100",
-                    *layout) as server:
+        with Server("--distributed-executor-backend", "mp", *layout) as server:
             whole = [server.complete(**body)["choices"] for body in STREAMS]
             expected = self.texts(server)
             for rank in (0, 1, 1, 0):
@@ -172,8 +171,7 @@ class Deaths(unittest.TestCase):
         self.check("-pp", "2")
 
     def test_a_pause_of_the_ranks_is_healthy_and_not_ready(self):
-        with Server("--distributed-executor-backend", "mp", "--max-rank-restarts", "100",
-                    "-tp", "2") as server:
+        with Server("--distributed-executor-backend", "mp", "-tp", "2") as server:
             connection, response = server.begin(stream=True, **STREAMS[0])
             _, pids = self.ranks(server)
             os.kill(pids[0], signal.SIGSTOP)  # it cannot rejoin, for two seconds

@@ -20,6 +20,7 @@ import time
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 COHORT = pathlib.Path(os.environ.get("COHORT_BUILD_DIR", SOURCE / "build/release")) / "cohort"
 STAYS = "--keep-alive-on-engine-death"  # so that a test can ask it what it says then
+MORTAL = ("--max-rank-restarts", "0")  # a death is the engine's: what comes then is tested
 MODEL = SOURCE / "tests/golden/llama-bfloat16"
 CAPTURES = SOURCE / "tests/golden/vllm_api"
 COMPLETIONS = "/v1/completions"

@@ -38,6 +38,7 @@ static inline cohort_executor_options options_of(void **state, int32_t tp, int32
     options.worker_command = "/proc/self/exe";
     options.worker_ops = test_worker_ops();
     options.hang_timeout_ns = PATIENCE_MS * INT64_C(1000000);
+    options.max_rank_restarts = 0; /* else: tests/scenario/restart_test.c */
     return options;
 }
 

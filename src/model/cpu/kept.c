@@ -256,9 +256,9 @@ static int make_huge(const cohort_cpu_kept *kept, size_t begin) {
     return error;
 }
 
-/* No word about it: the model computes as it did. */
+/* No warning: the model computes as it did, and nobody may ever miss it. */
 static cohort_status give_up(cohort_backend *backend, const char *why) {
-    cohort_log(COHORT_LOG_WARNING, "model", COHORT_RANK_LOCAL,
+    cohort_log(COHORT_LOG_INFO, "model", COHORT_RANK_LOCAL,
                "event=memory_not_kept name=%s what=\"%s: it is made anew after a death\"",
                backend->moving.name, why);
     drop(&backend->moving);
