@@ -230,6 +230,13 @@ typedef struct cohort_regex_options {
 cohort_expr cohort_regex_parse(cohort_builder *builder, const char *pattern, size_t size,
                                const cohort_regex_options *options);
 
+/* ---- regex_classes.c --------------------------------------------------------------- */
+
+/* Adds what is of the class \w, \d or \s to Python and to ECMAScript; what is outside of
+ * it to both. */
+void cohort_regex_add_narrow(cohort_builder *builder, char letter, cohort_code_set *set);
+void cohort_regex_add_outside(cohort_builder *builder, char letter, cohort_code_set *set);
+
 /* ---- schema.c ---------------------------------------------------------------------- */
 
 /* NULL, with an error, where it is no JSON that we can hold; name: in messages. */
