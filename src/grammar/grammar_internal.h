@@ -109,7 +109,16 @@ enum {
     COHORT_MARK_INSIDE,          /* of either */
     COHORT_MARK_BEGIN,
     COHORT_MARK_END,
+    COHORT_MARK_AHEAD, /* and those behind it: of a look-ahead each */
+    COHORT_MARK_LAST = 0xff,
+    COHORT_MAX_MARKED_AHEADS = COHORT_MARK_LAST + 1 - COHORT_MARK_AHEAD,
 };
+/* The texts of an expression that has none, with any marks anywhere. */
+cohort_expr cohort_expr_with_marks(cohort_builder *builder, cohort_expr expr);
+/* The texts of an expression where all that is behind each such mark matches ahead (or,
+ * is_negative, does not); marks count for nothing in that. */
+cohort_expr cohort_expr_with_ahead(cohort_builder *builder, cohort_expr expr,
+                                   uint8_t mark, cohort_expr ahead, bool is_negative);
 /* The texts of an expression with marks whose marks are where they may be. */
 cohort_expr cohort_expr_checked(cohort_builder *builder, cohort_expr expr, bool in_json);
 /* No text matches; it may not call. */

@@ -281,8 +281,8 @@ static int32_t behind_byte(int before, int asked, unsigned byte, bool in_json) {
     bool is_word = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') ||
                    (byte >= 'a' && byte <= 'z') || byte == '_';
     int after = is_word ? WORD : byte < 0x80 ? OTHER : UNSURE;
-    if (byte >= COHORT_MARK_BOUNDARY)
-        return byte <= COHORT_MARK_END ? behind_mark(before, asked, byte) : -1;
+    if (byte >= COHORT_MARK_AHEAD) return before * N_ASKED + asked;
+    if (byte >= COHORT_MARK_BOUNDARY) return behind_mark(before, asked, byte);
     if (!is_met(before, asked, after)) return -1;
     return in_json && byte == '\\' ? ESCAPE : after * N_ASKED + ANYTHING;
 }
@@ -311,8 +311,9 @@ static void make_checker(cohort_builder *builder, bool in_json, cohort_automaton
         out->accepts[pair] = is_met(pair / N_ASKED, pair % N_ASKED, AT_BEGIN);
 }
 
-/* The same without marks. */
-static cohort_expr unmarked(cohort_builder *builder, const cohort_automaton *automaton) {
+/* The same without marks; may_come: with any of them anywhere. */
+static cohort_expr remarked(cohort_builder *builder, const cohort_automaton *automaton,
+                            bool may_come) {
     cohort_nfa nfa = {0};
     cohort_automaton out = {0};
     for (uint32_t i = 0; i <= automaton->n_states; i++)
@@ -322,6 +323,11 @@ static cohort_expr unmarked(cohort_builder *builder, const cohort_automaton *aut
         const int32_t *row = automaton->next + (size_t)state * automaton->n_classes;
         if (automaton->accepts[state])
             cohort_nfa_add(builder, &nfa, COHORT_EXPR_EMPTY, state, end);
+        if (may_come)
+            cohort_nfa_add(
+                builder, &nfa,
+                cohort_expr_range(builder, COHORT_MARK_BOUNDARY, COHORT_MARK_LAST), state,
+                state);
         for (unsigned byte = 0, last; byte < 256; byte = last + 1) {
             int32_t next = row[automaton->classes[byte]];
             bool is_mark = byte >= COHORT_MARK_BOUNDARY;
@@ -348,7 +354,34 @@ cohort_expr cohort_expr_checked(cohort_builder *builder, cohort_expr expr, bool 
     if (builder->status < 0) return COHORT_EXPR_NEVER;
     /* It is the one that was made last. */
     both = builder->automata[builder->n_automata - 1];
-    return unmarked(builder, &both);
+    return remarked(builder, &both, false);
+}
+
+cohort_expr cohort_expr_with_marks(cohort_builder *builder, cohort_expr expr) {
+    cohort_automaton automaton;
+    expr_automaton(builder, expr, &automaton);
+    if (builder->status < 0) return COHORT_EXPR_NEVER;
+    cohort_expr marked = remarked(builder, &automaton, true);
+    drop(builder, &automaton);
+    return marked;
+}
+
+static cohort_expr any_bytes(cohort_builder *builder, uint8_t last) {
+    return cohort_expr_repeat(builder, cohort_expr_range(builder, 0, last), 0,
+                              COHORT_UNBOUNDED);
+}
+
+cohort_expr cohort_expr_with_ahead(cohort_builder *builder, cohort_expr expr,
+                                   uint8_t mark, cohort_expr ahead, bool is_negative) {
+    /* What must not come behind the mark. */
+    if (!is_negative)
+        ahead = cohort_expr_without(builder, any_bytes(builder, COHORT_MARK_BOUNDARY - 1),
+                                    ahead);
+    cohort_expr wrong =
+        cohort_expr_concat(builder, cohort_expr_range(builder, mark, mark),
+                           cohort_expr_with_marks(builder, ahead));
+    wrong = cohort_expr_concat(builder, any_bytes(builder, COHORT_MARK_LAST), wrong);
+    return cohort_expr_without(builder, expr, wrong);
 }
 
 bool cohort_expr_is_never(cohort_builder *builder, cohort_expr expr) {

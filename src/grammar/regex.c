@@ -13,8 +13,21 @@
  * either; inside a negative look-ahead it is the wider one.  A look-ahead at the
  * outermost level is the product of its pattern with all that is still to come; \b and
  * anchors in odd places are marks, checked against the characters beside them once the
- * whole is an automaton (product.c), which then forgets them.  What no automaton can do
- * (references back), and looking behind, is refused by name. */
+ * whole is an automaton (product.c), which then forgets them.  So are look-aheads inside
+ * groups, where what follows may be anything: each is a mark of its own, and texts where
+ * what comes behind it is not as it says are taken out.  What no
+ * automaton can do (references back), and looking behind, is refused by name. */
+
+/* Look-aheads inside groups; equal ones are one. */
+struct aheads {
+    struct ahead {
+        size_t begin, size; /* in the pattern */
+        unsigned flags;
+        cohort_expr expr;
+        bool is_negative;
+    } items[COHORT_MAX_MARKED_AHEADS];
+    size_t count;
+};
 
 typedef struct parser {
     cohort_builder *builder;
@@ -27,7 +40,8 @@ typedef struct parser {
     bool is_wide;  /* in a negative look-ahead: what is here will be left out */
     bool is_ahead; /* in any */
     bool is_first; /* nothing but what has no width was before */
-    bool has_marks, has_ahead;
+    bool has_marks;
+    struct aheads *aheads; /* inside groups */
 } parser;
 
 enum { IGNORE_CASE = 1, DOT_IS_ALL = 2, MULTILINE = 4 };
@@ -292,9 +306,8 @@ static cohort_expr parse_class(parser *self) {
 
 /* Marks stand for what has no width; no text has these bytes. */
 static cohort_expr mark(parser *self, uint8_t byte) {
-    if (self->is_ahead || self->has_ahead)
-        return refuse(self,
-                      "\\b, or an anchor inside, beside look-ahead is not supported");
+    if (self->is_ahead)
+        return refuse(self, "\\b, or an anchor inside, in look-ahead is not supported");
     self->has_marks = true;
     return cohort_expr_range(self->builder, byte, byte);
 }
@@ -342,7 +355,32 @@ static bool take_flags_of_rest(parser *self) {
     return true;
 }
 
+static cohort_expr parse_ahead(parser *self, bool is_negative);
+
+static cohort_expr mark_ahead(parser *self, bool is_negative) {
+    struct aheads *aheads = self->aheads;
+    size_t begin = self->at, i = 0;
+    if (self->is_ahead)
+        return refuse(self, "look-ahead inside a group of another is not supported");
+    cohort_expr expr = parse_ahead(self, is_negative);
+    const struct ahead made = {begin, self->at - begin, self->flags, expr, is_negative};
+    for (; i < aheads->count; i++) {
+        const struct ahead *known = &aheads->items[i];
+        if (known->size == made.size && known->flags == made.flags &&
+            known->is_negative == is_negative &&
+            !memcmp(self->text + known->begin, self->text + begin, made.size))
+            break;
+    }
+    if (i == COHORT_MAX_MARKED_AHEADS)
+        return refuse(self, "more than 4 look-aheads inside groups are not supported");
+    if (i == aheads->count) aheads->items[aheads->count++] = made;
+    uint8_t byte = (uint8_t)(COHORT_MARK_AHEAD + i);
+    self->has_marks = true;
+    return cohort_expr_range(self->builder, byte, byte);
+}
+
 static cohort_expr parse_group(parser *self) {
+    bool is_negative = false;
     unsigned flags = self->flags;
     if (take_flags(self)) {
         /* For all that follows, where nothing is grouped. */
@@ -360,8 +398,8 @@ static cohort_expr parse_group(parser *self) {
         while (self->at < self->size && !peek(self, '>'))
             self->at++;
         if (!take(self, ">")) return refuse(self, "a group's name without its end");
-    } else if (take(self, "?=") || take(self, "?!")) {
-        return refuse(self, "look-ahead inside a group is not supported");
+    } else if (take(self, "?=") || (is_negative = take(self, "?!"))) {
+        return mark_ahead(self, is_negative);
     } else if (take(self, "?<")) {
         return refuse(self, "look-behind is not supported");
     } else if (peek(self, '?')) {
@@ -481,19 +519,15 @@ static bool at_last_anchor(const parser *self) {
 /* (?=X) or (?!X): X and anything; its branches begin here. */
 static cohort_expr parse_ahead(parser *self, bool is_negative) {
     parser inner = *self;
-    if (self->has_marks)
-        return refuse(self,
-                      "\\b, or an anchor inside, beside look-ahead is not supported");
     if (is_negative && self->flags & MULTILINE)
         return refuse(self, "(?m) beside a negative look-ahead is not supported");
     if (++inner.nesting > COHORT_GRAMMAR_MAX_NESTING)
         return refuse(self, "groups nest too deep");
     inner.depth = 0;
-    inner.is_ahead = inner.has_ahead = true;
+    inner.is_ahead = true;
     inner.is_wide = self->is_wide != is_negative;
     cohort_expr expr = parse_alternatives(&inner);
     self->at = inner.at;
-    self->has_ahead = true;
     if (!take(self, ")") && self->builder->status >= 0)
         return refuse(self, "a ( without its )");
     return expr;
@@ -506,8 +540,12 @@ struct piece {
 
 static struct piece take_piece(parser *self) {
     bool is_negative = false;
-    if (self->depth == 0 && (take(self, "(?=") || (is_negative = take(self, "(?!"))))
-        return (struct piece){parse_ahead(self, is_negative), true, is_negative};
+    if (self->depth == 0 && (take(self, "(?=") || (is_negative = take(self, "(?!")))) {
+        cohort_expr ahead = parse_ahead(self, is_negative);
+        /* What follows may have marks. */
+        if (!self->is_ahead) ahead = cohort_expr_with_marks(self->builder, ahead);
+        return (struct piece){ahead, true, is_negative};
+    }
     size_t begin = self->at;
     struct piece piece = {.expr = parse_piece(self)};
     if (piece.expr != COHORT_EXPR_EMPTY || self->at == begin) self->is_first = false;
@@ -570,16 +608,21 @@ static cohort_expr parse_alternatives(parser *self) {
 
 cohort_expr cohort_regex_parse(cohort_builder *builder, const char *pattern, size_t size,
                                const cohort_regex_options *options) {
+    struct aheads aheads = {0};
     parser self = {.builder = builder,
                    .text = pattern,
                    .size = size,
                    .options = options,
                    .flags = (options->ignores_case ? IGNORE_CASE : 0) |
                             (options->dot_is_all ? DOT_IS_ALL : 0),
-                   .is_first = true};
+                   .is_first = true,
+                   .aheads = &aheads};
     if (size > MAX_PATTERN_BYTES) return refuse(&self, "a pattern of more than 64 KiB");
     cohort_expr expr = parse_alternatives(&self);
     if (self.at < self.size && builder->status >= 0) refuse(&self, "a ) without its (");
+    for (size_t i = 0; i < aheads.count && builder->status >= 0; i++)
+        expr = cohort_expr_with_ahead(builder, expr, (uint8_t)(COHORT_MARK_AHEAD + i),
+                                      aheads.items[i].expr, aheads.items[i].is_negative);
     if (self.has_marks) expr = cohort_expr_checked(builder, expr, options->in_json);
     return builder->status < 0 ? COHORT_EXPR_NEVER : expr;
 }
