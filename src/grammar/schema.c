@@ -198,19 +198,38 @@ static cohort_expr spelled_as_patterns(cohort_schema_compiler *self, const char 
     return expr;
 }
 
-/* Of a few formats only a character may be more than a byte. */
-static cohort_expr unit_of(cohort_schema_compiler *self, const cJSON *pattern,
-                           const char *format) {
-    bool is_bytes =
-        format && !pattern && !strstr(format, "pointer") && strcmp(format, "iri") != 0;
-    return is_bytes ? cohort_expr_range(self->builder, ' ', '~')
-                    : cohort_grammar_json_character(self->builder);
+/* Of one value's. */
+struct formats {
+    const char *names[COHORT_MAX_KNOWN_FORMATS];
+    size_t count;
+};
+
+/* Those of a "format", or of the list that allOf made of several, each once; one that we
+ * do not know is an annotation. */
+static struct formats formats_of(const cJSON *schema) {
+    const cJSON *format = cohort_schema_get(schema, "format");
+    bool is_list = cJSON_IsArray(format);
+    struct formats found = {.count = 0};
+    for (const cJSON *item = is_list ? format->child : format; item;
+         item = is_list ? item->next : NULL) {
+        const char *name = cJSON_GetStringValue(item);
+        bool is_new = cohort_schema_knows_format(name);
+        for (size_t i = 0; i < found.count && is_new; i++)
+            is_new = strcmp(found.names[i], name) != 0;
+        if (is_new) found.names[found.count++] = name;
+    }
+    return found;
 }
 
-/* One that we do not know is an annotation. */
-static const char *format_of(const cJSON *schema) {
-    const char *format = cJSON_GetStringValue(cohort_schema_get(schema, "format"));
-    return cohort_schema_knows_format(format) ? format : NULL;
+/* Of a few formats only a character may be more than a byte. */
+static cohort_expr unit_of(cohort_schema_compiler *self, const cJSON *pattern,
+                           const struct formats *formats) {
+    bool is_bytes = false;
+    for (size_t i = 0; i < formats->count && !pattern; i++)
+        is_bytes |= !strstr(formats->names[i], "pointer") &&
+                    strcmp(formats->names[i], "iri") != 0;
+    return is_bytes ? cohort_expr_range(self->builder, ' ', '~')
+                    : cohort_grammar_json_character(self->builder);
 }
 
 cohort_expr cohort_schema_content(cohort_schema_compiler *self, const cJSON *schema) {
@@ -218,7 +237,7 @@ cohort_expr cohort_schema_content(cohort_schema_compiler *self, const cJSON *sch
     const cJSON *pattern = cohort_schema_get(schema, "pattern"), *item;
     const cJSON *not_pattern = cohort_schema_get(schema, COHORT_SCHEMA_NOT_PATTERN);
     const cJSON *not_enum = cohort_schema_get(schema, COHORT_SCHEMA_NOT_ENUM);
-    const char *format = format_of(schema);
+    const struct formats formats = formats_of(schema);
     int32_t least, most;
     if (!cohort_schema_size(self, schema, "minLength", 0, &least) ||
         !cohort_schema_size(self, schema, "maxLength", COHORT_UNBOUNDED, &most) ||
@@ -226,11 +245,14 @@ cohort_expr cohort_schema_content(cohort_schema_compiler *self, const cJSON *sch
         return COHORT_EXPR_NEVER;
     bool is_bounded = least > 0 || most != COHORT_UNBOUNDED;
     cohort_expr content = COHORT_EXPR_EMPTY;
-    if (format)
-        content = cohort_schema_format(builder, format,
-                                       pattern || not_pattern || not_enum || is_bounded);
+    bool is_beside =
+        pattern || not_pattern || not_enum || is_bounded || formats.count > 1;
+    for (size_t i = 0; i < formats.count; i++) {
+        cohort_expr one = cohort_schema_format(builder, formats.names[i], is_beside);
+        content = i > 0 ? cohort_expr_both(builder, content, one) : one;
+    }
     if (pattern) content = and_patterns(self, pattern, false, content);
-    if (!format && !pattern) content = cohort_schema_pattern(self, "^[\\s\\S]*$");
+    if (!formats.count && !pattern) content = cohort_schema_pattern(self, "^[\\s\\S]*$");
     if (not_pattern) content = and_patterns(self, not_pattern, true, content);
     cJSON_ArrayForEach(item, not_enum) {
         if (cJSON_IsString(item))
@@ -238,8 +260,9 @@ cohort_expr cohort_schema_content(cohort_schema_compiler *self, const cJSON *sch
                                           spelled_as_patterns(self, item->valuestring));
     }
     if (!is_bounded) return content;
-    if (format) most = cohort_schema_format_most(format, most);
-    return cohort_expr_bounded(builder, content, unit_of(self, pattern, format), least,
+    for (size_t i = 0; i < formats.count; i++)
+        most = cohort_schema_format_most(formats.names[i], most);
+    return cohort_expr_bounded(builder, content, unit_of(self, pattern, &formats), least,
                                most);
 }
 
@@ -257,18 +280,20 @@ static bool is_number(const cJSON *item) { return cJSON_IsNumber(item); }
 
 static cohort_expr string_of(cohort_schema_compiler *self, const cJSON *schema) {
     cohort_builder *builder = self->builder;
-    const char *format = format_of(schema);
+    const struct formats formats = formats_of(schema);
     int32_t least, most;
-    bool is_more = cohort_schema_get(schema, "pattern") ||
+    bool is_more = formats.count > 1 || cohort_schema_get(schema, "pattern") ||
                    cohort_schema_get(schema, COHORT_SCHEMA_NOT_PATTERN) ||
                    excludes(schema, is_string);
     if (!cohort_schema_size(self, schema, "minLength", 0, &least) ||
         !cohort_schema_size(self, schema, "maxLength", COHORT_UNBOUNDED, &most))
         return COHORT_EXPR_NEVER;
-    if (!is_more && !format) return cohort_grammar_json_string(builder, least, most);
+    if (!is_more && !formats.count)
+        return cohort_grammar_json_string(builder, least, most);
     for (size_t i = 0; i < self->n_formats && !is_more; i++) {
         const struct known_format *known = &self->formats[i];
-        if (!strcmp(known->name, format) && known->least == least && known->most == most)
+        if (!strcmp(known->name, formats.names[0]) && known->least == least &&
+            known->most == most)
             return cohort_expr_call(builder, known->rule);
     }
     cohort_expr content = cohort_schema_content(self, schema);
@@ -276,7 +301,7 @@ static cohort_expr string_of(cohort_schema_compiler *self, const cJSON *schema) 
     cohort_rule_make_expr(builder, rule, quoted(self, content));
     if (!is_more && self->n_formats < COHORT_MAX_KNOWN_FORMATS)
         self->formats[self->n_formats++] =
-            (struct known_format){format, least, most, rule};
+            (struct known_format){formats.names[0], least, most, rule};
     return cohort_expr_call(builder, rule);
 }
 

@@ -581,13 +581,8 @@ static bool merge_keyword(cohort_schema_compiler *self, cJSON *made, const char 
     if (!strcmp(key, "enum")) return merge_enum(self, made, a, b);
     if (!strcmp(key, "const")) return cJSON_AddArrayToObject(made, "enum");
     if (!strcmp(key, COHORT_SCHEMA_NOT_ENUM) || !strcmp(key, COHORT_SCHEMA_NOT_PATTERN) ||
-        !strcmp(key, "pattern") || !strcmp(key, "multipleOf"))
+        !strcmp(key, "pattern") || !strcmp(key, "format") || !strcmp(key, "multipleOf"))
         return merge_lists(self, made, key, a, b);
-    /* One that nobody knows says nothing. */
-    if (!strcmp(key, "format") && !cohort_schema_knows_format(cJSON_GetStringValue(a)))
-        return cohort_schema_refer(self, made, key, b);
-    if (!strcmp(key, "format") && !cohort_schema_knows_format(cJSON_GetStringValue(b)))
-        return cohort_schema_refer(self, made, key, a);
     if (!strcmp(key, "anyOf")) return merge_choices(self, made, a, b);
     if (!strcmp(key, "uniqueItems"))
         return cohort_schema_refer(self, made, key, cJSON_IsTrue(a) ? a : b);

@@ -109,6 +109,16 @@ static const struct expectation schemas_of_plain_values_cases[] = {
      "{\"type\":\"string\",\"pattern\":\"^a*$\",\"minLength\":1}",
      {"\"a\"", "\"aa\""},
      {"\"\""}},
+    {SCHEMA, /* two of one value */
+     "{\"allOf\":[{\"format\":\"ipv4\"},{\"format\":\"x\"},{\"format\":\"hostname\"},{"
+     "\"format\":\"ipv4\",\"maxLength\":9}]}",
+     {"\"10.0.0.1\"", "\"1.22.33.4\""},
+     {"\"a.b\"", "\"1.2.3\"", "\"255.255.255.255\""}},
+    {SCHEMA,
+     "{\"type\":\"string\",\"format\":\"uri-reference\",\"allOf\":[{\"format\":\"uri\"}]"
+     "}",
+     {"\"http://a/b?c\"", "\"a:b\""},
+     {"\"/b\"", "\"\""}},
     {SCHEMA,
      "{\"type\":\"string\",\"format\":\"password\",\"maxLength\":3}",
      {"\"\"", "\"a\\\"b\""},
