@@ -142,6 +142,9 @@ typedef struct cohort_executor_recovery {
 } cohort_executor_recovery;
 COHORT_API void cohort_executor_get_recovery(cohort_executor *executor,
                                              cohort_executor_recovery *out_recovery);
+/* What killed ranks was found and is not sent again: no death up to here counts against
+ * max_rank_restarts, nor in the window. */
+COHORT_API void cohort_executor_forget_deaths(cohort_executor *executor);
 
 /* Called once, on a thread of the executor; at once, on the calling thread, where the
  * executor has already failed.  Not called by an orderly shutdown.  The callback may call

@@ -115,6 +115,7 @@ static void note_suspects(cohort_engine *engine) {
 }
 
 static void judge_suspects(cohort_engine *engine) {
+    uint64_t n_convicted = engine->n_convicted;
     for (engine_sequence *sequence = engine->first; sequence; sequence = sequence->next) {
         if (!sequence->n_under_way || sequence->is_cancelled) continue;
         cohort_sentence sentence = cohort_suspect(
@@ -122,6 +123,9 @@ static void judge_suspects(cohort_engine *engine) {
         if (sentence == COHORT_SENTENCE_ENDED) convict(engine, sequence);
         sequence->is_quarantined |= sentence == COHORT_SENTENCE_ALONE;
     }
+    /* The next one that kills is another matter: they are not added up. */
+    if (engine->n_convicted > n_convicted)
+        cohort_executor_forget_deaths(engine->executor);
     isolate_next(engine);
 }
 

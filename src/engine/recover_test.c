@@ -76,7 +76,7 @@ static void expect_same_answers(struct answer (*expected)[MAX_N]) {
         }
 }
 
-static void expect_nothing_left(cohort_engine *engine) {
+static void expect_nothing_left(cohort_engine *engine, uint64_t n_convicted) {
     cohort_engine_stats stats;
     cohort_engine_info info;
     cohort_engine_outputs outputs;
@@ -91,7 +91,7 @@ static void expect_nothing_left(cohort_engine *engine) {
     assert_int_equal(stats.n_recoveries, deaths.n);
     assert_true(deaths.n == 0 || stats.n_recomputed_tokens > 0);
     assert_true(deaths.n == 0 || stats.n_recovered > 0);
-    assert_int_equal(stats.n_convicted, deaths.n_faults > 0);
+    assert_int_equal(stats.n_convicted, n_convicted);
 }
 
 static void deaths_change_no_answer(void **state) {
@@ -115,7 +115,7 @@ static void deaths_change_no_answer(void **state) {
             else
                 assert_true(deaths.n > 3);
             expect_same_answers(expected);
-            expect_nothing_left(engine);
+            expect_nothing_left(engine, 0);
             cohort_engine_destroy(engine);
         }
 }
@@ -183,9 +183,69 @@ static void a_request_that_kills_fails_alone(void **state) {
             answers[KILLER][0] = expected[KILLER][0];
         }
         expect_same_answers(expected);
-        expect_nothing_left(engine);
+        expect_nothing_left(engine, !is_harmless);
         cohort_engine_destroy(engine);
     }
+}
+
+/* Killers in a row, no step completed between: each is found within three deaths, and
+ * what one did is not added to what the next does. */
+static void killers_in_a_row_fail_one_by_one(void **state) {
+    (void)state;
+    enum { N_KILLERS = 6, MOST_IN_A_ROW = 3 };
+    static struct answer expected[MAX_REQUESTS][MAX_N];
+    for (int way = 0; way < 6; way++) {
+        bool is_harmless = way < 2;
+        int32_t tokens[N_PROMPT];
+        cohort_engine_options options = small_options();
+        options.executor.async_scheduling = way & 1;
+        plan_deaths(0, 0, way & 2);
+        deaths.poison = is_harmless ? 0 : POISON;
+        cohort_engine *engine = start(&options);
+        cohort_request request = greedy(engine, N_PROMPT, 40);
+        submit(engine, &request);
+        step(engine);
+        for (int32_t i = 0; i < N_KILLERS; i++) {
+            request = greedy(engine, N_PROMPT, 30);
+            memcpy(tokens, prompt, sizeof prompt);
+            tokens[0] = POISON;
+            tokens[1] = i;
+            request.prompt_token_ids = tokens;
+            submit(engine, &request);
+        }
+        request = greedy(engine, 9, 20);
+        submit(engine, &request);
+        run(engine);
+        if (is_harmless) memcpy(expected, answers, sizeof expected);
+        for (int32_t id = 2; id < 2 + N_KILLERS && !is_harmless; id++) {
+            assert_int_equal(answers[id][0].reason, COHORT_FINISH_KILLER);
+            answers[id][0] = expected[id][0];
+        }
+        expect_same_answers(expected);
+        assert_in_range(deaths.most_in_a_row, is_harmless ? 0 : 1, MOST_IN_A_ROW);
+        assert_true(deaths.n_faults <= 3 * N_KILLERS);
+        expect_nothing_left(engine, is_harmless ? 0 : N_KILLERS);
+        cohort_engine_destroy(engine);
+    }
+}
+
+/* Refused, as others' step killed a rank: what was never computed has killed nobody. */
+static void a_step_that_was_refused_makes_no_suspects(void **state) {
+    (void)state;
+    plan_deaths(0, 0, true);
+    cohort_engine *engine = start_small();
+    cohort_request request = greedy(engine, N_PROMPT, 30);
+    uint64_t id = submit(engine, &request);
+    deaths.is_dead = true;
+    deaths.n_at_rest = 4;
+    run(engine);
+    assert_int_equal(deaths.n_faults, 4);
+    assert_int_equal(answers[id][0].n_tokens, 30);
+    cohort_engine_stats stats;
+    cohort_engine_get_stats(engine, &stats);
+    assert_int_equal(stats.n_convicted, 0);
+    assert_int_equal(stats.n_recomputed_tokens, 0);
+    cohort_engine_destroy(engine);
 }
 
 /* What waits for a rank can be cancelled, and something else can be asked for. */
@@ -246,6 +306,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deaths_change_no_answer),
         cmocka_unit_test(a_request_that_kills_fails_alone),
+        cmocka_unit_test(killers_in_a_row_fail_one_by_one),
+        cmocka_unit_test(a_step_that_was_refused_makes_no_suspects),
         cmocka_unit_test(a_recovery_holds_up_no_cancel),
         cmocka_unit_test(kept_caches_cost_the_steps_under_way_alone),
     };

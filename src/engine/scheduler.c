@@ -555,6 +555,20 @@ static void undo(cohort_scheduler *scheduler, const cohort_schedule_entry *entry
         requeue(scheduler, request);
 }
 
+static int32_t undo_last(cohort_scheduler *scheduler) {
+    int32_t ring = scheduler->limits.max_in_flight + 1;
+    const struct step *step =
+        &scheduler->steps[(scheduler->first_step + --scheduler->n_steps) % ring];
+    for (int32_t i = 0; i < step->n_entries; i++)
+        undo(scheduler, &step->entries[i]);
+    return step->n_tokens;
+}
+
+void cohort_scheduler_withdraw(cohort_scheduler *scheduler) {
+    assert(scheduler->n_steps > 0);
+    undo_last(scheduler);
+}
+
 /* Nobody loses blocks or slot while a step holds it, and who lost them is computed anew
  * from its tokens: so what the entries say is enough to go back.
  *
@@ -564,15 +578,9 @@ static void undo(cohort_scheduler *scheduler, const cohort_schedule_entry *entry
  * steps stored in part lies behind the tokens that count, in blocks that nobody else
  * shares, and is written again before it is read. */
 int64_t cohort_scheduler_rollback(cohort_scheduler *scheduler) {
-    int32_t ring = scheduler->limits.max_in_flight + 1;
     int64_t n_tokens = 0;
-    while (scheduler->n_steps > 0) {
-        const struct step *step =
-            &scheduler->steps[(scheduler->first_step + --scheduler->n_steps) % ring];
-        for (int32_t i = 0; i < step->n_entries; i++)
-            undo(scheduler, &step->entries[i]);
-        n_tokens += step->n_tokens;
-    }
+    while (scheduler->n_steps > 0)
+        n_tokens += undo_last(scheduler);
     for (cohort_scheduler_request *request = scheduler->running.first; request;
          request = request->next) {
         assert(request->n_in_flight == 0 && request->n_sampling == 0);

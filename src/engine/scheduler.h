@@ -130,6 +130,9 @@ void cohort_scheduler_append(cohort_scheduler *scheduler,
 void cohort_scheduler_finish(cohort_scheduler *scheduler,
                              cohort_scheduler_request *request);
 
+/* The step handed out last was not sent after all: nothing is handed out before rollback.
+ */
+void cohort_scheduler_withdraw(cohort_scheduler *scheduler);
 /* The steps under way will not come back, and the ranks have forgotten all requests, but
  * not their caches: as if the last step that completed had been the last one sent.  Those
  * first admitted since wait again, in their old places; the others are told to the ranks

@@ -98,6 +98,11 @@ static cohort_status send_step(cohort_engine *engine, const cohort_schedule *sch
         return COHORT_FAIL(COHORT_E_INVALID,
                            "the executor takes fewer steps than %d at once",
                            engine->max_in_flight);
+    if (status == COHORT_E_INTERRUPTED) {
+        /* It was refused, not lost: of what a rank dies meanwhile, it is no suspect. */
+        cohort_scheduler_withdraw(engine->scheduler);
+        engine->n_masked = 0;
+    }
     COHORT_TRY(status);
     engine->futures[(engine->first_future + engine->n_futures++) % COHORT_MAX_IN_FLIGHT] =
         future;

@@ -22,6 +22,7 @@ static void tell_what_others_did(cohort_executor *executor, int64_t now_ns) {
     cohort_judge *judge = &executor->judge;
     judge_event event = {.kind = JUDGE_FAILED,
                          .n_completed = executor->n_completed,
+                         .n_explained = executor->n_explained,
                          .rank = COHORT_RANK_LOCAL,
                          .now_ns = now_ns,
                          .error = &executor->failure};
@@ -127,6 +128,7 @@ void executor_judge(cohort_executor *executor, judge_event event) {
     cohort_judge *judge = &executor->judge;
     pthread_mutex_lock(&executor->lock);
     event.n_completed = executor->n_completed;
+    event.n_explained = executor->n_explained;
     tell_what_others_did(executor, event.now_ns);
     judge_step(judge, &event);
     for (size_t i = 0; i < judge->n_actions; i++) {

@@ -85,6 +85,7 @@ struct cohort_executor {
     cohort_executor_recovery recovery;
     uint64_t allowed_epoch; /* of steps: await_ready has told the caller of it */
     uint64_t n_completed;   /* steps */
+    uint64_t n_explained;   /* of cohort_executor_forget_deaths */
     uint8_t *setup;         /* nested frames of calls for a rank that is started again */
     size_t setup_bytes;
     cohort_status shutdown_status;

@@ -403,11 +403,20 @@ static void go_on_stopping(cohort_judge *self, int64_t now_ns) {
     act(self, JUDGE_DO_CLOSE, self->stayed_rank);
 }
 
+/* Nobody has died of whom it may have told.  Where it named nobody else, it was its own
+ * doing, however long it takes to leave. */
+static void end_suspicion(cohort_judge *self, int64_t now_ns) {
+    int32_t rank = self->suspect.rank;
+    bool is_own = judge_restarts(self) && rank >= 0 && suspects_itself(self, rank);
+    if (is_own) self->ranks[rank].has_reported = true;
+    convict(self, rank, &self->suspect, is_own, now_ns);
+}
+
 /* What is too late by now. */
 static void check_time(cohort_judge *self, const judge_event *event) {
     int64_t now_ns = event->now_ns;
     if (self->has_suspect && now_ns >= self->suspect_until_ns)
-        convict(self, self->suspect.rank, &self->suspect, false, now_ns);
+        end_suspicion(self, now_ns);
     if (self->state <= EXECUTOR_READY && !self->is_failed) {
         if (self->state < EXECUTOR_READY && !is_phase_over(self))
             check_phase(self, now_ns);
@@ -439,10 +448,19 @@ static void on_completed(cohort_judge *self, uint64_t n_completed) {
         self->ranks[rank].n_vain = 0;
 }
 
+/* Whatever killed them is not computed again: no death before is held against a rank. */
+static void on_explained(cohort_judge *self, uint64_t n_explained) {
+    self->n_explained = n_explained;
+    self->first_cause.code = COHORT_OK;
+    for (int32_t rank = 0; rank < self->world_size; rank++)
+        self->ranks[rank].n_vain = self->ranks[rank].n_window = 0;
+}
+
 void judge_step(cohort_judge *self, const judge_event *event) {
     judge_rank *rank = event->rank >= 0 ? &self->ranks[event->rank] : NULL;
     self->n_actions = 0;
     if (event->n_completed != self->n_completed) on_completed(self, event->n_completed);
+    if (event->n_explained != self->n_explained) on_explained(self, event->n_explained);
     switch (event->kind) {
     case JUDGE_STARTED:
         snprintf(rank->who, sizeof rank->who, "%s", event->who);

@@ -59,6 +59,7 @@ typedef struct judge_event {
     const cohort_error *error; /* REPORTED, UNLINKED, BROKEN, ENDED, FAILED */
     const char *who;           /* STARTED */
     uint64_t n_completed;      /* steps so far, with any event */
+    uint64_t n_explained;      /* times that what killed ranks was found; the same */
     uint64_t pending_call;     /* TICK: the oldest step that nobody answered, or 0 */
     int64_t pending_ns;        /* when it was sent */
 } judge_event;
@@ -126,7 +127,7 @@ typedef struct cohort_judge {
     uint64_t n_epochs; /* that began after the first */
     uint64_t n_deaths; /* that were no verdict */
     uint64_t n_faults; /* of them, while ready: what was computed may have caused it */
-    uint64_t n_completed;
+    uint64_t n_completed, n_explained;
     cohort_error first_cause, cause; /* since a step was completed; the last one */
 
     int32_t stop_stage; /* 1: asked, 2: SIGTERM, 3: SIGKILL */

@@ -58,7 +58,7 @@ typedef struct world {
     int32_t n_verdicts, n_told, n_closed;
     executor_state entered;
     cohort_executor_options limits;
-    uint64_t epoch, n_completed;
+    uint64_t epoch, n_completed, n_explained;
     int32_t n_interruptions;
     bool completes; /* steps, while it is ready */
 } world;
@@ -208,6 +208,7 @@ static void step(world *self, judge_event event) {
     cohort_judge *judge = &self->judge;
     event.now_ns = self->now_ns;
     event.n_completed = self->n_completed;
+    event.n_explained = self->n_explained;
     if (event.kind == JUDGE_STOP && judge->state < EXECUTOR_STOPPING)
         self->stop_ns = self->now_ns;
     for (int32_t i = 0; i < judge->world_size; i++)
@@ -442,6 +443,27 @@ static void deaths_in_a_window_are_counted(void **state) {
     stop(self);
 }
 
+/* Of what killed them, and was found, others are to know nothing; however often. */
+static void deaths_that_are_explained_count_no_more(void **state) {
+    (void)state;
+    enum { MOST = 3 };
+    world *self = begin(first_seed(), MOST);
+    self->completes = false;
+    self->limits.rank_restart_window_ns = 3600 * SECOND;
+    live(self, BEGIN + 3 * SECOND);
+    for (int32_t n = 0; n < 20 * MOST; n++) {
+        cohort_error error = {.code = COHORT_E_PEER_DIED, .rank = 0};
+        self->is_gone[0] = true;
+        step(self,
+             (judge_event){
+                 .kind = JUDGE_ENDED, .rank = 0, .is_fault = true, .error = &error});
+        live(self, self->now_ns + 10 * SECOND);
+        self->n_explained += n % MOST == MOST - 1;
+    }
+    check_healed(self);
+    stop(self);
+}
+
 /* The second time it is the verdict, which the text of the first one is part of. */
 static void a_verdict_on_who_is_silent_has_its_whole_text(void **state) {
     (void)state;
@@ -487,6 +509,25 @@ static void who_leaves_with_an_error_that_names_nobody_else_had_it(void **state)
         check_healed(self);
         stop(self);
     }
+}
+
+/* Also where it takes its time to leave, and is killed at last. */
+static void who_tells_of_an_error_and_stays_had_it(void **state) {
+    (void)state;
+    world *self = begin(first_seed(), 5);
+    cohort_error told = {.code = COHORT_E_IO, .rank = 0, .message = "disk"};
+    live(self, BEGIN + 3 * SECOND);
+    step(self, (judge_event){.kind = JUDGE_REPORTED, .rank = 0, .error = &told});
+    int64_t told_ns = self->now_ns;
+    while (!self->judge.n_deaths)
+        live(self, self->now_ns + MS);
+    assert_in_range(self->now_ns - told_ns, 300 * MS, 310 * MS);
+    assert_string_equal(self->judge.cause.message, "disk");
+    assert_int_equal(self->judge.n_faults, 1);
+    assert_true(judge_has_reported(&self->judge, 0)); /* so its cache is not trusted */
+    live(self, self->now_ns + 10 * SECOND);
+    check_healed(self);
+    stop(self);
 }
 
 /* No request is under way then. */
@@ -545,8 +586,10 @@ int main(void) {
         cmocka_unit_test(every_world_heals_and_ends),
         cmocka_unit_test(deaths_in_vain_are_counted),
         cmocka_unit_test(deaths_in_a_window_are_counted),
+        cmocka_unit_test(deaths_that_are_explained_count_no_more),
         cmocka_unit_test(a_verdict_on_who_is_silent_has_its_whole_text),
         cmocka_unit_test(who_leaves_with_an_error_that_names_nobody_else_had_it),
+        cmocka_unit_test(who_tells_of_an_error_and_stays_had_it),
         cmocka_unit_test(a_fault_of_who_was_started_again_is_no_requests),
         cmocka_unit_test(who_does_not_leave_its_step_is_killed),
     };

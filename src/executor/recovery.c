@@ -159,6 +159,12 @@ uint64_t cohort_executor_epoch(cohort_executor *executor) {
     return epoch;
 }
 
+void cohort_executor_forget_deaths(cohort_executor *executor) {
+    pthread_mutex_lock(&executor->lock);
+    executor->n_explained++;
+    pthread_mutex_unlock(&executor->lock);
+}
+
 void cohort_executor_get_recovery(cohort_executor *executor,
                                   cohort_executor_recovery *out_recovery) {
     pthread_mutex_lock(&executor->lock);

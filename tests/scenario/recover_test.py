@@ -21,6 +21,7 @@ from served import (CHATS, CHAT_TEMPLATE, COMPLETIONS, DEADLINE_S, SANITIZED, Se
 N_KILLS = int(os.environ.get("COHORT_KILLS", "2" if SANITIZED else "5"))
 SEED = int(os.environ.get("COHORT_SEED", "1"))
 IS_SOAK = N_KILLS >= 100
+N_IN_A_ROW = 4  # the next start of one rank would wait for seconds
 LAYOUTS = [("-tp", "2"), ("-pp", "2")]
 if IS_SOAK:
     LAYOUTS += [("-tp", "2", "-pp", "2"), ("-tp", "3")]
@@ -141,6 +142,18 @@ class Recovery(unittest.TestCase):
                         os.kill(victim, signal.SIGKILL)
                         self.killed.add(victim)
 
+    def kill_whatever_comes(self, n_kills, clients):
+        """Each as soon as it is there: none gets to compute anything."""
+        self.wait_heard(clients, 20)
+        end = time.monotonic() + DEADLINE_S
+        for _ in range(n_kills):
+            while not (victims := [pid for pid in self.ranks() if pid not in self.killed]):
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.001)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victims[-1], signal.SIGKILL)
+            self.killed.add(victims[-1])
+
     def status(self):
         return json.loads(self.server.ask("GET", "/v1/fault_tolerance/status")[2])["engines"][0]
 
@@ -150,6 +163,9 @@ class Recovery(unittest.TestCase):
         n_ranks, n_descriptors = len(self.ranks()), self.descriptors()
         for client in clients:
             client.start()
+        self.kill_whatever_comes(N_IN_A_ROW, clients)
+        self.wait_heard(clients, 1)  # late, but it comes
+        self.killed.clear()
         self.kill_until(N_KILLS // 2, random, clients)
         half_kib = self.resident_kib()
         self.kill_until(N_KILLS, random, clients)

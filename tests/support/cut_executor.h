@@ -28,14 +28,17 @@ static struct deaths {
     bool keeps_kv;
     bool is_dead, is_forgotten; /* until await_ready; until the next step */
     bool awaits_masks;
-    int32_t n_waits; /* to come that time out */
+    cohort_future *killer; /* the step in which the rank died: it does not come back */
+    int32_t n_waits;       /* to come that time out */
+    int32_t n_at_rest;     /* faults to come before the next step is sent */
     bool is_used[MAX_SLOTS];
     int32_t n;
     /* Requests that begin with this token kill with their tokens behind the first
      * n_harmless; 0: none does. */
     int32_t poison, n_harmless;
     bool is_poison[MAX_SLOTS];
-    int32_t n_faults;
+    int32_t n_faults, n_forgotten;
+    int32_t n_in_a_row, most_in_a_row; /* faults that nothing explained */
     cohort_executor_recovery recovery;
 } deaths;
 
@@ -99,6 +102,9 @@ static bool kills(const cohort_step *step) {
     deaths.is_dead |= kills;
     deaths.n += kills;
     deaths.n_faults += kills;
+    deaths.n_in_a_row += kills;
+    if (deaths.most_in_a_row < deaths.n_in_a_row)
+        deaths.most_in_a_row = deaths.n_in_a_row;
     return kills;
 }
 
@@ -109,18 +115,18 @@ static cohort_status send_step(cohort_executor *executor, const void *bytes,
     cohort_step_view view = {0};
     if (dies_now()) return interrupted();
     assert_int_equal(cohort_step_decode(bytes, size_bytes, &view), COHORT_OK);
-    if (kills(&view.step)) {
-        cohort_step_view_deinit(&view);
-        return interrupted();
-    }
+    bool is_killer = kills(&view.step); /* once it was sent, as others are */
     follow_slots(&view.step);
     size_bytes = cohort_step_encoded_bytes(&view.step);
     assert_true(size_bytes <= sizeof message);
     cohort_step_encode(&view.step, (uint8_t *)message);
     cohort_step_view_deinit(&view);
     deaths.awaits_masks = is_masked;
-    return (is_masked ? __real_cohort_execute_masked_model : __real_cohort_execute_model)(
-        executor, message, size_bytes, out_future);
+    cohort_status status =
+        (is_masked ? __real_cohort_execute_masked_model : __real_cohort_execute_model)(
+            executor, message, size_bytes, out_future);
+    if (is_killer) deaths.killer = *out_future;
+    return status;
 }
 
 cohort_status __wrap_cohort_execute_model(cohort_executor *executor, const void *step,
@@ -151,9 +157,12 @@ cohort_status __wrap_cohort_execute_masks(cohort_executor *executor, const void 
 cohort_status __wrap_cohort_future_wait(cohort_future *future, int64_t deadline_ns);
 cohort_status __wrap_cohort_future_wait(cohort_future *future, int64_t deadline_ns) {
     /* What was sent before a death may have come back all the same. */
-    bool came_back = deaths.is_dead && !deaths.awaits_masks && deaths.n % 2;
+    bool came_back =
+        deaths.is_dead && !deaths.awaits_masks && deaths.n % 2 && future != deaths.killer;
     if (!came_back && dies_now()) return interrupted();
-    return __real_cohort_future_wait(future, deadline_ns);
+    cohort_status status = __real_cohort_future_wait(future, deadline_ns);
+    if (status == COHORT_OK) deaths.n_in_a_row = 0;
+    return status;
 }
 
 cohort_status __wrap_cohort_executor_await_ready(cohort_executor *executor,
@@ -170,10 +179,22 @@ cohort_status __wrap_cohort_executor_await_ready(cohort_executor *executor,
                              executor, message, cohort_step_masks_encoded_bytes(&none)),
                          COHORT_OK);
     }
-    deaths.awaits_masks = deaths.is_dead = false;
+    deaths.awaits_masks = false;
+    deaths.is_dead = deaths.n_at_rest > 0;
+    deaths.n_at_rest -= deaths.is_dead;
+    deaths.n += deaths.is_dead;
+    deaths.n_faults += deaths.is_dead;
     deaths.is_forgotten = true;
+    deaths.killer = NULL;
     /* After all steps before it. */
     return cohort_executor_check_health(executor, cohort_deadline_ms(60000));
+}
+
+void __wrap_cohort_executor_forget_deaths(cohort_executor *executor);
+void __wrap_cohort_executor_forget_deaths(cohort_executor *executor) {
+    (void)executor;
+    deaths.n_in_a_row = 0;
+    deaths.n_forgotten++;
 }
 
 void __wrap_cohort_executor_get_recovery(cohort_executor *executor,
