@@ -32,6 +32,8 @@ extern "C" {
 
 typedef struct cohort_engine cohort_engine;
 
+enum { COHORT_MAX_GRAPH_SIZES = 16 };
+
 /* vLLM's engine arguments; what is 0 or NULL is chosen by the engine. */
 typedef struct cohort_engine_options {
     /* Its config is the engine's to fill, and messages may be as large as its steps take;
@@ -56,7 +58,12 @@ typedef struct cohort_engine_options {
     const char *quantization;      /* "int8", made of weights as they load; NULL: none */
     const char *device;            /* "auto" (NULL), the fastest here, or "cpu" */
     const char *isa;               /* "portable", "avx2", ...; NULL: the fastest here */
-    bool skip_tokenizer_init;      /* token ids in, token ids out, no text */
+    /* On a GPU steps of decoding are recorded as graphs and replayed: not at all, or of
+     * these numbers of rows (one: up to that; none: as many as there may be sequences).
+     */
+    bool enforce_eager;
+    const char *cuda_graph_sizes[COHORT_MAX_GRAPH_SIZES + 1]; /* NULL-terminated */
+    bool skip_tokenizer_init; /* token ids in, token ids out, no text */
     /* Defaults of requests: NULL or "auto": of the model's generation_config.json,
      * "vllm": of none, else of the one in this folder; and a JSON object that goes before
      * it. */

@@ -32,7 +32,7 @@ static const char no_connector[] = "no KV cache leaves this engine";
 static const char no_experts[] = "experts are sharded as layers are, by "
                                  "--tensor-parallel-size";
 static const char no_traces[] = "/metrics and `cohort stat` tell how it does";
-static const char nothing_compiled[] = "nothing is compiled or captured";
+static const char nothing_compiled[] = "nothing is compiled; see --enforce-eager";
 static const char no_images[] = "there is only text";
 
 static const cli_vllm_option options[] = {
@@ -63,7 +63,6 @@ static const cli_vllm_option options[] = {
     FLAG("enable-ssl-refresh", NULL, "false", "certificates are read at the start"),
     /* Model */
     FLAG("trust-remote-code", NULL, ANY, "no code of a checkpoint is ever run"),
-    FLAG("enforce-eager", NULL, ANY, nothing_compiled),
     VALUE("quantization", "q", "int8", "it is made when weights are loaded"),
     VALUE("convert", NULL, "auto|none", "models generate"),
     VALUE("runner", NULL, "auto|generate", "models generate"),

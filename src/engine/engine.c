@@ -375,6 +375,7 @@ cohort_status cohort_engine_start(const cohort_engine_options *options,
     engine->options.model = engine->options.dtype = engine->options.load_format = NULL;
     engine->options.layer_partition = engine->options.cpu_threads_bind = NULL;
     engine->options.quantization = engine->options.device = engine->options.isa = NULL;
+    engine->options.cuda_graph_sizes[0] = NULL;
     engine->options.tokenizer = engine->options.generation_config = NULL;
     engine->options.override_generation_config = NULL;
     engine->options.executor = (cohort_executor_options){0};

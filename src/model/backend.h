@@ -304,6 +304,12 @@ typedef struct cohort_backend_ops {
      * of this layer, for errors to name; -1: of none. */
     cohort_status (*step_begin)(cohort_backend *backend, const cohort_batch *batch);
     cohort_status (*step_end)(cohort_backend *backend);
+    /* Asked right behind step_begin; may be NULL.  In a step of one row a sequence, each
+     * with a row of logits, what is enqueued up to the first sample or download follows
+     * from the number of rows.  A backend may round that up: what is computed of further
+     * rows goes nowhere.  And it may enqueue at once what it recorded of an earlier step:
+     * then it returns true, and none of these operations is called. */
+    bool (*replay)(cohort_backend *backend, int64_t *rows);
     void (*at_layer)(cohort_backend *backend, int32_t layer);
     /* The first error, if it is known already; waits for nothing. */
     cohort_status (*check)(const cohort_backend *backend);
@@ -369,6 +375,10 @@ typedef struct cohort_cuda_options {
      * NULL, "": it is not. */
     const char *id;
     int32_t n_sharing; /* ranks on that device, this one among them */
+    /* Steps that are alike are recorded and replayed, for these numbers of rows
+     * (NULL-terminated; one: up to that; NULL or none: up to max_sequences and more). */
+    bool enforce_eager; /* none is */
+    const char *const *graph_sizes;
 } cohort_cuda_options;
 
 /* Needs NVIDIA's driver when a backend is created, not before: create says in one line

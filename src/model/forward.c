@@ -24,7 +24,8 @@ struct step {
     const cohort_backend_ops *ops;
     cohort_backend *backend;
     const cohort_batch *batch;
-    int64_t rows, width;   /* width: hidden_size */
+    int64_t rows, width;   /* rows: of the batch, or more; width: hidden_size */
+    bool is_replayed;      /* all is enqueued up to the first rows of logits */
     cohort_buffer *hidden; /* the residual stream, [rows, width] */
     cohort_buffer *normed; /* what a block reads, and then what it adds */
     int64_t draw_deadline_ns;
@@ -368,9 +369,9 @@ static cohort_status draw(struct step *step, cohort_buffer *logits, int32_t firs
     return COHORT_OK;
 }
 
-/* The head of a few logit rows, and what becomes of them. */
+/* The head of a few logit rows, and what becomes of those that are wanted. */
 static cohort_status head_rows(struct step *step, int32_t first, int32_t rows,
-                               cohort_logits_sink sink, void *user_data) {
+                               int32_t wanted, cohort_logits_sink sink, void *user_data) {
     const cohort_model *model = step->model;
     bool parts = model->options.tp_size > 1;
     const cohort_op_take take = {.x = all_of(step->hidden),
@@ -392,27 +393,32 @@ static cohort_status head_rows(struct step *step, int32_t first, int32_t rows,
                                      .part_bytes = model->logit_bytes,
                                      .n_rows = rows};
     cohort_buffer *logits = parts ? model->whole_logits : model->logits;
-    step->ops->take(step->backend, &take);
-    norm_linear(step, model->final_norm ? &norm : NULL, &head);
-    if (parts) step->ops->gather(step->backend, &gather);
+    if (!step->is_replayed || first > 0) {
+        step->ops->take(step->backend, &take);
+        norm_linear(step, model->final_norm ? &norm : NULL, &head);
+        if (parts) step->ops->gather(step->backend, &gather);
+    }
     if (!step->batch->samples)
-        return give_logits(step, logits, first, rows, sink, user_data);
-    return draw(step, logits, first, rows);
+        return give_logits(step, logits, first, wanted, sink, user_data);
+    return draw(step, logits, first, wanted);
+}
+
+static int32_t in_one_go(int32_t rows) {
+    return rows < COHORT_LOGIT_ROWS ? rows : COHORT_LOGIT_ROWS;
 }
 
 static cohort_status head(struct step *step, cohort_logits_sink sink, void *user_data) {
-    int32_t n = 0;
+    int32_t n = 0, more = (int32_t)step->rows - step->batch->n_rows;
     for (int32_t i = 0; i < step->batch->n_sequences; i++)
         n += step->batch->n_logit_rows[i];
     for (int32_t row = 0; row < n; row += COHORT_LOGIT_ROWS) {
-        int32_t rows = n - row < COHORT_LOGIT_ROWS ? n - row : COHORT_LOGIT_ROWS;
-        COHORT_TRY(head_rows(step, row, rows, sink, user_data));
+        int32_t rows = in_one_go(n + more - row), wanted = in_one_go(n - row);
+        COHORT_TRY(head_rows(step, row, rows, wanted, sink, user_data));
     }
     return COHORT_OK;
 }
 
-static cohort_status compute(struct step *step, cohort_logits_sink sink,
-                             void *user_data) {
+static cohort_status layers(struct step *step) {
     const cohort_model *model = step->model;
     int64_t count = step->rows * step->width;
     if (model->shard.first_stage)
@@ -426,9 +432,17 @@ static cohort_status compute(struct step *step, cohort_logits_sink sink,
         mlp(step, &model->layers[i]);
     }
     step->ops->at_layer(step->backend, -1);
-    if (model->shard.last_stage) return head(step, sink, user_data);
-    step->ops->send(step->backend, all_of(step->hidden), count);
+    if (!model->shard.last_stage)
+        step->ops->send(step->backend, all_of(step->hidden), count);
     return COHORT_OK;
+}
+
+static cohort_status compute(struct step *step, cohort_logits_sink sink,
+                             void *user_data) {
+    step->is_replayed =
+        step->ops->replay && step->ops->replay(step->backend, &step->rows);
+    if (!step->is_replayed) COHORT_TRY(layers(step));
+    return step->model->shard.last_stage ? head(step, sink, user_data) : COHORT_OK;
 }
 
 cohort_status cohort_model_forward(cohort_model *model, const cohort_batch *batch,

@@ -101,7 +101,9 @@ static cohort_status open_model(struct runner *runner, const cohort_worker_info 
     const cohort_cuda_options cuda = {.ordinal = info->local_rank,
                                       .n_ranks = info->local_world_size,
                                       .id = getenv("COHORT_DEVICE_ID"),
-                                      .n_sharing = sharing ? atoi(sharing) : 1};
+                                      .n_sharing = sharing ? atoi(sharing) : 1,
+                                      .enforce_eager = told->enforce_eager,
+                                      .graph_sizes = told->cuda_graph_sizes};
     cohort_model_options options = {
         .model_dir = told->model,
         .dummy_weights = is_dummy,

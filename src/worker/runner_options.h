@@ -25,6 +25,8 @@ typedef struct cohort_runner_options {
     const char *quantization;
     const char *device;
     const char *isa;
+    bool enforce_eager;
+    const char *cuda_graph_sizes[17]; /* the engine's 16 at most, NULL-terminated */
     /* Not the user's: what the engine has chosen. */
     bool keep_tokens; /* sampled ones, for the next step */
     int64_t execute_timeout_ns;
@@ -70,7 +72,12 @@ typedef struct cohort_runner_options {
         OPTION_ROW(TEXT, "isa", isa, NULL, 0, 0,                                        \
                    "portable, avx2, avx512, avx512_bf16 or amx (default: the fastest "  \
                    "here)",                                                             \
-                   .words = "portable|avx2|avx512|avx512_bf16|amx")
+                   .words = "portable|avx2|avx512|avx512_bf16|amx"),                    \
+        OPTION_FLAG("enforce-eager", enforce_eager, NULL,                               \
+                    "on a GPU, record no steps as graphs"),                             \
+        OPTION_LIST("cuda-graph-sizes", cuda_graph_sizes, NULL,                         \
+                    "rows of the steps that are recorded; one number: 1, 2, 4, 8 and "  \
+                    "on by 8, up to it (default: twice --max-num-seqs, at most 512)")
 
 /* Over cohort_runner_options. */
 extern const cohort_option_table cohort_runner_option_table;

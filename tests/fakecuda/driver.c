@@ -19,7 +19,7 @@ static struct {
     int left; /* calls until it fails; 0: never */
     CUresult result;
 } fault;
-static int live, n_devices = 1, capability = 90;
+static int live, n_graphs, n_devices = 1, capability = 90;
 
 void fake_cuda_fail(const char *function, int n, CUresult result) {
     pthread_mutex_lock(&lock);
@@ -32,6 +32,13 @@ void fake_cuda_fail(const char *function, int n, CUresult result) {
 int fake_cuda_live(void) {
     pthread_mutex_lock(&lock);
     int n = live;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
+int fake_cuda_graphs(void) {
+    pthread_mutex_lock(&lock);
+    int n = n_graphs;
     pthread_mutex_unlock(&lock);
     return n;
 }
@@ -219,18 +226,57 @@ struct task {
     size_t bytes, rows, to_pitch, from_pitch;
     int value;
     CUresult result; /* what waiting for it says */
+    size_t params_bytes;
     _Alignas(16) unsigned char params[];
 };
 
-struct CUstream_st {
+struct tasks {
     struct task *first, **last;
+};
+
+/* Recorded; and what can be launched of it. */
+struct CUgraph_st {
+    struct tasks tasks;
+};
+struct CUgraphExec_st {
+    struct tasks tasks;
+};
+
+struct CUstream_st {
+    struct tasks tasks;
+    CUgraph records; /* NULL: it does not */
     CUresult broken; /* for good, as on a device */
 };
 
+static void add(struct tasks *tasks, struct task *new) {
+    *tasks->last = new;
+    tasks->last = &new->next;
+}
+
+static void drop(struct tasks *tasks) {
+    while (tasks->first) {
+        struct task *task = tasks->first;
+        tasks->first = task->next;
+        free(task);
+    }
+    tasks->last = &tasks->first;
+}
+
+static bool add_copies(struct tasks *to, const struct tasks *from) {
+    for (const struct task *task = from->first; task; task = task->next) {
+        size_t bytes = sizeof *task + task->params_bytes;
+        struct task *same = malloc(bytes);
+        if (!same) return false;
+        memcpy(same, task, bytes);
+        same->next = NULL;
+        add(to, same);
+    }
+    return true;
+}
+
 static CUresult push(CUstream stream, struct task *new) {
     if (!new) return CUDA_ERROR_OUT_OF_MEMORY;
-    *stream->last = new;
-    stream->last = &new->next;
+    add(stream->records ? &stream->records->tasks : &stream->tasks, new);
     return CUDA_SUCCESS;
 }
 
@@ -239,7 +285,7 @@ DRIVER CUresult cuStreamCreate(CUstream *out, unsigned flags) {
     CALL(StreamCreate);
     CUstream stream = calloc(1, sizeof *stream);
     if (!stream) return CUDA_ERROR_OUT_OF_MEMORY;
-    stream->last = &stream->first;
+    stream->tasks.last = &stream->tasks.first;
     *out = stream;
     count(1);
     return CUDA_SUCCESS;
@@ -261,23 +307,17 @@ static void run(const struct task *task) {
 DRIVER CUresult cuStreamSynchronize(CUstream stream) {
     CUresult fails = called("StreamSynchronize");
     if (fails != CUDA_SUCCESS) stream->broken = fails;
-    while (stream->first) {
-        struct task *task = stream->first;
-        stream->first = task->next;
+    if (stream->records) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    for (struct task *task = stream->tasks.first; task; task = task->next) {
         if (stream->broken == CUDA_SUCCESS) stream->broken = task->result;
         if (stream->broken == CUDA_SUCCESS) run(task);
-        free(task);
     }
-    stream->last = &stream->first;
+    drop(&stream->tasks);
     return stream->broken;
 }
 DRIVER CUresult cuStreamDestroy_v2(CUstream stream) {
     cuStreamSynchronize(stream);
-    while (stream->first) {
-        struct task *task = stream->first;
-        stream->first = task->next;
-        free(task);
-    }
+    drop(&stream->tasks);
     free(stream);
     count(-1);
     return CUDA_SUCCESS;
@@ -314,6 +354,73 @@ DRIVER CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t byte
     if (task)
         task->to = (char *)to, task->bytes = bytes, task->rows = 1, task->value = value;
     return push(stream, task);
+}
+
+/* ---- graphs ------------------------------------------------------------------------ */
+
+static CUgraph new_graph(void) {
+    CUgraph graph = calloc(1, sizeof *graph);
+    if (!graph) return NULL;
+    graph->tasks.last = &graph->tasks.first;
+    count(1);
+    return graph;
+}
+
+DRIVER CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
+    (void)mode;
+    CALL(StreamBeginCapture_v2);
+    if (stream->records) return CUDA_ERROR_ILLEGAL_STATE;
+    stream->records = new_graph();
+    return stream->records ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+/* A recording that fails is over, too. */
+DRIVER CUresult cuStreamEndCapture(CUstream stream, CUgraph *out) {
+    CUgraph graph = stream->records;
+    stream->records = NULL;
+    *out = NULL;
+    if (!graph) return CUDA_ERROR_ILLEGAL_STATE;
+    CUresult fails = called("StreamEndCapture");
+    if (fails == CUDA_SUCCESS)
+        *out = graph;
+    else
+        cuGraphDestroy(graph);
+    return fails;
+}
+DRIVER CUresult cuGraphDestroy(CUgraph graph) {
+    drop(&graph->tasks);
+    free(graph);
+    count(-1);
+    return CUDA_SUCCESS;
+}
+DRIVER CUresult cuGraphInstantiateWithFlags(CUgraphExec *out, CUgraph graph,
+                                            unsigned long long flags) {
+    (void)flags;
+    CALL(GraphInstantiateWithFlags);
+    CUgraphExec exec = calloc(1, sizeof *exec);
+    if (!exec) return CUDA_ERROR_OUT_OF_MEMORY;
+    exec->tasks.last = &exec->tasks.first;
+    count(1);
+    if (!add_copies(&exec->tasks, &graph->tasks)) {
+        cuGraphExecDestroy(exec);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    *out = exec;
+    return CUDA_SUCCESS;
+}
+DRIVER CUresult cuGraphExecDestroy(CUgraphExec exec) {
+    drop(&exec->tasks);
+    free(exec);
+    count(-1);
+    return CUDA_SUCCESS;
+}
+DRIVER CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream) {
+    CALL(GraphLaunch);
+    pthread_mutex_lock(&lock);
+    n_graphs++;
+    pthread_mutex_unlock(&lock);
+    if (stream->records) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    return add_copies(&stream->tasks, &exec->tasks) ? CUDA_SUCCESS
+                                                    : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 /* ---- kernels ----------------------------------------------------------------------- */
@@ -387,6 +494,7 @@ DRIVER CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction functi
     struct task *task = calloc(1, sizeof *task + function->bytes);
     if (!task) return CUDA_ERROR_OUT_OF_MEMORY;
     task->kernel = function->run, task->config = *config;
+    task->params_bytes = function->bytes;
     memcpy(task->params, params[0], function->bytes);
     task->result = called("LaunchKernelEx");
     return push(config->hStream, task);

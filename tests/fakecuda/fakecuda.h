@@ -25,6 +25,8 @@ __attribute__((visibility("default"))) void fake_cuda_fail(const char *function,
                                                            CUresult result);
 /* What is there and what is not given back: allocations, contexts, streams, modules. */
 __attribute__((visibility("default"))) int fake_cuda_live(void);
+/* Graphs launched until now. */
+__attribute__((visibility("default"))) int fake_cuda_graphs(void);
 /* 0: no device. */
 __attribute__((visibility("default"))) void fake_cuda_devices(int n,
                                                               int compute_capability);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the CUDA backend does when the driver fails: each function, each of its calls, one
- * after the other, from the first to the end of two steps.  A clean error, and nothing
+ * after the other, from the first to the end of four steps.  A clean error, and nothing
  * left. */
 #include <dlfcn.h>
 #include <setjmp.h>
@@ -40,7 +40,8 @@ static cohort_status ignore(void *user_data, int32_t row, int32_t n, float *logi
     return COHORT_OK;
 }
 
-/* Opens a model, loads it, computes a prompt of 3 and a token behind it. */
+/* Opens a model, loads it, computes a prompt of 3 and three tokens behind it: one is
+ * computed, one recorded, one replayed. */
 static cohort_status live_through(const char *checkpoint) {
     char dir[512];
     snprintf(dir, sizeof dir, "%s/tests/golden/%s", COHORT_SOURCE_DIR, checkpoint);
@@ -57,9 +58,10 @@ static cohort_status live_through(const char *checkpoint) {
     if (status >= 0) status = cohort_model_load(model, NULL, NULL);
     if (status >= 0) status = cohort_model_kv_create(model, 4);
     const int32_t ids[] = {1, 2, 3}, table[] = {2, 1}, one[] = {1};
-    for (int32_t step = 0; step < 2 && status >= 0; step++) {
-        const cohort_sequence sequence = {
-            .n_rows = step ? 1 : 3, .n_computed = step ? 3 : 0, .block_table = table};
+    for (int32_t step = 0; step < 4 && status >= 0; step++) {
+        const cohort_sequence sequence = {.n_rows = step ? 1 : 3,
+                                          .n_computed = step ? 2 + step : 0,
+                                          .block_table = table};
         const cohort_batch batch = {.token_ids = ids,
                                     .n_rows = sequence.n_rows,
                                     .sequences = &sequence,

@@ -243,6 +243,7 @@ static void rotate(const void *params, const CUlaunchConfig *config) {
     const cohort_cuda_cache *c = &p->cache;
     for (unsigned row = 0; row < config->gridDimY; row++)
         for (int head = 0; head < c->n_heads + c->n_kv_heads; head++) {
+            if (c->positions[row] < 0) break;
             float *x =
                 (float *)p->qkv + (int64_t)row * p->qkv_stride + head * c->head_dim;
             turn(p, x, head < c->n_heads ? p->q_norm : p->k_norm, c->positions[row], x);
@@ -251,7 +252,7 @@ static void rotate(const void *params, const CUlaunchConfig *config) {
 
 static void store_row(const cohort_cuda_attention_params *p, unsigned row, bool raw) {
     const cohort_cuda_cache *c = &p->cache;
-    for (int head = 0; head < c->n_kv_heads; head++) {
+    for (int head = 0; head < c->n_kv_heads && c->positions[row] >= 0; head++) {
         const float *key =
             p->qkv + (int64_t)row * p->qkv_stride + (c->n_heads + head) * c->head_dim;
         const float *value = key + c->n_kv_heads * c->head_dim;
@@ -305,6 +306,7 @@ static void attend(const void *params, const CUlaunchConfig *config) {
     const cohort_cuda_cache *c = &p->cache;
     for (unsigned row = 0; row < config->gridDimY; row++)
         for (int head = 0; head < c->n_heads; head++) {
+            if (c->positions[row] < 0) break;
             int64_t at = ((int64_t)row * c->n_heads + head) * c->head_dim;
             see(p, row, head, p->qkv + (int64_t)row * p->qkv_stride + head * c->head_dim,
                 p->out + at);
@@ -316,6 +318,7 @@ static void attention(const void *params, const CUlaunchConfig *config) {
     const cohort_cuda_attention_params *p = params;
     const cohort_cuda_cache *c = &p->cache;
     for (unsigned row = 0; row < config->gridDimZ; row++) {
+        if (c->positions[row] < 0) continue;
         if (p->raw) store_row(p, row, true);
         for (int head = 0; head < c->n_heads; head++) {
             const float *x = p->qkv + (int64_t)row * p->qkv_stride + head * c->head_dim;

@@ -332,7 +332,7 @@ class OfVllm(unittest.TestCase):
             "--tensor_parallel_size", "1", "-dp", "1", "-pp=1", "--kv-cache-dtype", "auto", "--swap-space", "4",
             "--compilation-config", '{"level": 3}', "-cc.mode=3", "-O3", "--data-parallel-size=1", "--api-server-count=1",
             "--no-enable-expert-parallel", "--enable-server-load-tracking", "--tokenizer-mode", "auto")
-        for name in ("trust-remote-code", "gpu-memory-utilization", "enforce-eager", "swap-space",
+        for name in ("trust-remote-code", "gpu-memory-utilization", "swap-space",
                      "optimization-level"):
             self.assertEqual(said.count(f"--{name} has no effect: "), 1, said)
         self.accepts("--no-enable-lora=true", "--no-enable-chunked-prefill=False", "--no-grpc=true")
@@ -385,7 +385,7 @@ class OfVllm(unittest.TestCase):
         self.assertIn("are 0 to 3", self.refuses("-dp", "4", "--data-parallel-rank", "4"))
         code, said = run_serve("/nowhere", "--enable-lorry")
         self.assertEqual((code, "unknown option" in said), (2, True))
-        done = subprocess.run([COHORT, "generate", "--enforce-eager"], capture_output=True, text=True,
+        done = subprocess.run([COHORT, "generate", "--disable-custom-all-reduce"], capture_output=True, text=True,
                               timeout=DEADLINE_S)
         self.assertIn("unknown option", done.stderr)
 
@@ -394,7 +394,7 @@ class OfVllm(unittest.TestCase):
             text = subprocess.run([COHORT, *words], capture_output=True, text=True, timeout=DEADLINE_S,
                                   check=True).stdout.replace("\\-", "-")
             self.assertIn("--data-parallel-start-rank 0,", text)
-            self.assertIn("--enforce-eager,", text)
+            self.assertIn("--disable-custom-all-reduce,", text)
 
 
 # A line doubles the one before it.

@@ -49,7 +49,13 @@
     X(OccupancyMaxActiveClusters)  \
     X(StreamCreate)                \
     X(StreamDestroy_v2)            \
-    X(StreamSynchronize)
+    X(StreamSynchronize)           \
+    X(StreamBeginCapture_v2)       \
+    X(StreamEndCapture)            \
+    X(GraphInstantiateWithFlags)   \
+    X(GraphLaunch)                 \
+    X(GraphDestroy)                \
+    X(GraphExecDestroy)
 
 typedef struct cohort_cuda_api {
 #define COHORT_CUDA_FIELD(name) __typeof__(&cu##name) name;

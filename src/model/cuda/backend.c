@@ -62,6 +62,7 @@ static cohort_status upload(cohort_backend *backend, cohort_view to, const void 
 static cohort_status download(cohort_backend *backend, cohort_view from, void *to,
                               int64_t count) {
     cohort_cuda_flush(backend);
+    cohort_cuda_record_end(backend);
     COHORT_TRY(check(backend));
     CUdeviceptr at = (CUdeviceptr)cohort_cuda_read(from);
     return copy(backend,
@@ -79,6 +80,7 @@ static void destroy(cohort_backend *backend) {
     if (backend->context) {
         /* What was enqueued may still read the host's memory. */
         if (backend->stream) backend->cuda->StreamSynchronize(backend->stream);
+        cohort_cuda_graphs_destroy(backend);
         cohort_cuda_step_destroy(backend);
         cohort_cuda_release(backend, &backend->scratch);
         cohort_cuda_release(backend, &backend->squares);
@@ -104,6 +106,7 @@ static cohort_status set_up(cohort_backend *backend,
     COHORT_TRY(cohort_cuda_open(backend, cuda));
     COHORT_TRY(cohort_cuda_allocate(backend, STAGING_BYTES, "weights on their way",
                                     &backend->staging));
+    COHORT_TRY(cohort_cuda_graphs_create(backend, cuda));
     return cohort_cuda_step_create(backend);
 }
 
@@ -151,6 +154,7 @@ const cohort_backend_ops *cohort_backend_cuda(void) {
         .kv_destroy = cohort_cuda_kv_destroy,
         .step_begin = cohort_cuda_step_begin,
         .step_end = cohort_cuda_step_end,
+        .replay = cohort_cuda_replay,
         .at_layer = at_layer,
         .check = check,
         .embed = cohort_cuda_op_embed,

@@ -2,8 +2,9 @@
 /* model/cuda/cuda_internal.h - what the files of the CUDA backend share; private to them.
  *
  * backend.c owns the object and the table, device.c context, memory and launches, step.c
- * what a step is told and gives, ops.c the plain operations, products.c weights and
- * products, which hold back what the next operation may take along.
+ * what a step is told and gives, graph.c its recording, ops.c the plain operations,
+ * products.c weights and products, which hold back what the next operation may take
+ * along.
  */
 #ifndef COHORT_MODEL_CUDA_CUDA_INTERNAL_H
 #define COHORT_MODEL_CUDA_CUDA_INTERNAL_H
@@ -103,11 +104,19 @@ struct cohort_kv {
     cohort_cuda_memory memory;
 };
 
+/* A step of so many rows, to be replayed; graph.c. */
+typedef struct cohort_cuda_graph {
+    int32_t n_rows;
+    bool was_seen;
+    CUgraphExec exec; /* NULL: not recorded yet */
+} cohort_cuda_graph;
+
 /* What a step is told, once on the host (pinned) and once on the device. */
 typedef struct cohort_cuda_step {
     cohort_batch batch;
     int32_t n_logit_rows;
-    bool one_row_each; /* no two rows are of one sequence */
+    bool one_row_each;        /* no two rows are of one sequence */
+    cohort_cuda_graph *graph; /* that such a step is, or may become; NULL: none */
     int32_t *ids, *positions, *sequences, *logit_rows, *tables; /* host */
     cohort_cuda_memory memory; /* the same on the device, in the same order */
     size_t bytes, table_bytes;
@@ -136,6 +145,9 @@ struct cohort_backend {
 
     struct arena *arenas; /* of small memory; device.c */
     cohort_cuda_step step;
+    cohort_cuda_graph *graphs; /* by rows */
+    int32_t n_graphs;
+    bool is_recording; /* what is enqueued becomes the step's graph */
     cohort_cuda_pending pending;
     cohort_cuda_memory scratch; /* narrow rows of one product */
     size_t scratch_bytes;
@@ -196,6 +208,19 @@ void cohort_cuda_send(cohort_backend *backend, cohort_view from, int64_t count);
 void cohort_cuda_gather(cohort_backend *backend, const cohort_op_gather *op);
 void cohort_cuda_regroup(cohort_backend *backend, cohort_group *tp_group,
                          cohort_group *pp_group);
+
+/* graph.c */
+cohort_status cohort_cuda_graphs_create(cohort_backend *backend,
+                                        const cohort_cuda_options *told);
+void cohort_cuda_graphs_destroy(cohort_backend *backend);
+/* Memory that they know is going away. */
+void cohort_cuda_graphs_forget(cohort_backend *backend);
+/* The one for so many rows; NULL: none is so large. */
+cohort_cuda_graph *cohort_cuda_graph_for(const cohort_backend *backend, int32_t n_rows);
+bool cohort_cuda_replay(cohort_backend *backend, int64_t *rows);
+/* Where a step is recorded: it is whole, and runs; or it is dropped. */
+void cohort_cuda_record_end(cohort_backend *backend);
+void cohort_cuda_record_drop(cohort_backend *backend);
 
 /* ops.c */
 const float *cohort_cuda_vector(const cohort_buffer *buffer);

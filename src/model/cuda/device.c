@@ -122,7 +122,10 @@ cohort_status cohort_cuda_allocate(cohort_backend *backend, size_t bytes,
 }
 
 void cohort_cuda_release(cohort_backend *backend, cohort_cuda_memory *memory) {
-    if (memory->handle) backend->cuda->StreamSynchronize(backend->stream);
+    if (memory->handle) {
+        backend->cuda->StreamSynchronize(backend->stream);
+        cohort_cuda_graphs_forget(backend);
+    }
     unmap(backend, memory);
     *memory = (cohort_cuda_memory){0};
 }

@@ -77,6 +77,15 @@ static void take_sequence(cohort_backend *backend, const cohort_batch *batch, in
     }
 }
 
+/* Rows that are nobody's; see graph.c. */
+static void fill_up(cohort_cuda_step *step, int32_t n_rows) {
+    for (int32_t row = step->batch.n_rows; row < n_rows; row++) {
+        step->ids[row] = step->positions[row] = -1;
+        step->sequences[row] = 0;
+        step->logit_rows[row] = row;
+    }
+}
+
 static cohort_status check(const cohort_backend *backend) {
     return cohort_cuda_failed(backend) ? cohort_fail_adopt(&backend->error) : COHORT_OK;
 }
@@ -89,6 +98,9 @@ cohort_status cohort_cuda_step_begin(cohort_backend *backend, const cohort_batch
     for (int32_t i = 0; i < batch->n_sequences; i++)
         take_sequence(backend, batch, i);
     step->batch = *batch;
+    bool is_alike = step->one_row_each && step->n_logit_rows == batch->n_rows;
+    step->graph = is_alike ? cohort_cuda_graph_for(backend, batch->n_rows) : NULL;
+    if (step->graph) fill_up(step, step->graph->n_rows);
     size_t used = (size_t)(step->tables - step->ids) * sizeof(int32_t) +
                   (size_t)batch->n_sequences * step->table_bytes;
     cohort_cuda_fail(backend, cohort_cuda_status(
@@ -110,6 +122,7 @@ static void synchronise(cohort_backend *backend, const char *what) {
 
 cohort_status cohort_cuda_step_end(cohort_backend *backend) {
     cohort_cuda_flush(backend);
+    cohort_cuda_record_drop(backend);
     synchronise(backend, "computing a step");
     backend->step.batch = (cohort_batch){0};
     return check(backend);
@@ -131,6 +144,7 @@ static void share(cohort_backend *backend, const cohort_op_sample *op) {
 /* Rows come to the host, which draws. */
 void cohort_cuda_op_sample(cohort_backend *backend, const cohort_op_sample *op) {
     cohort_cuda_flush(backend);
+    cohort_cuda_record_end(backend);
     if (cohort_cuda_failed(backend)) return;
     const cohort_sample_row *rows = backend->step.batch.samples + op->first;
     int32_t vocab_size = backend->options.vocab_size, n = 0;

@@ -35,6 +35,7 @@ extern "C" __global__ void __launch_bounds__(32)
     start_next();
     const cohort_cuda_cache &c = p.cache;
     int head = blockIdx.x, row = blockIdx.y, half = c.head_dim / 2;
+    if (c.positions[row] < 0) return;
     const float *norm = head < c.n_heads ? p.q_norm : p.k_norm;
     float *v = (float *)p.qkv + (int64_t)row * p.qkv_stride + head * c.head_dim;
     float scale = 1;
@@ -63,6 +64,7 @@ extern "C" __global__ void __launch_bounds__(64)
     start_next();
     const cohort_cuda_cache &c = p.cache;
     int head = blockIdx.x, row = blockIdx.y;
+    if (c.positions[row] < 0) return;
     const float *key =
         p.qkv + (int64_t)row * p.qkv_stride + (c.n_heads + head) * c.head_dim;
     for (int i = threadIdx.x; i < 2 * c.head_dim; i += 64) {
@@ -86,6 +88,7 @@ extern "C" __global__ void __launch_bounds__(COHORT_CUDA_THREADS)
     const cohort_cuda_cache &c = p.cache;
     int head = blockIdx.x, row = blockIdx.y, thread = threadIdx.x;
     int kv_head = head / (c.n_heads / c.n_kv_heads), position = c.positions[row];
+    if (position < 0) return;
     int from = p.sliding_window && position >= p.sliding_window
                    ? position - p.sliding_window + 1
                    : 0;

@@ -52,7 +52,7 @@ typedef struct cohort_cuda_cache {
     void *tiles;                 /* of this layer */
     const int32_t *block_tables; /* [sequence][table_stride] */
     const int32_t *sequences;    /* [row]: whose token it is */
-    const int32_t *positions;    /* [row]: its place there */
+    const int32_t *positions;    /* [row]: its place there; -1: a row of nobody's */
     int32_t table_stride, block_size, tiles_of_block;
     int32_t n_heads, n_kv_heads, head_dim;
     int32_t is_bf16, packed;
