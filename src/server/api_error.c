@@ -139,13 +139,18 @@ void cohort_api_error_write(const cohort_api_error *error, cohort_body *out) {
         cohort_body_printf(&message, "%d validation error%s:", error->n_faults,
                            error->n_faults == 1 ? "" : "s");
     cohort_body_add(&message, error->message.bytes, error->message.size);
-    cohort_body_puts(out, "{\"error\":{\"message\":");
+    bool is_anthropic = error->shape == COHORT_ERROR_ANTHROPIC;
+    cohort_body_puts(out, is_anthropic ? "{\"type\":\"error\",\"error\":{\"message\":"
+                                       : "{\"error\":{\"message\":");
     cohort_body_json(out, message.bytes ? message.bytes : "", message.size);
     cohort_body_puts(out, ",\"type\":");
     cohort_body_json_or_null(out, error->type);
-    cohort_body_puts(out, ",\"param\":");
-    cohort_body_json_or_null(out, *error->param ? error->param : NULL);
-    cohort_body_printf(out, ",\"code\":%d}}", error->status);
+    if (!is_anthropic) {
+        cohort_body_puts(out, ",\"param\":");
+        cohort_body_json_or_null(out, *error->param ? error->param : NULL);
+        cohort_body_printf(out, ",\"code\":%d", error->status);
+    }
+    cohort_body_puts(out, "}}");
     cohort_body_deinit(&message);
 }
 

@@ -15,6 +15,11 @@
 
 #include "base/body.h"
 
+typedef enum cohort_api_error_shape {
+    COHORT_ERROR_OPENAI,
+    COHORT_ERROR_ANTHROPIC, /* {"type":"error","error":{"type","message"}} */
+} cohort_api_error_shape;
+
 typedef struct cohort_api_error {
     int status; /* 0: none yet */
     const char *type;
@@ -22,6 +27,7 @@ typedef struct cohort_api_error {
     cohort_body message;
     int32_t n_faults; /* of form; message holds their lines only */
     bool is_detail;   /* FastAPI's own shape: {"detail":...} */
+    cohort_api_error_shape shape;
 } cohort_api_error;
 
 void cohort_api_error_deinit(cohort_api_error *error);

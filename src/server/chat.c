@@ -159,9 +159,9 @@ static void write_delta(const cohort_generation *generation,
     bool shows = reasoning->size && !generation->hides_reasoning;
     const char *comma = "";
     cohort_body_puts(out, "{");
-    if (content->size || message->calls.size || !generation->is_parsed) {
+    if (content->size || message->n_pieces || !generation->is_parsed) {
         cohort_body_puts(out, "\"content\":");
-        if (content->size || !message->calls.size)
+        if (content->size || !message->n_pieces)
             cohort_body_json(out, content->size ? content->bytes : "", content->size);
         else
             cohort_body_puts(out, "null");
@@ -175,9 +175,9 @@ static void write_delta(const cohort_generation *generation,
             cohort_body_puts(out, "null");
         comma = ",";
     }
-    if (message->calls.size) {
+    if (message->n_pieces) {
         cohort_body_printf(out, "%s\"tool_calls\":[", comma);
-        cohort_body_add(out, message->calls.bytes, message->calls.size);
+        cohort_message_write_calls(message, out);
         cohort_body_puts(out, "]");
     }
     cohort_body_puts(out, "}");
@@ -204,7 +204,7 @@ static bool has_chunk(const cohort_generation *generation,
                       const cohort_server_choice *choice) {
     const cohort_message *message = &choice->message;
     return !generation->is_parsed || choice->finish_reason != COHORT_FINISH_NONE ||
-           message->content.size || message->calls.size ||
+           message->content.size || message->n_pieces ||
            (message->reasoning.size && !generation->hides_reasoning) ||
            shows_logprobs(generation) || generation->returns_token_ids;
 }
@@ -241,10 +241,10 @@ static void write_choice(cohort_generation *generation, cohort_server_choice *ch
     cohort_body_add(&said, generation->echo.bytes, generation->echo.size);
     cohort_body_add(&said, message->content.bytes, message->content.size);
     /* Beside calls or thoughts there may be none; nothing at all is an empty text. */
-    bool is_null = !said.size &&
-                   (message->calls.size ||
-                    (generation->is_parsed && generation->server->reasoning)) &&
-                   generation->params.tool_choice < COHORT_TOOLS_REQUIRED;
+    bool is_null =
+        !said.size &&
+        (message->n_pieces || (generation->is_parsed && generation->server->reasoning)) &&
+        generation->params.tool_choice < COHORT_TOOLS_REQUIRED;
     cohort_body_printf(out, "{\"index\":%d,\"message\":{\"role\":", choice->index);
     cohort_body_json(out, role->bytes, role->size);
     cohort_body_puts(out, ",\"content\":");
@@ -255,9 +255,9 @@ static void write_choice(cohort_generation *generation, cohort_server_choice *ch
     cohort_body_deinit(&said);
     cohort_body_puts(out, ",\"refusal\":null,\"annotations\":null,\"audio\":null,"
                           "\"function_call\":null,");
-    if (message->calls.size) {
+    if (message->n_pieces) {
         cohort_body_puts(out, "\"tool_calls\":[");
-        cohort_body_add(out, message->calls.bytes, message->calls.size);
+        cohort_message_write_calls(message, out);
         cohort_body_puts(out, "],");
     }
     cohort_body_puts(out, "\"reasoning\":");
@@ -284,6 +284,9 @@ static const cohort_generation_kind kind = {.schema = COHORT_SCHEMA_CHAT,
                                             .object = "chat.completion",
                                             .chunk_object = "chat.completion.chunk",
                                             .is_chat = true,
+                                            .write_answer = cohort_choices_write_answer,
+                                            .end_stream = cohort_choices_end_stream,
+                                            .break_stream = cohort_choices_break_stream,
                                             .read = read_prompt,
                                             .begin = begin_stream,
                                             .add = add_output,

@@ -19,6 +19,7 @@ static cohort_generation *of_job(cohort_job *job) { return (cohort_generation *)
 /* "cmpl-" and what the client calls the request, or is told that it is called, or chance.
  */
 static bool name_request(cohort_generation *generation, cohort_api_error *error) {
+    if (generation->id.size) return true; /* its kind has */
     const cohort_exchange *exchange = generation->exchange;
     const char *name = cohort_exchange_header(exchange, COHORT_REQUEST_ID);
     char drawn[17];
@@ -99,6 +100,7 @@ static void destroy(cohort_generation *generation) {
         cohort_logprobs_deinit(&choice->logprobs);
         free(choice->stop_string);
     }
+    if (generation->own) generation->kind->discard(generation->own);
     if (generation->held_bytes)
         cohort_http_hold(generation->server->http, -(int64_t)generation->held_bytes);
     cohort_body_deinit(&generation->head);
@@ -141,6 +143,7 @@ static cohort_generation *create(cohort_server *server, cohort_exchange *exchang
     };
     if (!cohort_read_body(server, exchange, kind->schema, &generation->api, error) ||
         !cohort_check_model(server, &generation->api, error) ||
+        (kind->translate && !kind->translate(generation, error)) ||
         !cohort_params_read(&generation->params, &generation->api, kind->is_chat,
                             &server->defaults, &limits, error) ||
         !name_request(generation, error)) {
@@ -186,8 +189,7 @@ static void on_accepted(cohort_job *job) {
     if (generation->kind->begin) generation->kind->begin(generation);
 }
 
-/* All streams share one: its lines are in the cache when the second comes. */
-static cohort_body *empty_chunk(const cohort_generation *generation) {
+cohort_body *cohort_generation_empty_chunk(const cohort_generation *generation) {
     cohort_body *chunk = &generation->server->chunk;
     chunk->size = 0;
     chunk->is_short = false;
@@ -198,7 +200,7 @@ static cohort_body *empty_chunk(const cohort_generation *generation) {
  * connection for dead. */
 static void on_wait(cohort_job *job) {
     const cohort_generation *generation = of_job(job);
-    cohort_body *chunk = empty_chunk(generation);
+    cohort_body *chunk = cohort_generation_empty_chunk(generation);
     if (!generation->has_begun) return;
     cohort_body_puts(chunk, ": recovering\n\n");
     cohort_exchange_push(generation->exchange, chunk);
@@ -241,12 +243,10 @@ static size_t repeated_bytes(const cohort_generation *generation,
 /* A whole answer is kept until it is sent, which may be many choices with logprobs. */
 static void count_held(cohort_generation *generation, cohort_server_choice *choice) {
     const cohort_message *message = &choice->message;
-    const cohort_body *bodies[] = {&choice->text, &choice->token_ids, &message->content,
-                                   &message->reasoning, &message->calls};
-    size_t bytes = cohort_logprobs_bytes(&choice->logprobs) +
+    size_t bytes = choice->text.capacity + choice->token_ids.capacity +
+                   cohort_message_bytes(message) +
+                   cohort_logprobs_bytes(&choice->logprobs) +
                    repeated_bytes(generation, choice->prompt);
-    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
-        bytes += bodies[i]->capacity;
     hold(generation, &choice->held_bytes, bytes);
 }
 
@@ -323,129 +323,32 @@ static int status_of(const cohort_error *error) {
 }
 
 static void answer_error(cohort_generation *generation, const cohort_error *error) {
-    cohort_api_error refused = {0};
+    cohort_api_error refused = {.shape = generation->kind->error_shape};
     cohort_body body = {0};
     cohort_exchange *exchange = generation->exchange;
     cohort_generation_measure_error(generation);
     cohort_log_place("server", error);
     cohort_api_refuse(&refused, status_of(error), NULL, "%s", error->message);
-    cohort_api_error_write(&refused, &body);
     if (generation->has_begun) {
-        cohort_body *chunk = empty_chunk(generation);
-        cohort_body_puts(chunk, "data: ");
-        cohort_body_add(chunk, body.bytes, body.size);
-        cohort_body_puts(chunk, "\n\ndata: [DONE]\n\n");
-        cohort_exchange_push(exchange, chunk);
+        generation->kind->break_stream(generation, &refused);
         cohort_exchange_end(exchange, true);
-        cohort_body_deinit(&body);
     } else {
+        cohort_api_error_write(&refused, &body);
         cohort_exchange_reply(exchange, refused.status, "application/json", &body);
     }
     cohort_api_error_deinit(&refused);
 }
 
-typedef struct usage {
-    int64_t n_prompt, n_completion;
-    int64_t n_cached;    /* -1: not told */
-    int64_t n_reasoning; /* -1: thoughts are not told from the rest */
-} usage;
-
-/* Of one choice so far, or (NULL) of the whole answer. */
-static usage measure_usage(const cohort_generation *generation,
-                           const cohort_server_choice *choice) {
-    usage sum = {.n_prompt = generation->n_prompt_tokens,
-                 .n_completion = generation->n_completion_tokens};
-    if (choice) {
-        sum.n_prompt = (int64_t)choice->prompt->n_ids;
-        sum.n_completion = choice->n_generated;
-    }
-    bool tells_cached =
-        !choice && generation->server->options.enable_prompt_tokens_details;
-    sum.n_cached = tells_cached ? 0 : -1;
-    for (size_t i = 0; tells_cached && i < generation->n_prompts; i++)
-        sum.n_cached += generation->prompts[i].n_cached;
-    for (int32_t i = 0; i < generation->n_choices; i++)
-        if (!choice || choice == &generation->choices[i])
-            sum.n_reasoning += generation->choices[i].message.n_reasoning_tokens;
-    if (!generation->kind->is_chat || !generation->server->reasoning)
-        sum.n_reasoning = -1;
-    return sum;
-}
-
-/* "usage":{...}; what is not told is null in a whole answer, left out of a stream's; but
- * for thoughts, of which every chunk of a chat has a word. */
-static void write_usage(const usage *sum, bool is_whole, bool tells_details,
-                        cohort_body *out) {
-    cohort_body_printf(out,
-                       "\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld,"
-                       "\"completion_tokens\":%lld",
-                       (long long)sum->n_prompt,
-                       (long long)(sum->n_prompt + sum->n_completion),
-                       (long long)sum->n_completion);
-    if (sum->n_cached >= 0)
-        cohort_body_printf(
-            out, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld%s}",
-            (long long)sum->n_cached,
-            is_whole ? ",\"created_cache_tokens\":null,\"multimodal_tokens\":null" : "");
-    else if (is_whole)
-        cohort_body_puts(out, ",\"prompt_tokens_details\":null");
-    if (sum->n_reasoning >= 0)
-        cohort_body_printf(out,
-                           ",\"completion_tokens_details\":{\"reasoning_tokens\":%lld}",
-                           (long long)sum->n_reasoning);
-    else if (tells_details)
-        cohort_body_puts(out, ",\"completion_tokens_details\":null");
-    cohort_body_puts(out, "}");
-}
-
-static void write_head(const cohort_generation *generation, cohort_body *out) {
-    const cohort_generation_kind *kind = generation->kind;
-    const char *object = generation->params.is_stream ? kind->chunk_object : kind->object;
-    cohort_body_puts(out, "{\"id\":");
-    cohort_body_json(out, generation->id.bytes, generation->id.size);
-    cohort_body_printf(out, ",\"object\":\"%s\",\"created\":%lld,\"model\":", object,
-                       (long long)generation->created_s);
-    cohort_body_json_or_null(out, generation->server->options.served_names[0]);
-    cohort_body_puts(out, ",\"choices\":[");
-}
-
-static void write_answer(cohort_generation *generation, cohort_body *out) {
-    const cohort_generation_kind *kind = generation->kind;
-    const usage sum = measure_usage(generation, NULL);
-    write_head(generation, out);
-    for (int32_t i = 0; i < generation->n_choices; i++) {
-        if (i) cohort_body_puts(out, ",");
-        kind->write_choice(generation, &generation->choices[i], out);
-    }
-    cohort_body_printf(out, "],\"service_tier\":null,\"system_fingerprint\":\"%s\",",
-                       generation->server->fingerprint);
-    write_usage(&sum, true, true, out);
-    if (kind->write_more) kind->write_more(generation, out);
-    cohort_body_puts(out, ",\"kv_transfer_params\":null,\"ec_transfer_params\":null,"
-                          "\"metrics\":null}");
-}
-
-static void write_usage_chunk(cohort_generation *generation) {
-    cohort_body *out = cohort_generation_open_chunk(generation);
-    cohort_body_puts(out, "],");
-    const usage sum = measure_usage(generation, NULL);
-    write_usage(&sum, false, false, out);
-    cohort_body_printf(out, ",\"system_fingerprint\":\"%s\"}\n\n",
-                       generation->server->fingerprint);
-}
-
 static void answer(cohort_generation *generation) {
+    const cohort_generation_kind *kind = generation->kind;
     cohort_exchange *exchange = generation->exchange;
     cohort_body body = {0};
     if (generation->params.is_stream) {
-        cohort_body *chunk = empty_chunk(generation);
-        if (generation->params.include_usage) write_usage_chunk(generation);
-        cohort_body_puts(chunk, "data: [DONE]\n\n");
-        cohort_exchange_push(exchange, chunk);
+        kind->end_stream(generation);
         cohort_exchange_end(exchange, true);
         return;
     }
-    write_answer(generation, &body);
+    kind->write_answer(generation, &body);
     cohort_exchange_reply(exchange, 200, "application/json", &body);
 }
 
@@ -554,7 +457,7 @@ static bool start(cohort_generation *generation, cohort_api_error *error) {
 
 void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
                              const cohort_generation_kind *kind) {
-    cohort_api_error error = {0};
+    cohort_api_error error = {.shape = kind->error_shape};
     cohort_generation *generation = create(server, exchange, kind, &error);
     bool moves =
         generation && takes_long(generation) && !cohort_request_queue_is_current();
@@ -571,74 +474,4 @@ void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
         cohort_reply_error(exchange, &error);
         destroy(generation);
     }
-}
-
-/* ---- writing ----------------------------------------------------------------------- */
-
-cohort_body *cohort_generation_open_chunk(cohort_generation *generation) {
-    cohort_body *head = &generation->head, *chunk = empty_chunk(generation);
-    if (!head->size) {
-        cohort_body_puts(head, "data: ");
-        write_head(generation, head);
-    }
-    chunk->is_short = head->is_short;
-    cohort_body_add(chunk, head->bytes, head->size);
-    return chunk;
-}
-
-void cohort_generation_close_chunk(cohort_generation *generation,
-                                   const cohort_server_choice *choice, bool is_last,
-                                   const char *more) {
-    cohort_body *out = &generation->server->chunk;
-    cohort_body_puts(out, "]");
-    if (more) cohort_body_puts(out, more);
-    if (generation->params.continuous_usage) {
-        const usage sum = measure_usage(generation, choice);
-        cohort_body_puts(out, ",");
-        write_usage(&sum, false, generation->kind->is_chat, out);
-    }
-    /* The fingerprint is on the last chunk that a choice has; where a chunk with the
-     * usage follows, on that one. */
-    if (is_last && !generation->params.include_usage)
-        cohort_body_printf(out, ",\"system_fingerprint\":\"%s\"",
-                           generation->server->fingerprint);
-    cohort_body_puts(out, "}\n\n");
-    cohort_exchange_push(generation->exchange, out);
-}
-
-void cohort_generation_write_reason(const cohort_server_choice *choice, bool lazy,
-                                    bool calls, cohort_body *out) {
-    const char *reason = cohort_finish_reason_name(choice->finish_reason);
-    cohort_body_puts(out, "\"finish_reason\":");
-    cohort_body_json_or_null(out, calls ? "tool_calls" : reason);
-    if (lazy && !reason) return;
-    cohort_body_puts(out, ",\"stop_reason\":");
-    if (choice->stop_token_id >= 0)
-        cohort_body_printf(out, "%d", choice->stop_token_id);
-    else
-        cohort_body_json_or_null(out, choice->stop_string);
-}
-
-void cohort_generation_write_ids(const cohort_generation *generation,
-                                 const cohort_server_choice *choice, cohort_body *out) {
-    const cohort_body *ids = &choice->token_ids;
-    if (generation->returns_token_ids)
-        cohort_body_printf(out, ",\"token_ids\":[%s]", ids->size ? ids->bytes : "");
-    else
-        cohort_body_puts(out, ",\"token_ids\":null");
-}
-
-void cohort_generation_write_prompt_ids(const cohort_prompt *prompt, bool is_asked,
-                                        cohort_body *out) {
-    cohort_body_puts(out, ",\"prompt_token_ids\":");
-    if (is_asked)
-        cohort_body_json_ids(out, prompt->ids, prompt->n_ids);
-    else
-        cohort_body_puts(out, "null");
-}
-
-void cohort_generation_write_prompt_logprobs(const cohort_prompt *prompt,
-                                             cohort_body *out) {
-    cohort_body_printf(out, ",\"prompt_logprobs\":%s",
-                       prompt->logprobs.size ? prompt->logprobs.bytes : "null");
 }

@@ -26,13 +26,23 @@ typedef struct cohort_generation_kind {
     cohort_server_schema schema;
     const char *id_prefix, *object, *chunk_object;
     bool is_chat;
+    cohort_api_error_shape error_shape;
+    /* Of a body that is no completion's or chat's: the fields of one, from its own; may
+     * name the request (id) and keep what it needs (own, which discard frees).  NULL:
+     * there is nothing to do.  False: error says why. */
+    bool (*translate)(cohort_generation *generation, cohort_api_error *error);
+    void (*discard)(void *own);
     /* The prompts.  False: error says why. */
     bool (*read)(cohort_generation *generation, cohort_api_error *error);
     /* The stream was accepted; NULL: nothing to say yet. */
     void (*begin)(cohort_generation *generation);
     void (*add)(cohort_generation *generation, cohort_server_choice *choice,
                 const cohort_completion *completion);
-    /* Where it is no stream: a choice, and what follows the usage; NULL: nothing. */
+    /* The whole answer; or the end of a stream, or an error that ends it. */
+    void (*write_answer)(cohort_generation *generation, cohort_body *out);
+    void (*end_stream)(cohort_generation *generation);
+    void (*break_stream)(cohort_generation *generation, const cohort_api_error *error);
+    /* Where choices.c writes it: a choice, and what follows the usage; NULL: nothing. */
     void (*write_choice)(cohort_generation *generation, cohort_server_choice *choice,
                          cohort_body *out);
     void (*write_more)(const cohort_generation *generation, cohort_body *out);
@@ -106,6 +116,7 @@ struct cohort_generation {
     int64_t n_prompt_tokens, n_completion_tokens;
     size_t held_bytes; /* of all choices and prompts */
     cohort_body head;  /* of every chunk of a stream */
+    void *own;         /* its kind's; NULL: nothing */
 };
 
 /* Answers a request: at once where it is refused, else when the engine has. */
@@ -141,6 +152,27 @@ bool cohort_generation_is_due(const cohort_generation *generation,
                               cohort_server_choice *choice);
 
 /* ---- for those who write ----------------------------------------------------------- */
+
+/* All streams share one: its lines are in the cache when the second comes. */
+cohort_body *cohort_generation_empty_chunk(const cohort_generation *generation);
+
+/* ---- choices.c --------------------------------------------------------------------- */
+
+typedef struct cohort_usage {
+    int64_t n_prompt, n_completion;
+    int64_t n_cached;    /* -1: not told */
+    int64_t n_reasoning; /* -1: thoughts are not told from the rest */
+} cohort_usage;
+
+/* Of one choice so far, or (NULL) of the whole answer. */
+cohort_usage cohort_generation_usage(const cohort_generation *generation,
+                                     const cohort_server_choice *choice);
+
+/* For the kinds of completions and chats. */
+void cohort_choices_write_answer(cohort_generation *generation, cohort_body *out);
+void cohort_choices_end_stream(cohort_generation *generation);
+void cohort_choices_break_stream(cohort_generation *generation,
+                                 const cohort_api_error *error);
 
 /* "data: {"id":...,"object":...,"created":...,"model":...,"choices":[", to be gone on
  * with */

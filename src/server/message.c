@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/message.h"
 
-#include <string.h>
+#include <stdio.h>
+#include <stdlib.h>
 
+#include "base/grow.h"
 #include "server/server_internal.h"
 
 /* Design notes.
@@ -11,36 +13,21 @@
  * the end, in all of the content: where one of them is broken it stays content, as in
  * vLLM. */
 
-static void begin_call(cohort_message *message, int32_t call) {
-    char id[17];
-    cohort_draw_id(id);
-    if (message->calls.size) cohort_body_puts(&message->calls, ",");
-    cohort_body_printf(&message->calls,
-                       "{\"id\":\"chatcmpl-tool-%s\",\"type\":\"function\",", id);
-    if (message->options.is_stream)
-        cohort_body_printf(&message->calls, "\"index\":%d,", call);
-    cohort_body_puts(&message->calls, "\"function\":{\"name\":");
-}
-
-static void add_call(cohort_message *message, int32_t call, const char *name,
-                     size_t size) {
-    begin_call(message, call);
-    cohort_body_json(&message->calls, name, size);
-    if (message->options.is_stream) cohort_body_puts(&message->calls, "}}");
+static void add_piece(cohort_message *message, int32_t call, bool is_name,
+                      const char *text, size_t size) {
+    cohort_call_piece *grown = cohort_grow(message->pieces, message->n_pieces + 1,
+                                           &message->pieces_capacity, sizeof *grown);
+    message->call_text.is_short |= !grown;
+    if (!grown) return;
+    message->pieces = grown;
+    cohort_call_piece *piece = &grown[message->n_pieces++];
+    *piece = (cohort_call_piece){call, is_name, message->call_text.size, size, ""};
+    cohort_body_add(&message->call_text, text, size);
+    if (!is_name) return;
+    char drawn[17];
+    cohort_draw_id(drawn);
+    snprintf(piece->id, sizeof piece->id, "chatcmpl-tool-%s", drawn);
     message->has_calls = true;
-}
-
-/* In a whole message right behind the name. */
-static void add_arguments(cohort_message *message, int32_t call, const char *text,
-                          size_t size) {
-    cohort_body *out = &message->calls;
-    if (!message->options.is_stream)
-        cohort_body_puts(out, ",\"arguments\":");
-    else
-        cohort_body_printf(out, "%s{\"index\":%d,\"function\":{\"arguments\":",
-                           out->size ? "," : "", call);
-    cohort_body_json(out, text, size);
-    cohort_body_puts(out, "}}");
 }
 
 static void take(void *user_data, cohort_output_kind kind, int32_t call, const char *text,
@@ -52,10 +39,8 @@ static void take(void *user_data, cohort_output_kind kind, int32_t call, const c
         cohort_body_add(&message->content, text, size);
     else if (call > 0 && message->options.only_first_call)
         return;
-    else if (kind == COHORT_OUTPUT_CALL)
-        add_call(message, call, text, size);
     else
-        add_arguments(message, call, text, size);
+        add_piece(message, call, kind == COHORT_OUTPUT_CALL, text, size);
 }
 
 bool cohort_message_open(cohort_message *message, const cohort_message_options *options) {
@@ -94,14 +79,51 @@ void cohort_message_add(cohort_message *message, const char *text, size_t size,
         find_calls(message);
 }
 
+/* In a whole message the arguments are right behind the name. */
+static void write_piece(const cohort_message *message, const cohort_call_piece *piece,
+                        cohort_body *out) {
+    bool is_stream = message->options.is_stream;
+    const char *text = message->call_text.bytes + piece->begin;
+    if (piece->is_name) {
+        cohort_body_printf(out, "{\"id\":\"%s\",\"type\":\"function\",", piece->id);
+        if (is_stream) cohort_body_printf(out, "\"index\":%d,", piece->call);
+        cohort_body_puts(out, "\"function\":{\"name\":");
+    } else if (is_stream) {
+        cohort_body_printf(out,
+                           "{\"index\":%d,\"function\":{\"arguments\":", piece->call);
+    } else {
+        cohort_body_puts(out, ",\"arguments\":");
+    }
+    cohort_body_json(out, text, piece->size);
+    if (is_stream || !piece->is_name) cohort_body_puts(out, "}}");
+}
+
+void cohort_message_write_calls(const cohort_message *message, cohort_body *out) {
+    for (size_t i = 0; i < message->n_pieces; i++) {
+        const cohort_call_piece *piece = &message->pieces[i];
+        if (i && (piece->is_name || message->options.is_stream))
+            cohort_body_puts(out, ",");
+        write_piece(message, piece, out);
+    }
+    out->is_short |= message->call_text.is_short;
+}
+
+size_t cohort_message_bytes(const cohort_message *message) {
+    return message->content.capacity + message->reasoning.capacity +
+           message->call_text.capacity +
+           message->pieces_capacity * sizeof *message->pieces;
+}
+
 void cohort_message_clear(cohort_message *message) {
-    message->content.size = message->reasoning.size = message->calls.size = 0;
+    message->content.size = message->reasoning.size = message->call_text.size = 0;
+    message->n_pieces = 0;
 }
 
 void cohort_message_deinit(cohort_message *message) {
     cohort_output_destroy(message->output);
     cohort_body_deinit(&message->content);
     cohort_body_deinit(&message->reasoning);
-    cohort_body_deinit(&message->calls);
+    cohort_body_deinit(&message->call_text);
+    free(message->pieces);
     *message = (cohort_message){0};
 }

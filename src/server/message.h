@@ -22,12 +22,23 @@ typedef struct cohort_message_options {
     bool is_stream;
 } cohort_message_options;
 
+/* What came of a call: its name, and then its arguments, of a stream in any number of
+ * pieces. */
+typedef struct cohort_call_piece {
+    int32_t call; /* which one, from 0 */
+    bool is_name;
+    size_t begin, size; /* of call_text */
+    char id[32];        /* of the call; where it is a name */
+} cohort_call_piece;
+
 typedef struct cohort_message {
     cohort_message_options options;
     cohort_output *output; /* NULL: not open */
     cohort_body content, reasoning;
-    cohort_body calls; /* JSON objects with commas between: of tool_calls */
-    bool has_calls;    /* since open */
+    cohort_body call_text;
+    cohort_call_piece *pieces; /* of calls, in order; since clear */
+    size_t n_pieces, pieces_capacity;
+    bool has_calls; /* since open */
     int64_t n_reasoning_tokens;
 } cohort_message;
 
@@ -36,6 +47,9 @@ bool cohort_message_open(cohort_message *message, const cohort_message_options *
 /* The text of n_tokens more; is_last: there is no more. */
 void cohort_message_add(cohort_message *message, const char *text, size_t size,
                         int32_t n_tokens, bool is_last);
+/* The pieces as the inside of OpenAI's tool_calls: JSON objects with commas between. */
+void cohort_message_write_calls(const cohort_message *message, cohort_body *out);
+size_t cohort_message_bytes(const cohort_message *message);
 /* What was added is written; calls that have begun go on. */
 void cohort_message_clear(cohort_message *message);
 void cohort_message_deinit(cohort_message *message);
