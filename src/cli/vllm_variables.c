@@ -124,7 +124,9 @@ const cli_vllm_variable cli_vllm_variables[] = {
     {"VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS|"
      "VLLM_GPT_OSS_HARMONY_SYSTEM_INSTRUCTIONS|VLLM_SYSTEM_START_DATE",
      NULL, CLI_AS_IT_IS, NULL, "no template has such a system message"},
-    {"VLLM_ENABLE_RESPONSES_API_STORE|VLLM_ENABLE_COHERE_API", NULL, CLI_AS_IT_IS, "0",
+    {"VLLM_ENABLE_RESPONSES_API_STORE", NULL, CLI_AS_IT_IS, "1",
+     "see --max-stored-responses"},
+    {"VLLM_ENABLE_COHERE_API", NULL, CLI_AS_IT_IS, "0",
      "the routes are those of /openapi.json"},
     {"VLLM_DISABLE_REQUEST_ID_RANDOMIZATION", NULL, CLI_AS_IT_IS, NULL,
      "a request has the id that it is given"},

@@ -8,35 +8,6 @@
 
 /* ---- the prompt -------------------------------------------------------------------- */
 
-/* What the answers are to be taken apart into, where the server or the request knows more
- * than content; and where in them the grammar begins. */
-static bool open_messages(cohort_generation *generation, const char *prompt, size_t size,
-                          cohort_api_error *error) {
-    const cohort_server *server = generation->server;
-    const cohort_api_request *api = &generation->api;
-    cohort_params *params = &generation->params;
-    const cohort_message_options options = {
-        .reasoning = server->reasoning,
-        .begins_in_content = cohort_reasoning_ends_in(server->reasoning, prompt, size),
-        .finds_calls = params->tool_choice != COHORT_TOOLS_NONE,
-        .only_calls = params->tool_choice >= COHORT_TOOLS_REQUIRED,
-        .only_first_call =
-            api->parallel_tool_calls.is_set && !api->parallel_tool_calls.whole,
-        .is_stream = params->is_stream};
-    if (!options.reasoning && !server->options.tool_call_parser && !options.finds_calls)
-        return true;
-    if (options.reasoning && !options.begins_in_content && api->include_reasoning.whole)
-        params->request.grammar_after = "</think>";
-    generation->is_parsed = true;
-    /* Nothing of hidden thoughts may show. */
-    generation->hides_reasoning = !api->include_reasoning.whole;
-    if (generation->hides_reasoning) generation->returns_token_ids = false;
-    for (int32_t i = 0; i < generation->n_choices; i++)
-        if (!cohort_message_open(&generation->choices[i].message, &options))
-            return cohort_api_refuse(error, 503, NULL, "out of memory");
-    return true;
-}
-
 /* Whose turn it is: where no other begins, that of the last message goes on; and, with
  * "echo", what that says. */
 static bool read_turn(cohort_generation *generation, cohort_api_error *error) {
@@ -67,29 +38,12 @@ static bool read_turn(cohort_generation *generation, cohort_api_error *error) {
 }
 
 static bool read_prompt(cohort_generation *generation, cohort_api_error *error) {
-    const cohort_api_request *api = &generation->api;
-    char *text;
-    size_t size;
-    if (!cohort_generation_set_prompts(generation, 1, error) ||
-        !cohort_render_messages(generation->server, api, &text, &size, error))
-        return false;
-    cohort_prompt *prompt = &generation->prompts[0];
-    bool done = open_messages(generation, text, size, error) &&
-                cohort_generation_tokenize(generation, prompt, text, size,
-                                           api->add_special_tokens.whole, error);
-    if (api->return_prompt_text.whole) {
-        prompt->text = text;
-        prompt->text_bytes = size;
-    } else {
-        free(text);
-    }
-    return done && cohort_generation_check_prompt(generation, prompt, error) &&
-           read_turn(generation, error);
+    return cohort_generation_read_chat(generation, error) && read_turn(generation, error);
 }
 
 /* ---- what both answers have -------------------------------------------------------- */
 
-static bool shows_logprobs(const cohort_generation *generation) {
+bool cohort_generation_shows_logprobs(const cohort_generation *generation) {
     return generation->params.request.sampling.n_logprobs >= 0 &&
            !generation->hides_reasoning;
 }
@@ -97,7 +51,7 @@ static bool shows_logprobs(const cohort_generation *generation) {
 static void write_logprobs(const cohort_generation *generation,
                            cohort_server_choice *choice, cohort_body *out) {
     cohort_body_puts(out, ",\"logprobs\":");
-    if (shows_logprobs(generation))
+    if (cohort_generation_shows_logprobs(generation))
         cohort_logprobs_take_chat(&choice->logprobs, out);
     else
         cohort_body_puts(out, "null");
@@ -206,25 +160,34 @@ static bool has_chunk(const cohort_generation *generation,
     return !generation->is_parsed || choice->finish_reason != COHORT_FINISH_NONE ||
            message->content.size || message->n_pieces ||
            (message->reasoning.size && !generation->hides_reasoning) ||
-           shows_logprobs(generation) || generation->returns_token_ids;
+           cohort_generation_shows_logprobs(generation) || generation->returns_token_ids;
 }
 
-static void add_output(cohort_generation *generation, cohort_server_choice *choice,
-                       const cohort_completion *completion) {
+bool cohort_generation_take_chat(cohort_generation *generation,
+                                 cohort_server_choice *choice,
+                                 const cohort_completion *completion) {
     bool is_last = completion->finish_reason != COHORT_FINISH_NONE;
-    bool is_stream = generation->params.is_stream;
-    bool has_logprobs = completion->logprobs && shows_logprobs(generation);
+    bool has_logprobs =
+        completion->logprobs && cohort_generation_shows_logprobs(generation);
     for (int32_t i = 0; has_logprobs && i < completion->n_token_ids; i++)
         cohort_logprobs_add_chat(generation, &choice->logprobs, &completion->logprobs[i]);
     cohort_body_add(&choice->text, completion->text, completion->text_bytes);
     choice->n_unread += completion->n_token_ids;
-    if (is_stream && !cohort_generation_is_due(generation, choice)) return;
+    if (generation->params.is_stream && !cohort_generation_is_due(generation, choice))
+        return false;
     cohort_message_add(&choice->message, choice->text.bytes, choice->text.size,
                        choice->n_unread, is_last);
     choice->message.content.is_short |= choice->text.is_short;
     choice->text.size = 0;
     choice->n_unread = 0;
-    if (!is_stream) return;
+    return true;
+}
+
+static void add_output(cohort_generation *generation, cohort_server_choice *choice,
+                       const cohort_completion *completion) {
+    if (!cohort_generation_take_chat(generation, choice, completion) ||
+        !generation->params.is_stream)
+        return;
     if (has_chunk(generation, choice))
         push_chunk(generation, choice);
     else

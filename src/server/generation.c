@@ -233,6 +233,10 @@ static void hold(cohort_generation *generation, size_t *held_bytes, size_t bytes
                   "ask for fewer choices or logprobs, or for a stream");
 }
 
+void cohort_generation_count_own(cohort_generation *generation, size_t bytes) {
+    hold(generation, &generation->grown_bytes, bytes);
+}
+
 /* Of what is there once, but will be written for every choice. */
 static size_t repeated_bytes(const cohort_generation *generation,
                              const cohort_prompt *prompt) {
@@ -329,7 +333,9 @@ static void answer_error(cohort_generation *generation, const cohort_error *erro
     cohort_generation_measure_error(generation);
     cohort_log_place("server", error);
     cohort_api_refuse(&refused, status_of(error), NULL, "%s", error->message);
-    if (generation->has_begun) {
+    if (!exchange) {
+        generation->kind->break_stream(generation, &refused);
+    } else if (generation->has_begun) {
         generation->kind->break_stream(generation, &refused);
         cohort_exchange_end(exchange, true);
     } else {
@@ -349,7 +355,10 @@ static void answer(cohort_generation *generation) {
         return;
     }
     kind->write_answer(generation, &body);
-    cohort_exchange_reply(exchange, 200, "application/json", &body);
+    if (exchange)
+        cohort_exchange_reply(exchange, 200, "application/json", &body);
+    else
+        cohort_body_deinit(&body);
 }
 
 static void on_end(cohort_job *job, const cohort_error *error) {
@@ -363,7 +372,7 @@ static void on_end(cohort_job *job, const cohort_error *error) {
         answer_error(generation, error);
     else
         answer(generation);
-    cohort_exchange_release(generation->exchange);
+    if (generation->exchange) cohort_exchange_release(generation->exchange);
     destroy(generation);
 }
 
@@ -417,10 +426,51 @@ static bool keep(cohort_generation *generation, cohort_api_error *error) {
     bytes *= 2; /* the engine has as much again */
     bytes += texts + generation->role.capacity + generation->echo.capacity +
              generation->params.request.n_allowed_token_ids * sizeof(int32_t) +
-             cohort_api_request_trim(&generation->api);
+             generation->own_bytes + cohort_api_request_trim(&generation->api);
     cohort_release_body(generation->server, &generation->api);
-    return cohort_exchange_keep(generation->exchange, bytes) ||
-           cohort_refuse_crowd(generation->server, error);
+    if (!generation->is_detached)
+        return cohort_exchange_keep(generation->exchange, bytes) ||
+               cohort_refuse_crowd(generation->server, error);
+    generation->held_bytes += bytes; /* its exchange will not be there */
+    return cohort_http_hold(generation->server->http, (int64_t)bytes) ||
+           bytes <= COHORT_FAIR_BYTES || cohort_refuse_crowd(generation->server, error);
+}
+
+/* The client is told so much, and no more; the generation may have ended meanwhile. */
+static void tell_detached(cohort_exchange *exchange, cohort_body *told) {
+    cohort_exchange_reply(exchange, 200, "application/json", told);
+    cohort_exchange_release(exchange);
+}
+
+/* False: error says why, and the generation is the caller's. */
+static bool post(cohort_generation *generation, cohort_api_error *error) {
+    cohort_server *server = generation->server;
+    const cohort_generation_kind *kind = generation->kind;
+    cohort_exchange *exchange = generation->exchange;
+    bool is_detached = generation->is_detached;
+    cohort_body told = {0};
+    if (is_detached && !kind->detach(generation, &told, error)) {
+        cohort_body_deinit(&told);
+        return false;
+    }
+    if (is_detached)
+        generation->exchange = NULL;
+    else
+        cohort_exchange_on_gone(exchange, on_gone, generation);
+    cohort_status status = cohort_driver_post(server->driver, &generation->job);
+    if (status >= 0) {
+        if (is_detached) tell_detached(exchange, &told);
+        return true;
+    }
+    generation->exchange = exchange;
+    if (is_detached) kind->reattach(generation);
+    cohort_body_deinit(&told);
+    cohort_exchange_on_gone(exchange, NULL, NULL);
+    const cohort_error *failure = cohort_last_error();
+    cohort_log_place("server", failure);
+    if (status == COHORT_E_NOMEM) cohort_metrics_count_rejection(server->metrics);
+    int code = status == COHORT_E_INVALID ? 500 : 503;
+    return cohort_api_refuse(error, code, NULL, "%s", failure->message);
 }
 
 /* False: error says why, and the generation is still the caller's. */
@@ -444,15 +494,7 @@ static bool start(cohort_generation *generation, cohort_api_error *error) {
                                    .on_wait = on_wait,
                                    .on_output = on_output,
                                    .on_end = on_end};
-    cohort_exchange_on_gone(generation->exchange, on_gone, generation);
-    cohort_status status = cohort_driver_post(server->driver, &generation->job);
-    if (status >= 0) return true;
-    cohort_exchange_on_gone(generation->exchange, NULL, NULL);
-    const cohort_error *failure = cohort_last_error();
-    cohort_log_place("server", failure);
-    if (status == COHORT_E_NOMEM) cohort_metrics_count_rejection(server->metrics);
-    int code = status == COHORT_E_INVALID ? 500 : 503;
-    return cohort_api_refuse(error, code, NULL, "%s", failure->message);
+    return post(generation, error);
 }
 
 void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,

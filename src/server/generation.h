@@ -34,6 +34,12 @@ typedef struct cohort_generation_kind {
     void (*discard)(void *own);
     /* The prompts.  False: error says why. */
     bool (*read)(cohort_generation *generation, cohort_api_error *error);
+    /* Where a generation is_detached: what its client is told before it has begun, from
+     * when on write_answer and break_stream find no exchange; and that it does not begin
+     * after all.  False: error says why. */
+    bool (*detach)(cohort_generation *generation, cohort_body *out,
+                   cohort_api_error *error);
+    void (*reattach)(cohort_generation *generation);
     /* The stream was accepted; NULL: nothing to say yet. */
     void (*begin)(cohort_generation *generation);
     void (*add)(cohort_generation *generation, cohort_server_choice *choice,
@@ -117,6 +123,9 @@ struct cohort_generation {
     size_t held_bytes; /* of all choices and prompts */
     cohort_body head;  /* of every chunk of a stream */
     void *own;         /* its kind's; NULL: nothing */
+    size_t own_bytes;  /* that it takes at first */
+    size_t grown_bytes;
+    bool is_detached; /* nobody waits for it: exchange is NULL once it has begun */
 };
 
 /* Answers a request: at once where it is refused, else when the engine has. */
@@ -145,6 +154,9 @@ void cohort_generation_measure_error(const cohort_generation *generation);
 
 /* The logprobs of a prompt grew or went. */
 void cohort_generation_count_prompt(cohort_generation *generation, cohort_prompt *prompt);
+
+/* What own took more since it began. */
+void cohort_generation_count_own(cohort_generation *generation, size_t bytes);
 
 /* Of a stream: is what the choice has to be sent now?  The first token is, and the last;
  * those between in groups of stream_interval, as vLLM's output_processor.py does it. */
@@ -194,6 +206,17 @@ void cohort_generation_write_prompt_ids(const cohort_prompt *prompt, bool is_ask
                                         cohort_body *out);
 void cohort_generation_write_prompt_logprobs(const cohort_prompt *prompt,
                                              cohort_body *out);
+
+/* ---- chat_prompt.c, chat.c --------------------------------------------------------- */
+
+/* The prompt of a chat, and its messages opened. */
+bool cohort_generation_read_chat(cohort_generation *generation, cohort_api_error *error);
+/* May the answer tell them?  Not those of thoughts that are hidden. */
+bool cohort_generation_shows_logprobs(const cohort_generation *generation);
+/* What came goes to the choice's message.  False: of a stream, it waits for more. */
+bool cohort_generation_take_chat(cohort_generation *generation,
+                                 cohort_server_choice *choice,
+                                 const cohort_completion *completion);
 
 /* ---- logprobs.c -------------------------------------------------------------------- */
 

@@ -94,6 +94,7 @@ static void serve_metrics(cohort_server *server, cohort_exchange *exchange) {
     cohort_body body = {0};
     cohort_note_recovery(server);
     cohort_metrics_write(server->metrics, &body);
+    cohort_write_response_metrics(server, &body);
     cohort_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
                           &body);
     cohort_exchange_release(exchange);
@@ -117,6 +118,12 @@ static const struct route {
      cohort_serve_completion},
     {"/v1/chat/completions", "Create Chat Completion", POST, true, true,
      COHORT_SCHEMA_CHAT, cohort_serve_chat},
+    {"/v1/responses", "Create Responses", POST, true, true, COHORT_SCHEMA_RESPONSES,
+     cohort_serve_responses},
+    {"/v1/responses/{response_id}", "Retrieve Responses", GET, true, true, -1,
+     cohort_serve_response},
+    {"/v1/responses/{response_id}/cancel", "Cancel Responses", POST, true, true, -1,
+     cohort_serve_response_cancel},
     {"/v1/models", "Show Available Models", GET, true, true, -1, serve_models},
     {"/tokenize", "Tokenize", POST, true, true, COHORT_SCHEMA_TOKENIZE,
      cohort_serve_tokenize},
@@ -158,6 +165,12 @@ static void describe_method(cohort_body *out, const struct route *route,
         describe_body(out, (cohort_server_schema)route->schema);
         cohort_body_puts(out, "}}},");
     }
+    const char *variable = strchr(route->path, '{');
+    if (variable)
+        cohort_body_printf(out,
+                           "\"parameters\":[{\"name\":\"%.*s\",\"in\":\"path\","
+                           "\"required\":true,\"schema\":{\"type\":\"string\"}}],",
+                           (int)strcspn(variable + 1, "}"), variable + 1);
     cohort_body_puts(out, "\"responses\":{\"200\":{\"description\":\"Successful "
                           "Response\"}");
     if (route->schema >= 0)
@@ -166,6 +179,9 @@ static void describe_method(cohort_body *out, const struct route *route,
                          "\"description\":\"Not Found\"},\"413\":{\"description\":"
                          "\"Content Too Large\"},\"500\":{\"description\":\"Internal "
                          "Server Error\"}");
+    if (variable)
+        cohort_body_puts(out, ",\"400\":{\"description\":\"Bad Request\"},\"404\":{"
+                              "\"description\":\"Not Found\"}");
     if (route->needs_key)
         cohort_body_puts(out, ",\"401\":{\"description\":\"Unauthorized\"}");
     cohort_body_puts(out, ",\"503\":{\"description\":\"Service Unavailable\"}}}");
@@ -207,9 +223,24 @@ static const char *own_path(const cohort_server *server, const char *path) {
     return size && !strncmp(path, root, size) && path[size] == '/' ? path + size : path;
 }
 
+/* {name} in a route's path is any text without a slash. */
+static bool matches(const char *pattern, const char *path) {
+    for (; *pattern; pattern++) {
+        if (*pattern == '{') {
+            size_t size = strcspn(path, "/");
+            if (!size) return false;
+            path += size;
+            pattern = strchr(pattern, '}');
+        } else if (*pattern != *path++) {
+            return false;
+        }
+    }
+    return !*path;
+}
+
 static const struct route *find_route(const char *path) {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-        if (!strcmp(routes[i].path, path)) return &routes[i];
+        if (matches(routes[i].path, path)) return &routes[i];
     return NULL;
 }
 
@@ -271,8 +302,9 @@ void cohort_serve_late(void *user_data, cohort_exchange *exchange) {
     const struct route *route =
         find_route(own_path(server, cohort_exchange_path(exchange)));
     /* What nobody could answer need not be read. */
-    bool generates =
-        route->schema == COHORT_SCHEMA_COMPLETION || route->schema == COHORT_SCHEMA_CHAT;
+    bool generates = route->schema == COHORT_SCHEMA_COMPLETION ||
+                     route->schema == COHORT_SCHEMA_CHAT ||
+                     route->schema == COHORT_SCHEMA_RESPONSES;
     if (generates && !cohort_is_healthy(server, &error))
         cohort_reply_error(exchange, &error);
     else
@@ -289,7 +321,7 @@ static void serve_route(cohort_server *server, cohort_exchange *exchange,
 
 /* That of the path without slashes at its end; NULL: there is none. */
 static const struct route *find_unslashed(const char *path) {
-    char shorter[64];
+    char shorter[400];
     size_t size = strlen(path);
     while (size && path[size - 1] == '/')
         size--;
@@ -300,12 +332,13 @@ static const struct route *find_unslashed(const char *path) {
 }
 
 /* As Starlette does; within the host, whatever its name is to who asks. */
-static void redirect(const cohort_server *server, cohort_exchange *exchange,
-                     const struct route *route) {
+static void redirect(cohort_exchange *exchange) {
     const char *path = cohort_exchange_path(exchange);
+    size_t size = strlen(path);
     cohort_body location = {0};
-    cohort_body_add(&location, path, (size_t)(own_path(server, path) - path));
-    cohort_body_puts(&location, route->path);
+    while (size && path[size - 1] == '/')
+        size--;
+    cohort_body_add(&location, path, size);
     cohort_body_puts(&location, cohort_exchange_query(exchange));
     if (location.bytes && !location.is_short)
         cohort_exchange_add_header(exchange, "Location", location.bytes);
@@ -359,7 +392,7 @@ void cohort_route(cohort_server *server, cohort_exchange *exchange) {
         cohort_reply_text(exchange, 401, "application/json",
                           "{\"error\":\"Unauthorized\"}");
     } else if (refusal == 307) {
-        redirect(server, exchange, route);
+        redirect(exchange);
     } else if (refusal == 404) {
         reply_detail(exchange, 404, "Not Found");
     } else if (refusal == 405) {

@@ -187,6 +187,66 @@ static const schema_field instruction_fields[] = {
     {"instruction", FIELD_LITERAL, REQUIRED, NULL, TO(instruction), "'pause' or 'retry'"},
 };
 
+/* ROW under another name than the member's. */
+#define NAMED(n, m, k, f, s) \
+    { n, FIELD_##k, f, s, TO(m), NULL }
+
+static const schema_field responses_fields[] = {
+    ROW(background, TRUTH, NULLABLE, "false"),
+    ROW(include, WORDS, NULLABLE, NULL),
+    ROW(input, INPUT, REQUIRED, NULL),
+    ROW(instructions, TEXT, NULLABLE, NULL),
+    NAMED("max_output_tokens", max_completion_tokens, INTEGER, NULLABLE, NULL),
+    ROW(max_tool_calls, INTEGER, NULLABLE, NULL),
+    ROW(metadata, OBJECT, NULLABLE, NULL),
+    ROW(model, TEXT, NULLABLE, NULL),
+    ROW(logit_bias, BIAS, NULLABLE, NULL),
+    ROW(parallel_tool_calls, TRUTH, NULLABLE, "true"),
+    ROW(previous_response_id, TEXT, NULLABLE, NULL),
+    IDLE("prompt", OBJECT, NULLABLE | REFUSED, NULL),
+    ROW(reasoning, OBJECT, NULLABLE, NULL),
+    ROW(include_reasoning, TRUTH, 0, "true"),
+    LITERAL_OF(service_tier, 0, "'auto', 'default', 'flex', 'scale' or 'priority'"),
+    ROW(store, TRUTH, NULLABLE, "true"),
+    ROW(stream, TRUTH, NULLABLE, "false"),
+    ROW(temperature, NUMBER, NULLABLE, NULL),
+    ROW(text, OBJECT, NULLABLE, NULL),
+    ROW(tool_choice, CHOICE, 0, "\"auto\""),
+    ROW(tools, LIST, 0, "[]"),
+    ROW(top_logprobs, INTEGER, NULLABLE, "0"),
+    ROW(top_p, NUMBER, NULLABLE, NULL),
+    ROW(top_k, INTEGER, NULLABLE | CLAMPED, NULL),
+    ROW(min_p, NUMBER, NULLABLE, NULL),
+    LITERAL_OF(truncation, NULLABLE, "'auto' or 'disabled'"),
+    ROW(user, TEXT, NULLABLE, NULL),
+    ROW(skip_special_tokens, TRUTH, 0, "true"),
+    ROW(include_stop_str_in_output, TRUTH, 0, "false"),
+    ROW(presence_penalty, NUMBER, NULLABLE, NULL),
+    ROW(frequency_penalty, NUMBER, NULLABLE, NULL),
+    IDLE("prompt_cache_key", TEXT, NULLABLE, NULL),
+    IDLE("watermarking", TRUTH, NULLABLE | REFUSED, NULL),
+    ROW(request_id, TEXT, 0, NULL),
+    IDLE("session_id", TEXT, NULLABLE, NULL),
+    IDLE("media_io_kwargs", OBJECT, NULLABLE, NULL),
+    IDLE("mm_processor_kwargs", OBJECT, NULLABLE, NULL),
+    ROW(priority, INTEGER, 0, "0"),
+    {"mm_payload", FIELD_LITERAL, 0, "\"tensors\"", TO(other), "'tensors' or 'none'"},
+    IDLE("return_mm_kwargs", TRUTH, NULLABLE, NULL),
+    ROW(cache_salt, TEXT, NULLABLE, NULL),
+    IDLE("enable_response_messages", TRUTH, REFUSED, "false"),
+    IDLE("previous_input_messages", LIST, NULLABLE | REFUSED, NULL),
+    STRUCT_OF(structured_outputs, NULLABLE, "StructuredOutputsParams"),
+    ROW(repetition_penalty, NUMBER, NULLABLE, NULL),
+    ROW(seed, INTEGER, NULLABLE, NULL),
+    ROW(stop, STOP, NULLABLE, "[]"),
+    ROW(stop_token_ids, IDS, NULLABLE, "[]"),
+    ROW(ignore_eos, TRUTH, 0, "false"),
+    IDLE("vllm_xargs", OBJECT, NULLABLE, NULL),
+    IDLE("kv_transfer_params", OBJECT, NULLABLE, NULL),
+    IDLE("ec_transfer_params", OBJECT, NULLABLE, NULL),
+    ROW(chat_template_kwargs, OBJECT, NULLABLE, NULL),
+};
+
 #define COUNT(list) sizeof(list) / sizeof *(list)
 
 const schema_table cohort_server_schema_tables[COHORT_N_SCHEMAS] = {
@@ -196,6 +256,7 @@ const schema_table cohort_server_schema_tables[COHORT_N_SCHEMAS] = {
     {"TokenizeChatRequest", tokenize_chat_fields, COUNT(tokenize_chat_fields)},
     {"DetokenizeRequest", detokenize_fields, COUNT(detokenize_fields)},
     {"FaultToleranceInstructionRequest", instruction_fields, COUNT(instruction_fields)},
+    {"ResponsesRequest", responses_fields, COUNT(responses_fields)},
 };
 
 const schema_table cohort_server_schema_stream_options = {

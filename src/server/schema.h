@@ -20,6 +20,7 @@ typedef enum cohort_server_schema {
     COHORT_SCHEMA_TOKENIZE_CHAT,
     COHORT_SCHEMA_DETOKENIZE,
     COHORT_SCHEMA_INSTRUCTION,
+    COHORT_SCHEMA_RESPONSES,
     COHORT_N_SCHEMAS
 } cohort_server_schema;
 
@@ -53,6 +54,10 @@ typedef struct cohort_api_request {
     cohort_value chat_template, chat_template_kwargs;
     cohort_value stream_interval, routed_experts_prompt_start;
     cohort_value instruction;
+    /* Of responses, beside those above. */
+    cohort_value input, instructions, metadata, background, include, max_tool_calls;
+    cohort_value previous_response_id, reasoning, service_tier, store, text, truncation;
+    cohort_value user;
     cohort_value other; /* accepted, without effect */
 } cohort_api_request;
 

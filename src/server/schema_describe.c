@@ -27,6 +27,7 @@ static const char *kind_schema(const schema_field *at) {
         return ARRAY_OF(ID) "," ARRAY_OF(ARRAY_OF(ID)) "," STRING "," ARRAY_OF(STRING);
     case FIELD_TEXT_OR_IDS: return STRING "," ARRAY_OF(STRING);
     case FIELD_STOP: return STRING "," ARRAY_OF(STRING);
+    case FIELD_INPUT: return STRING "," ARRAY_OF("{\"type\":\"object\"}");
     case FIELD_BIAS:
         return "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"number\"}}";
     case FIELD_FORMAT:
@@ -44,7 +45,8 @@ static const char *kind_schema(const schema_field *at) {
 
 static bool has_alternatives(const schema_field *at) {
     return at->flags & NULLABLE || at->kind == FIELD_PROMPT || at->kind == FIELD_STOP ||
-           at->kind == FIELD_CHOICE || at->kind == FIELD_TEXT_OR_IDS;
+           at->kind == FIELD_CHOICE || at->kind == FIELD_INPUT ||
+           at->kind == FIELD_TEXT_OR_IDS;
 }
 
 static void write_field(cohort_body *out, const schema_field *at) {

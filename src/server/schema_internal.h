@@ -25,6 +25,7 @@ typedef enum schema_field_kind {
     FIELD_TOOLS,
     FIELD_FORMAT,
     FIELD_CHOICE, /* tool_choice: text or object */
+    FIELD_INPUT,  /* text, or a list of objects */
     FIELD_STRUCT, /* an object with a name of its own in the schema */
 } schema_field_kind;
 

@@ -211,6 +211,16 @@ static bool check_object(schema_reader *self, const cJSON *value) {
                                       "Input should be a valid dictionary", value);
 }
 
+static bool check_objects(schema_reader *self, const cJSON *value) {
+    return check_list(self, value) && each(self, value, check_object);
+}
+
+static bool read_input(schema_reader *self, const cJSON *value) {
+    static bool (*const shapes[])(schema_reader *, const cJSON *) = {check_word,
+                                                                     check_objects};
+    return read_union(self, value, shapes, 2);
+}
+
 static bool read_bias(schema_reader *self, const cJSON *value) {
     const cJSON *item;
     size_t length = strlen(self->location);
@@ -397,7 +407,8 @@ bool cohort_server_schema_read_value(schema_reader *self, const schema_field *at
     case FIELD_NUMBER: return read_number(self, value, &out->real);
     case FIELD_TRUTH: return read_truth(self, value, &out->whole);
     case FIELD_TEXT: return read_text(self, value, &out->text);
-    case FIELD_LIST: return check_list(self, value) && each(self, value, check_object);
+    case FIELD_LIST: return check_objects(self, value);
+    case FIELD_INPUT: return read_input(self, value);
     case FIELD_WORDS: return check_words(self, value);
     case FIELD_IDS: return check_list(self, value) && each(self, value, check_whole);
     case FIELD_PROMPT: return read_prompt(self, value);

@@ -194,6 +194,9 @@ cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
     COHORT_TRY(cohort_metrics_create(
         server->options.served_names[0], &server->info,
         cohort_executor_world_size(cohort_engine_executor(engine)), &server->metrics));
+    COHORT_TRY(cohort_response_store_create((size_t)server->options.max_responses,
+                                            (size_t)server->options.stored_response_bytes,
+                                            &server->responses));
     COHORT_TRY(cohort_driver_create(&driver, &server->driver));
     const size_t most = cohort_http_max_connections(server->http);
     COHORT_TRY(cohort_request_queue_start(most, cohort_serve_late, cohort_refuse_late,
@@ -251,6 +254,7 @@ void cohort_server_destroy(cohort_server *server) {
     cohort_engine_destroy(server->engine);
     cohort_driver_destroy(server->driver);
     cohort_metrics_destroy(server->metrics);
+    cohort_response_store_destroy(server->responses);
     cohort_chat_close(server->chat);
     cJSON_Delete(server->template_defaults);
     cohort_body_deinit(&server->chunk);

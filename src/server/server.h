@@ -30,7 +30,9 @@ typedef struct cohort_server_options {
     int64_t max_body_bytes;
     int64_t max_held_bytes; /* of requests and unsent answers; 0: of 64 bodies */
     int32_t max_connections;
-    int32_t max_waiting; /* requests beyond max_num_seqs; 0: any number */
+    int32_t max_responses;         /* that are kept to be asked for; 0: none */
+    int64_t stored_response_bytes; /* that they may take together */
+    int32_t max_waiting;           /* requests beyond max_num_seqs; 0: any number */
     double idle_timeout_s, request_timeout_s;
     const char *model;                                     /* as its user named it */
     const char *served_names[COHORT_MAX_SERVED_NAMES + 1]; /* NULL-terminated */

@@ -13,6 +13,7 @@
 #include "server/driver.h"
 #include "server/metrics.h"
 #include "server/request_queue.h"
+#include "server/response_store.h"
 #include "server/schema.h"
 #include "server/server.h"
 
@@ -33,6 +34,7 @@ struct cohort_server {
     cohort_metrics *metrics;
     cohort_reporter *reporter;
     cohort_request_queue *long_bodies, *compilations;
+    cohort_response_store *responses;
     cohort_engine_info info;
     cohort_request defaults; /* of a request, from the model */
     cohort_body chunk;       /* of a stream, while the engine's thread writes it */
@@ -87,6 +89,10 @@ void cohort_refuse_late(void *server, cohort_exchange *exchange);
 void cohort_count_answer(void *server, const cohort_http_record *record);
 
 void cohort_serve_chat(cohort_server *server, cohort_exchange *exchange);
+void cohort_serve_responses(cohort_server *server, cohort_exchange *exchange);
+void cohort_serve_response(cohort_server *server, cohort_exchange *exchange);
+void cohort_serve_response_cancel(cohort_server *server, cohort_exchange *exchange);
+void cohort_write_response_metrics(const cohort_server *server, cohort_body *out);
 void cohort_serve_completion(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);

@@ -58,6 +58,12 @@ static const cohort_option server_rows[] = {
         "max-held-bytes", max_held_bytes, "4GiB", 1 << 20, 0x1p50,
         "requests, what they parse into and answers not sent yet, in memory together; "
         "beyond it: 503"),
+    OPTION_COUNT(
+        "max-stored-responses", max_responses, "1024", 0, 1 << 16,
+        "of /v1/responses, kept to be retrieved or gone on from; the oldest goes "
+        "first; 0: none"),
+    OPTION_BYTES("stored-response-bytes", stored_response_bytes, "64MiB", 1024, 0x1p50,
+                 "that they may take together"),
     OPTION_COUNT("max-connections", max_connections, "4096", 1, 1 << 16,
                  "clients at a time"),
     OPTION_COUNT(

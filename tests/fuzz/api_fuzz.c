@@ -9,8 +9,11 @@
 #include "chat/json_text.h"
 #include "fuzz.h"
 #include "server/params.h"
+#include "server/responses_input.h"
 
 bool fuzz_is_valid;
+
+_Static_assert(COHORT_N_SCHEMAS <= 16, "the first byte has 16");
 
 static void check_refusal(const cohort_api_error *error) {
     cohort_body body = {0};
@@ -58,22 +61,23 @@ static void check_params(const cohort_params *params) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size) return 0;
-    cohort_server_schema schema = data[0] % COHORT_N_SCHEMAS;
+    cohort_server_schema schema = data[0] % 16 % COHORT_N_SCHEMAS;
     cohort_api_request api = {0};
     cohort_api_error error = {0};
     cohort_params params = {0};
     const cohort_params_limits limits = {.max_model_len = 100,
                                          .max_logprobs = 20,
                                          .vocab_size = 1000,
-                                         .auto_tool_choice =
-                                             data[0] / COHORT_N_SCHEMAS % 2};
+                                         .auto_tool_choice = data[0] / 16 % 2};
     const cohort_request defaults = {.sampling = cohort_sampling_defaults(), .n = 1};
-    bool is_chat = schema == COHORT_SCHEMA_CHAT;
+    bool is_chat = schema == COHORT_SCHEMA_CHAT || schema == COHORT_SCHEMA_RESPONSES;
     char *copy;
     const char *text;
     bool fine =
         cohort_api_text((const char *)data + 1, size - 1, &copy, &text, &size, &error) &&
         cohort_api_request_read(&api, schema, text, size, &error);
+    if (fine && schema == COHORT_SCHEMA_RESPONSES)
+        fine = cohort_responses_translate(&api, NULL, &error);
     if (fine && (is_chat || schema == COHORT_SCHEMA_COMPLETION)) {
         fine = cohort_params_read(&params, &api, is_chat, &defaults, &limits, &error);
         if (fine) {

@@ -9,7 +9,7 @@ from random import Random
 
 import schemathesis
 
-NEEDED = {"/v1/completions": "prompt", "/v1/chat/completions": "messages",
+NEEDED = {"/v1/completions": "prompt", "/v1/chat/completions": "messages", "/v1/responses": "input",
           "/tokenize": "prompt", "/detokenize": "tokens"}
 
 
