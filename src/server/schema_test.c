@@ -304,7 +304,7 @@ static void ids_may_be_any_integer(void **unused) {
 static void description_has_every_body(void **unused) {
     (void)unused;
     static const char *const required[COHORT_N_SCHEMAS] = {
-        NULL, "messages", "prompt", "messages", "tokens", "instruction"};
+        NULL, "messages", "prompt", "messages", "tokens", "instruction", "input"};
     cohort_body text = {0};
     cohort_server_schema_write(&text);
     cJSON *json = cJSON_Parse(text.bytes);
