@@ -91,7 +91,8 @@ typedef struct cohort_executor_options {
     size_t max_step_bytes;  /* longest step or RPC payload */
     size_t max_reply_bytes; /* longest reply of a rank */
 
-    /* Loading, as each rank counts it; called on a thread of the executor. */
+    /* Loading, as each rank counts it (the model runner: bytes of weights); called on a
+     * thread of the executor, also for a rank that is started again. */
     void (*on_progress)(void *user_data, int32_t rank, uint64_t done, uint64_t total);
     void *user_data;
 } cohort_executor_options;

@@ -267,16 +267,14 @@ int cli_bench(int argc, char **argv) {
     const char *command = is_latency ? "bench latency" : "bench throughput";
     int result = cli_options_parse(&options, commands, command, argc - 1, argv + 1);
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
-    cohort_engine_options engine_options;
     cohort_engine *engine = NULL;
     options.engine.skip_tokenizer_init = true; /* ids in, ids out */
     if (is_latency && !cli_options_given(&options, &options.engine.max_num_seqs))
         options.engine.max_num_seqs = (int32_t)options.batch_size;
     result = cli_find_model(&options);
     if (result != CLI_OK) return result;
-    result = cli_engine_options(&options, &engine_options);
+    result = cli_start_engine(&options, NULL, &engine);
     if (result != CLI_OK) return result;
-    if (cohort_engine_start(&engine_options, &engine) < 0) return cli_fail("starting");
     if (options.verbose) cli_print_start(engine);
     result = is_latency ? latency(engine, &options) : throughput(engine, &options);
     cohort_engine_destroy(engine);

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What all commands with an engine do: log, start it, tell what was started and what
  * failed. */
+#include <stdatomic.h>
+
 #include "base/log.h"
 #include "cli/options.h"
+#include "cli/progress.h"
 #include "cli/signals.h"
 
 /* Errors reach the user by whoever fails; what is only odd, or takes long, by nobody. */
 static void show_warning(void *user_data, cohort_log_level level, const char *line) {
-    if (level == COHORT_LOG_WARNING) cohort_log_to_stderr(user_data, level, line);
+    if (level != COHORT_LOG_WARNING) return;
+    cli_progress_clear();
+    cohort_log_to_stderr(user_data, level, line);
 }
 
-int cli_engine_options(const cli_options *options, cohort_engine_options *out_options) {
+static int start_log(const cli_options *options) {
     cohort_log_level level;
     if (options->log_level && !cohort_log_level_parse(options->log_level, &level)) {
         fprintf(stderr,
@@ -22,20 +27,69 @@ int cli_engine_options(const cli_options *options, cohort_engine_options *out_op
         cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
     else
         cohort_log_set_sink(show_warning, COHORT_LOG_WARNING, NULL);
-    *out_options = options->engine;
-    out_options->model = options->model_dir;
-    out_options->tokenizer = options->tokenizer_dir;
     return CLI_OK;
 }
 
-int cli_fail(const char *what) {
+/* ---- loading ----------------------------------------------------------------------- */
+
+/* As the executor's thread tells it; it may tell more of a rank that is started again,
+ * long after the start. */
+typedef struct loading {
+    cli_progress bar;
+    atomic_bool is_over;
+    uint64_t done[COHORT_MAX_WORLD_SIZE], total[COHORT_MAX_WORLD_SIZE];
+} loading;
+
+static void show_loading(void *user_data, int32_t rank, uint64_t done, uint64_t total) {
+    loading *self = user_data;
+    uint64_t all_done = 0, all = 0;
+    if (atomic_load(&self->is_over)) return;
+    self->done[rank] = done;
+    self->total[rank] = total;
+    for (int i = 0; i < COHORT_MAX_WORLD_SIZE; i++) {
+        all_done += self->done[i];
+        all += self->total[i];
+    }
+    snprintf(self->bar.what, sizeof self->bar.what, "Loading weights");
+    if (all) cli_progress_show(&self->bar, (int64_t)all_done, (int64_t)all);
+}
+
+int cli_start_engine(const cli_options *options,
+                     void (*say)(void *user_data, const char *line),
+                     cohort_engine **out_engine) {
+    static loading self; /* lives as long as any engine */
+    char what[160];
+    int result = start_log(options);
+    if (result != CLI_OK) return result;
+    cohort_engine_options engine = options->engine;
+    const cohort_executor_options *ranks = &engine.executor;
+    engine.model = options->model_dir;
+    engine.tokenizer = options->tokenizer_dir;
+    self.bar = (cli_progress){.say = say, .is_log = options->log_level != NULL};
+    engine.executor.on_progress = show_loading;
+    engine.executor.user_data = &self;
+    snprintf(what, sizeof what, "Starting %s, %d rank%s", options->engine.model,
+             ranks->tp * ranks->pp, ranks->tp * ranks->pp == 1 ? "" : "s");
+    cli_progress_begin(&self.bar, what);
+    cohort_status status = cohort_engine_start(&engine, out_engine);
+    atomic_store(&self.is_over, true);
+    cli_progress_clear();
+    return status < 0 ? cli_fail("starting") : CLI_OK;
+}
+
+/* ---- what failed ------------------------------------------------------------------- */
+
+int cli_fail_advising(const char *what, const char *advice) {
     const cohort_error *error = cohort_last_error();
-    fprintf(stderr, "cohort: %s: %s\n", what, error->message);
+    cli_progress_clear();
+    fprintf(stderr, "cohort: %s: %s%s\n", what, error->message, advice);
     cohort_log_place("cli", error);
     if (error->code == COHORT_E_CANCELLED && cli_signals_first())
         return 128 + cli_signals_first();
     return error->code == COHORT_E_INVALID ? CLI_USAGE : CLI_FAILED;
 }
+
+int cli_fail(const char *what) { return cli_fail_advising(what, ""); }
 
 int cli_catch_signals(cli_options *options) {
     int result = cli_signals_catch();

@@ -6,54 +6,75 @@
 #include <unistd.h>
 
 #include "cli/options.h"
-#include "cohort/clock.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "cli/terminal.h"
 #include "hub/hub.h"
 #include "model/model_config.h"
 
 typedef struct display {
-    bool (*is_cancelled)(void *unused);
-    int64_t shown_ns;
+    const cli_options *options;
+    const char *name; /* of the model */
+    cli_progress bar;
+    bool has_begun;
+    char remedy[64]; /* a variable to set; "": none */
+    bool has_remedy;
 } display;
 
-enum { BAR_CELLS = 24, REDRAW_MS = 100 };
-
 static bool is_cancelled(void *user_data) {
-    const display *self = user_data;
-    return self->is_cancelled && self->is_cancelled(NULL);
+    const cli_options *options = ((const display *)user_data)->options;
+    return options->is_cancelled && options->is_cancelled(NULL);
 }
 
-/* A bar on a terminal; elsewhere one line for each file, once it is there. */
+/* Elsewhere than on a terminal also a line for each file, once it is there. */
+static void tell_file(const cohort_hub_progress *of) {
+    fprintf(stderr, "fetched %s, %.1f MB", of->file, (double)of->total_bytes / 1e6);
+    if (of->resumed_bytes)
+        fprintf(stderr, ", resumed at %.1f MB", (double)of->resumed_bytes / 1e6);
+    fprintf(stderr, "\n");
+}
+
 static void show(void *user_data, const cohort_hub_progress *of) {
     display *self = user_data;
-    int64_t now_ns = cohort_clock_ns();
-    bool is_terminal = isatty(STDERR_FILENO);
-    double s = (double)(now_ns - of->begin_ns) / 1e9, total = (double)of->total_bytes;
-    double rate = s > 0 ? (double)(of->done_bytes - of->resumed_bytes) / s : 0;
-    if (!of->is_done &&
-        (!is_terminal || now_ns - self->shown_ns < REDRAW_MS * INT64_C(1000000)))
-        return;
-    self->shown_ns = now_ns;
-    if (is_terminal) {
-        char bar[BAR_CELLS + 1];
-        double part = total > 0 ? (double)of->done_bytes / total : 1;
-        int filled = (int)(part * BAR_CELLS);
-        memset(bar, '-', BAR_CELLS);
-        memset(bar, '#', (size_t)filled);
-        bar[BAR_CELLS] = '\0';
-        fprintf(stderr, "\r%-28.28s [%s] %3.0f%% %9.1f MB %7.1f MB/s", of->file, bar,
-                part * 100, (double)of->done_bytes / 1e6, rate / 1e6);
-        if (!of->is_done && rate > 0)
-            fprintf(stderr, " %5.0f s left", (total - (double)of->done_bytes) / rate);
-        fprintf(stderr, "\033[K%s", of->is_done ? "\n" : "");
-    } else if (of->resumed_bytes)
-        fprintf(stderr, "fetched %s, %.1f MB, resumed at %.1f MB\n", of->file,
-                total / 1e6, (double)of->resumed_bytes / 1e6);
-    else
-        fprintf(stderr, "fetched %s, %.1f MB\n", of->file, total / 1e6);
+    char what[160];
+    int file = of->n_done + !of->is_done;
+    snprintf(what, sizeof what, "Fetching %s (file %d of %d)", self->name, file,
+             of->n_files);
+    if (!self->has_begun) cli_progress_begin(&self->bar, what);
+    self->has_begun = true;
+    snprintf(self->bar.what, sizeof self->bar.what, "%s", what);
+    if (of->is_done && !cli_columns(STDERR_FILENO)) tell_file(of);
+    cli_progress_show(&self->bar, of->all_done_bytes, of->all_total_bytes);
+    if (!of->is_done || of->n_done < of->n_files || !cli_columns(STDERR_FILENO)) return;
+    cli_progress_clear();
+    fprintf(stderr, "fetched %s: %d files, %.1f MB\n", self->name, of->n_files,
+            (double)of->all_total_bytes / 1e6);
+}
+
+static void take_remedy(void *user_data, const char *assignment) {
+    display *self = user_data;
+    self->has_remedy = true;
+    snprintf(self->remedy, sizeof self->remedy, "%s", assignment);
+}
+
+/* What went wrong, and the whole command that would have fetched it. */
+static int fail(const display *self, const char *what) {
+    const cli_options *options = self->options;
+    bool is_other = options->revision && strcmp(options->revision, "main") != 0;
+    const char *folder = options->download_dir;
+    char advice[CLI_PATH_BYTES + 400];
+    snprintf(advice, sizeof advice, "; %s: %s%scohort %s %s%s%s%s%s",
+             *self->remedy ? "to fetch it" : "to go on where it was", self->remedy,
+             *self->remedy ? " " : "", options->command, self->name,
+             is_other ? " --revision " : "", is_other ? options->revision : "",
+             folder ? " --download-dir " : "", folder ? folder : "");
+    return cli_fail_advising(what,
+                             self->has_remedy && !cli_signals_first() ? advice : "");
 }
 
 static void note(void *user_data, const char *text) {
     (void)user_data;
+    cli_progress_clear();
     fprintf(stderr, "cohort: %s\n", text);
 }
 
@@ -101,29 +122,30 @@ static int find_model(cli_options *options) {
         return CLI_USAGE;
     }
     if (is_fetched(model, options->model_dir, sizeof options->model_dir)) return CLI_OK;
-    display self = {.is_cancelled = options->is_cancelled};
+    display self = {.options = options, .name = model};
     const cohort_hub_options hub = {.revision = options->revision,
                                     .cache = options->download_dir,
                                     .check_config = check_config,
                                     .on_progress = show,
                                     .on_note = note,
+                                    .on_remedy = take_remedy,
                                     .is_cancelled = is_cancelled,
                                     .user_data = &self};
     if (cohort_hub_find(model, &hub, options->model_dir, sizeof options->model_dir) >= 0)
         return CLI_OK;
-    if (isatty(STDERR_FILENO) && self.shown_ns) fprintf(stderr, "\n");
     char what[160];
     snprintf(what, sizeof what, "model '%.100s', no directory here", model);
-    return cli_fail(what);
+    return fail(&self, what);
 }
 
 int cli_find_tokenizer(const cli_options *options, const char *name,
                        char out_dir[CLI_PATH_BYTES]) {
-    display self = {.is_cancelled = options->is_cancelled};
+    display self = {.options = options, .name = name};
     const cohort_hub_options hub = {.without_weights = true,
                                     .cache = options->download_dir,
                                     .on_progress = show,
                                     .on_note = note,
+                                    .on_remedy = take_remedy,
                                     .is_cancelled = is_cancelled,
                                     .user_data = &self};
     if (is_folder(name) || !cohort_hub_is_name(name)) {
@@ -135,7 +157,7 @@ int cli_find_tokenizer(const cli_options *options, const char *name,
         return CLI_OK;
     char what[200];
     snprintf(what, sizeof what, "--tokenizer '%.100s', no directory here", name);
-    return cli_fail(what);
+    return fail(&self, what);
 }
 
 int cli_find_model(cli_options *options) {

@@ -288,11 +288,9 @@ static int open_input(session *self) {
 }
 
 static int start(session *self) {
-    cohort_engine_options engine;
-    int result = cli_engine_options(self->options, &engine);
-    if (result == CLI_OK) result = open_input(self);
+    int result = open_input(self);
+    if (result == CLI_OK) result = cli_start_engine(self->options, NULL, &self->engine);
     if (result != CLI_OK) return result;
-    if (cohort_engine_start(&engine, &self->engine) < 0) return cli_fail("starting");
     if (self->options->verbose) cli_print_start(self->engine);
     if (self->options->input) return CLI_OK;
     char why[400];

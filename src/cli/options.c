@@ -458,6 +458,7 @@ static int check_replica(const cohort_executor_options *options, const char *com
 int cli_options_parse(cli_options *options, int commands, const char *command, int argc,
                       char **argv) {
     int result = set_standard(options, commands);
+    options->command = command;
     if (result == CLI_OK) result = parse_config(options, commands, command, argc, argv);
     bool has_model = options->is_set[model_entry];
     options->is_set[model_entry] = false;

@@ -75,6 +75,7 @@ typedef struct cli_options {
     /* Once cli_find_model has found them; without --tokenizer it is the model's. */
     char model_dir[CLI_PATH_BYTES], tokenizer_dir[CLI_PATH_BYTES];
     bool (*is_cancelled)(void *unused); /* a signal came; NULL: not asked */
+    const char *command;                /* that these are of: "bench latency" */
     const char *config_file, *revision, *download_dir, *log_level;
     bool verbose, check_environment;
     /* generate */
@@ -143,12 +144,17 @@ int cli_find_model(cli_options *options);
 /* The same for a tokenizer alone, without weights. */
 int cli_find_tokenizer(const cli_options *options, const char *name,
                        char out_dir[CLI_PATH_BYTES]);
-/* Starts to log; what an engine is started with.  CLI_OK, or CLI_USAGE with a line on
- * stderr. */
-int cli_engine_options(const cli_options *options, cohort_engine_options *out_options);
 /* Prints the last error as one line; the exit code that goes with it, or with the signal
  * that it is due to. */
 int cli_fail(const char *what);
+/* The same, with more behind it: "; to fetch it: ...". */
+int cli_fail_advising(const char *what, const char *advice);
+/* cohort_engine_start with what cli_engine_options gives, and progress on stderr.  say:
+ * where a line goes that is not for a terminal; NULL: there, too.  CLI_OK, or an exit
+ * code with a line on stderr. */
+int cli_start_engine(const cli_options *options,
+                     void (*say)(void *user_data, const char *line),
+                     cohort_engine **out_engine);
 /* SIGINT and SIGTERM end the search for a model and the start of an engine (signals.h);
  * CLI_OK, or CLI_FAILED with a line on stderr. */
 int cli_catch_signals(cli_options *options);

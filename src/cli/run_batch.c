@@ -310,7 +310,6 @@ static int tell_failure(batch *self) {
 /* ---- the command ------------------------------------------------------------------- */
 
 static int start(batch *self) {
-    cohort_engine_options engine_options;
     cohort_engine *engine;
     uint8_t raw[24];
     if (getrandom(raw, sizeof raw, 0) != (ssize_t)sizeof raw) return CLI_FAILED;
@@ -327,12 +326,11 @@ static int start(batch *self) {
     server.idle_timeout_s = 1e6; /* an answer may take its time */
     server.api_keys[0] = self->key;
     server.api_keys[1] = NULL;
-    int result = cli_engine_options(self->options, &engine_options);
-    if (result != CLI_OK) return result;
     if (cohort_server_bind(&server, &self->server) < 0) return cli_fail("starting");
     if (cohort_server_use_model(self->server, self->options->tokenizer_dir) < 0)
         return cli_fail("starting");
-    if (cohort_engine_start(&engine_options, &engine) < 0) return cli_fail("starting");
+    int result = cli_start_engine(self->options, NULL, &engine);
+    if (result != CLI_OK) return result;
     if (self->options->verbose) cli_print_start(engine);
     if (cohort_server_open(self->server, engine) < 0) return cli_fail("starting");
     const cohort_client_options client = {.bearer = self->key};

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fail.h"
 #include "cli/option_words.h"
+#include "cli/progress.h"
 #include "cli/serve.h"
 #include "cli/signals.h"
 #include "cohort/clock.h"
@@ -62,6 +65,7 @@ static void print_line(void *user_data, const char *line) {
     time_t now = time(NULL);
     struct tm at;
     (void)user_data;
+    cli_progress_clear();
     strftime(when, sizeof when, "%m-%d %H:%M:%S", localtime_r(&now, &at));
     pthread_mutex_lock(&lock);
     if (poll(&room, 1, 0) == 1) { /* of a pipe: a page, more than any line has */
@@ -162,16 +166,46 @@ static void drain(cohort_server *server, double timeout_s) {
     }
 }
 
+static void say(const char *format, ...) COHORT_PRINTF(1, 2);
+
+static void say(const char *format, ...) {
+    char line[800];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    print_line(NULL, line);
+}
+
+/* Before anything that takes long. */
+static void print_first_words(const cli_options *options) {
+    const cohort_executor_options *ranks = &options->engine.executor;
+    say("Cohort %s: serving %.300s, tensor_parallel_size %d, pipeline_parallel_size %d",
+        COHORT_VERSION, options->engine.model, ranks->tp, ranks->pp);
+}
+
+/* In vLLM's words. */
+static void print_start(const cli_options *options, cohort_engine *engine,
+                        int64_t begin_ns) {
+    cohort_engine_info info;
+    cohort_executor_phases phases;
+    cohort_engine_describe(engine, &info);
+    cohort_executor_get_phases(cohort_engine_executor(engine), &phases);
+    say("Loading weights took %.2f seconds", (double)phases.load_ns / 1e9);
+    say("Model loading took %.2f GiB memory and %.2f seconds",
+        (double)info.weight_bytes / 0x1p30, (double)(cohort_clock_ns() - begin_ns) / 1e9);
+    if (options->verbose) cli_print_start(engine);
+}
+
 static int serve(cli_options *options, cohort_server *server) {
-    cohort_engine_options engine_options;
     cohort_engine *engine;
     cohort_error failure;
-    int result = cli_engine_options(options, &engine_options);
-    if (result != CLI_OK) return result;
     if (cohort_server_use_model(server, options->tokenizer_dir) < 0)
         return cli_fail("serving");
-    if (cohort_engine_start(&engine_options, &engine) < 0) return cli_fail("starting");
-    if (options->verbose) cli_print_start(engine);
+    int64_t begin_ns = cohort_clock_ns();
+    int result = cli_start_engine(options, print_line, &engine);
+    if (result != CLI_OK) return result;
+    print_start(options, engine, begin_ns);
     if (cli_signals_take()) { /* nobody needs to be let in any more */
         cohort_engine_destroy(engine);
         return 128 + cli_signals_first();
@@ -216,6 +250,7 @@ int cli_serve(int argc, char **argv) {
         return CLI_FAILED;
     }
     if (cohort_server_bind(&server_at, &server) < 0) return cli_fail("serving");
+    print_first_words(&options);
     result = cli_find_model(&options); /* may be a download of hours: after the port */
     if (result == CLI_OK) result = serve(&options, server);
     cohort_server_destroy(server);

@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 #include "client/curl_api.h"
-#include "cohort/clock.h"
 #include "hub/hub_internal.h"
 
 enum {
@@ -45,7 +44,7 @@ typedef struct transfer {
     size_t text_bytes;
     const hub_file *file;
     int fd;
-    int64_t done_bytes, resumed_bytes, begin_ns;
+    int64_t done_bytes, resumed_bytes;
     bool is_checked; /* the status of this answer was looked at */
     cohort_status failure;
 } transfer;
@@ -56,13 +55,18 @@ static bool is_cancelled(const hub_search *search) {
 }
 
 static void tell(const transfer *self, bool is_done) {
-    const cohort_hub_options *options = self->search->options;
+    const hub_search *search = self->search;
+    const cohort_hub_options *options = search->options;
     const cohort_hub_progress progress = {.file = self->file->name,
                                           .done_bytes = self->done_bytes,
                                           .total_bytes = self->file->size_bytes,
                                           .resumed_bytes = self->resumed_bytes,
-                                          .begin_ns = self->begin_ns,
-                                          .is_done = is_done};
+                                          .is_done = is_done,
+                                          .all_done_bytes =
+                                              search->done_bytes + self->done_bytes,
+                                          .all_total_bytes = search->total_bytes,
+                                          .n_done = search->n_done + is_done,
+                                          .n_files = search->n_missing};
     if (options->on_progress) options->on_progress(options->user_data, &progress);
 }
 
@@ -186,11 +190,13 @@ static cohort_status perform(transfer *self) {
     if (status == 416 && self->fd >= 0 && self->done_bytes)
         return start_over(self) ? COHORT_FAIL(COHORT_E_IO, "the hub answers 416")
                                 : self->failure;
-    if (status == 401 || status == 403)
+    if (status == 401 || status == 403) {
+        hub_advise(self->search, "HF_TOKEN=hf_...");
         return COHORT_FAIL(COHORT_E_INVALID,
                            "the hub answers %ld: set HF_TOKEN to a token that may read "
                            "it, and accept the model's terms there",
                            status);
+    }
     if (status == 404)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "the hub answers 404: it has no such model, revision or file");
@@ -337,7 +343,6 @@ static cohort_status fill(transfer *self, const char *incomplete, const char *bl
     self->done_bytes = self->resumed_bytes = found.st_size;
     if (self->done_bytes > self->file->size_bytes && !start_over(self))
         return self->failure;
-    self->begin_ns = cohort_clock_ns();
     COHORT_TRY(append_rest(self));
     cohort_status status = hub_check_digest(incomplete, self->file);
     /* What was there may have come from elsewhere: once more, without it. */
@@ -392,16 +397,21 @@ static cohort_status fetch_locked(const hub_search *search, const hub_file *file
     return status;
 }
 
-cohort_status hub_fetch(const hub_search *search, const hub_file *file) {
+bool hub_has_blob(const hub_search *search, const hub_file *file) {
     char blob[COHORT_HUB_PATH_BYTES + 256];
     struct stat found;
+    snprintf(blob, sizeof blob, "%s/blobs/%s", search->folder, file->digest);
+    return stat(blob, &found) == 0 && found.st_size == file->size_bytes;
+}
+
+cohort_status hub_fetch(const hub_search *search, const hub_file *file) {
+    char blob[COHORT_HUB_PATH_BYTES + 256];
     int fd = -1;
     snprintf(blob, sizeof blob, "%s/blobs/%s", search->folder, file->digest);
-    if (stat(blob, &found) == 0 && found.st_size == file->size_bytes) return COHORT_OK;
+    if (hub_has_blob(search, file)) return COHORT_OK;
     COHORT_TRY(lock(search, file, &fd));
     cohort_status status = COHORT_OK;
-    if (stat(blob, &found) < 0 || found.st_size != file->size_bytes)
-        status = fetch_locked(search, file, blob);
+    if (!hub_has_blob(search, file)) status = fetch_locked(search, file, blob);
     close(fd);
     return status;
 }

@@ -294,8 +294,27 @@ static cohort_status link_files(const hub_search *self, const char *folder, int 
 }
 
 static cohort_status fetch_one(hub_search *self, const hub_file *file) {
+    bool is_missing = !hub_has_blob(self, file);
     COHORT_TRY_WHILE(hub_fetch(self, file), "fetching %s of %s", file->name, self->name);
+    self->n_done += is_missing;
+    self->done_bytes += is_missing ? file->size_bytes : 0;
     return COHORT_OK;
+}
+
+static void count_missing(hub_search *self) {
+    for (size_t i = 0; i < self->n_files; i++) {
+        const hub_file *file = &self->files[i];
+        if (!is_wanted(file->name, self->options->without_weights) ||
+            hub_has_blob(self, file))
+            continue;
+        self->n_missing++;
+        self->total_bytes += file->size_bytes;
+    }
+}
+
+void hub_advise(const hub_search *self, const char *assignment) {
+    const cohort_hub_options *options = self->options;
+    if (options->on_remedy) options->on_remedy(options->user_data, assignment);
 }
 
 static cohort_status read_blob(const hub_search *self, const hub_file *file,
@@ -358,6 +377,7 @@ static cohort_status bring(hub_search *self, char *out_dir, size_t size) {
     snprintf(path, sizeof path, "%s/.locks/%s", self->cache,
              strrchr(self->folder, '/') + 1);
     COHORT_TRY(make_folders(path));
+    count_missing(self);
     COHORT_TRY(check_first(self));
     for (size_t i = 0; i < self->n_files; i++)
         if (is_wanted(self->files[i].name, self->options->without_weights))
@@ -411,15 +431,19 @@ cohort_status cohort_hub_find(const char *name, const cohort_hub_options *option
     COHORT_TRY(prepare(&self, name));
     if (is_offline(options) || !*self.endpoint || hub_is_commit(self.revision)) {
         if (find_cached(&self, out_dir, size)) return COHORT_OK;
-        if (is_offline(options))
+        if (is_offline(options)) {
+            hub_advise(&self, "HF_HUB_OFFLINE=0");
             return COHORT_FAIL(COHORT_E_INVALID,
                                "%s at %s is not in %s, and HF_HUB_OFFLINE is set", name,
                                self.revision, self.cache);
-        if (!*self.endpoint)
+        }
+        if (!*self.endpoint) {
+            hub_advise(&self, "HF_ENDPOINT=https://HUB");
             return COHORT_FAIL(COHORT_E_INVALID,
                                "%s at %s is not in %s; to fetch it, set HF_ENDPOINT to "
                                "the hub's address",
                                name, self.revision, self.cache);
+        }
     }
     cohort_status status = hub_ask(&self);
     if (status == COHORT_OK) status = bring(&self, out_dir, size);
@@ -435,6 +459,7 @@ cohort_status cohort_hub_find(const char *name, const cohort_hub_options *option
         }
         status = COHORT_OK;
     }
+    if (status == COHORT_E_IO) hub_advise(&self, "");
     hub_search_deinit(&self);
     return status;
 }

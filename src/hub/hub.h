@@ -33,8 +33,10 @@ typedef struct cohort_hub_progress {
     const char *file;
     int64_t done_bytes, total_bytes; /* of the file */
     int64_t resumed_bytes;           /* that were there before */
-    int64_t begin_ns;                /* when its transfer began */
     bool is_done;
+    /* Of all the files that were not here. */
+    int64_t all_done_bytes, all_total_bytes;
+    int32_t n_done, n_files;
 } cohort_hub_progress;
 
 typedef struct cohort_hub_options {
@@ -48,6 +50,9 @@ typedef struct cohort_hub_options {
     cohort_status (*check_config)(void *user_data, const char *text, size_t size);
     void (*on_progress)(void *user_data, const cohort_hub_progress *progress);
     void (*on_note)(void *user_data, const char *text); /* for people; NULL: nobody */
+    /* Before an error: a variable that, set so, would have had it found or fetched; "":
+     * the network failed, and another attempt goes on where this one was. */
+    void (*on_remedy)(void *user_data, const char *assignment);
     bool (*is_cancelled)(void *user_data);
     void *user_data;
 } cohort_hub_options;

@@ -26,6 +26,9 @@ typedef struct hub_search {
     char commit[HUB_COMMIT_CHARS + 1];
     hub_file *files;
     size_t n_files;
+    /* Of what has to be fetched. */
+    int64_t done_bytes, total_bytes;
+    int32_t n_done, n_missing;
 } hub_search;
 
 bool hub_is_commit(const char *text);
@@ -36,6 +39,10 @@ bool hub_is_file_name(const char *name);
 cohort_status hub_ask(hub_search *search);
 /* Fills search from the hub's answer. */
 cohort_status hub_read_answer(hub_search *search, const char *json, size_t size);
+/* Has the cache the file's blob? */
+bool hub_has_blob(const hub_search *search, const hub_file *file);
+/* Tells what would help. */
+void hub_advise(const hub_search *search, const char *assignment);
 /* Brings the file's blob into the cache, unless it is there. */
 cohort_status hub_fetch(const hub_search *search, const hub_file *file);
 /* COHORT_OK, or COHORT_E_PROTOCOL where the file at path is another. */

@@ -128,6 +128,36 @@ static const char *with_commas(int64_t value, char out[32]) {
     return out;
 }
 
+/* What somebody who has just started it does next: as a line for a shell. */
+static void print_what_to_try(const cohort_server *server) {
+    const cohort_server_options *options = &server->options;
+    const char *root = options->root_path ? options->root_path : "";
+    const char *url = cohort_http_url(server->http);
+    bool is_chat = server->chat && cohort_chat_has_template(server->chat);
+    cohort_body model = {0};
+    char socket[200] = "";
+    if (options->uds) {
+        snprintf(socket, sizeof socket, "--unix-socket '%.150s' ", options->uds);
+        url = "http://localhost";
+    }
+    cohort_body_json(&model, options->served_names[0], strlen(options->served_names[0]));
+    if (!model.is_short && !strchr(model.bytes, '\'')) {
+        if (!options->uds)
+            cohort_server_print(server, "Serving %s at %s%s/v1, and a page at %s%s/",
+                                model.bytes, url, root, url, root);
+        cohort_server_print(
+            server,
+            "Try: curl %s%s%s/v1/%s -H 'Content-Type: application/json' %s-d "
+            "'{\"model\": "
+            "%s, %s, \"max_tokens\": 50}'",
+            socket, url, root, is_chat ? "chat/completions" : "completions",
+            options->api_keys[0] ? "-H \"Authorization: Bearer $KEY\" " : "", model.bytes,
+            is_chat ? "\"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}]"
+                    : "\"prompt\": \"Hello\"");
+    }
+    cohort_body_deinit(&model);
+}
+
 static void print_start(const cohort_server *server) {
     uint32_t n_connections = cohort_http_max_connections(server->http);
     if (n_connections < (uint32_t)server->options.max_connections)
@@ -147,6 +177,7 @@ static void print_start(const cohort_server *server) {
                         (double)tokens / info->max_model_len);
     cohort_server_print(server, "Starting Cohort server on %s",
                         cohort_http_url(server->http));
+    print_what_to_try(server);
 }
 
 void cohort_note_recovery(const cohort_server *server) {

@@ -213,13 +213,13 @@ static void runner_close(void *context) {
     free(runner);
 }
 
-/* Shards are what vLLM's progress bar counts; each call is a sign of life besides. */
+/* Each call is a sign of life besides. */
 static cohort_status loading(void *user_data, int32_t shard, int32_t n_shards,
                              size_t done_bytes, size_t total_bytes) {
     struct runner *runner = user_data;
-    (void)done_bytes;
-    (void)total_bytes;
-    cohort_worker_progress(runner->info->worker, (uint64_t)shard, (uint64_t)n_shards);
+    (void)shard;
+    (void)n_shards;
+    cohort_worker_progress(runner->info->worker, done_bytes, total_bytes);
     return cohort_worker_check(runner->info->worker);
 }
 

@@ -36,6 +36,8 @@ LARGE = "model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "Acme/Tiny-1.0"
 TOKEN = "hf_secret"
+CACHE = (pathlib.Path(COHORT).parent / "CMakeCache.txt").read_text()
+NO_HUB = re.search(r"^COHORT_HUB_ENDPOINT:\w+=$", CACHE, re.M)
 
 
 def ask(path, method, target, body=None):
@@ -464,17 +466,36 @@ class ByName(unittest.TestCase):
         with subprocess.Popen(self.words(), env=self.variables(), stdout=subprocess.DEVNULL,
                               stderr=far) as process:
             os.close(far)
-            name = re.escape(LARGE.encode())
-            read_until(name + rb" +\[#{11,12}-{12,13}\] +(49|50)% .*MB/s")
+            sizes = [len(FILES[name]) for name in sorted(FILES)]
+            before = sorted(FILES).index(LARGE)
+            share = (sum(sizes[:before]) + sizes[before] // 2) / sum(sizes)
+            read_until(rb"Fetching Acme/Tiny-1.0 \(file %d of %d\) \[#+-+\] +%d%%  0.[23]/0.4 MB" % (
+                before + 1, len(FILES), round(share * 100)))
             self.assertNotIn(b"fetched", shown)
             self.hub.stall_after = None
             self.hub.done.set()  # the connection ends here, and is resumed
-            read_until(name + rb" +\[#{24}\] 100% [^\r]*\x1b\[K\r\n")
-            read_until(rb"tokenizer_config.json +\[#{24}\] 100% [^\r]*\r\n")
+            read_until(rb"fetched Acme/Tiny-1.0: %d files, [\d.]+ MB\r\n" % len(FILES))
+            read_until(rb"Starting Acme/Tiny-1.0, 1 rank")
             self.assertEqual(process.wait(DEADLINE_S), 0)
+            with contextlib.suppress(OSError):  # the other end is gone
+                while piece := os.read(main, 65536):
+                    shown += piece
         os.close(main)
-        # One line for each file, drawn over and over.
-        self.assertEqual(shown.count(b"\n"), len(FILES), shown)
+        # One line, drawn over and over, and no longer than the terminal is wide; then gone.
+        self.assertEqual(shown.count(b"\n"), 1, shown)
+        for line in re.split(rb"[\r\n]", shown):
+            self.assertLess(len(line.replace(b"\x1b[K", b"")), 80)
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-200:])
+
+    def test_what_was_not_fetched_is_told_with_the_command_that_fetches_it(self):
+        self.refuse("to fetch it: HF_HUB_OFFLINE=0 cohort generate Acme/Tiny-1.0\n", HF_HUB_OFFLINE="1")
+        self.refuse(f"HF_HUB_OFFLINE=0 cohort generate {NAME} --revision v1 --download-dir {self.home}\n",
+                    "--revision", "v1", "--download-dir", str(self.home), HF_HUB_OFFLINE="1")
+        self.hub.token = TOKEN
+        self.refuse("to fetch it: HF_TOKEN=hf_... cohort generate Acme/Tiny-1.0\n")
+        self.refuse("to go on where it was: cohort generate Acme/Tiny-1.0\n", HF_ENDPOINT="http://127.0.0.1:9")
+        if NO_HUB:  # of this build's own
+            self.refuse("HF_ENDPOINT=https://HUB cohort generate Acme/Tiny-1.0\n", HF_ENDPOINT="")
 
     def test_two_at_once_fetch_once(self):
         with contextlib.ExitStack() as stack:

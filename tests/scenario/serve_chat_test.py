@@ -2,9 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chats of `cohort serve`: how templates make prompts of them."""
 import json
+import os
+import shutil
+import subprocess
+import tempfile
 import unittest
 
-from served import CHATS, CHAT_TEMPLATE, SOURCE, Server, events
+from served import CHATS, CHAT_TEMPLATE, DEADLINE_S, MODEL, SOURCE, Server, events
 
 
 class Chats(unittest.TestCase):
@@ -15,6 +19,21 @@ class Chats(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.server.close()
+
+    @unittest.skipUnless(shutil.which("curl"), "no curl here")
+    def test_the_line_to_try_works_in_a_shell(self):
+        with tempfile.TemporaryDirectory() as home:
+            bare = shutil.copytree(MODEL, f"{home}/bare")
+            os.unlink(f"{bare}/tokenizer_config.json")  # it had the template
+            for model, options, kind in ((MODEL, ("--api-key", "a key"), "chat.completion"),
+                                         (bare, ("--uds", f"{home}/s"), "text_completion")):
+                with self.subTest(kind), Server("--served-model-name", 'my "tiny" one', *options,
+                                                model=model) as server:
+                    line = server.wait_for(rb"Try: (curl .*)\n").group(1).decode()
+                    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=DEADLINE_S,
+                                          env=os.environ | {"KEY": "a key", "no_proxy": "127.0.0.1"})
+                    answer = json.loads(done.stdout)
+                    self.assertEqual((answer.get("object"), answer.get("model")), (kind, 'my "tiny" one'), answer)
 
     def test_a_template_speaks_for_itself(self):
         template = ("{% if messages[-1].role != 'user' %}{{ raise_exception('users come last') }}"

@@ -2,14 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that is told to stop before it serves, or where it cannot, or that nobody listens to."""
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
+import select
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -97,6 +102,38 @@ class Start(unittest.TestCase):
                 self.assertEqual(len(start.workers), 2 if options else 0)
                 start.process.send_signal(number)
                 self.check_cancelled(start, number)
+
+    def test_the_first_words_come_before_the_model_is_loaded(self):
+        with Starting("--log-level", "error", said="serving ") as start:
+            self.assertRegex(start.text(), r"^INFO \S+ \S+ \[serve\] Cohort [\d.]+: serving /\S+/model, "
+                                           r"tensor_parallel_size 1, pipeline_parallel_size 1\n$")
+
+    def test_on_a_terminal_a_bar_grows_while_weights_load(self):
+        with Starting("-tp", "2") as start, tempfile.TemporaryDirectory() as home:
+            main, far = pty.openpty()
+            fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("4H", 24, 64, 0, 0))
+            words = [COHORT, "generate", start.words[2], "--skip-tokenizer-init", "--load-format",
+                     "dummy", "-tp", "2", "--prompt-token-ids", "1"]
+            shown = b""
+            with subprocess.Popen(words, stderr=far, stdout=subprocess.DEVNULL,
+                                  env=os.environ | {"XDG_RUNTIME_DIR": home}) as process:
+                os.close(far)
+                try:
+                    while not re.search(rb"Loading weights \[[#-]+\] +\d+%  \S+ GB", shown):
+                        self.assertTrue(select.select([main], [], [], PATIENCE_S)[0], shown)
+                        shown += os.read(main, 65536)
+                    process.send_signal(signal.SIGINT)
+                    with contextlib.suppress(OSError):  # it has ended
+                        while piece := os.read(main, 65536):
+                            shown += piece
+                    self.assertEqual(process.wait(PATIENCE_S), 128 + signal.SIGINT)
+                finally:
+                    process.kill()
+            os.close(main)
+            self.assertTrue(shown.startswith(b"\rStarting "), shown)
+            self.assertRegex(shown, rb"\r\x1b\[Kcohort: starting: told to stop.*\r\n$")
+            for line in shown.split(b"\r\x1b[Kcohort")[0].split(b"\r"):
+                self.assertLess(len(line.replace(b"\x1b[K", b"")), 64)
 
     def test_the_end_of_stdin_ends_a_start_under_way(self):
         with Starting("-tp", "2", "--stop-with-stdin", stdin=subprocess.PIPE) as start:
