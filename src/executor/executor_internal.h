@@ -17,6 +17,7 @@
 #include "executor/carrier.h"
 #include "executor/judge.h"
 #include "executor/keep.h"
+#include "executor/oom.h"
 #include "launcher/launcher.h"
 #include "link/link.h"
 #include "wire/frame.h"
@@ -120,6 +121,7 @@ struct cohort_executor {
     int64_t started_ns, phase_ns;
     cohort_executor_phases phases;
     cohort_judge judge;
+    executor_oom oom;
     bool is_carrying_out; /* what the judge has decided */
     cohort_error untold;  /* why a rank could not be told that */
 };

@@ -13,20 +13,21 @@
  * are is written in them: always, if there are any.  A cache is what the dead rank could
  * write to until its last moment.  Where somebody else ended it, every write was meant.
  * Where it crashed, a store may have hit a wrong address before, and nobody would notice:
- * the cache goes, and is computed again.
+ * the cache goes, and is computed again.  So it does where the kernel killed for want of
+ * memory: it is the part that can be had anew.
  *
  * Whoever holds a descriptor pins the memory: what is not trusted is closed at once,
  * before the next rank allocates its own. */
 
 /* ---- rules ---------------------------------------------------------------------- */
 
-executor_death executor_death_of(int32_t signal, bool has_reported) {
+executor_death executor_death_of(int32_t signal, bool has_reported, bool is_oom) {
     static const int32_t faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE,
                                      SIGABRT, SIGSYS, SIGTRAP};
     if (has_reported) return EXECUTOR_DEATH_CRASH;
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
         if (faults[i] == signal) return EXECUTOR_DEATH_CRASH;
-    return EXECUTOR_DEATH_FOREIGN;
+    return is_oom ? EXECUTOR_DEATH_OOM : EXECUTOR_DEATH_FOREIGN;
 }
 
 uint32_t executor_keep_asked(cohort_kept_kv kept_kv) {

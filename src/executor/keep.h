@@ -34,13 +34,14 @@ typedef struct executor_kept {
 typedef enum executor_death {
     EXECUTOR_DEATH_FOREIGN, /* killed, gone, or ended without a fault of its own */
     EXECUTOR_DEATH_CRASH,   /* it may have written anywhere */
+    EXECUTOR_DEATH_OOM,     /* the kernel's doing: what can be had anew is given back */
 } executor_death;
 
 /* ---- rules ---------------------------------------------------------------------- */
 
 /* signal: that ended it or that it crashed with; 0: none.  has_reported: an error of its
- * own, of a device perhaps. */
-executor_death executor_death_of(int32_t signal, bool has_reported);
+ * own, of a device perhaps.  is_oom: it was killed for want of memory. */
+executor_death executor_death_of(int32_t signal, bool has_reported, bool is_oom);
 /* COHORT_KEEP_* that ranks are asked to hand over. */
 uint32_t executor_keep_asked(cohort_kept_kv kept_kv);
 /* COHORT_KEEP_* of a dead rank that the next one may have. */

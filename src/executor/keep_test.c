@@ -47,26 +47,28 @@ static void cache_is_trusted_only_where_nobody_can_have_spoilt_it(void **state) 
     (void)state;
     static const struct {
         int32_t signal;
-        bool has_reported;
+        bool has_reported, is_oom;
         uint32_t trusted[3]; /* auto, always, never */
     } cases[] = {
-        {SIGKILL, false, {BOTH, BOTH, WEIGHTS}},
-        {SIGTERM, false, {BOTH, BOTH, WEIGHTS}},
-        {0, false, {BOTH, BOTH, WEIGHTS}},
-        {SIGSEGV, false, {WEIGHTS, BOTH, WEIGHTS}},
-        {SIGBUS, false, {WEIGHTS, BOTH, WEIGHTS}},
-        {SIGILL, false, {WEIGHTS, BOTH, WEIGHTS}},
-        {SIGFPE, false, {WEIGHTS, BOTH, WEIGHTS}},
-        {SIGABRT, false, {WEIGHTS, BOTH, WEIGHTS}},
-        {0, true, {WEIGHTS, BOTH, WEIGHTS}},
+        {SIGKILL, false, false, {BOTH, BOTH, WEIGHTS}},
+        {SIGKILL, false, true, {WEIGHTS, BOTH, WEIGHTS}},
+        {SIGTERM, false, false, {BOTH, BOTH, WEIGHTS}},
+        {0, false, false, {BOTH, BOTH, WEIGHTS}},
+        {SIGSEGV, false, false, {WEIGHTS, BOTH, WEIGHTS}},
+        {SIGBUS, false, false, {WEIGHTS, BOTH, WEIGHTS}},
+        {SIGILL, false, false, {WEIGHTS, BOTH, WEIGHTS}},
+        {SIGFPE, false, false, {WEIGHTS, BOTH, WEIGHTS}},
+        {SIGABRT, false, false, {WEIGHTS, BOTH, WEIGHTS}},
+        {0, true, false, {WEIGHTS, BOTH, WEIGHTS}},
     };
     static const cohort_kept_kv words[] = {COHORT_KEPT_KV_AUTO, COHORT_KEPT_KV_ALWAYS,
                                            COHORT_KEPT_KV_NEVER};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int w = 0; w < 3; w++)
             assert_int_equal(
-                executor_keep_trusted(
-                    words[w], executor_death_of(cases[i].signal, cases[i].has_reported)),
+                executor_keep_trusted(words[w], executor_death_of(cases[i].signal,
+                                                                  cases[i].has_reported,
+                                                                  cases[i].is_oom)),
                 cases[i].trusted[w]);
     assert_int_equal(executor_keep_asked(COHORT_KEPT_KV_AUTO), BOTH);
     assert_int_equal(executor_keep_asked(COHORT_KEPT_KV_NEVER), WEIGHTS);

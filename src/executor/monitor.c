@@ -70,7 +70,7 @@ static void describe_crash(const cohort_counters_row *row, char *out_text, size_
 
 /* Returns whether it ended badly; how is the thread's last error. */
 static bool describe_ending(cohort_executor *executor, int32_t rank,
-                            const cohort_launch_ending *ending) {
+                            const cohort_launch_ending *ending, bool is_oom) {
     char moment[80];
     describe_moment(executor, rank, moment, sizeof moment);
     cohort_counters_row *row = executor->ranks[rank].row;
@@ -84,8 +84,10 @@ static bool describe_ending(cohort_executor *executor, int32_t rank,
     char where[80] = "";
     if (crash) describe_crash(row, where, sizeof where);
     if (signal_number)
-        COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) was killed by signal %d (%s)%s %s",
-                    rank, who, signal_number, sigdescr_np(signal_number), where, moment);
+        COHORT_FAIL(COHORT_E_PEER_DIED,
+                    "rank %d (%s) was killed by signal %d (%s)%s%s %s", rank, who,
+                    signal_number, sigdescr_np(signal_number), where,
+                    is_oom ? " as memory ran out," : "", moment);
     else if (exit_status >= 0)
         COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s) exited with status %d %s", rank,
                     who, exit_status, moment);
@@ -288,11 +290,14 @@ void executor_on_ended(cohort_executor *executor, int32_t rank) {
     bool is_killed = crash || ending.signal;
     bool has_reported = is_killed ? executor->judge.ranks[rank].has_reported
                                   : judge_has_reported(&executor->judge, rank);
-    executor_keep_only(
-        &self->kept, executor_keep_trusted(
-                         executor->options.kept_kv,
-                         executor_death_of(crash ? crash : ending.signal, has_reported)));
-    bool is_crash = describe_ending(executor, rank, &ending);
+    bool is_oom = ending.signal == SIGKILL && self->launch.is_process &&
+                  !executor->judge.ranks[rank].is_doomed &&
+                  executor_oom_has_killed(&executor->oom, cohort_clock_ns());
+    executor_keep_only(&self->kept, executor_keep_trusted(
+                                        executor->options.kept_kv,
+                                        executor_death_of(crash ? crash : ending.signal,
+                                                          has_reported, is_oom)));
+    bool is_crash = describe_ending(executor, rank, &ending, is_oom);
     cohort_error error = *cohort_last_error();
     error.rank = rank;
     executor_judge(executor, (judge_event){.kind = JUDGE_ENDED,
@@ -552,6 +557,12 @@ static void *monitor_main(void *argument) {
 }
 
 cohort_status executor_monitor_start(cohort_executor *executor) {
+    executor_oom_open(&executor->oom, "");
+    if (executor->oom.kills_all)
+        cohort_log(
+            COHORT_LOG_INFO, "executor", COHORT_RANK_LOCAL,
+            "event=oom_kills_all text=\"memory.oom.group is set: where memory runs "
+            "out the kernel kills the driver with the rank\"");
     executor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (executor->epoll_fd < 0) return COHORT_FAIL_SYS(errno, "epoll_create1");
     COHORT_TRY(watch(executor, executor->wake_fd, WAKE_EVENT));

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -132,6 +134,110 @@ static void caches_are_kept_as_was_asked(void **state) {
     end(executor);
 }
 
+static bool put_line(const char *path, const char *text) {
+    FILE *file = fopen(path, "we");
+    if (!file) return false;
+    fputs(text, file);
+    return !fclose(file);
+}
+
+/* A group of version 1 for this process and the ranks to be, with so much memory; false:
+ * we may not. */
+static bool enter_group(const char *group, const char *bytes) {
+    char path[128];
+    if (mkdir(group, 0700)) return false;
+    snprintf(path, sizeof path, "%s/memory.limit_in_bytes", group);
+    bool is_limited = put_line(path, bytes);
+    snprintf(path, sizeof path, "%s/cgroup.procs", group);
+    if (is_limited && put_line(path, "0")) return true;
+    rmdir(group);
+    return false;
+}
+
+/* Back to where all began; who is in the group goes as well. */
+static void leave_group(const char *group, const char *before) {
+    char path[512];
+    snprintf(path, sizeof path, "/sys/fs/cgroup/memory%s/cgroup.procs", before);
+    assert_true(put_line(path, "0"));
+    assert_int_equal(rmdir(group), 0);
+}
+
+static bool find_group(char *out_path, size_t size) {
+    char line[512];
+    bool is_found = false;
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    while (file && !is_found && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = '\0';
+        const char *at = strstr(line, ":memory:");
+        is_found = at != NULL;
+        if (at) snprintf(out_path, size, "%s", at + strlen(":memory:"));
+    }
+    if (file) fclose(file);
+    return is_found;
+}
+
+/* Where memory runs out they are killed before this process. */
+static void offer_ranks(cohort_executor *executor) {
+    for (int32_t rank = 0; rank < 2; rank++) {
+        char path[64];
+        cohort_rank_info info;
+        cohort_executor_describe_rank(executor, rank, &info);
+        snprintf(path, sizeof path, "/proc/%d/oom_score_adj", info.pid);
+        assert_true(put_line(path, "1000"));
+    }
+}
+
+static int count_kills(const char *group) {
+    char path[128], line[128];
+    int n = 0;
+    snprintf(path, sizeof path, "%s/memory.oom_control", group);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        sscanf(line, "oom_kill %d", &n);
+    fclose(file);
+    return n;
+}
+
+/* Up to the first kill, and no further: the next one might be this process. */
+static void run_out_of_memory(cohort_executor *executor, const char *group) {
+    enum { PAGE = 4096, LOOK = 1 << 20 };
+    size_t size = (size_t)4 << 30;
+    uint64_t epoch = cohort_executor_epoch(executor);
+    char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    for (size_t at = 0; at < size; at += PAGE) {
+        if (at % LOOK == 0 && count_kills(group)) break;
+        memory[at] = 1;
+    }
+    assert_int_equal(munmap(memory, size), 0);
+    while (cohort_executor_epoch(executor) == epoch)
+        sleep_us(200);
+}
+
+static void a_rank_killed_for_want_of_memory_leaves_no_cache(void **state) {
+    (void)state;
+    char group[64], before[384];
+    snprintf(group, sizeof group, "/sys/fs/cgroup/memory/kept_test.%d", getpid());
+    if (!find_group(before, sizeof before) || !enter_group(group, "768M")) skip();
+    cohort_executor *executor = start(COHORT_KEPT_KV_AUTO);
+    cohort_executor_recovery recovery;
+    make_cache(executor);
+    end_rank(executor, 0, SIGKILL);
+    assert_true(await_ready(executor));
+    cohort_executor_get_recovery(executor, &recovery);
+    assert_null(strstr(recovery.cause.message, "memory"));
+    offer_ranks(executor);
+    run_out_of_memory(executor, group);
+    assert_false(await_ready(executor));
+    cohort_executor_get_recovery(executor, &recovery);
+    if (!strstr(recovery.cause.message, "as memory ran out"))
+        fail_msg("%s", recovery.cause.message);
+    end(executor);
+    leave_group(group, before);
+}
+
 static int count_before(void **state) {
     static int n_fds;
     n_fds = count_fds();
@@ -152,6 +258,8 @@ int main(void) {
                                         count_before, nothing_is_left),
         cmocka_unit_test_setup_teardown(caches_are_kept_as_was_asked, count_before,
                                         nothing_is_left),
+        cmocka_unit_test_setup_teardown(a_rank_killed_for_want_of_memory_leaves_no_cache,
+                                        count_before, nothing_is_left),
     };
     return cmocka_run_group_tests_name("scenario/kept", tests, NULL, NULL);
 }
