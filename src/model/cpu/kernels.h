@@ -70,16 +70,18 @@ typedef struct cohort_cpu_ahead {
     size_t first, rate, end, skip;
 } cohort_cpu_ahead;
 
-/* One pass fetches what will be read COHORT_CPU_FETCH_BYTES on in each of n panels of
- * `bytes`; behind their ends the next n begin.  Of several, which read these panels from
- * L2, each fetches its part of the next n: so memory is at work while all of them
- * multiply, and not while the first does.  What the processor fetches by itself comes
- * too late where a step multiplies many rows, and on some even for one.  Into L2: as far
- * ahead in eight panels at a time is all of some L1. */
-static inline cohort_cpu_ahead cohort_cpu_look_ahead(const cohort_cpu_product *product,
-                                                     int n, size_t bytes) {
+/* A few panels are read at a time, two as a rule: more streams side by side than that
+ * are read more slowly.  One pass fetches what will be read COHORT_CPU_FETCH_BYTES on in
+ * each of n panels of `bytes`; behind their ends the next n begin.  Of several, which
+ * read these panels from L2, each fetches its part of the next n: so memory is at work
+ * while all of them multiply, and not while the first does.  What the processor fetches
+ * by itself comes too late where a step multiplies many rows, and on some even for one.
+ * Into L2. `rows` is what the caller's loop was compiled for: a single row's pass counts
+ * as the only one, and pays nothing for the choice. */
+static inline __attribute__((always_inline)) cohort_cpu_ahead cohort_cpu_look_ahead(
+    const cohort_cpu_product *product, int rows, int n, size_t bytes) {
     size_t passes = (size_t)product->n_passes, next = (size_t)n * product->panel_bytes;
-    if (passes <= 1)
+    if (rows == 1 || passes <= 1)
         return (cohort_cpu_ahead){COHORT_CPU_FETCH_BYTES, 1 << 16, bytes, next - bytes};
     return (cohort_cpu_ahead){next + bytes * (size_t)product->pass / passes,
                               (1 << 16) / passes, SIZE_MAX, 0};
@@ -87,9 +89,9 @@ static inline cohort_cpu_ahead cohort_cpu_look_ahead(const cohort_cpu_product *p
 
 /* When `done` bytes of each of n panels were read. */
 static inline __attribute__((always_inline)) void cohort_cpu_fetch(
-    const cohort_cpu_product *product, const unsigned char *panels, int n,
+    const cohort_cpu_product *product, const unsigned char *panels, int rows, int n,
     cohort_cpu_ahead at, size_t done) {
-    size_t ahead = at.first + (done * at.rate >> 16);
+    size_t ahead = at.first + (rows == 1 ? done : done * at.rate >> 16);
     if (ahead >= at.end) ahead += at.skip;
     for (int p = 0; p < n; p++)
         __builtin_prefetch(panels + (size_t)p * product->panel_bytes + ahead, 0, 2);

@@ -10,7 +10,7 @@
  * x is rounded to bf16 when it is packed, for one row as for many, so that a row's result
  * does not depend on its neighbours. */
 
-enum { MOST_PANELS = 8, STRETCH = 128 };
+enum { MOST_PANELS = TILE_PANELS(1), STRETCH = 128 };
 
 static inline uint32_t pair_of(float first, float second) {
     __m128bh pair = _mm_cvtneps_pbh(_mm_setr_ps(first, second, 0, 0));
@@ -52,10 +52,10 @@ TILE void tile(int rows, int n_panels, const cohort_cpu_product *at, int panel) 
             at->add ? _mm512_loadu_ps(c + r * at->c_stride + p * COHORT_CPU_PANEL)
                     : _mm512_setzero_ps();
     const size_t bytes = (size_t)(at->k + 1) / 2 * COHORT_CPU_PANEL * 4;
-    const cohort_cpu_ahead ahead = cohort_cpu_look_ahead(at, n_panels, bytes);
+    const cohort_cpu_ahead ahead = cohort_cpu_look_ahead(at, rows, n_panels, bytes);
     for (size_t done = 0; done < bytes; done += COHORT_CPU_PANEL * 4, x += rows) {
         __m512bh pairs[MOST_PANELS];
-        cohort_cpu_fetch(at, w, n_panels, ahead, done);
+        cohort_cpu_fetch(at, w, rows, n_panels, ahead, done);
         UNROLL for (int p = 0; p < n_panels; p++) pairs[p] =
             (__m512bh)_mm512_load_si512(w + (size_t)p * at->panel_bytes + done);
         UNROLL for (int r = 0; r < rows; r++) {
@@ -71,12 +71,6 @@ TILE void tile(int rows, int n_panels, const cohort_cpu_product *at, int panel) 
 
 TILE void product(int rows, const cohort_cpu_product *at) {
     int panel = 0;
-    if (TILE_PANELS(rows) >= 8)
-        for (; panel + 8 <= at->n_panels; panel += 8)
-            tile(rows, 8, at, panel);
-    if (TILE_PANELS(rows) >= 4)
-        for (; panel + 4 <= at->n_panels; panel += 4)
-            tile(rows, 4, at, panel);
     for (; panel + 2 <= at->n_panels; panel += 2)
         tile(rows, 2, at, panel);
     for (; panel < at->n_panels; panel++)

@@ -17,7 +17,7 @@
 enum {
     PANEL = COHORT_CPU_PANEL,
     PANEL_VECS = PANEL / LANES,
-    MOST_COLUMNS = WIDE_TILE * PANEL_VECS,
+    MOST_COLUMNS = TILE_PANELS(1) * PANEL_VECS,
 };
 
 /* ---- one element type or another --------------------------------------------------- */
@@ -52,11 +52,12 @@ TILE void tile_flat(cohort_dtype dtype, int rows, int vecs, const cohort_cpu_pro
     const float *x = at->x;
     const size_t step = PANEL * bytes_of(dtype), lanes = LANES * bytes_of(dtype);
     const size_t bytes = (size_t)at->k * step;
-    const cohort_cpu_ahead ahead = cohort_cpu_look_ahead(at, vecs / PANEL_VECS, bytes);
+    const cohort_cpu_ahead ahead =
+        cohort_cpu_look_ahead(at, rows, vecs / PANEL_VECS, bytes);
     for (size_t done = 0; done < bytes; done += step, x += rows) {
         vec w[MOST_COLUMNS];
         if (dtype != COHORT_I8 || done % 64 == 0) /* once a line */
-            cohort_cpu_fetch(at, panels, vecs / PANEL_VECS, ahead, done);
+            cohort_cpu_fetch(at, panels, rows, vecs / PANEL_VECS, ahead, done);
         UNROLL for (int v = 0; v < vecs; v++) w[v] =
             load_as(dtype, panels + (size_t)(v / PANEL_VECS) * at->panel_bytes + done +
                                (size_t)(v % PANEL_VECS) * lanes);
@@ -70,10 +71,12 @@ TILE void tile_pairs(int rows, int vecs, const cohort_cpu_product *at,
     const float *x = at->x;
     const unsigned char *first = panels;
     const size_t bytes = (size_t)(at->k + 1) / 2 * PANEL * 4;
-    const cohort_cpu_ahead ahead = cohort_cpu_look_ahead(at, vecs / PANEL_VECS, bytes);
+    const cohort_cpu_ahead ahead =
+        cohort_cpu_look_ahead(at, rows, vecs / PANEL_VECS, bytes);
     for (int64_t k = 0; k < at->k; k += 2, x += 2 * rows, panels += PANEL * 4) {
         vec w[MOST_COLUMNS];
-        cohort_cpu_fetch(at, first, vecs / PANEL_VECS, ahead, (size_t)(panels - first));
+        cohort_cpu_fetch(at, first, rows, vecs / PANEL_VECS, ahead,
+                         (size_t)(panels - first));
         UNROLL for (int v = 0; v < vecs; v++) w[v] = vec_load_even(
             (const void *)(panels + (size_t)(v / PANEL_VECS) * at->panel_bytes +
                            (size_t)(v % PANEL_VECS) * LANES * 4));
@@ -106,12 +109,6 @@ TILE void tile(cohort_dtype dtype, int rows, int n_panels, const cohort_cpu_prod
 /* All panels, as many at a time as the registers hold accumulators for. */
 TILE void product(cohort_dtype dtype, int rows, const cohort_cpu_product *at) {
     int panel = 0;
-    if (TILE_PANELS(rows) >= 8)
-        for (; panel + 8 <= at->n_panels; panel += 8)
-            tile(dtype, rows, 8, at, panel);
-    if (TILE_PANELS(rows) >= 4)
-        for (; panel + 4 <= at->n_panels; panel += 4)
-            tile(dtype, rows, 4, at, panel);
     if (TILE_PANELS(rows) >= 2)
         for (; panel + 2 <= at->n_panels; panel += 2)
             tile(dtype, rows, 2, at, panel);

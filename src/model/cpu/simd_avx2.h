@@ -13,10 +13,9 @@
 enum {
     LANES = 8,
     TILE_ROWS = TILE_ROWS_MOST, /* rows of x at a time, by the number of registers */
-    WIDE_TILE = 4,
     MIX_QUERIES = 3,
 };
-#define TILE_PANELS(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1)
+#define TILE_PANELS(rows) ((rows) <= 3 ? 2 : 1)
 
 typedef __m256 vec;
 

@@ -13,10 +13,9 @@
 enum {
     LANES = 16,
     TILE_ROWS = TILE_ROWS_MOST, /* rows of x at a time, by the number of registers */
-    WIDE_TILE = 8,
     MIX_QUERIES = 6,
 };
-#define TILE_PANELS(rows) ((rows) <= 3 ? 8 : (rows) <= 6 ? 4 : 2)
+#define TILE_PANELS(rows) 2
 
 typedef __m512 vec;
 

@@ -16,9 +16,9 @@
 enum {
     LANES = 4,
     TILE_ROWS = TILE_ROWS_MOST, /* rows of x at a time, by the number of registers */
-    WIDE_TILE = 2,              /* panels at a time for one row */
     MIX_QUERIES = 2,
 };
+/* Panels at a time: two read memory faster than four or eight side by side do. */
 #define TILE_PANELS(rows) ((rows) == 1 ? 2 : 1)
 
 typedef float vec __attribute__((vector_size(16)));
