@@ -81,6 +81,7 @@ static int open_vocabulary(void **state) {
             words[token][0] = (char)token;
         else
             draw_word(token);
+        if (token == N_TOKENS - 1) strcpy(words[token], "[[[");
         fprintf(out, "%s\"", token ? "," : "");
         size_t length = token ? strlen(words[token]) : 1;
         for (size_t i = 0; i < length; i++)
@@ -262,6 +263,42 @@ static void masks_of_wide_unions_are_too(void **state) {
     check_grammars(N_WIDE_GRAMMARS, true);
 }
 
+/* What was found at a shallow place is used at deep ones as far as it is right there. */
+static void check_depths(const char *schema) {
+    enum { SHALLOW = 3, NEAR = COHORT_GRAMMAR_MAX_DEPTH - 10 };
+    uint32_t mask[(N_TOKENS + 31) / 32];
+    cohort_grammar *grammar;
+    char text[COHORT_GRAMMAR_MAX_DEPTH];
+    if (cohort_grammar_compile(COHORT_GRAMMAR_JSON_SCHEMA, schema, strlen(schema),
+                               &grammar) < 0)
+        fail_msg("%s: %s", schema, cohort_last_error()->message);
+    memset(text, '[', sizeof text);
+    for (size_t depth = 1; depth < sizeof text; depth++) {
+        if (depth > SHALLOW && depth < NEAR) continue;
+        cohort_matcher *matcher = match(grammar, text, depth);
+        assert_int_equal(cohort_matcher_mask(matcher, mask), COHORT_OK);
+        check_mask(grammar, schema, mask, text, depth);
+        cohort_matcher_destroy(matcher);
+    }
+    cohort_grammar_release(grammar);
+}
+
+static void masks_near_the_depth_limit_are_too(void **state) {
+    (void)state;
+    check_depths("{\"$ref\":\"#/$defs/a\",\"$defs\":{\"a\":{\"type\":\"array\",\"items\":"
+                 "{\"$ref\":\"#/$defs/a\"}}}}");
+    /* A value that has to go four deeper behind what a short one begins with, too. */
+    check_depths(
+        "{\"$ref\":\"#/$defs/"
+        "a\",\"$defs\":{\"a\":{\"type\":\"array\",\"items\":{\"anyOf\":"
+        "[{\"$ref\":\"#/$defs/"
+        "a\"},{\"const\":\"a\"},{\"type\":\"object\",\"properties\":{"
+        "\"a\":{\"$ref\":\"#/$defs/b\"}},\"required\":[\"a\"]}]}},"
+        "\"b\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"$ref\":\"#/$defs/c\"}},"
+        "\"c\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"array\","
+        "\"items\":{}}}}}");
+}
+
 /* Patterns side by side that only their last letters tell apart: as many walks a token.
  */
 static void what_costs_too_much_for_long_is_narrowed(void **state) {
@@ -308,6 +345,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_what_is_accepted_byte_by_byte),
         cmocka_unit_test(masks_of_wide_unions_are_too),
+        cmocka_unit_test(masks_near_the_depth_limit_are_too),
         cmocka_unit_test(what_costs_too_much_for_long_is_narrowed),
     };
     return cmocka_run_group_tests(tests, open_vocabulary, close_vocabulary);
