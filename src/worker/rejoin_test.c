@@ -480,6 +480,26 @@ static void without_leave_to_live_on_a_rank_ends_with_its_peer(void **state) {
     driver->seats[0].control = NULL;
 }
 
+/* The driver gave the peer up, which lives on and says nothing: no link of it ends. */
+static void poison_ends_a_wait_for_a_peer_that_lives(void **state) {
+    world *driver = *state;
+    const cohort_error error = {
+        .code = COHORT_E_PEER_DIED, .rank = 1, .message = "rank 1 was given up"};
+    int ended;
+    driver->survives_peers = false;
+    join_first(driver);
+    begin_step(driver, (step){.what = STALL, .rank = 1});
+    await_in_step(0);
+    tell(driver, 0,
+         (cohort_frame){
+             .kind = COHORT_FRAME_POISON, .body = &error, .body_bytes = sizeof error});
+    waitpid(driver->seats[0].pid, &ended, 0);
+    assert_int_equal(WEXITSTATUS(ended), 1);
+    cohort_link_close(driver->seats[0].control);
+    driver->seats[0].control = NULL;
+    kill_rank(driver, 1);
+}
+
 static void stop_ends_a_rank_that_waits_for_an_epoch(void **state) {
     world *driver = *state;
     join_first(driver);
@@ -597,6 +617,7 @@ int main(void) {
         RANKS(a_rank_lives_on_with_what_it_has_when_its_peer_is_killed),
         RANKS(an_error_of_its_own_ends_a_rank_all_the_same),
         RANKS(without_leave_to_live_on_a_rank_ends_with_its_peer),
+        RANKS(poison_ends_a_wait_for_a_peer_that_lives),
         RANKS(stop_ends_a_rank_that_waits_for_an_epoch),
         RANKS(an_epoch_takes_ranks_out_of_any_step),
         RANKS(an_epoch_takes_ranks_out_of_any_phase),
