@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -161,11 +162,25 @@ static void late_call_of_an_older_epoch_is_dropped(void **state) {
                      COHORT_OK);
     assert_int_equal(cohort_frame_decode(bytes, size, &reply), COHORT_OK);
     assert_int_equal(reply.call, 2);
+    assert_int_equal(reply.status, COHORT_OK);
     assert_int_equal(reply.epoch, EPOCH);
     cohort_queue_read_end(self->response);
     assert_int_equal(row->rpcs, 1);
     assert_int_equal(row->errors, 1);
     assert_string_equal(row->text, "a late call of an older epoch");
+    tell(self, (cohort_frame){.kind = COHORT_FRAME_STOP});
+    pthread_join(self->rank, NULL);
+    assert_int_equal(self->ended, COHORT_OK);
+}
+
+/* With nothing to do, it still says that it lives. */
+static void idle_rank_beats(void **state) {
+    world *self = *state;
+    cohort_counters_row *row = cohort_counters_row_of(self->counters, 0);
+    int64_t first_ns = cohort_clock_ns(), until_ns = patience();
+    while (atomic_load(&row->heartbeat_ns) <= first_ns && cohort_clock_ns() < until_ns)
+        usleep(1000);
+    assert_true(atomic_load(&row->heartbeat_ns) > first_ns);
     tell(self, (cohort_frame){.kind = COHORT_FRAME_STOP});
     pthread_join(self->rank, NULL);
     assert_int_equal(self->ended, COHORT_OK);
@@ -187,6 +202,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(late_call_of_an_older_epoch_is_dropped, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(idle_rank_beats, set_up, tear_down),
         cmocka_unit_test_setup_teardown(call_of_a_newer_epoch_ends_the_rank, set_up,
                                         tear_down),
     };
