@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "chat/json_text.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -228,5 +229,6 @@ int main(void) {
         cmocka_unit_test(trees_are_those_of_cjson),
         cmocka_unit_test(encodings_are_found_out),
     };
+    mallopt(M_PERTURB, 0x5a); /* fresh memory holds no zeros by chance */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
