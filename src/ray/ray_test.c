@@ -142,7 +142,11 @@ static void rays_reason_is_told(void **state) {
 /* Role: a rank that Ray started, with what it was told there. */
 static int rank_main(const char *spec) {
     char text[200];
-    return cohort_ray_actor_run(spec, "{}", text, sizeof text) < 0 ? 70 : 0;
+    cohort_status status =
+        cohort_ray_actor_run(spec, "{\"K\":\"v\",\"\":\"w\"}", text, sizeof text);
+    const char *told = getenv("K"); /* a name of one letter */
+    if (!told || strcmp(told, "v") != 0) return 71;
+    return status < 0 ? 70 : 0;
 }
 
 /* It ends by itself, at once; one of this epoch, in the same place, does not. */

@@ -361,6 +361,28 @@ static void extension_adds_methods_to_every_rank(void **state) {
     end(executor);
 }
 
+/* Ranks may be started in another folder. */
+static void extension_is_told_by_its_whole_path(void **state) {
+    char before[4096];
+    cohort_executor *executor = NULL;
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(COHORT_BUILD_DIR), 0);
+    assert_int_equal(start_extended(state, "./probe_extension.so:install", &executor),
+                     COHORT_OK);
+    assert_int_equal(chdir(before), 0);
+    cohort_future *future = call(
+        executor, rpc_of("config", COHORT_EXTENSION_KEY, sizeof COHORT_EXTENSION_KEY));
+    static const char expected[] = COHORT_BUILD_DIR "/./probe_extension.so:install";
+    int32_t rank;
+    const void *bytes;
+    size_t size;
+    cohort_future_reply(future, 0, &rank, &bytes, &size);
+    assert_int_equal(size, sizeof expected - 1);
+    assert_memory_equal(bytes, expected, size);
+    cohort_future_destroy(future);
+    end(executor);
+}
+
 static void extension_that_cannot_be_fails_the_start(void **state) {
     static const struct {
         const char *spec;
@@ -519,6 +541,7 @@ int main(int argc, char **argv) {
         ON_BOTH(masks_follow_their_step),
         ON_BOTH(a_step_without_its_masks_ends_with_the_executor),
         ON_BOTH(extension_adds_methods_to_every_rank),
+        ON_BOTH(extension_is_told_by_its_whole_path),
         ON_BOTH(extension_that_cannot_be_fails_the_start),
         ON_BOTH(start_under_way_can_be_cancelled),
         ON_BOTH(started_executor_is_not_cancelled),
