@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -522,8 +523,30 @@ static void unknown_listen_host_is_named(void **state) {
     assert_null(listener);
 }
 
+/* Another network of the same machine has other sockets: it is another host. */
+static void another_network_is_another_host(void **state) {
+    (void)state;
+    enum { NO_LEAVE = 77 };
+    uint8_t here[16], there[16];
+    int ended;
+    assert_int_equal(cohort_host_identity(here), COHORT_OK);
+    assert_int_equal(cohort_host_identity(there), COHORT_OK);
+    assert_memory_equal(here, there, sizeof here);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNET)) _exit(NO_LEAVE);
+        _exit(cohort_host_identity(there) < 0 || !memcmp(here, there, sizeof here));
+    }
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    assert_true(WIFEXITED(ended));
+    if (WEXITSTATUS(ended) == NO_LEAVE) skip(); /* a sandbox without namespaces */
+    assert_int_equal(WEXITSTATUS(ended), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(another_network_is_another_host),
         cmocka_unit_test(frame_in_pieces_is_kept),
         cmocka_unit_test(long_frame_goes_out_whole),
         cmocka_unit_test(links_notice_a_lost_host),

@@ -44,6 +44,16 @@ static void variables_travel_two_ways_or_stay(void **state) {
     cohort_ray_env_free(&env);
 }
 
+static void names_to_leave_out_may_have_spaces_around(void **state) {
+    (void)state;
+    char one[] = "ONE=1", two[] = "TWO_X=2", three[] = "THREE=3", blank[] = "A=4";
+    cohort_ray_env env = read_env(TEXTS(one, two, three, blank), " ONE ,  TWO_*  ,, ");
+    assert_int_equal(cJSON_GetArraySize(env.follows), 2);
+    assert_string_equal(text_in(env.follows, "THREE"), "3");
+    assert_string_equal(text_in(env.follows, "A"), "4");
+    cohort_ray_env_free(&env);
+}
+
 static void what_is_not_utf8_is_left_out_and_named(void **state) {
     (void)state;
     char good[] = "GOOD=h\xc3\xb6he", latin[] = "LATIN=h\xf6he", cut[] = "CUT=\xe2\x82",
@@ -171,6 +181,7 @@ static void a_node_that_says_nothing_has_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variables_travel_two_ways_or_stay),
+        cmocka_unit_test(names_to_leave_out_may_have_spaces_around),
         cmocka_unit_test(what_is_not_utf8_is_left_out_and_named),
         cmocka_unit_test(names_of_vllms_file_are_excluded),
         cmocka_unit_test(the_users_runtime_env_goes_before_ours),

@@ -416,6 +416,35 @@ static void other_messages_and_versions_are_refused(void **state) {
     cohort_step_output_view_deinit(&outputs);
 }
 
+/* Every bit of magic, version and size, of each kind of message. */
+static void heads_are_checked_in_every_message(void **state) {
+    (void)state;
+    enum { HEAD_BYTES = 16 };
+    size_t sizes[3];
+    uint8_t *messages[] = {encoded_step(&step, &sizes[0]),
+                           encoded_masks(&masks, &sizes[1]),
+                           encoded_output(&output, &sizes[2])};
+    cohort_step_view view = {0};
+    cohort_step_masks_view masked = {0};
+    cohort_step_output_view outputs = {0};
+    for (int kind = 0; kind < 3; kind++) {
+        for (int bit = 0; bit < HEAD_BYTES * 8; bit++) {
+            uint8_t *bytes = messages[kind];
+            bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            cohort_status status =
+                kind == 0   ? cohort_step_decode(bytes, sizes[0], &view)
+                : kind == 1 ? cohort_step_masks_decode(bytes, sizes[1], &masked)
+                            : cohort_step_output_decode(bytes, sizes[2], &outputs);
+            assert_int_equal(status, COHORT_E_PROTOCOL);
+            bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        }
+        free(messages[kind]);
+    }
+    cohort_step_view_deinit(&view);
+    cohort_step_masks_view_deinit(&masked);
+    cohort_step_output_view_deinit(&outputs);
+}
+
 /* The step path must not allocate: storage grows once and is kept. */
 static void storage_is_kept_between_messages(void **state) {
     (void)state;
@@ -444,6 +473,7 @@ int main(void) {
         cmocka_unit_test(changed_bytes_never_crash),
         cmocka_unit_test(values_out_of_range_are_refused_by_name),
         cmocka_unit_test(other_messages_and_versions_are_refused),
+        cmocka_unit_test(heads_are_checked_in_every_message),
         cmocka_unit_test(storage_is_kept_between_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
  * named r<number> stand for the requirements of the same number.  What only processes can
  * suffer (signals, missing programs) is in tests/scenario/kill_test.c. */
 #include "executor_world.h"
+#include <signal.h>
 
 /* ---- who is who --------------------------------------------------------------- */
 
@@ -361,6 +362,26 @@ static void extension_adds_methods_to_every_rank(void **state) {
     end(executor);
 }
 
+/* What the driver ignores, a process of its own does not: a rank that is told to end
+ * would live on. */
+static void ignored_signals_are_not_inherited(void **state) {
+    bool is_process = !strcmp(*state, "mp");
+    void (*before)(int) = signal(SIGUSR2, SIG_IGN);
+    cohort_executor *executor = start_world(state, 2, 1);
+    cohort_future *future = call(executor, rpc_of("ignores", NULL, 0));
+    for (int32_t i = 0; i < cohort_future_reply_count(future); i++) {
+        int32_t rank;
+        const void *bytes;
+        size_t size;
+        cohort_future_reply(future, i, &rank, &bytes, &size);
+        assert_int_equal(size, sizeof(bool));
+        assert_int_equal(*(const bool *)bytes, !is_process);
+    }
+    cohort_future_destroy(future);
+    end(executor);
+    signal(SIGUSR2, before);
+}
+
 /* Ranks may be started in another folder. */
 static void extension_is_told_by_its_whole_path(void **state) {
     char before[4096];
@@ -541,6 +562,7 @@ int main(int argc, char **argv) {
         ON_BOTH(masks_follow_their_step),
         ON_BOTH(a_step_without_its_masks_ends_with_the_executor),
         ON_BOTH(extension_adds_methods_to_every_rank),
+        ON_BOTH(ignored_signals_are_not_inherited),
         ON_BOTH(extension_is_told_by_its_whole_path),
         ON_BOTH(extension_that_cannot_be_fails_the_start),
         ON_BOTH(start_under_way_can_be_cancelled),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test_worker.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -202,6 +203,19 @@ static cohort_status call_config(void *context, const void *payload, size_t size
     return COHORT_OK;
 }
 
+/* Whether the worker ignores SIGUSR2; payload: nothing. */
+static cohort_status call_ignores(void *context, const void *payload, size_t size_bytes,
+                                  cohort_worker_reply *reply) {
+    struct sigaction action;
+    (void)context;
+    (void)payload;
+    (void)size_bytes;
+    if (sigaction(SIGUSR2, NULL, &action)) return COHORT_FAIL_SYS(errno, "sigaction");
+    *(bool *)reply->bytes = action.sa_handler == SIG_IGN;
+    reply->size_bytes = sizeof(bool);
+    return COHORT_OK;
+}
+
 static void test_close(void *context) {
     test_context *self = context;
     if (self) fault(self->info, "close");
@@ -212,7 +226,8 @@ const cohort_worker_ops *test_worker_ops(void) {
     static const cohort_worker_method methods[] = {
         {"where", call_where}, {"fail", call_fail}, {"refuse", call_refuse},
         {"hold", call_hold},   {"fill", call_fill}, {"config", call_config},
-        {"tell", call_tell},   {"told", call_told}, {NULL, NULL}};
+        {"tell", call_tell},   {"told", call_told}, {"ignores", call_ignores},
+        {NULL, NULL}};
     static const cohort_worker_ops ops = {.open = test_open,
                                           .load = test_load,
                                           .execute = test_execute,
