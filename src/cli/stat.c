@@ -17,6 +17,18 @@ static void print_rank(const cohort_counters_row *row, int32_t index) {
     printf("%s%s\n", *text ? "  " : "", text);
 }
 
+/* What the ranks' deaths have cost; nothing where none has died. */
+static void print_deaths(const cohort_counters_header *header) {
+    uint64_t n_deaths = header->n_deaths, n_recovered = header->n_recovered;
+    if (!n_deaths) return;
+    printf("  epoch %llu: %llu deaths of ranks, %llu recoveries, %llu with the KV cache "
+           "kept%s",
+           (unsigned long long)header->epoch, (unsigned long long)n_deaths,
+           (unsigned long long)n_recovered, (unsigned long long)header->n_kept,
+           header->failed ? "\n" : "; the last: ");
+    if (!header->failed) printf("%.*s\n", COHORT_COUNTERS_TEXT_BYTES - 1, header->text);
+}
+
 static void print_instance(void *user_data, const char *path) {
     cohort_counters *counters = NULL;
     if (cohort_counters_open(path, &counters) < 0) return; /* gone, or not ours */
@@ -26,8 +38,9 @@ static void print_instance(void *user_data, const char *path) {
     printf("%.*s: %s, driver %d, tp %d, pp %d, backend %.8s%s%.*s\n",
            COHORT_INSTANCE_CHARS, header->instance,
            alive ? "running" : "ended without a word", header->driver_pid, header->tp,
-           header->pp, header->backend, header->text[0] ? ": " : "",
-           COHORT_COUNTERS_TEXT_BYTES - 1, header->text);
+           header->pp, header->backend, header->failed ? ": " : "",
+           header->failed ? COHORT_COUNTERS_TEXT_BYTES - 1 : 0, header->text);
+    print_deaths(header);
     printf("  %-5s %-8s %-10s %10s %10s %10s %6s\n", "rank", "pid", "phase", "call",
            "steps", "tokens", "errors");
     for (int32_t r = 0; cohort_counters_row_of(counters, r); r++)

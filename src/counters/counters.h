@@ -97,8 +97,11 @@ typedef struct cohort_counters_header {
     char instance[COHORT_INSTANCE_CHARS + 1];
     char build_id[40];
     char backend[8];
-    uint8_t reserved[112];
-    char text[COHORT_COUNTERS_TEXT_BYTES]; /* why it failed */
+    _Atomic uint64_t n_deaths;    /* of ranks that were started again */
+    _Atomic uint64_t n_kept;      /* recoveries in which no KV cache was lost, */
+    _Atomic uint64_t n_recovered; /* of so many */
+    uint8_t reserved[88];
+    char text[COHORT_COUNTERS_TEXT_BYTES]; /* why it failed, or the last rank died */
 } cohort_counters_header;
 
 _Static_assert(sizeof(cohort_counters_header) == COHORT_COUNTERS_ROW_BYTES, "in a file");

@@ -25,6 +25,10 @@
 /* With no step since the last interruption, no request can have caused the death. */
 static void count_deaths(cohort_executor *executor) {
     const cohort_judge *judge = &executor->judge;
+    cohort_counters_header *header = cohort_counters_header_of(executor->counters);
+    atomic_store_explicit(&header->n_deaths, judge->n_deaths, memory_order_relaxed);
+    if (!executor->is_failed)
+        memcpy(header->text, judge->cause.message, sizeof header->text);
     executor->recovery.n_deaths = judge->n_deaths;
     if (executor->has_stepped)
         executor->recovery.n_faults += judge->n_faults - executor->seen_faults;
@@ -68,6 +72,9 @@ void executor_end_recovery(cohort_executor *executor, int64_t now_ns) {
         executor_keep_settle(&executor->ranks[i].kept);
     }
     recovery->kv_kept = !executor->has_lost_kv;
+    cohort_counters_header *header = cohort_counters_header_of(executor->counters);
+    atomic_fetch_add_explicit(&header->n_recovered, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&header->n_kept, recovery->kv_kept, memory_order_relaxed);
 }
 
 bool executor_drain(cohort_executor *executor) {

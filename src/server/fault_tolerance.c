@@ -22,6 +22,11 @@ void cohort_write_recovery(const cohort_executor_recovery *recovery, cohort_body
     cohort_body_printf(out, has_died ? ",\"rank\":%d" : ",\"rank\":null", recovery->rank);
     cohort_body_puts(out, ",\"cause\":");
     cohort_body_json_or_null(out, has_died ? recovery->cause.message : NULL);
+    bool is_known = has_died && !recovery->is_recovering;
+    cohort_body_printf(out, ",\"kv_kept\":%s",
+                       !is_known           ? "null"
+                       : recovery->kv_kept ? "true"
+                                           : "false");
     cohort_body_puts(out, ",\"took_ms\":");
     cohort_body_json_real(out, (double)recovery->took_ns / 1e6);
     cohort_body_puts(out, "}");

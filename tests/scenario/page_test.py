@@ -299,6 +299,15 @@ class Page(unittest.TestCase):
         server.process.kill()
         self.browser.wait("document.getElementById('state')?.textContent === 'away'")
 
+    def test_a_replaced_worker_is_told(self):
+        server = self.serve("-tp", "2")
+        self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
+        os.kill(server.workers()[1], signal.SIGKILL)
+        self.browser.wait("document.getElementById('why')?.textContent.includes('KV cache kept')")
+        told = self.browser.value("document.getElementById('why').textContent")
+        self.assertRegex(told, r"epoch 2, 1 deaths of ranks, .* ms; the last: rank 1 .*signal 9")
+        self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
+
     def test_a_key_is_asked_for(self):
         self.serve("--api-key", "secret")
         self.browser.wait("document.getElementById('state')?.textContent === 'locked'")

@@ -5,10 +5,11 @@ import concurrent.futures
 import json
 import os
 import signal
+import subprocess
 import time
 import unittest
 
-from served import DEADLINE_S, Server, metrics
+from served import COHORT, DEADLINE_S, Server, metrics
 
 STATUS = "/v1/fault_tolerance/status"
 APPLY = "/v1/fault_tolerance/apply"
@@ -38,7 +39,8 @@ class Health(unittest.TestCase):
         self.assertEqual((engine["id"], engine["status"]), (0, "healthy"))
         self.assertEqual([rank["rank"] for rank in engine["ranks"]], [0])
         self.assertEqual(engine["recovery"], {"epoch": 1, "deaths": 0, "recovering": False,
-                                              "rank": None, "cause": None, "took_ms": 0})
+                                              "rank": None, "cause": None, "kv_kept": None,
+                                              "took_ms": 0})
         page = json.loads(self.server.ask("GET", "/cohort/status")[2])
         self.assertEqual(page["recovery"], engine["recovery"])
 
@@ -153,6 +155,7 @@ class Deaths(unittest.TestCase):
                     self.texts(server, lambda: told.update(self.kill(server, rank))), expected)
                 self.assertEqual(told["rank"], rank)
                 self.assertIn("signal 9", told["cause"])
+                self.assertIs(told["kv_kept"], True)
                 self.assertEqual(server.ask("GET", "/health?ready=1")[0], 200)
             self.assertEqual([server.complete(**body)["choices"] for body in STREAMS], whole)
             values, _ = metrics(server)
@@ -161,6 +164,10 @@ class Deaths(unittest.TestCase):
             for labels in (labels for labels, count in deaths.items() if count):
                 self.assertRegex(labels, r'rank="[01]",cause="died"')
             self.assertEqual(sum(values["cohort:rank_epoch"].values()), 5)
+            listed = subprocess.run([COHORT, "stat"], capture_output=True, text=True, check=True,
+                                    env=os.environ | {"XDG_RUNTIME_DIR": server.home.name}).stdout
+            self.assertRegex(listed, r"\n  epoch 5: 4 deaths of ranks, 4 recoveries, 4 with the KV "
+                             r"cache kept; the last: rank 0 \(pid \d+\) was killed by signal 9 ")
             self.assertEqual(sum(values["cohort:requests_convicted_total"].values()), 0)
             self.assertEqual(server.stop(), 0)
 
