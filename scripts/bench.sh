@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # usage: bench.sh BUILD_DIR PART... - the benchmarks, on a quiet machine; what they print is kept
 # in bench/results/PART.txt too, with the machine and the revision.
-#   bench   queue, collectives, rpc, start, kernels, loading, layouts, beside their floors
+#   bench   queue, collectives, rpc, start, kernels, loading, layouts, beside their floors; drawn as docs/bench.svg
 #   serve   many requests at once, and what grammars cost
 #   recover what the death of a rank costs a stream
 #   ray     beside Ray and beside mp; installs Ray
@@ -67,4 +67,5 @@ for part in "$@"; do
         "$part"
     } | tee "$result.part"
     mv "$result.part" "$result"
+    [ "$part" != bench ] || bench/plot.py "$result" >docs/bench.svg
 done

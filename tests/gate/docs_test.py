@@ -74,6 +74,12 @@ class Documents(unittest.TestCase):
                 with self.subTest(page=page.name, flag=code):
                     self.assertTrue({code, code.replace("--no-", "--", 1)} & known)
 
+    def test_the_picture_of_the_figures_is_of_those_that_were_kept(self):
+        drawn = subprocess.run([SOURCE / "bench/plot.py", SOURCE / "bench/results/bench.txt"], text=True,
+                               capture_output=True, check=True).stdout
+        self.assertGreater(drawn.count("<circle"), 20)
+        self.assertEqual((SOURCE / "docs/bench.svg").read_text(), drawn)
+
     def test_c_compiles(self):
         found = [(page, code) for page in PAGES for code in blocks(page, "c")]
         self.assertTrue(found)
