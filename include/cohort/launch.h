@@ -83,7 +83,8 @@ typedef struct cohort_executor_options {
 
     /* A rank that dies after the start is started again, so many times in a row with no
      * step completed between, and six times as often within the window; the others live
-     * on.  0: a death is the end of the executor.  5 by default; heeded by mp only. */
+     * on.  0: a death is the end of the executor.  5 by default; not
+     * heeded by uni, whose ranks are threads. */
     int32_t max_rank_restarts;
     int64_t rank_restart_window_ns;
     cohort_kept_kv kept_kv; /* with max_rank_restarts: weights are kept anyway */

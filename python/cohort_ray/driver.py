@@ -20,7 +20,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from cohort_ray.wire import Channel, Message, WireError
 
@@ -85,6 +85,14 @@ def addresses() -> dict[str, str]:
     return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
 
 
+class Rank(NamedTuple):
+    """One life of it: an actor."""
+
+    number: int
+    life: int
+    handle: Any
+
+
 class Sidecar:
     """The state of one executor's part of a cluster."""
 
@@ -94,9 +102,9 @@ class Sidecar:
         self.owns_group = False
         self.owns_cluster = False
         self.actors: dict[int, Any] = {}
-        self.refs: dict[Any, int] = {}  # the watcher's, once it is started
+        self.lives: dict[int, int] = {}  # a rank may be started again
         self.leaving = threading.Event()
-        self.watcher: threading.Thread | None = None
+        self.watchers: list[threading.Thread] = []
         self.at: dict[str, str] = {}
         self.seats: dict[int, tuple[str, int, str]] = {}  # address, pid, node
         self.tellers: list[threading.Thread] = []
@@ -244,7 +252,8 @@ class Sidecar:
         )
 
     def spawn(self, message: Message) -> None:
-        """Light actors; each is told as soon as it sits."""
+        """Light actors, of ranks that are there for the first time or again; each is told as soon
+        as it sits."""
         import ray
         from ray import cloudpickle
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -254,9 +263,11 @@ class Sidecar:
         # A node needs libcohort, and not this package too.
         cloudpickle.register_pickle_by_value(actor)
         remote = ray.remote(actor.Worker)
-        asked: dict[Any, int] = {}
+        asked: dict[Any, Rank] = {}
         for wanted in message["actors"]:
             resources = dict(message["resources"])
+            if wanted["rank"] in self.actors:  # its share of the bundle is wanted
+                self._attempt(functools.partial(ray.kill, self.actors[wanted["rank"]]))
             env = message["envs"][wanted["node"]]
             handle: Any = remote.options(
                 name=wanted["name"],
@@ -270,49 +281,58 @@ class Sidecar:
                     placement_group_bundle_index=wanted["bundle"],
                 ),
             ).remote(message["library"])
-            self.actors[wanted["rank"]] = handle
-            asked[handle.seat.remote(message["key"])] = wanted["rank"]
-        while asked and not self.leaving.is_set():
-            done, _ = ray.wait(list(asked), num_returns=1, timeout=WATCH_S)
-            for ref in done:
-                self._seat(asked.pop(ref), ref)
+            rank = Rank(wanted["rank"], wanted["life"], handle)
+            self.actors[rank.number] = handle
+            self.lives[rank.number] = rank.life
+            asked[handle.seat.remote(message["key"])] = rank
+        self._watch_over(asked, self._seat)
 
-    def _seat(self, rank: int, ref: Any) -> None:
+    def _seat(self, one: Rank, ref: Any) -> None:
         import ray
 
+        rank = one.number
         try:
             seat = ray.get(ref)
         except ray.exceptions.RayError as error:
-            self.channel.send("failed", rank=rank, text=describe(error))
+            if self.lives[rank] == one.life:
+                self.channel.send("failed", rank=rank, text=describe(error))
             return
         address = self.at.get(seat["node"], "?")
         self.seats[rank] = (address, seat["pid"], seat["node"])
-        self.channel.send("seated", rank=rank, address=address, **seat)
+        self.channel.send("seated", rank=rank, life=one.life, address=address, **seat)
 
     def run(self, message: Message) -> None:
-        """run() of every actor; from here on their ends are watched."""
+        """run() of actors; from here on their ends are watched."""
+        refs: dict[Any, Rank] = {}
         for wanted in message["actors"]:
             rank = wanted["rank"]
-            ref = self.actors[rank].run.remote(wanted["spec"], message["env"])
-            self.refs[ref] = rank
-        self.watcher = threading.Thread(target=self._watch, daemon=True)
-        self.watcher.start()
+            handle = self.actors[rank]
+            ref = handle.run.remote(wanted["spec"], message["env"])
+            refs[ref] = Rank(rank, wanted["life"], handle)
+        self._watch_over(refs, self._report)
 
     def kill(self, message: Message) -> None:
         """Ends one actor's process, wherever it is."""
         import ray
 
-        ray.kill(self.actors[message["rank"]])
+        if self.lives[message["rank"]] == message["life"]:
+            ray.kill(self.actors[message["rank"]])
 
     # ---- what is told unasked ---------------------------------------------------------
 
-    def _watch(self) -> None:
+    def _watch_over(self, refs: dict[Any, Rank], tell: Callable[[Rank, Any], None]) -> None:
+        """On a thread of their own, so that there may be more at any time."""
+        self.watchers = [watcher for watcher in self.watchers if watcher.is_alive()]
+        watcher = threading.Thread(target=self._watch, args=(refs, tell), daemon=True)
+        self.watchers.append(watcher)
+        watcher.start()
+
+    def _watch(self, refs: dict[Any, Rank], tell: Callable[[Rank, Any], None]) -> None:
         """An error of the watch is told, and does not end it (R19)."""
         told = ""
-        while not self.leaving.is_set():
+        while refs and not self.leaving.is_set():
             try:
-                if not self._await_one():
-                    return
+                self._await_one(refs, tell)
             except Exception as error:  # pylint: disable=broad-except
                 text = describe(error)
                 if text != told:  # one that stays is tried again, and not told again
@@ -320,28 +340,26 @@ class Sidecar:
                 told = text
                 time.sleep(POLL_S)
 
-    def _await_one(self) -> bool:
-        """False once all have ended."""
+    def _await_one(self, refs: dict[Any, Rank], tell: Callable[[Rank, Any], None]) -> None:
         import ray
 
-        if not self.refs:
-            return False
-        done, _ = ray.wait(list(self.refs), num_returns=1, timeout=WATCH_S)
+        done, _ = ray.wait(list(refs), num_returns=1, timeout=WATCH_S)
         for ref in done:
-            self._report(self.refs.pop(ref), ref)
-        return True
+            tell(refs.pop(ref), ref)
 
-    def _report(self, rank: int, ref: Any) -> None:
+    def _report(self, one: Rank, ref: Any) -> None:
         """The rank has ended, whatever goes wrong with how."""
         import ray
 
+        rank, life = one.number, one.life
         try:
             status, text = ray.get(ref)
-            self.channel.send("ended", rank=rank, returned=True, status=int(status), text=str(text))
+            self.channel.send("ended", rank=rank, life=life, returned=True, status=int(status),
+                              text=str(text))
         except Exception as error:  # pylint: disable=broad-except
-            self.channel.send("ended", rank=rank, returned=False, text=page(error))
+            self.channel.send("ended", rank=rank, life=life, returned=False, text=page(error))
             self._tell_last_lines(rank)
-        ray.kill(self.actors[rank])
+        ray.kill(one.handle)
 
     # ---- what ranks write --------------------------------------------------------------
 
@@ -404,8 +422,8 @@ class Sidecar:
             self._attempt(functools.partial(ray.kill, handle))
         if self.owns_group:
             self._attempt(lambda: ray.util.remove_placement_group(self.group))
-        if self.watcher is not None:
-            self.watcher.join(WATCH_S * 2)
+        for watcher in self.watchers:
+            watcher.join(WATCH_S * 2)
         for teller in self.tellers:
             teller.join(LAST_LINES_S)
         self._attempt(ray.shutdown)

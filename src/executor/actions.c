@@ -60,6 +60,14 @@ static void signal_rank(cohort_executor *executor, const judge_action *action) {
     executor->launcher->signal(launch, action->signal);
 }
 
+static void give_up_rank(cohort_executor *executor, int32_t rank) {
+    cohort_launch *launch = &executor->ranks[rank].launch;
+    if (executor->launcher->give_up)
+        executor->launcher->give_up(launch);
+    else
+        executor->launcher->signal(launch, SIGKILL);
+}
+
 /* Gets what is left of the limit; without one, as long as anything sensible takes. */
 static void close_world(cohort_executor *executor) {
     enum { UNLIMITED_MS = 60000 };
@@ -104,9 +112,7 @@ static void carry_out(cohort_executor *executor, const judge_action *action,
     case JUDGE_DO_REJOIN:
         executor_send_small(executor, action->rank, COHORT_FRAME_REJOIN, NULL);
         break;
-    case JUDGE_DO_KILL:
-        executor->launcher->signal(&executor->ranks[action->rank].launch, SIGKILL);
-        break;
+    case JUDGE_DO_KILL: give_up_rank(executor, action->rank); break;
     case JUDGE_DO_START: executor_place_rank(executor, action->rank); break;
     case JUDGE_DO_FAIL: executor_log_failure(&executor->judge.verdict); break;
     case JUDGE_DO_TELL:

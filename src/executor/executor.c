@@ -189,6 +189,8 @@ static cohort_status make_ranks(cohort_executor *executor) {
     atomic_store_explicit(&header->epoch, executor->epoch, memory_order_relaxed);
     for (int32_t i = 0; i < executor->world_size; i++)
         executor->ranks[i].row = cohort_counters_row_of(executor->counters, i);
+    for (int32_t i = 0; i < executor->world_size; i++)
+        executor->ranks[i].coming_fd = -1;
     COHORT_TRY(judge_open(&executor->judge, &executor->options, executor->world_size,
                           cohort_clock_ns()));
     executor->judge.closes_world = executor->launcher->close;

@@ -31,6 +31,7 @@ typedef struct executor_rank {
     cohort_frame_publish publish;
     executor_kept kept;     /* the monitor's, then destroy's */
     bool has_link;          /* control is watched by epoll */
+    int coming_fd;          /* of a rank that takes time to come into being, or -1 */
     bool is_untold;         /* what the judge has decided */
     uint64_t reported_done; /* to on_progress */
 } executor_rank;
@@ -64,7 +65,8 @@ struct cohort_executor {
     int32_t max_in_flight;
     uint64_t epoch; /* of the world; written by the monitor, under lock */
     const cohort_launcher *launcher;
-    void *world; /* what the launcher's open made; the monitor's */
+    void *world;      /* what the launcher's open made; the monitor's */
+    const char *host; /* to bind for ranks on other hosts, or NULL; the world's */
     cohort_counters *counters;
     executor_rank *ranks;
     const executor_carrier *carrier;

@@ -32,9 +32,10 @@ static const cohort_option rows[] = {
                    "a rank without a heartbeat for so long is hung"),
     OPTION_SECONDS("worker-shutdown-timeout", shutdown_timeout_ns, "5", 0.001, 1e6,
                    "for ending all workers"),
-    OPTION_ROW(COUNT, "max-rank-restarts", max_rank_restarts, "5", 0, 1000000,
-               "a rank of mp that dies is started again so many times in a row without a "
-               "step between; 0: a death ends all, as in vLLM"),
+    OPTION_ROW(
+        COUNT, "max-rank-restarts", max_rank_restarts, "5", 0, 1000000,
+        "a rank that dies (mp, ray) is started again so many times in a row without a "
+        "step between; 0: a death ends all, as in vLLM"),
     OPTION_SECONDS("rank-restart-window", rank_restart_window_ns, "60", 0.001, 1e6,
                    "in which a rank is started again at most six times as often"),
     OPTION_WORD(

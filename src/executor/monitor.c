@@ -300,13 +300,14 @@ void executor_on_ended(cohort_executor *executor, int32_t rank) {
     bool is_crash = describe_ending(executor, rank, &ending, is_oom);
     cohort_error error = *cohort_last_error();
     error.rank = rank;
-    executor_judge(executor, (judge_event){.kind = JUDGE_ENDED,
-                                           .rank = rank,
-                                           .now_ns = cohort_clock_ns(),
-                                           .is_crash = is_crash,
-                                           .is_killed = is_killed,
-                                           .is_fault = is_fault(ending.signal),
-                                           .error = &error});
+    executor_judge(executor,
+                   (judge_event){.kind = JUDGE_ENDED,
+                                 .rank = rank,
+                                 .now_ns = cohort_clock_ns(),
+                                 .is_crash = is_crash,
+                                 .is_killed = is_killed,
+                                 .is_fault = is_fault(crash ? crash : ending.signal),
+                                 .error = &error});
     atomic_store_explicit(&self->row->phase, COHORT_RANK_DEAD, memory_order_release);
 }
 
@@ -332,7 +333,12 @@ static cohort_status take_back(cohort_executor *executor, cohort_launch *launch)
 static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
     cohort_launch launch = {.world = executor->world};
-    COHORT_TRY(executor->launcher->start(&executor->options, rank, &launch));
+    cohort_status status = executor->launcher->start(&executor->options, rank, &launch);
+    COHORT_TRY(status);
+    if (status == COHORT_PENDING) {
+        self->coming_fd = launch.exit_fd;
+        return watch(executor, launch.exit_fd, (uint64_t)rank * 2 + 1);
+    }
     if (watch(executor, launch.exit_fd, (uint64_t)rank * 2 + 1) < 0)
         return take_back(executor, &launch);
     pthread_mutex_lock(&executor->lock);
@@ -346,7 +352,7 @@ static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
                                            .who = who});
     cohort_counters_row_set_address(self->row, self->launch.address);
     atomic_store_explicit(&self->row->pid, self->launch.pid, memory_order_release);
-    cohort_status status = cohort_link_adopt(self->launch.control_fd, &self->control);
+    status = cohort_link_adopt(self->launch.control_fd, &self->control);
     if (status < 0) close(self->launch.control_fd);
     COHORT_TRY(status);
     COHORT_TRY(watch(executor, cohort_link_fd(self->control), (uint64_t)rank * 2));
@@ -382,17 +388,26 @@ void executor_place_rank(cohort_executor *executor, int32_t rank) {
     executor_was_untold(executor, rank);
 }
 
+/* It is there, or cannot be. */
+static void on_come(cohort_executor *executor, int32_t rank) {
+    executor_rank *self = &executor->ranks[rank];
+    epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, self->coming_fd, NULL);
+    self->coming_fd = -1;
+    if (place_rank(executor, rank) >= 0) return;
+    cohort_fail_while(COHORT_E_IO, "placing rank %d again", rank);
+    executor_judge_last(executor, JUDGE_BROKEN, rank);
+}
+
 /* The only phase in which the monitor waits for others: there is no rank to watch yet. */
 static cohort_status open_world(cohort_executor *executor) {
-    const char *host = NULL;
     cohort_placing placing = {
         .options = &executor->options,
         .instance = cohort_counters_header_of(executor->counters)->instance,
         .epoch = executor->epoch,
         .cancel_fd = executor->options.cancel_fd > 0 ? executor->options.cancel_fd : -1};
     if (executor->launcher->open)
-        COHORT_TRY(executor->launcher->open(&placing, &executor->world, &host));
-    return executor->carrier->open(executor, host);
+        COHORT_TRY(executor->launcher->open(&placing, &executor->world, &executor->host));
+    return executor->carrier->open(executor, executor->host);
 }
 
 static void place_all(cohort_executor *executor) {
@@ -513,7 +528,11 @@ static void on_event(cohort_executor *executor, uint64_t data) {
         ssize_t ignored = read(executor->wake_fd, &count, sizeof count);
         (void)ignored;
     } else if (data % 2) {
-        executor_on_ended(executor, (int32_t)(data / 2));
+        int32_t rank = (int32_t)(data / 2);
+        if (executor->ranks[rank].coming_fd >= 0)
+            on_come(executor, rank);
+        else
+            executor_on_ended(executor, rank);
     } else {
         on_link(executor, (int32_t)(data / 2));
     }
@@ -522,7 +541,7 @@ static void on_event(cohort_executor *executor, uint64_t data) {
 /* What other threads have done, or do no more. */
 static void tell_of_queues(cohort_executor *executor) {
     if (!executor->judge.is_drained && executor_drain(executor)) {
-        if (executor->carrier->open(executor, NULL) < 0)
+        if (executor->carrier->open(executor, executor->host) < 0)
             executor_fail_last(executor, COHORT_RANK_LOCAL);
         executor_judge(executor,
                        (judge_event){.kind = JUDGE_DRAINED, .rank = COHORT_RANK_LOCAL});

@@ -59,11 +59,17 @@ typedef struct cohort_launcher {
      * NULL: there is nothing to do. */
     cohort_status (*open)(const cohort_placing *placing, void **out_world,
                           const char **out_host);
+    /* COHORT_PENDING, for a rank that was reaped: it comes into being meanwhile, and
+     * start is to be called once more when exit_fd, which is all that is filled in and
+     * stays the launcher's, is readable. */
     cohort_status (*start)(const cohort_executor_options *options, int32_t rank,
                            cohort_launch *out_launch);
     /* SIGTERM or SIGKILL to the rank and all that it started; does nothing to a thread,
      * which is asked by poison instead. */
     void (*signal)(cohort_launch *launch, int signal);
+    /* SIGKILL to a rank that is to be started again; where nobody may hear of its end, it
+     * counts as ended.  NULL: it always is heard of. */
+    void (*give_up)(cohort_launch *launch);
     /* Once exit_fd is readable: what it left is taken away, exit_fd too. */
     void (*reap)(cohort_launch *launch, cohort_launch_ending *out_ending);
     /* After the last reap: takes away what open made, and ranks that were not started. */

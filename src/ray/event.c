@@ -129,6 +129,8 @@ cohort_status cohort_ray_event_seated(const cJSON *event, int32_t world_size,
     const cJSON *device;
     out_seated->rank = cohort_ray_event_rank(event, world_size);
     if (out_seated->rank < 0) return bad_event(event, "rank");
+    if (!read_number(event, "life", 1, INT32_MAX, &out_seated->life))
+        return bad_event(event, "life");
     if (!read_number(event, "pid", 1, INT32_MAX, &out_seated->pid))
         return bad_event(event, "pid");
     if (!read_text(event, "node", COHORT_RAY_NODE_BYTES, &out_seated->node))
@@ -152,6 +154,8 @@ cohort_status cohort_ray_event_ended(const cJSON *event, int32_t world_size,
                                      cohort_ray_ended *out_ended) {
     out_ended->rank = cohort_ray_event_rank(event, world_size);
     if (out_ended->rank < 0) return bad_event(event, "rank");
+    if (!read_number(event, "life", 1, INT32_MAX, &out_ended->life))
+        return bad_event(event, "life");
     out_ended->has_returned = cJSON_IsTrue(item_of(event, "returned"));
     out_ended->text = cohort_ray_event_text(event, "text");
     return COHORT_OK;

@@ -46,6 +46,7 @@ cohort_status cohort_ray_event_bundles(const cJSON *event, const char *key,
 
 typedef struct cohort_ray_seated {
     int32_t rank, pid;
+    int32_t life; /* of the rank, from 1: it may have been started again */
     const char *node, *address, *build;
     const char *devices[COHORT_RAY_MAX_DEVICES];
     int32_t n_devices;
@@ -55,7 +56,7 @@ cohort_status cohort_ray_event_seated(const cJSON *event, int32_t world_size,
                                       cohort_ray_seated *out_seated);
 
 typedef struct cohort_ray_ended {
-    int32_t rank;
+    int32_t rank, life;
     bool has_returned; /* from run(): text is its own; else Ray's page */
     const char *text;
 } cohort_ray_ended;

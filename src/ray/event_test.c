@@ -140,8 +140,8 @@ static void bundles_out_of_bounds_are_refused(void **state) {
 static void seat(const char *rank, const char *pid, const char *devices, char *out_text,
                  size_t size) {
     snprintf(out_text, size,
-             "{\"event\":\"seated\",\"rank\":%s,\"pid\":%s,\"node\":\"ab\",\"address\":"
-             "\"10.0.0.1\",\"build\":\"b\",\"devices\":%s}",
+             "{\"event\":\"seated\",\"rank\":%s,\"life\":1,\"pid\":%s,\"node\":\"ab\","
+             "\"address\":\"10.0.0.1\",\"build\":\"b\",\"devices\":%s}",
              rank, pid, devices);
 }
 
@@ -154,6 +154,7 @@ static void a_seat_is_read(void **state) {
     assert_int_equal(cohort_ray_event_seated(event, 2, &seated), COHORT_OK);
     assert_int_equal(seated.rank, 1);
     assert_int_equal(seated.pid, 77);
+    assert_int_equal(seated.life, 1);
     assert_int_equal(seated.n_devices, 2);
     assert_string_equal(seated.devices[1], "GPU-aa");
     assert_string_equal(seated.build, "b");
@@ -188,11 +189,15 @@ static void seats_out_of_bounds_are_refused(void **state) {
 static void an_end_is_of_a_rank(void **state) {
     (void)state;
     cohort_ray_ended ended;
-    cJSON *event = parse("{\"event\":\"ended\",\"rank\":1,\"returned\":true}");
+    cJSON *event = parse("{\"event\":\"ended\",\"rank\":1,\"life\":3,\"returned\":true}");
     assert_int_equal(cohort_ray_event_ended(event, 2, &ended), COHORT_OK);
+    assert_int_equal(ended.life, 3);
     assert_true(ended.has_returned);
     assert_string_equal(ended.text, "");
     assert_int_equal(cohort_ray_event_ended(event, 1, &ended), COHORT_E_PROTOCOL);
+    cJSON_Delete(event);
+    event = parse("{\"event\":\"ended\",\"rank\":1,\"returned\":true}");
+    assert_int_equal(cohort_ray_event_ended(event, 2, &ended), COHORT_E_PROTOCOL);
     cJSON_Delete(event);
 }
 

@@ -28,12 +28,12 @@ static bool is_group_id(const char *text) {
 }
 
 cohort_status ray_send_open(ray_world *world) {
-    const cohort_ray_options *ray = &world->placing->options->ray;
+    const cohort_ray_options *ray = &world->placing.options->ray;
     char own_namespace[COHORT_RAY_NAME_BYTES];
     cJSON *order = cJSON_CreateObject();
     cJSON *bundles = cJSON_AddArrayToObject(order, "bundles");
     double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
-    snprintf(own_namespace, sizeof own_namespace, "cohort_%s", world->placing->instance);
+    snprintf(own_namespace, sizeof own_namespace, "cohort_%s", world->placing.instance);
     for (int32_t i = 0; i < world->world_size; i++) {
         cJSON *bundle = cJSON_CreateObject();
         cJSON_AddNumberToObject(bundle, world->demand.key, world->demand.amount);
@@ -55,7 +55,7 @@ cohort_status ray_send_open(ray_world *world) {
         ray_add_option(order,
                        is_group_id(ray->placement_group) ? "group_id" : "group_name",
                        ray->placement_group);
-    return cohort_sidecar_send(world->sidecar, order);
+    return ray_tell(world, order);
 }
 
 static void describe_need(ray_world *world, const cJSON *event) {
@@ -63,7 +63,7 @@ static void describe_need(ray_world *world, const cJSON *event) {
     char wanted[128];
     if (world->is_adopted)
         snprintf(wanted, sizeof wanted, "placement group '%.80s' has no place yet",
-                 world->placing->options->ray.placement_group);
+                 world->placing.options->ray.placement_group);
     else
         snprintf(wanted, sizeof wanted, "%d bundles of {%s: %g}, %s, are wanted",
                  world->world_size, key, world->demand.amount,
@@ -84,7 +84,7 @@ static bool is_infeasible(const ray_world *world, const cJSON *event) {
 
 /* A group of somebody else's can be gone, or never have been. */
 static cohort_status check_adopted(const ray_world *world, const char *state) {
-    const char *group = world->placing->options->ray.placement_group;
+    const char *group = world->placing.options->ray.placement_group;
     if (!world->is_adopted) return COHORT_OK;
     if (!strcmp(state, "REMOVED"))
         return COHORT_FAIL(COHORT_E_INVALID, "placement group '%.80s' is removed", group);
@@ -116,7 +116,7 @@ static cohort_status on_waiting(ray_world *world, const cJSON *event, int64_t *t
 /* The rank's bundle for every rank. */
 static cohort_status pick(const ray_world *world, cohort_ray_bundle *bundles, int32_t n,
                           int32_t *out_positions) {
-    const char *named = ray_option(world->placing->options->ray.bundle_indices,
+    const char *named = ray_option(world->placing.options->ray.bundle_indices,
                                    cohort_ray_bundle_indices(environ));
     COHORT_TRY(
         cohort_ray_leave_held(getenv("COHORT_RAY_HELD"), &world->demand, bundles, n));
@@ -150,8 +150,13 @@ static cohort_status on_connected(ray_world *world, const cJSON *event) {
     cohort_ray_connected connected;
     COHORT_TRY(cohort_ray_event_connected(event, &connected));
     snprintf(world->driver_node, sizeof world->driver_node, "%s", connected.node);
-    snprintf(world->driver_address, sizeof world->driver_address, "%s",
-             connected.address);
+    /* Others read it: another sidecar's is no other. */
+    if (world->driver_address[0] && strcmp(world->driver_address, connected.address) != 0)
+        return COHORT_FAIL(COHORT_E_IO, "this host was %s to Ray, and now is %s",
+                           world->driver_address, connected.address);
+    if (!world->driver_address[0])
+        snprintf(world->driver_address, sizeof world->driver_address, "%s",
+                 connected.address);
     cohort_log(COHORT_LOG_INFO, "ray", COHORT_RANK_LOCAL,
                "event=connected version=%s node=%s address=%s", connected.version,
                world->driver_node, world->driver_address);

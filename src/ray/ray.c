@@ -16,6 +16,7 @@
 #include "cohort/clock.h"
 #include "launcher/launcher.h"
 #include "link/link.h"
+#include "ray/arrive.h"
 #include "ray/env.h"
 #include "ray/place.h"
 #include "ray/ray.h"
@@ -39,77 +40,17 @@
  * for every kind of death; what is known beyond it, the rank has said itself.
  *
  * What if the sidecar dies?  Ray ends the actors of a driver that is gone: all ranks end
- * with its name.  What if we die?  The sidecar reads the end of its socket and takes the
- * actors and the group away, and the actors read the end of theirs. */
+ * with its name, and are started again by another one where ranks are (arrive.c).  What
+ * if we die?  The sidecar reads the end of its socket and takes the actors and the group
+ * away, and the actors read the end of theirs. */
 
 enum {
     DEFAULT_PLACEMENT_S = 300,
-    ACCEPT_SLICE_MS = 20,
     GONE_MS = 200, /* at least, for killed processes to be gone */
     /* For Ray to say why a process of ours is gone: it takes 4 to 11 ms of an idle host.
      */
     REASON_MS = 60,
 };
-
-/* ---- the ranks call ------------------------------------------------------------- */
-
-/* An actor that ended, an order that failed: no use in waiting for the rest. */
-static cohort_status check_actors(ray_world *world) {
-    cohort_status status = COHORT_OK;
-    pthread_mutex_lock(&world->lock);
-    if (world->trouble.code < 0) status = cohort_fail_adopt(&world->trouble);
-    for (int32_t i = 0; status >= 0 && i < world->world_size; i++)
-        if (world->ranks[i].has_ended)
-            status = COHORT_FAIL(COHORT_E_PEER_DIED, "rank %d (%s on %s) %s", i,
-                                 world->ranks[i].name, world->ranks[i].address,
-                                 ray_ending_of(&world->ranks[i]).text);
-    pthread_mutex_unlock(&world->lock);
-    struct pollfd cancel = {.fd = world->placing->cancel_fd, .events = POLLIN};
-    if (status >= 0 && poll(&cancel, 1, 0) > 0)
-        status =
-            COHORT_FAIL(COHORT_E_CANCELLED, "told to stop while ranks were starting");
-    return status;
-}
-
-static cohort_status take_call(ray_world *world, const cohort_link_hello *hello,
-                               cohort_link *link) {
-    bool is_known = hello->purpose == COHORT_LINK_CONTROL &&
-                    hello->epoch == world->placing->epoch && hello->rank >= 0 &&
-                    hello->rank < world->world_size &&
-                    world->ranks[hello->rank].control_fd < 0;
-    if (!is_known) {
-        cohort_link_close(link);
-        return COHORT_OK; /* late, of another epoch: its link's end tells it */
-    }
-    ray_rank *rank = &world->ranks[hello->rank];
-    rank->control_fd = cohort_link_release(link);
-    return ray_watch_rank(rank);
-}
-
-static cohort_status accept_ranks(ray_world *world) {
-    while (ray_count_ranks(world, ray_is_not_connected) > 0) {
-        cohort_link_hello hello;
-        cohort_link *link = NULL;
-        COHORT_TRY(check_actors(world));
-        if (cohort_clock_ns() > world->deadline_ns) {
-            char list[RAY_LIST_BYTES];
-            ray_name_ranks(world, ray_is_not_connected, list, sizeof list);
-            return COHORT_FAIL(COHORT_E_TIMEOUT,
-                               "%d of %d ranks have not connected: %s: do they reach %s?",
-                               ray_count_ranks(world, ray_is_not_connected),
-                               world->world_size, list, world->driver_address);
-        }
-        cohort_status status = cohort_listener_accept(
-            world->listener, cohort_deadline_ms(ACCEPT_SLICE_MS), &hello, &link);
-        if (status == COHORT_E_TIMEOUT) continue;
-        COHORT_TRY(status);
-        COHORT_TRY(take_call(world, &hello, link));
-    }
-    /* Who comes later is refused by the kernel; nobody would answer here. */
-    cohort_listener_close(world->listener);
-    world->listener = NULL;
-    return COHORT_OK;
-}
 
 /* ---- the launcher --------------------------------------------------------------- */
 
@@ -133,8 +74,11 @@ static void end_local(ray_world *world, int64_t deadline_ns) {
 
 static void ray_close(void *opened, int64_t deadline_ns) {
     ray_world *world = opened;
-    if (world->sidecar) cohort_sidecar_end(world->sidecar, deadline_ns);
+    uint64_t one = 1;
+    /* It may be about to put another sidecar in this one's place. */
+    if (world->stop_fd >= 0 && write(world->stop_fd, &one, sizeof one) < 0) abort();
     if (world->has_reader) pthread_join(world->reader, NULL);
+    if (world->sidecar) cohort_sidecar_end(world->sidecar, deadline_ns);
     cohort_sidecar_free(world->sidecar);
     cohort_listener_close(world->listener);
     end_local(world, deadline_ns);
@@ -142,12 +86,17 @@ static void ray_close(void *opened, int64_t deadline_ns) {
         ray_rank *rank = &world->ranks[i];
         close_fd(rank->pidfd);
         close_fd(rank->ended_fd);
+        close_fd(rank->come_fd);
         close_fd(rank->exit_fd);
         close_fd(rank->control_fd);
         for (int32_t k = 0; k < rank->n_devices; k++)
             free(rank->device_ids[k]);
     }
+    close_fd(world->wake_fd);
+    close_fd(world->stop_fd);
+    pthread_mutex_destroy(&world->sidecar_lock);
     pthread_mutex_destroy(&world->lock);
+    cJSON_Delete(world->envs);
     cohort_ray_env_free(&world->env);
     cJSON_Delete(world->runtime_env);
     free(world->seats);
@@ -160,20 +109,32 @@ static cohort_status make_world(const cohort_placing *placing, ray_world **out_w
     ray_world *world = calloc(1, sizeof *world);
     if (!world) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a world");
     pthread_mutex_init(&world->lock, NULL);
+    pthread_mutex_init(&world->sidecar_lock, NULL);
     *out_world = world;
-    world->placing = placing;
+    world->placing = *placing;
+    world->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    world->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (world->wake_fd < 0 || world->stop_fd < 0)
+        return COHORT_FAIL_SYS(errno, "eventfd");
     world->world_size = options->tp * options->pp;
     world->is_adopted = options->ray.placement_group && options->ray.placement_group[0];
     world->ranks = calloc((size_t)world->world_size, sizeof *world->ranks);
     for (int32_t i = 0; world->ranks && i < world->world_size; i++)
-        world->ranks[i].pidfd = world->ranks[i].ended_fd = world->ranks[i].exit_fd =
-            world->ranks[i].control_fd = -1;
+        world->ranks[i] = (ray_rank){.life = 1,
+                                     .pidfd = -1,
+                                     .ended_fd = -1,
+                                     .come_fd = -1,
+                                     .exit_fd = -1,
+                                     .control_fd = -1};
     world->seats = calloc((size_t)world->world_size, sizeof *world->seats);
     if (!world->ranks || !world->seats)
         return COHORT_FAIL(COHORT_E_NOMEM, "allocating %d ranks", world->world_size);
     for (int32_t i = 0; i < world->world_size; i++) {
-        world->ranks[i].ended_fd = eventfd(0, EFD_CLOEXEC);
-        if (world->ranks[i].ended_fd < 0) return COHORT_FAIL_SYS(errno, "eventfd");
+        ray_rank *rank = &world->ranks[i];
+        rank->ended_fd = eventfd(0, EFD_CLOEXEC);
+        rank->come_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (rank->ended_fd < 0 || rank->come_fd < 0)
+            return COHORT_FAIL_SYS(errno, "eventfd");
     }
     COHORT_TRY(cohort_ray_parse_demand(ray_option(options->ray.resource, "CPU"),
                                        &world->demand));
@@ -182,12 +143,11 @@ static cohort_status make_world(const cohort_placing *placing, ray_world **out_w
 }
 
 static cohort_status open_world(const cohort_placing *placing, ray_world *world) {
-    char library[4096];
     const cohort_executor_options *options = placing->options;
     int64_t wait_ns = options->ray.placement_timeout_ns;
     if (wait_ns <= 0) wait_ns = INT64_C(1000000000) * DEFAULT_PLACEMENT_S;
     COHORT_TRY(ray_read_environment(world));
-    COHORT_TRY(cohort_sidecar_find_library(library, sizeof library));
+    COHORT_TRY(cohort_sidecar_find_library(world->library, sizeof world->library));
     COHORT_TRY(cohort_sidecar_start(&world->sidecar));
     world->deadline_ns = cohort_clock_ns() + wait_ns;
     COHORT_TRY(ray_send_open(world));
@@ -195,12 +155,12 @@ static cohort_status open_world(const cohort_placing *placing, ray_world *world)
     world->deadline_ns = options->connect_timeout_ns > 0
                              ? cohort_clock_ns() + options->connect_timeout_ns
                              : COHORT_NEVER;
-    COHORT_TRY(ray_send_spawn(world, library));
+    COHORT_TRY(ray_send_spawn(world));
     COHORT_TRY(ray_await_seats(world));
     COHORT_TRY(cohort_listener_open(world->driver_address, &world->listener));
     COHORT_TRY(ray_send_run(world));
     COHORT_TRY(ray_start_reader(world));
-    return accept_ranks(world);
+    return ray_accept_all(world);
 }
 
 static cohort_status ray_open(const cohort_placing *placing, void **out_world,
@@ -213,7 +173,10 @@ static cohort_status ray_open(const cohort_placing *placing, void **out_world,
         if (world) ray_close(world, cohort_deadline_ms(6000));
         return cohort_fail_adopt(&error);
     }
-    world->placing = NULL;
+    pthread_mutex_lock(&world->lock);
+    world->placing.cancel_fd = world->stop_fd;
+    world->is_open = true;
+    pthread_mutex_unlock(&world->lock);
     *out_world = world;
     *out_host = world->driver_address;
     return COHORT_OK;
@@ -229,10 +192,8 @@ static void describe_devices(const ray_rank *rank, const char *key, char *out_te
                              k ? rank->device_ids[k] : key, k ? "" : rank->device_ids[0]);
 }
 
-static cohort_status ray_start(const cohort_executor_options *options, int32_t index,
-                               cohort_launch *launch) {
-    (void)options;
-    ray_world *world = launch->world;
+/* With the world's lock. */
+static void fill_launch(ray_world *world, int32_t index, cohort_launch *launch) {
     ray_rank *rank = &world->ranks[index];
     const cohort_ray_seat *seat = &world->seats[index];
     char key[COHORT_RAY_RESOURCE_BYTES + 2];
@@ -253,7 +214,37 @@ static cohort_status ray_start(const cohort_executor_options *options, int32_t i
                "event=seated name=%s pid=%d bundle=%d node=%s address=%s devices=\"%s\"",
                rank->name, rank->pid, rank->bundle, rank->node, rank->address,
                launch->devices);
-    return COHORT_OK;
+}
+
+static cohort_status ray_start(const cohort_executor_options *options, int32_t index,
+                               cohort_launch *launch) {
+    (void)options;
+    ray_world *world = launch->world;
+    ray_rank *rank = &world->ranks[index];
+    uint64_t count;
+    cohort_status status = COHORT_PENDING;
+    pthread_mutex_lock(&world->lock);
+    launch->exit_fd = rank->come_fd;
+    if (rank->stage == RAY_GONE) ray_want(world, rank);
+    if (rank->stage >= RAY_HERE && read(rank->come_fd, &count, sizeof count) < 0) abort();
+    if (rank->stage == RAY_FAILED) {
+        rank->stage = RAY_GONE;
+        status = cohort_fail_adopt(&rank->error);
+    } else if (rank->stage == RAY_HERE) {
+        fill_launch(world, index, launch);
+        status = COHORT_OK;
+    }
+    pthread_mutex_unlock(&world->lock);
+    return status;
+}
+
+static void order_kill(ray_world *world, const ray_rank *rank) {
+    cJSON *order = cJSON_CreateObject();
+    cJSON_AddStringToObject(order, "op", "kill");
+    cJSON_AddNumberToObject(order, "rank", (double)(rank - world->ranks));
+    cJSON_AddNumberToObject(order, "life", rank->life);
+    /* A sidecar that is gone cannot be told: then Ray ends the rank. */
+    ray_tell(world, order);
 }
 
 /* SIGTERM waits until C returns (and it will: the rank was told): only SIGKILL helps. */
@@ -262,11 +253,17 @@ static void ray_signal(cohort_launch *launch, int signal_number) {
     ray_rank *rank = launch->own;
     if (signal_number != SIGKILL) return;
     if (rank->pidfd >= 0) syscall(SYS_pidfd_send_signal, rank->pidfd, SIGKILL, NULL, 0);
-    cJSON *order = cJSON_CreateObject();
-    cJSON_AddStringToObject(order, "op", "kill");
-    cJSON_AddNumberToObject(order, "rank", (double)(rank - world->ranks));
-    /* A sidecar that is gone cannot be told: then Ray ends the rank. */
-    cohort_sidecar_send(world->sidecar, order);
+    order_kill(world, rank);
+}
+
+/* Nobody hears of the end of a process on a node that is lost, or Ray does after a
+ * minute: it counts as ended, and what is left of it ends with its control link. */
+static void ray_give_up(cohort_launch *launch) {
+    ray_world *world = launch->world;
+    const ray_rank *rank = launch->own;
+    ray_signal(launch, SIGKILL);
+    if (rank->pidfd < 0)
+        ray_mark_ended(world, (int32_t)(rank - world->ranks), rank->life, "was given up");
 }
 
 static void ray_reap(cohort_launch *launch, cohort_launch_ending *out_ending) {
@@ -279,14 +276,17 @@ static void ray_reap(cohort_launch *launch, cohort_launch_ending *out_ending) {
     world->has_waited = true;
     pthread_mutex_lock(&world->lock);
     *out_ending = ray_ending_of(rank);
+    rank->stage = RAY_GONE;
     pthread_mutex_unlock(&world->lock);
     close_fd(rank->exit_fd);
     rank->exit_fd = -1;
 }
 
 const cohort_launcher cohort_ray_launcher = {.name = "ray",
+                                             .can_restart = true,
                                              .open = ray_open,
                                              .start = ray_start,
                                              .signal = ray_signal,
+                                             .give_up = ray_give_up,
                                              .reap = ray_reap,
                                              .close = ray_close};

@@ -27,7 +27,8 @@ static const char head[] =
     "def say(text): raw(text.encode())\n"
     "def seat(rank, node):\n"
     "    "
-    "say('{\"event\":\"seated\",\"rank\":%d,\"node\":\"%s\",\"address\":\"127.0.0.1\","
+    "say('{\"event\":\"seated\",\"rank\":%d,\"life\":1,\"node\":\"%s\",\"address\":\"127."
+    "0.0.1\","
     "\"pid\":1,\"build\":\"'\n        % (rank, node) + BUILD + '\",\"devices\":[]}')\n"
     "say('{\"event\":\"connected\",\"node\":\"n1\",\"address\":\"127.0.0.1\"}')\n";
 
@@ -125,18 +126,20 @@ static void r19_a_message_that_is_none_does_not_end_the_watch(void **state) {
         placed,
         "seat(0, 'n1')\nseat(1, 'n1')\n"
         "raw(b'{\"ev'); raw(b''); raw(b'\\xff' * 1000); say('{\"event\":\"ended\"}')\n"
-        "say('{\"event\":\"ended\",\"rank\":7,\"text\":\"x\"}')\n"
-        "say('{\"event\":\"ended\",\"rank\":1,\"returned\":true,\"text\":\"no\"}')",
+        "say('{\"event\":\"ended\",\"rank\":7,\"life\":1,\"text\":\"x\"}')\n"
+        "say('{\"event\":\"ended\",\"rank\":1,\"life\":1,\"returned\":true,\"text\":"
+        "\"no\"}')",
         COHORT_E_PEER_DIED, "gave up: no", NULL);
 }
 
 static void rays_reason_is_told(void **state) {
     (void)state;
-    expect_failure(placed,
-                   "seat(0, 'n1')\nseat(1, 'n1')\nsay('{\"event\":\"ended\",\"rank\":0,"
-                   "\"returned\":false,\"text\":\"the node running low on memory\"}')",
-                   COHORT_E_PEER_DIED,
-                   "vanished (Ray ended it as its node ran low on memory)", NULL);
+    expect_failure(
+        placed,
+        "seat(0, 'n1')\nseat(1, 'n1')\nsay('{\"event\":\"ended\",\"rank\":0,\"life\":1,"
+        "\"returned\":false,\"text\":\"the node running low on memory\"}')",
+        COHORT_E_PEER_DIED, "vanished (Ray ended it as its node ran low on memory)",
+        NULL);
 }
 
 /* Role: a rank that Ray started, with what it was told there. */

@@ -353,15 +353,17 @@ cohort_status cohort_ray_check_placement(const cohort_ray_seat *seats, int32_t n
 /* ---- names -------------------------------------------------------------------- */
 
 cohort_status cohort_ray_actor_name(const cohort_ray_identity *identity, int32_t rank,
-                                    char *out_name, size_t size) {
+                                    int32_t life, char *out_name, size_t size) {
     char dp[16] = "";
     char tp[16] = "";
     char pp[16] = "";
+    char nth[16] = "";
     if (identity->dp_rank >= 0) snprintf(dp, sizeof dp, "_DP%d", identity->dp_rank);
     if (identity->tp > 1) snprintf(tp, sizeof tp, "_TP%d", rank % identity->tp);
     if (identity->pp > 1) snprintf(pp, sizeof pp, "_PP%d", rank / identity->tp);
-    int length = snprintf(out_name, size, "cohort_Worker_%s%s%s%s", identity->instance,
-                          dp, tp, pp);
+    if (life > 1) snprintf(nth, sizeof nth, "_L%d", life);
+    int length = snprintf(out_name, size, "cohort_Worker_%s%s%s%s%s", identity->instance,
+                          dp, tp, pp, nth);
     if ((size_t)length < size) return COHORT_OK;
     return COHORT_FAIL(COHORT_E_INVALID, "instance name '%.40s...' is too long",
                        identity->instance);

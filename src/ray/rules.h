@@ -128,9 +128,10 @@ typedef struct cohort_ray_identity {
     int32_t tp, pp;
 } cohort_ray_identity;
 
-/* cohort_Worker_{instance}[_DPn][_TPn][_PPn] */
+/* cohort_Worker_{instance}[_DPn][_TPn][_PPn][_Ln]: of a rank that was started again the
+ * nth life, as Ray gives a dead one's name back when it likes. */
 cohort_status cohort_ray_actor_name(const cohort_ray_identity *identity, int32_t rank,
-                                    char *out_name, size_t size);
+                                    int32_t life, char *out_name, size_t size);
 
 /* ---- environment -------------------------------------------------------------- */
 

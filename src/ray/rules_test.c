@@ -390,7 +390,8 @@ static void strategies_have_rays_names(void **state) {
 static void expect_name(const cohort_ray_identity *identity, int32_t rank,
                         const char *expected) {
     char name[COHORT_RAY_NAME_BYTES];
-    assert_int_equal(cohort_ray_actor_name(identity, rank, name, sizeof name), COHORT_OK);
+    assert_int_equal(cohort_ray_actor_name(identity, rank, 1, name, sizeof name),
+                     COHORT_OK);
     assert_string_equal(name, expected);
 }
 
@@ -404,7 +405,7 @@ static void r1_names_differ_between_engines_and_ranks(void **state) {
             cohort_ray_identity identity = {
                 .instance = "ab12", .dp_rank = dp, .tp = 2, .pp = 2};
             assert_int_equal(
-                cohort_ray_actor_name(&identity, rank, seen[n], sizeof seen[n]),
+                cohort_ray_actor_name(&identity, rank, 1, seen[n], sizeof seen[n]),
                 COHORT_OK);
             for (int i = 0; i < n; i++)
                 assert_string_not_equal(seen[i], seen[n]);
@@ -414,8 +415,13 @@ static void r1_names_differ_between_engines_and_ranks(void **state) {
     expect_name(&(cohort_ray_identity){"ab12", -1, 2, 1}, 1, "cohort_Worker_ab12_TP1");
     expect_name(&(cohort_ray_identity){"ab12", -1, 1, 2}, 1, "cohort_Worker_ab12_PP1");
     expect_name(&(cohort_ray_identity){"ab12", -1, 1, 1}, 0, "cohort_Worker_ab12");
+    char again[COHORT_RAY_NAME_BYTES];
+    assert_int_equal(cohort_ray_actor_name(&(cohort_ray_identity){"ab12", -1, 2, 1}, 1, 3,
+                                           again, sizeof again),
+                     COHORT_OK);
+    assert_string_equal(again, "cohort_Worker_ab12_TP1_L3");
     char small[16];
-    assert_int_equal(cohort_ray_actor_name(&(cohort_ray_identity){"ab12", -1, 1, 1}, 0,
+    assert_int_equal(cohort_ray_actor_name(&(cohort_ray_identity){"ab12", -1, 1, 1}, 0, 1,
                                            small, sizeof small),
                      COHORT_E_INVALID);
 }

@@ -22,7 +22,7 @@ extern char **environ;
 
 /* The user's; vLLM's for Nsight beneath it. */
 static cohort_status read_runtime_env(ray_world *world) {
-    const cohort_ray_options *ray = &world->placing->options->ray;
+    const cohort_ray_options *ray = &world->placing.options->ray;
     COHORT_TRY(cohort_ray_env_parse(ray->runtime_env, &world->runtime_env));
     if (!ray->workers_use_nsight ||
         cJSON_GetObjectItemCaseSensitive(world->runtime_env, "nsight"))
@@ -37,7 +37,7 @@ static cohort_status read_runtime_env(ray_world *world) {
 cohort_status ray_read_environment(ray_world *world) {
     char *excluded;
     COHORT_TRY(
-        cohort_ray_env_excluded(world->placing->options->ray.excluded_env, &excluded));
+        cohort_ray_env_excluded(world->placing.options->ray.excluded_env, &excluded));
     cohort_status status = cohort_ray_env_read(environ, excluded, &world->env);
     free(excluded);
     COHORT_TRY(status);
@@ -64,7 +64,7 @@ static cohort_status look_at_nodes(ray_world *world, cJSON **out_event) {
     }
     cJSON_AddItemToObject(order, "names", cohort_ray_env_names(&world->env));
     cJSON_AddItemToObject(order, "paths", cohort_ray_env_paths(&world->env));
-    COHORT_TRY(cohort_sidecar_send(world->sidecar, order));
+    COHORT_TRY(ray_tell(world, order));
     COHORT_TRY(ray_hear(world, "looking at the environment of its nodes", out_event));
     if (cohort_ray_event_is(*out_event, "looked")) return COHORT_OK;
     cJSON_Delete(*out_event);
@@ -72,21 +72,26 @@ static cohort_status look_at_nodes(ray_world *world, cJSON **out_event) {
     return COHORT_FAIL(COHORT_E_PROTOCOL, "the Ray sidecar looked at no node");
 }
 
-/* The runtime_env of the actors of each node, by the node's id. */
-static cohort_status make_runtime_envs(ray_world *world, cJSON *envs) {
+/* The runtime_env of the actors of each node, by the node's id.  Nodes are not looked at
+ * again for ranks that are started again. */
+static cohort_status make_runtime_envs(ray_world *world) {
     cJSON *looked = NULL;
-    cohort_status status =
-        world->env.precedes->child ? look_at_nodes(world, &looked) : COHORT_OK;
+    bool is_first = !world->envs;
+    if (is_first) world->envs = cJSON_CreateObject();
+    cohort_status status = is_first && world->env.precedes->child
+                               ? look_at_nodes(world, &looked)
+                               : COHORT_OK;
     for (int32_t i = 0; status >= 0 && i < world->world_size; i++) {
         const char *node = world->ranks[i].bundle_node;
-        if (cJSON_GetObjectItemCaseSensitive(envs, node)) continue;
+        if (cJSON_GetObjectItemCaseSensitive(world->envs, node)) continue;
         cJSON *env =
             cohort_ray_env_on_node(&world->env, cohort_ray_event_looked(looked, node));
         /* All of the node's stay visible, and each worker binds its own (R14). */
         if (strcmp(world->demand.key, "CPU") != 0)
             cJSON_AddStringToObject(env, "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES",
                                     "1");
-        cJSON_AddItemToObject(envs, node, cohort_ray_env_under(world->runtime_env, env));
+        cJSON_AddItemToObject(world->envs, node,
+                              cohort_ray_env_under(world->runtime_env, env));
     }
     cJSON_Delete(looked);
     return status;
@@ -94,45 +99,61 @@ static cohort_status make_runtime_envs(ray_world *world, cJSON *envs) {
 
 /* vLLM names a replica where there are more. */
 static int32_t dp_rank_of(const ray_world *world) {
-    const cohort_executor_options *options = world->placing->options;
+    const cohort_executor_options *options = world->placing.options;
     return options->data_parallel_size > 1 ? options->data_parallel_rank : -1;
 }
 
-cohort_status ray_send_spawn(ray_world *world, const char *library) {
+static bool move(ray_world *world, int32_t index, ray_stage from, ray_stage to) {
+    ray_rank *rank = &world->ranks[index];
+    pthread_mutex_lock(&world->lock);
+    bool is_moved = rank->stage == from;
+    if (is_moved) rank->stage = to;
+    pthread_mutex_unlock(&world->lock);
+    return is_moved;
+}
+
+static cohort_status add_actor(ray_world *world, int32_t index, cJSON *actors) {
+    ray_rank *rank = &world->ranks[index];
+    const cohort_ray_identity identity = {.instance = world->placing.instance,
+                                          .dp_rank = dp_rank_of(world),
+                                          .tp = world->placing.options->tp,
+                                          .pp = world->placing.options->pp};
+    cJSON *actor = cJSON_CreateObject();
+    cJSON_AddItemToArray(actors, actor);
+    COHORT_TRY(cohort_ray_actor_name(&identity, index, rank->life, rank->name,
+                                     sizeof rank->name));
+    cJSON_AddNumberToObject(actor, "rank", index);
+    cJSON_AddNumberToObject(actor, "life", rank->life);
+    cJSON_AddNumberToObject(actor, "bundle", rank->bundle);
+    cJSON_AddStringToObject(actor, "node", rank->bundle_node);
+    cJSON_AddStringToObject(actor, "name", rank->name);
+    return COHORT_OK;
+}
+
+cohort_status ray_send_spawn(ray_world *world) {
+    cohort_status status = make_runtime_envs(world);
     cJSON *order = cJSON_CreateObject();
     cJSON *actors = cJSON_AddArrayToObject(order, "actors");
-    cohort_ray_identity identity = {.instance = world->placing->instance,
-                                    .dp_rank = dp_rank_of(world),
-                                    .tp = world->placing->options->tp,
-                                    .pp = world->placing->options->pp};
-    cohort_status status =
-        make_runtime_envs(world, cJSON_AddObjectToObject(order, "envs"));
-    for (int32_t i = 0; status >= 0 && i < world->world_size; i++) {
-        ray_rank *rank = &world->ranks[i];
-        cJSON *actor = cJSON_CreateObject();
-        status = cohort_ray_actor_name(&identity, i, rank->name, sizeof rank->name);
-        cJSON_AddNumberToObject(actor, "rank", i);
-        cJSON_AddNumberToObject(actor, "bundle", rank->bundle);
-        cJSON_AddStringToObject(actor, "node", rank->bundle_node);
-        cJSON_AddStringToObject(actor, "name", rank->name);
-        cJSON_AddItemToArray(actors, actor);
-    }
+    for (int32_t i = 0; status >= 0 && i < world->world_size; i++)
+        if (move(world, i, RAY_WANTED, RAY_SEATING)) status = add_actor(world, i, actors);
     cJSON_AddStringToObject(order, "op", "spawn");
+    cJSON_AddItemReferenceToObject(order, "envs", world->envs);
     cJSON_AddStringToObject(order, "key", world->demand.key);
-    cJSON_AddStringToObject(order, "library", library);
+    cJSON_AddStringToObject(order, "library", world->library);
     cJSON *resources = cJSON_AddObjectToObject(order, "resources");
     cJSON_AddNumberToObject(resources, world->demand.key, world->demand.amount);
     if (status < 0) {
         cJSON_Delete(order);
         return status;
     }
-    return cohort_sidecar_send(world->sidecar, order);
+    return ray_tell(world, order);
 }
 
-static cohort_status seat_rank(ray_world *world, const cJSON *event) {
+cohort_status ray_seat_rank(ray_world *world, const cJSON *event) {
     cohort_ray_seated seated;
     COHORT_TRY(cohort_ray_event_seated(event, world->world_size, &seated));
     ray_rank *rank = &world->ranks[seated.rank];
+    if (seated.life != rank->life) return COHORT_OK; /* it has died since */
     if (rank->pid)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "the Ray sidecar seated rank %d twice",
                            seated.rank);
@@ -167,7 +188,7 @@ static cohort_status hear_seats(ray_world *world) {
                 ray_count_ranks(world, ray_is_not_seated), world->world_size, list);
         }
         COHORT_TRY(status);
-        if (cohort_ray_event_is(event, "seated")) status = seat_rank(world, event);
+        if (cohort_ray_event_is(event, "seated")) status = ray_seat_rank(world, event);
         cJSON_Delete(event);
         COHORT_TRY(status);
     }
@@ -176,7 +197,7 @@ static cohort_status hear_seats(ray_world *world) {
 
 /* Every layer's sums go from node to node there. */
 static void warn_of_straddlers(const ray_world *world) {
-    const int32_t tp = world->placing->options->tp;
+    const int32_t tp = world->placing.options->tp;
     for (int32_t first = 0; first < world->world_size; first += tp) {
         int32_t n = cohort_ray_count_nodes(world->seats + first, tp);
         if (n < 2) continue;
@@ -189,9 +210,8 @@ static void warn_of_straddlers(const ray_world *world) {
     }
 }
 
-/* Where everybody came to sit. */
-cohort_status ray_await_seats(ray_world *world) {
-    COHORT_TRY(hear_seats(world));
+cohort_status ray_number_seats(ray_world *world) {
+    pthread_mutex_lock(&world->lock);
     for (int32_t i = 0; i < world->world_size; i++) {
         ray_rank *rank = &world->ranks[i];
         world->seats[i] = (cohort_ray_seat){.node_id = rank->node,
@@ -201,11 +221,19 @@ cohort_status ray_await_seats(ray_world *world) {
                                             .n_devices = rank->n_devices};
     }
     cohort_ray_number_seats(world->seats, world->world_size);
-    warn_of_straddlers(world);
+    pthread_mutex_unlock(&world->lock);
     /* An adopted group's strategy is its owner's. */
     return cohort_ray_check_placement(
         world->seats, world->world_size,
         world->is_adopted ? COHORT_RAY_PACK : world->strategy, &world->demand);
+}
+
+/* Where everybody came to sit. */
+cohort_status ray_await_seats(ray_world *world) {
+    COHORT_TRY(hear_seats(world));
+    COHORT_TRY(ray_number_seats(world));
+    warn_of_straddlers(world);
+    return COHORT_OK;
 }
 
 /* What is visible stays as the node and Ray have it: a worker binds its device by id.
@@ -233,7 +261,7 @@ static cohort_status add_spec(ray_world *world, int32_t rank, cJSON *actors) {
     sodium_bin2hex(hex, sizeof hex, address.bytes, sizeof address.bytes);
     cJSON_AddStringToObject(spec, "link", hex);
     cJSON_AddNumberToObject(spec, "rank", rank);
-    cJSON_AddNumberToObject(spec, "epoch", (double)world->placing->epoch);
+    cJSON_AddNumberToObject(spec, "epoch", world->ranks[rank].life);
     cJSON_AddNumberToObject(spec, "timeout_ms",
                             (double)((world->deadline_ns - cohort_clock_ns()) / 1000000));
     cohort_status status = add_device(world, rank, spec);
@@ -242,6 +270,7 @@ static cohort_status add_spec(ray_world *world, int32_t rank, cJSON *actors) {
     COHORT_TRY(status);
     cJSON *actor = cJSON_CreateObject();
     cJSON_AddNumberToObject(actor, "rank", rank);
+    cJSON_AddNumberToObject(actor, "life", world->ranks[rank].life);
     cJSON_AddStringToObject(actor, "spec", text ? text : "");
     cJSON_AddItemToArray(actors, actor);
     cJSON_free(text);
@@ -259,10 +288,10 @@ cohort_status ray_send_run(ray_world *world) {
     cJSON_AddStringToObject(order, "env", env ? env : "");
     cJSON_free(env);
     for (int32_t i = 0; status >= 0 && i < world->world_size; i++)
-        status = add_spec(world, i, actors);
+        if (move(world, i, RAY_SEATING, RAY_CALLING)) status = add_spec(world, i, actors);
     if (status < 0) {
         cJSON_Delete(order);
         return status;
     }
-    return cohort_sidecar_send(world->sidecar, order);
+    return ray_tell(world, order);
 }

@@ -6,9 +6,15 @@
 #include "ray/world.h"
 
 cohort_status ray_read_environment(ray_world *world);
-cohort_status ray_send_spawn(ray_world *world, const char *library);
+/* Asks for an actor of each rank that is wanted. */
+cohort_status ray_send_spawn(ray_world *world);
+/* What a "seated" says of a rank. */
+cohort_status ray_seat_rank(ray_world *world, const cJSON *event);
+/* All are seated: who is which of its node, and whether that is as was asked for. */
+cohort_status ray_number_seats(ray_world *world);
 /* Where everybody came to sit. */
 cohort_status ray_await_seats(ray_world *world);
+/* To those that have come to sit; listener: where they are to call. */
 cohort_status ray_send_run(ray_world *world);
 
 #endif /* COHORT_RAY_SEAT_H */

@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,20 +17,34 @@
 #include "base/thread.h"
 #include "cohort/clock.h"
 #include "launcher/launcher.h"
+#include "ray/arrive.h"
 #include "ray/event.h"
 #include "ray/rules.h"
+#include "ray/seat.h"
 #include "ray/sidecar.h"
 #include "ray/world.h"
 
-static void mark_ended(ray_world *world, int32_t index, const char *text) {
+enum {
+    MESSAGE_MS = 5000, /* for one that has begun */
+    COMING_MS = 2,     /* with ranks that are to come, whose calls are looked for, too */
+};
+
+void ray_mark_ended(ray_world *world, int32_t index, int32_t life, const char *text) {
     uint64_t one = 1;
     ray_rank *rank = &world->ranks[index];
     pthread_mutex_lock(&world->lock);
-    bool is_first = !rank->has_ended;
-    rank->has_ended = true;
-    if (is_first) snprintf(rank->ending.text, sizeof rank->ending.text, "%s", text);
+    bool is_first = !rank->has_ended && rank->life == life;
+    if (is_first) {
+        rank->has_ended = true;
+        snprintf(rank->ending.text, sizeof rank->ending.text, "%s", text);
+        if (write(rank->ended_fd, &one, sizeof one) < 0) abort(); /* it was 0 */
+    }
+    bool was_coming = is_first && world->is_open && rank->stage < RAY_HERE;
     pthread_mutex_unlock(&world->lock);
-    if (is_first && write(rank->ended_fd, &one, sizeof one) < 0) abort(); /* it was 0 */
+    if (!was_coming) return;
+    COHORT_FAIL(COHORT_E_PEER_DIED, "it %s before it had connected",
+                text[0] ? text : "ended");
+    ray_fail_coming(world, index);
 }
 
 static void on_ended(ray_world *world, const cJSON *event) {
@@ -50,7 +65,7 @@ static void on_ended(ray_world *world, const cJSON *event) {
         snprintf(text, sizeof text, "left by itself");
     else if (reason)
         snprintf(text, sizeof text, "vanished (%s)", reason);
-    mark_ended(world, ended.rank, text);
+    ray_mark_ended(world, ended.rank, ended.life, text);
 }
 
 /* Where nobody knows why: with the world's lock. */
@@ -62,41 +77,78 @@ cohort_launch_ending ray_ending_of(const ray_rank *rank) {
     return ending;
 }
 
+/* What failed is, once all have come, a rank that was to come again, or a kill. */
 static void on_failed(ray_world *world, const cJSON *event) {
+    int32_t index = cohort_ray_event_rank(event, world->world_size);
+    const char *text = cohort_ray_event_text(event, "text");
+    cohort_log(COHORT_LOG_WARNING, "ray", index, "event=trouble text=\"%.300s\"", text);
+    COHORT_FAIL(COHORT_E_IO, "Ray: %s", text);
     pthread_mutex_lock(&world->lock);
-    if (!world->trouble.code) {
-        world->trouble.code = COHORT_E_IO;
-        world->trouble.rank = COHORT_RANK_LOCAL;
-        snprintf(world->trouble.message, sizeof world->trouble.message, "Ray: %s",
-                 cohort_ray_event_text(event, "text"));
-    }
+    bool is_open = world->is_open;
+    if (!is_open && !world->trouble.code) world->trouble = *cohort_last_error();
     pthread_mutex_unlock(&world->lock);
+    if (is_open) ray_fail_coming(world, index);
 }
 
-/* Until the sidecar is gone; a message that is none does not end it (R19), one without an
- * end does: what follows would be read from its middle. */
-static void *reader_main(void *argument) {
-    ray_world *world = argument;
+static void on_seated(ray_world *world, const cJSON *event) {
+    if (ray_seat_rank(world, event) < 0)
+        ray_fail_coming(world, cohort_ray_event_rank(event, world->world_size));
+}
+
+static void on_lost_sidecar(ray_world *world) {
     char text[COHORT_LAUNCH_ENDING_BYTES];
-    for (;;) {
-        cJSON *event = NULL;
-        cohort_status status =
-            cohort_sidecar_receive(world->sidecar, COHORT_NEVER, &event);
-        if (status == COHORT_E_PEER_DIED || status == COHORT_E_IO) break;
-        if (status < 0) continue;
-        if (cohort_ray_event_is(event, "ended")) on_ended(world, event);
-        if (cohort_ray_event_is(event, "failed")) on_failed(world, event);
-        if (cohort_ray_event_is(event, "failed") || cohort_ray_event_is(event, "trouble"))
-            cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
-                       "event=trouble text=\"%.300s\"",
-                       cohort_ray_event_text(event, "text"));
-        cJSON_Delete(event);
-    }
+    world->has_lost_sidecar = true;
     snprintf(text, sizeof text,
              "was given up: its Ray driver, the sidecar (pid %d), ended",
              cohort_sidecar_pid(world->sidecar));
-    for (int32_t i = 0; i < world->world_size; i++)
-        mark_ended(world, i, text);
+    for (int32_t i = 0; i < world->world_size; i++) {
+        pthread_mutex_lock(&world->lock);
+        int32_t life = world->ranks[i].life;
+        pthread_mutex_unlock(&world->lock);
+        ray_mark_ended(world, i, life, text);
+    }
+}
+
+/* A message that is none does not end it (R19), one without an end does: what follows
+ * would be read from its middle. */
+static void hear_one(ray_world *world) {
+    cJSON *event = NULL;
+    cohort_status status =
+        cohort_sidecar_receive(world->sidecar, cohort_deadline_ms(MESSAGE_MS), &event);
+    if (status == COHORT_E_PEER_DIED || status == COHORT_E_IO ||
+        status == COHORT_E_TIMEOUT)
+        on_lost_sidecar(world);
+    if (status < 0) return;
+    if (cohort_ray_event_is(event, "ended")) on_ended(world, event);
+    if (cohort_ray_event_is(event, "seated")) on_seated(world, event);
+    if (cohort_ray_event_is(event, "failed")) on_failed(world, event);
+    if (cohort_ray_event_is(event, "trouble"))
+        cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
+                   "event=trouble text=\"%.300s\"", cohort_ray_event_text(event, "text"));
+    cJSON_Delete(event);
+}
+
+static bool is_readable(int fd) {
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    return poll(&readable, 1, 0) > 0;
+}
+
+/* From the moment when ranks run until the world is closed. */
+static void *reader_main(void *argument) {
+    ray_world *world = argument;
+    while (!is_readable(world->stop_fd)) {
+        uint64_t count;
+        bool is_any_coming = ray_is_any_coming(world);
+        struct pollfd fds[] = {
+            {.fd = world->stop_fd, .events = POLLIN},
+            {.fd = world->wake_fd, .events = POLLIN},
+            {.fd = world->has_lost_sidecar ? -1 : cohort_sidecar_fd(world->sidecar),
+             .events = POLLIN}};
+        poll(fds, sizeof fds / sizeof *fds, is_any_coming ? COMING_MS : -1);
+        if (fds[1].revents && read(world->wake_fd, &count, sizeof count) < 0) abort();
+        if (fds[2].revents) hear_one(world);
+        if (ray_is_any_coming(world)) ray_go_on(world);
+    }
     return NULL;
 }
 

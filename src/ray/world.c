@@ -67,9 +67,19 @@ static void fail_as_told(const ray_world *world, const cJSON *event, const char 
                     world->ranks[index].bundle, world->ranks[index].address, text);
 }
 
+cohort_status ray_tell(ray_world *world, cJSON *order) {
+    pthread_mutex_lock(&world->sidecar_lock);
+    cohort_status status =
+        world->sidecar ? cohort_sidecar_send(world->sidecar, order)
+                       : COHORT_FAIL(COHORT_E_PEER_DIED, "there is no Ray sidecar");
+    if (!world->sidecar) cJSON_Delete(order);
+    pthread_mutex_unlock(&world->sidecar_lock);
+    return status;
+}
+
 cohort_status ray_hear(ray_world *world, const char *what, cJSON **out_event) {
     struct pollfd fds[2] = {{.fd = cohort_sidecar_fd(world->sidecar), .events = POLLIN},
-                            {.fd = world->placing->cancel_fd, .events = POLLIN}};
+                            {.fd = world->placing.cancel_fd, .events = POLLIN}};
     int ready;
     do {
         if (cohort_clock_ns() >= world->deadline_ns) return out_of_time(world, what);

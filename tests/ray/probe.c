@@ -300,6 +300,7 @@ static void parse(cohort_executor_options *options, const char **model, int argc
         {"indices", &options->ray.bundle_indices, NULL, NULL},
         {"excluded", &options->ray.excluded_env, NULL, NULL},
         {"runtime_env", &options->ray.runtime_env, NULL, NULL},
+        {"restarts", NULL, &options->max_rank_restarts, NULL},
         {"dp", NULL, &options->data_parallel_size, NULL},
         {"dp_rank", NULL, &options->data_parallel_rank, NULL},
         {"placement_ms", NULL, NULL, &options->ray.placement_timeout_ns},
@@ -333,6 +334,7 @@ int main(int argc, char **argv) {
     if (named && cohort_log_level_parse(named, &level))
         cohort_log_set_sink(cohort_log_to_stderr, level, NULL);
     options.connect_timeout_ns = INT64_C(60000000000);
+    options.max_rank_restarts = 0; /* a death is the failure, unless restarts says else */
     parse(&options, &model, argc, argv);
     snprintf(pair, sizeof pair, "model=%s", model);
     const char *config[] = {pair,

@@ -49,7 +49,7 @@ class Watched:
     def run(self) -> None:
         """As the launcher tells it."""
         self.sidecar.run({"env": "{}", "actors": [
-            {"rank": rank, "spec": how} for rank, how in enumerate(self.endings)]})
+            {"rank": rank, "life": 1, "spec": how} for rank, how in enumerate(self.endings)]})
 
     def hear(self) -> dict[str, Any]:
         """The next event."""
@@ -62,9 +62,9 @@ class Watched:
         self.sidecar.leaving.set()
         for actor in self.sidecar.actors.values():
             ray.kill(actor)
-        if self.sidecar.watcher:
-            self.sidecar.watcher.join(support.END_S)
-            assert not self.sidecar.watcher.is_alive()
+        for watcher in self.sidecar.watchers:
+            watcher.join(support.END_S)
+            assert not watcher.is_alive()
 
 
 @pytest.fixture(name="watched")
@@ -88,7 +88,7 @@ def test_every_end_is_told(watched: Watched) -> None:
     assert not ends[1]["returned"] and "TypeError" in ends[1]["text"]
     assert not ends[2]["returned"] and "of its own" in ends[2]["text"]
     assert not ends[3]["returned"] and "ActorDiedError" in ends[3]["text"]
-    assert watched.sidecar.watcher and watched.sidecar.watcher.is_alive()
+    assert [watcher.is_alive() for watcher in watched.sidecar.watchers] == [True]
 
 
 def test_an_error_of_the_watch_does_not_end_it(

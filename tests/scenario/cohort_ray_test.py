@@ -136,17 +136,24 @@ class WithRay(unittest.TestCase):
         self.driver = importlib.import_module("cohort_ray.driver")
         self.told = Told()
         self.sidecar = self.driver.Sidecar(self.told)
+        self.addCleanup(self.end_watchers)  # or they would ask the next test's Ray
+
+    def end_watchers(self):
+        self.sidecar.leaving.set()
+        self.ray.hangs.set()
+        self.join_watchers()
 
     def open(self, **fields):
         self.sidecar.open({"namespace": "ns", "address": "10.0.0.1:6379", "bundles": [{"CPU": 1}], "strategy": "PACK",
                            **fields})
 
-    def spawn(self, ranks, names=None):
+    def spawn(self, ranks, names=None, life=1):
         names = names or [f"rank{rank}" for rank in ranks]
         for name in names:
             self.ray.results.setdefault(f"seat {name}", {"node": "n0", "pid": 1})
         self.sidecar.spawn({"resources": {"CPU": 1, "TPU": 2}, "envs": {"n0": {"env_vars": {"A": "b"}}, "n1": {}}, "library": "l",
-                            "key": "k", "actors": [{"rank": rank, "name": name, "node": f"n{rank % 2}", "bundle": rank}
+                            "key": "k", "actors": [{"rank": rank, "life": life, "name": name, "node": f"n{rank % 2}",
+                                                    "bundle": rank}
                                                    for rank, name in zip(ranks, names)]})
 
     # ---- clusters and groups
@@ -210,19 +217,36 @@ class WithRay(unittest.TestCase):
                           for o in self.ray.options],
                          [("rank0", 1, 0, {"TPU": 2}, 0, {"env_vars": {"A": "b"}}, 0),
                           ("rank1", 1, 0, {"TPU": 2}, 0, None, 1)])
-        self.assertEqual(sorted(seat["rank"] for seat in self.told.of("seated")), [0, 1])
+        self.assertEqual([(seat["rank"], seat["life"]) for seat in self.await_told("seated", 2)], [(0, 1), (1, 1)])
 
     def test_a_seat_that_fails_is_told_with_its_rank(self):
         self.ray.results["seat rank1"] = sys.modules["ray"].exceptions.RayError("no room")
         self.spawn([0, 1])
-        self.assertEqual([(one["rank"], one["text"]) for one in self.told.of("failed")], [(1, "RayError: no room")])
-        self.assertEqual([seat["rank"] for seat in self.told.of("seated")], [0])
+        self.assertEqual([(one["rank"], one["text"]) for one in self.await_told("failed", 1)], [(1, "RayError: no room")])
+        self.assertEqual([seat["rank"] for seat in self.await_told("seated", 1)], [0])
+
+    def test_a_rank_that_is_started_again_is_another_actor(self):
+        self.start([0, 1], {1: ValueError("died")})
+        self.await_told("ended", 1)
+        self.spawn([1], ["again"], life=2)
+        self.assertIn(("rank1",), self.ray.asked_for("kill"))  # whose share of the bundle it needs
+        self.assertEqual([seat["life"] for seat in self.await_told("seated", 3) if seat["rank"] == 1], [1, 2])
+        self.sidecar.run({"actors": [{"rank": 1, "life": 2, "spec": "s"}], "env": {}})
+        self.sidecar.kill({"rank": 1, "life": 1})  # which is dead
+        self.assertNotIn(("again",), self.ray.asked_for("kill"))
+        self.ray.results["run again"] = (0, "")
+        self.assertEqual([(one["rank"], one["life"]) for one in self.await_told("ended", 2)], [(1, 1), (1, 2)])
 
     def start(self, ranks, results):
         self.spawn(ranks)
         for rank, result in results.items():
             self.ray.results[f"run rank{rank}"] = result
-        self.sidecar.run({"actors": [{"rank": rank, "spec": "s"} for rank in ranks], "env": {}})
+        self.sidecar.run({"actors": [{"rank": rank, "life": 1, "spec": "s"} for rank in ranks], "env": {}})
+
+    def join_watchers(self):
+        for watcher in self.sidecar.watchers:
+            watcher.join(PATIENCE_S)
+            self.assertFalse(watcher.is_alive())
 
     def await_told(self, op, count):
         until = time.monotonic() + PATIENCE_S
@@ -233,16 +257,15 @@ class WithRay(unittest.TestCase):
     def test_every_end_is_told_once_and_its_actor_killed_once(self):
         self.start([0, 1, 2], {0: (0, ""), 1: (3, "why"), 2: ValueError("died")})
         self.assertEqual(self.await_told("ended", 3), [
-            {"rank": 0, "returned": True, "status": 0, "text": ""},
-            {"rank": 1, "returned": True, "status": 3, "text": "why"},
-            {"rank": 2, "returned": False, "text": "ValueError: died"}])
-        self.sidecar.watcher.join(PATIENCE_S)
-        self.assertFalse(self.sidecar.watcher.is_alive())  # all have ended
+            {"rank": 0, "life": 1, "returned": True, "status": 0, "text": ""},
+            {"rank": 1, "life": 1, "returned": True, "status": 3, "text": "why"},
+            {"rank": 2, "life": 1, "returned": False, "text": "ValueError: died"}])
+        self.join_watchers()  # all have ended
         self.assertEqual(sorted(self.ray.asked_for("kill")), [("rank0",), ("rank1",), ("rank2",)])
 
     def test_kill_ends_that_rank_alone(self):
         self.start([0, 1], {})
-        self.sidecar.kill({"rank": 1})
+        self.sidecar.kill({"rank": 1, "life": 1})
         self.assertEqual(self.ray.asked_for("kill"), [("rank1",)])
         self.sidecar.leaving.set()
 
@@ -260,7 +283,7 @@ class WithRay(unittest.TestCase):
             while len(calls) < 5 and time.monotonic() < until:
                 time.sleep(0.001)
             self.sidecar.leaving.set()
-            self.sidecar.watcher.join(PATIENCE_S)
+            self.join_watchers()
         self.assertEqual(self.told.of("trouble"), [{"text": "OSError: no raylet"}])
 
     # ---- the end

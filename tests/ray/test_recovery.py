@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What dies is replaced: requests go on, with the bytes of a server left alone."""
+from __future__ import annotations
+
+import json
+import pathlib
+import random
+import sys
+
+import support
+from support import Cluster
+
+sys.path.insert(0, str(support.ROOT / "tests/scenario"))
+import recover_test  # pylint: disable=wrong-import-position
+import served  # pylint: disable=wrong-import-position
+
+
+class Disturbed(recover_test.Recovery):
+    """A server on Ray whose ranks are killed while it answers."""
+
+    __test__ = False  # what it inherits is for processes
+
+    def __init__(self, node: Cluster) -> None:
+        super().__init__()
+        self.setUp()
+        self.cluster = ("--distributed-executor-backend", "ray", "--ray-address", node.address)
+
+    def ranks(self) -> list[int]:
+        """Processes that are actors, and not the server's children."""
+        answer = json.loads(self.server.ask("GET", "/cohort/status")[2])
+        pids = [rank["pid"] for rank in answer["ranks"]]
+        return [pid for pid in pids if pid and pathlib.Path(f"/proc/{pid}").exists()]
+
+    def run_with(self, *layout: str) -> None:
+        """Kills of any rank, at moments that a seed draws."""
+        with served.Server(*layout, *self.cluster, *recover_test.PATIENT,
+                           **support.environment()) as self.server:
+            self.disturb(random.Random(recover_test.SEED))
+            self.server.close()
+
+
+def test_killed_actors_cost_no_request_and_no_byte(clean: Cluster) -> None:
+    Disturbed(clean).run_with("-tp", "2")
