@@ -196,13 +196,14 @@ cohort_body *cohort_generation_empty_chunk(const cohort_generation *generation) 
     return chunk;
 }
 
-/* A comment of the event stream: clients skip it, and nothing between takes the
+/* Mostly a comment of the event stream: clients skip it, and nothing between takes the
  * connection for dead. */
 static void on_wait(cohort_job *job) {
     const cohort_generation *generation = of_job(job);
     cohort_body *chunk = cohort_generation_empty_chunk(generation);
     if (!generation->has_begun) return;
-    cohort_body_puts(chunk, ": recovering\n\n");
+    const char *idle = generation->kind->idle;
+    cohort_body_puts(chunk, idle ? idle : ": recovering\n\n");
     cohort_exchange_push(generation->exchange, chunk);
 }
 

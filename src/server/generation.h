@@ -27,6 +27,7 @@ typedef struct cohort_generation_kind {
     const char *id_prefix, *object, *chunk_object;
     bool is_chat;
     cohort_api_error_shape error_shape;
+    const char *idle; /* what a stream gets while nothing comes; NULL: a comment */
     /* Of a body that is no completion's or chat's: the fields of one, from its own; may
      * name the request (id) and keep what it needs (own, which discard frees).  NULL:
      * there is nothing to do.  False: error says why. */

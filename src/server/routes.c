@@ -124,6 +124,10 @@ static const struct route {
      cohort_serve_response},
     {"/v1/responses/{response_id}/cancel", "Cancel Responses", POST, true, true, -1,
      cohort_serve_response_cancel},
+    {"/v1/messages", "Create Messages", POST, true, true, COHORT_SCHEMA_MESSAGES,
+     cohort_serve_messages},
+    {"/v1/messages/count_tokens", "Count Tokens", POST, true, true,
+     COHORT_SCHEMA_COUNT_TOKENS, cohort_serve_count_tokens},
     {"/v1/models", "Show Available Models", GET, true, true, -1, serve_models},
     {"/tokenize", "Tokenize", POST, true, true, COHORT_SCHEMA_TOKENIZE,
      cohort_serve_tokenize},
@@ -287,8 +291,11 @@ static bool has_key(const cohort_server *server, const cohort_exchange *exchange
     const char *const *keys = server->options.api_keys;
     const char *given = cohort_exchange_header(exchange, "Authorization");
     if (!keys[0]) return true;
-    if (!given || strncasecmp(given, "Bearer ", 7)) return false;
-    given += 7;
+    if (given && !strncasecmp(given, "Bearer ", 7))
+        given += 7;
+    else /* as Anthropic's clients send theirs */
+        given = cohort_exchange_header(exchange, "x-api-key");
+    if (!given) return false;
     bool found = false;
     for (size_t i = 0; keys[i]; i++)
         found |= strlen(keys[i]) == strlen(given) &&
@@ -296,15 +303,22 @@ static bool has_key(const cohort_server *server, const cohort_exchange *exchange
     return found;
 }
 
+static cohort_api_error_shape shape_of(const struct route *route) {
+    bool is_anthropic = route->schema == COHORT_SCHEMA_MESSAGES ||
+                        route->schema == COHORT_SCHEMA_COUNT_TOKENS;
+    return is_anthropic ? COHORT_ERROR_ANTHROPIC : COHORT_ERROR_OPENAI;
+}
+
 void cohort_serve_late(void *user_data, cohort_exchange *exchange) {
     cohort_server *server = user_data;
-    cohort_api_error error = {0};
     const struct route *route =
         find_route(own_path(server, cohort_exchange_path(exchange)));
+    cohort_api_error error = {.shape = shape_of(route)};
     /* What nobody could answer need not be read. */
     bool generates = route->schema == COHORT_SCHEMA_COMPLETION ||
                      route->schema == COHORT_SCHEMA_CHAT ||
-                     route->schema == COHORT_SCHEMA_RESPONSES;
+                     route->schema == COHORT_SCHEMA_RESPONSES ||
+                     route->schema == COHORT_SCHEMA_MESSAGES;
     if (generates && !cohort_is_healthy(server, &error))
         cohort_reply_error(exchange, &error);
     else
@@ -400,13 +414,13 @@ void cohort_route(cohort_server *server, cohort_exchange *exchange) {
                                    route->methods & POST ? "POST" : "GET");
         reply_detail(exchange, 405, "Method Not Allowed");
     } else if (cohort_exchange_is_too_large(exchange)) {
-        cohort_api_error error = {0};
+        cohort_api_error error = {.shape = shape_of(route)};
         cohort_api_refuse(&error, 413, NULL,
                           "the request's body has more than %lld bytes",
                           (long long)server->options.max_body_bytes);
         cohort_reply_error(exchange, &error);
     } else if (cohort_exchange_is_refused(exchange)) {
-        cohort_api_error error = {0};
+        cohort_api_error error = {.shape = shape_of(route)};
         cohort_refuse_crowd(server, &error);
         cohort_reply_error(exchange, &error);
     } else {

@@ -247,6 +247,42 @@ static const schema_field responses_fields[] = {
     ROW(chat_template_kwargs, OBJECT, NULLABLE, NULL),
 };
 
+static const schema_field messages_fields[] = {
+    ROW(model, TEXT, REQUIRED, NULL),
+    ROW(messages, LIST, REQUIRED, NULL),
+    ROW(max_tokens, INTEGER, REQUIRED, NULL),
+    IDLE("metadata", OBJECT, NULLABLE, NULL),
+    ROW(output_config, OBJECT, NULLABLE, NULL),
+    ROW(thinking, OBJECT, NULLABLE, NULL),
+    NAMED("stop_sequences", stop, WORDS, NULLABLE, NULL),
+    ROW(stream, TRUTH, NULLABLE, "false"),
+    ROW(system, INPUT, NULLABLE, NULL),
+    ROW(temperature, NUMBER, NULLABLE, NULL),
+    ROW(tool_choice, OBJECT, NULLABLE, NULL),
+    ROW(tools, LIST, NULLABLE, NULL),
+    ROW(top_k, INTEGER, NULLABLE | CLAMPED, NULL),
+    ROW(top_p, NUMBER, NULLABLE, NULL),
+    {"mm_payload", FIELD_LITERAL, 0, "\"tensors\"", TO(other), "'tensors' or 'none'"},
+    IDLE("return_mm_kwargs", TRUTH, NULLABLE, NULL),
+    ROW(cache_salt, TEXT, NULLABLE, NULL),
+    IDLE("watermarking", TRUTH, NULLABLE | REFUSED, NULL),
+    IDLE("kv_transfer_params", OBJECT, NULLABLE, NULL),
+    IDLE("ec_transfer_params", OBJECT, NULLABLE, NULL),
+    IDLE("vllm_xargs", OBJECT, NULLABLE, NULL),
+    ROW(chat_template_kwargs, OBJECT, NULLABLE, NULL),
+};
+
+static const schema_field count_tokens_fields[] = {
+    ROW(model, TEXT, REQUIRED, NULL),
+    ROW(messages, LIST, REQUIRED, NULL),
+    ROW(output_config, OBJECT, NULLABLE, NULL),
+    ROW(system, INPUT, NULLABLE, NULL),
+    ROW(thinking, OBJECT, NULLABLE, NULL),
+    ROW(tool_choice, OBJECT, NULLABLE, NULL),
+    ROW(tools, LIST, NULLABLE, NULL),
+    ROW(chat_template_kwargs, OBJECT, NULLABLE, NULL),
+};
+
 #define COUNT(list) sizeof(list) / sizeof *(list)
 
 const schema_table cohort_server_schema_tables[COHORT_N_SCHEMAS] = {
@@ -257,6 +293,8 @@ const schema_table cohort_server_schema_tables[COHORT_N_SCHEMAS] = {
     {"DetokenizeRequest", detokenize_fields, COUNT(detokenize_fields)},
     {"FaultToleranceInstructionRequest", instruction_fields, COUNT(instruction_fields)},
     {"ResponsesRequest", responses_fields, COUNT(responses_fields)},
+    {"AnthropicMessagesRequest", messages_fields, COUNT(messages_fields)},
+    {"AnthropicCountTokensRequest", count_tokens_fields, COUNT(count_tokens_fields)},
 };
 
 const schema_table cohort_server_schema_stream_options = {

@@ -21,6 +21,8 @@ typedef enum cohort_server_schema {
     COHORT_SCHEMA_DETOKENIZE,
     COHORT_SCHEMA_INSTRUCTION,
     COHORT_SCHEMA_RESPONSES,
+    COHORT_SCHEMA_MESSAGES,
+    COHORT_SCHEMA_COUNT_TOKENS,
     COHORT_N_SCHEMAS
 } cohort_server_schema;
 
@@ -58,6 +60,8 @@ typedef struct cohort_api_request {
     cohort_value input, instructions, metadata, background, include, max_tool_calls;
     cohort_value previous_response_id, reasoning, service_tier, store, text, truncation;
     cohort_value user;
+    /* Of messages. */
+    cohort_value system, thinking, output_config;
     cohort_value other; /* accepted, without effect */
 } cohort_api_request;
 

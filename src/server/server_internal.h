@@ -93,6 +93,8 @@ void cohort_serve_responses(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_response(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_response_cancel(cohort_server *server, cohort_exchange *exchange);
 void cohort_write_response_metrics(const cohort_server *server, cohort_body *out);
+void cohort_serve_messages(cohort_server *server, cohort_exchange *exchange);
+void cohort_serve_count_tokens(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_completion(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange);
 void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange);

@@ -2,9 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/messages.h"
 #include "server/server_internal.h"
 
-/* /tokenize and /detokenize. */
+/* /tokenize and /detokenize, and how many a message of Anthropic's API would be. */
 
 static bool write_strings(const cohort_server *server, const int32_t *ids, size_t count,
                           cohort_body *out, cohort_api_error *error) {
@@ -22,7 +23,7 @@ static bool write_strings(const cohort_server *server, const int32_t *ids, size_
     return true;
 }
 
-static bool tokenize(const cohort_server *server, const cohort_api_request *api,
+static bool tokenize(const cohort_server *server, cohort_api_request *api,
                      cohort_body *out, cohort_api_error *error) {
     const char *text = api->prompt.text;
     char *rendered = NULL;
@@ -51,7 +52,7 @@ static bool tokenize(const cohort_server *server, const cohort_api_request *api,
     return done;
 }
 
-static bool detokenize(const cohort_server *server, const cohort_api_request *api,
+static bool detokenize(const cohort_server *server, cohort_api_request *api,
                        cohort_body *out, cohort_api_error *error) {
     const cJSON *list = api->tokens.json, *item;
     char *text = NULL;
@@ -81,13 +82,37 @@ static bool detokenize(const cohort_server *server, const cohort_api_request *ap
     return true;
 }
 
-typedef bool (*answer_maker)(const cohort_server *server, const cohort_api_request *api,
+/* Of a chat as Anthropic's API has it. */
+static bool count_tokens(const cohort_server *server, cohort_api_request *api,
+                         cohort_body *out, cohort_api_error *error) {
+    char *text = NULL;
+    int32_t *ids;
+    size_t count, size;
+    if (!cohort_check_model(server, api, error) ||
+        !cohort_messages_read(server, api, error) ||
+        !cohort_render_messages(server, api, &text, &size, error))
+        return false;
+    cohort_status status =
+        cohort_engine_tokenize(server->engine, text, size, false, &ids, &count);
+    free(text);
+    if (status < 0) return cohort_refuse_text(error);
+    free(ids);
+    cohort_body_printf(out,
+                       "{\"input_tokens\":%zu,\"context_management\":{"
+                       "\"original_input_tokens\":%zu}}",
+                       count, count);
+    return true;
+}
+
+typedef bool (*answer_maker)(const cohort_server *server, cohort_api_request *api,
                              cohort_body *out, cohort_api_error *error);
 
 static void serve(cohort_server *server, cohort_exchange *exchange,
                   cohort_server_schema schema, answer_maker make) {
     cohort_api_request api = {0};
-    cohort_api_error error = {0};
+    cohort_api_error error = {.shape = schema == COHORT_SCHEMA_COUNT_TOKENS
+                                           ? COHORT_ERROR_ANTHROPIC
+                                           : COHORT_ERROR_OPENAI};
     cohort_body body = {0};
     bool done = cohort_read_body(server, exchange, schema, &api, &error);
     bool takes_long =
@@ -115,4 +140,8 @@ void cohort_serve_tokenize(cohort_server *server, cohort_exchange *exchange) {
 
 void cohort_serve_detokenize(cohort_server *server, cohort_exchange *exchange) {
     serve(server, exchange, COHORT_SCHEMA_DETOKENIZE, detokenize);
+}
+
+void cohort_serve_count_tokens(cohort_server *server, cohort_exchange *exchange) {
+    serve(server, exchange, COHORT_SCHEMA_COUNT_TOKENS, count_tokens);
 }

@@ -8,6 +8,7 @@
 
 #include "chat/json_text.h"
 #include "fuzz.h"
+#include "server/messages_input.h"
 #include "server/params.h"
 #include "server/responses_input.h"
 
@@ -59,6 +60,16 @@ static void check_params(const cohort_params *params) {
             abort();
 }
 
+/* Bodies of other APIs become a chat's. */
+static bool translate(cohort_api_request *api, cohort_server_schema schema,
+                      bool merges_system, cohort_api_error *error) {
+    if (schema == COHORT_SCHEMA_RESPONSES)
+        return cohort_responses_translate(api, NULL, error);
+    if (schema == COHORT_SCHEMA_MESSAGES || schema == COHORT_SCHEMA_COUNT_TOKENS)
+        return cohort_messages_translate(api, merges_system, error);
+    return true;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size) return 0;
     cohort_server_schema schema = data[0] % 16 % COHORT_N_SCHEMAS;
@@ -70,14 +81,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                          .vocab_size = 1000,
                                          .auto_tool_choice = data[0] / 16 % 2};
     const cohort_request defaults = {.sampling = cohort_sampling_defaults(), .n = 1};
-    bool is_chat = schema == COHORT_SCHEMA_CHAT || schema == COHORT_SCHEMA_RESPONSES;
+    bool is_chat = schema == COHORT_SCHEMA_CHAT || schema == COHORT_SCHEMA_RESPONSES ||
+                   schema == COHORT_SCHEMA_MESSAGES;
     char *copy;
     const char *text;
     bool fine =
         cohort_api_text((const char *)data + 1, size - 1, &copy, &text, &size, &error) &&
         cohort_api_request_read(&api, schema, text, size, &error);
-    if (fine && schema == COHORT_SCHEMA_RESPONSES)
-        fine = cohort_responses_translate(&api, NULL, &error);
+    if (fine) fine = translate(&api, schema, data[0] & 128, &error);
     if (fine && (is_chat || schema == COHORT_SCHEMA_COMPLETION)) {
         fine = cohort_params_read(&params, &api, is_chat, &defaults, &limits, &error);
         if (fine) {
