@@ -192,6 +192,9 @@ typedef struct cohort_executor_phases {
     int64_t total_ns; /* from start to ready */
 } cohort_executor_phases;
 
+/* What `cohort stat` says that this run is for: a model's name, and an address. */
+COHORT_API void cohort_executor_set_title(cohort_executor *executor, const char *title);
+
 COHORT_API int32_t cohort_executor_world_size(const cohort_executor *executor);
 COHORT_API int32_t cohort_executor_output_rank(const cohort_executor *executor);
 /* pp, and one more with async_scheduling. */

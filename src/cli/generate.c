@@ -5,9 +5,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/body.h"
+#include "cli/progress.h"
 #include "cli/request.h"
 #include "cli/signals.h"
 #include "cohort/clock.h"
@@ -34,7 +36,7 @@ typedef struct answer {
 typedef struct session {
     const cli_options *options;
     cohort_engine *engine;
-    cohort_chat *chat; /* once a line has messages */
+    cohort_chat *chat; /* once there are messages */
     answer *answers;
     int64_t n_lines;
     bool streams; /* a single completion: its text is printed as it comes */
@@ -42,6 +44,9 @@ typedef struct session {
     char *buffer;
     size_t n_buffered, capacity;
     int result;
+    /* Of a file, whose lines can be counted. */
+    cli_progress bar;
+    int64_t n_all, n_done; /* requests; n_all 0: unknown */
 } session;
 
 /* ---- requests ---------------------------------------------------------------------- */
@@ -233,7 +238,9 @@ static void take_output(session *self, const cohort_completion *completion) {
     if (self->streams && !self->options->json)
         fwrite(completion->text, 1, completion->text_bytes, stdout);
     if (completion->finish_reason != COHORT_FINISH_NONE) {
+        cli_progress_clear();
         print_finished(self, to, completion);
+        self->n_done += to->n == 0;
         forget(self, to);
     }
     if (fflush(stdout)) cli_signals_note(SIGPIPE); /* nobody reads any more */
@@ -265,8 +272,24 @@ static int run(session *self) {
         }
         for (size_t i = 0; i < outputs.n_completions; i++)
             take_output(self, &outputs.completions[i]);
+        if (self->n_all) cli_progress_show(&self->bar, self->n_done, self->n_all);
     }
     return 128 + cli_signals_first();
+}
+
+/* Of a file that can be read twice, the lines that say something. */
+static int64_t count_lines(const char *path) {
+    struct stat found;
+    int64_t n = 0;
+    char *line = NULL;
+    size_t capacity = 0;
+    if (stat(path, &found) < 0 || !S_ISREG(found.st_mode)) return 0;
+    FILE *file = fopen(path, "re");
+    for (ssize_t size; file && (size = getline(&line, &capacity, file)) >= 0;)
+        n += strspn(line, " \t\r\n") < (size_t)size;
+    if (file) fclose(file);
+    free(line);
+    return n;
 }
 
 static int open_input(session *self) {
@@ -292,10 +315,16 @@ static int start(session *self) {
     if (result == CLI_OK) result = cli_start_engine(self->options, NULL, &self->engine);
     if (result != CLI_OK) return result;
     if (self->options->verbose) cli_print_start(self->engine);
-    if (self->options->input) return CLI_OK;
+    if (self->options->input) {
+        self->n_all = count_lines(self->options->input);
+        self->bar = (cli_progress){.unit = "requests"};
+        if (self->n_all) cli_progress_begin(&self->bar, "Answering");
+        return CLI_OK;
+    }
     char why[400];
     cli_request request;
-    if (cli_request_from_options(&request, self->engine, self->options, why, sizeof why))
+    if (cli_request_from_options(&request, self->engine, self->options, &self->chat, why,
+                                 sizeof why))
         complain(self, why);
     else
         submit(self, &request.request, 0);
@@ -314,6 +343,7 @@ int cli_generate(int argc, char **argv) {
     if (result == CLI_OK) result = cli_find_model(&options);
     if (result == CLI_OK) result = start(&self);
     if (result == CLI_OK) result = run(&self);
+    cli_progress_clear();
     if (self.engine &&
         cohort_executor_shutdown(cohort_engine_executor(self.engine)) < 0 &&
         result == CLI_OK)

@@ -11,10 +11,13 @@
 
 const cli_command cli_commands[] = {
     {"generate", cli_generate, CLI_ENGINE | CLI_GENERATE, "MODEL",
-     "continue prompts with a model",
+     "ask a model, or let it continue texts",
      "One prompt is given by an option, many as JSON lines, which may carry parameters "
      "of "
-     "their own. A single completion is printed as it comes."},
+     "their own. A single completion is printed as it comes. A --prompt is a message to "
+     "a "
+     "model that has a chat template; so are \"messages\" of a line, while its "
+     "\"prompt\" is continued as it is. Answers end where the model ends them."},
     {"serve", cli_serve, CLI_ENGINE | CLI_SERVE, "MODEL",
      "serve a model over HTTP, as OpenAI's API",
      "The port opens when the model can answer. SIGTERM lets running requests finish "
@@ -31,7 +34,8 @@ const cli_command cli_commands[] = {
      "answer the requests of an OpenAI batch file",
      "Every line of the input is {\"custom_id\", \"method\": \"POST\", \"url\", "
      "\"body\"}; the answers come in the order of the lines. The output takes its name "
-     "once it is whole. Where the engine fails, the answers that there are stay in "
+     "once it is whole; the exit status is 1 where a request was refused. Where the "
+     "engine fails, the answers that there are stay in "
      "OUTPUT.part, and the requests without one go to OUTPUT.rest, to be given again."},
     {"bench", cli_bench, 0, NULL, "measure: latency, throughput, a running server", NULL},
     {"bench latency", NULL, CLI_ENGINE | CLI_LATENCY, "MODEL",
@@ -42,8 +46,10 @@ const cli_command cli_commands[] = {
      "load a running server and report its latencies",
      "Flags, table and JSON are those of vllm bench serve; flags that are not listed are "
      "refused."},
-    {"stat", cli_stat, 0, NULL, "show what running and crashed instances were doing",
-     NULL},
+    {"stat", cli_stat, CLI_STAT, NULL,
+     "show what running and crashed instances were doing",
+     "A line an instance: its driver, what it serves and where, and its ranks. With "
+     "--watch also tokens computed a second, prompts' among them; an interrupt ends it."},
     {"doctor", cli_doctor, 0, NULL, "examine what ranks would run on: ray", NULL},
     {"doctor ray", NULL, CLI_DOCTOR, NULL, "examine a Ray cluster that runs",
      "A line a finding: versions, builds of libcohort, clocks, resources, and whether "

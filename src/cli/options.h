@@ -82,7 +82,7 @@ typedef struct cli_options {
     cohort_request request; /* what of it was given; its numbers are clients', too */
     const char *prompt, *prompt_token_ids, *input, *stop_token_ids, *logit_bias;
     cli_list stop;
-    bool json, keep_special;
+    bool json, keep_special, skip_chat_template;
     /* worker */
     int64_t control_fd;
     bool no_model;
@@ -93,7 +93,8 @@ typedef struct cli_options {
     /* clients */
     const char *url, *model_name, *client_key, *quick, *system_prompt;
     const char *batch_input, *batch_output;
-    bool stats;
+    bool stats, watch;
+    int64_t interval_ns; /* of watch */
     cli_load_options load;
     /* serve */
     const char *http_log_level;

@@ -233,7 +233,27 @@ static void take_numbers(cohort_request *request, const cli_options *options) {
     request->detokenize = !options->engine.skip_tokenizer_init;
 }
 
-static bool read_options(reader *self, const cli_options *options) {
+/* One message; or, where no template makes a chat of it, a text to continue. */
+static bool read_prompt(reader *self, const cohort_engine *engine,
+                        const cli_options *options, cohort_chat **chat) {
+    cohort_request *request = &self->out->request;
+    bool is_text = options->skip_chat_template || options->engine.skip_tokenizer_init;
+    if (!is_text && !open_chat(self, options, chat)) return false;
+    if (is_text || !cohort_chat_has_template(*chat)) {
+        request->prompt = options->prompt;
+        request->prompt_bytes = strlen(options->prompt);
+        return true;
+    }
+    cJSON *message = cJSON_CreateObject();
+    self->out->line = cJSON_CreateObject();
+    cJSON_AddStringToObject(message, "role", "user");
+    cJSON_AddStringToObject(message, "content", options->prompt);
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(self->out->line, "messages"), message);
+    return read_chat(self, engine, *chat);
+}
+
+static bool read_options(reader *self, const cohort_engine *engine,
+                         const cli_options *options, cohort_chat **chat) {
     cohort_request *request = &self->out->request;
     size_t n = 0;
     for (int i = 0; options->stop[i]; i++)
@@ -257,26 +277,28 @@ static bool read_options(reader *self, const cli_options *options) {
             return REFUSE(self, "--prompt-token-ids '%s' is no list as 1,2,3",
                           options->prompt_token_ids);
         request->prompt_token_ids = self->out->prompt_ids;
-    } else if (options->prompt) {
-        request->prompt = options->prompt;
-        request->prompt_bytes = strlen(options->prompt);
     }
-    return true;
+    return !options->prompt || read_prompt(self, engine, options, chat);
 }
 
 int cli_request_from_options(cli_request *out, const cohort_engine *engine,
-                             const cli_options *options, char *out_why, size_t why_size) {
+                             const cli_options *options, cohort_chat **chat,
+                             char *out_why, size_t why_size) {
     *out = (cli_request){.request = cohort_engine_request_defaults(engine)};
     reader self = {out, out_why, why_size};
     take_numbers(&out->request, options);
-    return read_options(&self, options) ? CLI_OK : CLI_USAGE;
+    cohort_engine_info info;
+    cohort_engine_describe(engine, &info);
+    if (!cli_options_given(options, &options->request.max_tokens))
+        out->request.max_tokens = info.default_max_tokens; /* 0: all that fit */
+    return read_options(&self, engine, options, chat) ? CLI_OK : CLI_USAGE;
 }
 
 int cli_request_from_line(cli_request *out, const cohort_engine *engine,
                           const cli_options *options, cohort_chat **chat,
                           const char *line, size_t size, char *out_why, size_t why_size) {
     reader self = {out, out_why, why_size};
-    int result = cli_request_from_options(out, engine, options, out_why, why_size);
+    int result = cli_request_from_options(out, engine, options, chat, out_why, why_size);
     if (result != CLI_OK) return result;
     cohort_chat_json_fault broken;
     if (!cohort_chat_json_load(line, size, &out->line, &broken) ||

@@ -18,11 +18,12 @@ typedef struct cli_request {
 } cli_request;
 
 /* The request that the flags describe, without a prompt where they have none.  On
- * CLI_USAGE out_why says what is wrong; deinit frees in either case. */
+ * CLI_USAGE out_why says what is wrong; deinit frees in either case.  chat: NULL until it
+ * is asked for, then the model's, which the caller closes. */
 int cli_request_from_options(cli_request *out, const cohort_engine *engine,
-                             const cli_options *options, char *out_why, size_t why_size);
-/* The same, overridden by the fields of a line.  chat: NULL until a line has messages,
- * then the model's, which the caller closes. */
+                             const cli_options *options, cohort_chat **chat,
+                             char *out_why, size_t why_size);
+/* The same, overridden by the fields of a line. */
 int cli_request_from_line(cli_request *out, const cohort_engine *engine,
                           const cli_options *options, cohort_chat **chat,
                           const char *line, size_t size, char *out_why, size_t why_size);

@@ -86,8 +86,9 @@ static void expect_taken(const cohort_option *row, size_t within) {
     if (!strcmp(key, "skip_special_tokens")) return; /* --no-skip-special-tokens */
     snprintf(flag, sizeof flag, "--%s=%s", row->name, value);
     give_flag(flag);
-    assert_int_equal(
-        cli_request_from_options(&request, engine, &options, why, sizeof why), CLI_OK);
+    assert_int_equal(cli_request_from_options(&request, engine, &options,
+                                              &(cohort_chat *){NULL}, why, sizeof why),
+                     CLI_OK);
     assert_true(cohort_option_format(row, of, 0, got, sizeof got));
     assert_string_equal(got, value);
     cli_request_deinit(&request);

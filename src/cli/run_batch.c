@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/random.h"
+#include "cli/progress.h"
 #include "cli/serve.h"
 #include "cli/signals.h"
 #include "client/client.h"
@@ -221,7 +222,8 @@ static int send_line(batch *self, batch_line *line) {
 }
 
 static int answer_all(batch *self) {
-    bool shows = isatty(STDERR_FILENO);
+    cli_progress bar = {.unit = "requests"};
+    cli_progress_begin(&bar, "Answering");
     while (self->n_written < self->n_lines && !cli_signals_first() && !self->write_err &&
            !(self->has_failed && !self->n_active)) {
         for (; self->n_sent < self->n_lines && self->n_active < MAX_ACTIVE &&
@@ -232,10 +234,9 @@ static int answer_all(batch *self) {
         }
         if (cohort_client_run(self->client, cohort_deadline_ms(SLICE_MS)) < 0)
             return cli_fail("waiting for answers");
-        if (shows)
-            fprintf(stderr, "\r%zu of %zu answered", self->n_written, self->n_lines);
+        cli_progress_show(&bar, (int64_t)self->n_written, (int64_t)self->n_lines);
     }
-    if (shows) fprintf(stderr, "\n");
+    cli_progress_clear();
     if (self->n_refused)
         fprintf(stderr,
                 "cohort run-batch: %zu of %zu requests were refused; their lines "
@@ -432,6 +433,7 @@ int cli_run_batch(int argc, char **argv) {
     if (result == CLI_OK && self.n_written < self.n_lines && !self.write_err)
         result = tell_failure(&self);
     result = close_output(&self, result);
+    if (result == CLI_OK && self.n_refused) result = CLI_FAILED;
     cohort_client_destroy(self.client);
     cohort_server_destroy(self.server);
     for (size_t i = 0; i < self.n_lines; i++) {

@@ -33,12 +33,16 @@ static const cohort_option doctor_rows[] = {
 };
 
 static const cohort_option generate_rows[] = {
-    OPTION_TEXT("prompt", prompt, NULL, "text to continue"),
+    OPTION_TEXT("prompt", prompt, NULL,
+                "what to say to the model; text to continue where the model has no chat "
+                "template, and with --skip-chat-template"),
+    OPTION_FLAG("skip-chat-template", skip_chat_template, NULL,
+                "continue --prompt as it is"),
     OPTION_TEXT("prompt-token-ids", prompt_token_ids, NULL,
                 "the same as token ids: 1,2,3"),
-    OPTION_TEXT(
-        "input", input, NULL,
-        "file of JSON lines with \"prompt\" or \"prompt_token_ids\"; -: standard input"),
+    OPTION_TEXT("input", input, NULL,
+                "file of JSON lines with \"messages\" of a chat, or \"prompt\" or "
+                "\"prompt_token_ids\" to continue; -: standard input"),
     OPTION_TEXT("logit-bias", logit_bias, NULL,
                 "JSON object: token id to what is added to its logit"),
     OPTION_ROW(EACH, "stop", stop, NULL, 0, 0,
@@ -117,6 +121,11 @@ static const cohort_option chat_rows[] = {
                 "what the conversation begins with"),
 };
 
+static const cohort_option stat_rows[] = {
+    OPTION_FLAG("watch", watch, NULL, "show it again and again, with tokens a second"),
+    OPTION_SECONDS("interval", interval_ns, "1", 0.01, 1e6, "between looks of --watch"),
+};
+
 static const cohort_option batch_rows[] = {
     OPTION_ROW(TEXT, "input-file", batch_input, NULL, 0, 0,
                "OpenAI batch file, a request a line; -: standard input", .alias = "i"),
@@ -136,6 +145,7 @@ static const cohort_option_table throughput_table = OPTION_TABLE(throughput_rows
 static const cohort_option_table serve_table = OPTION_TABLE(serve_rows);
 static const cohort_option_table talk_table = OPTION_TABLE(talk_rows);
 static const cohort_option_table chat_table = OPTION_TABLE(chat_rows);
+static const cohort_option_table stat_table = OPTION_TABLE(stat_rows);
 static const cohort_option_table batch_table = OPTION_TABLE(batch_rows);
 
 /* What sections are over. */
@@ -186,7 +196,7 @@ const cli_group cli_groups[] = {
              "ray-placement-timeout"},
     [LOGGING] = {"Logging", "what is told, and how this run is found", "instance"},
     [BENCH] = {"Benchmark", "what is measured, and what is kept of it", ""},
-    [CLIENT] = {"Client", "the server that is asked, and what is shown", ""},
+    [CLIENT] = {"Client", "who is asked, and what is shown", ""},
 };
 const size_t cli_n_groups = sizeof cli_groups / sizeof *cli_groups;
 
@@ -198,8 +208,10 @@ const cli_section cli_sections[] = {
      "ray-address|ray-node-address", NULL, PARALLEL},
     {CLI_DOCTOR, &doctor_table, HERE, NO_MORE, NULL, NULL, RAY},
     {CLI_GENERATE, &generate_table, HERE, NO_MORE, NULL, NULL, PROMPTS},
+    {NOBODY, &cohort_request_option_table, AT(request), CLI_GENERATE, "max-tokens",
+     "to the model's end", SAMPLING},
     {NOBODY, &cohort_request_option_table, AT(request), CLI_GENERATE,
-     "max-tokens|n|include-stop-str-in-output|ignore-eos", NULL, SAMPLING},
+     "n|include-stop-str-in-output|ignore-eos", NULL, SAMPLING},
     {CLI_GENERATE, &cohort_choice_option_table, AT(request.sampling), NO_MORE, NULL,
      "the model's", SAMPLING},
     {CLI_GENERATE, &cohort_report_option_table, AT(request.sampling), NO_MORE, NULL, NULL,
@@ -220,5 +232,6 @@ const cli_section cli_sections[] = {
     {CLI_COMPLETE | CLI_CHAT, &talk_table, HERE, NO_MORE, NULL, NULL, CLIENT},
     {CLI_CHAT, &chat_table, HERE, NO_MORE, NULL, NULL, CLIENT},
     {CLI_BATCH, &batch_table, HERE, NO_MORE, NULL, NULL, PROMPTS},
+    {CLI_STAT, &stat_table, HERE, NO_MORE, NULL, NULL, CLIENT},
 };
 const size_t cli_n_sections = sizeof cli_sections / sizeof *cli_sections;

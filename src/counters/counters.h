@@ -100,7 +100,7 @@ typedef struct cohort_counters_header {
     _Atomic uint64_t n_deaths;    /* of ranks that were started again */
     _Atomic uint64_t n_kept;      /* recoveries in which no KV cache was lost, */
     _Atomic uint64_t n_recovered; /* of so many */
-    uint8_t reserved[88];
+    char title[88]; /* what is served, and where; written before others can ask there */
     char text[COHORT_COUNTERS_TEXT_BYTES]; /* why it failed, or the last rank died */
 } cohort_counters_header;
 

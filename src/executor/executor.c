@@ -401,6 +401,11 @@ void cohort_executor_describe_work(const cohort_executor *executor, int32_t rank
         .heartbeat_ns = atomic_load_explicit(&row->heartbeat_ns, memory_order_relaxed)};
 }
 
+void cohort_executor_set_title(cohort_executor *executor, const char *title) {
+    cohort_counters_header *header = cohort_counters_header_of(executor->counters);
+    snprintf(header->title, sizeof header->title, "%s", title);
+}
+
 const char *cohort_executor_counters_path(const cohort_executor *executor) {
     return cohort_counters_path(executor->counters);
 }

@@ -222,6 +222,10 @@ cohort_status cohort_server_open(cohort_server *server, cohort_engine *engine) {
         .flush = on_flush,
         .failed = on_failure,
         .user_data = server};
+    char title[88]; /* of cohort_counters_header */
+    snprintf(title, sizeof title, "%.48s at %.35s", server->options.served_names[0],
+             cohort_http_url(server->http));
+    cohort_executor_set_title(cohort_engine_executor(engine), title);
     COHORT_TRY(cohort_metrics_create(
         server->options.served_names[0], &server->info,
         cohort_executor_world_size(cohort_engine_executor(engine)), &server->metrics));

@@ -340,7 +340,7 @@ class Batch(unittest.TestCase):
             '{"body": {"prompt": "}\\"body\\"", "seed": 9007199254740993, "max_tokens": 2}, '
             '"url": "/v1/completions", "method": "POST", "custom_id": "good \\u00e9"}')) + "\n")
         done = run(*self.words())
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.returncode, 1, done.stderr)
         lines = [json.loads(line) for line in self.output.read_text().splitlines()]
         self.assertIn("4 of 5 requests were refused", done.stderr)
         self.assertEqual([line["response"]["status_code"] for line in lines],

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What a user of the `cohort` command sees: answers, refusals, signals, other commands."""
+import contextlib
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
@@ -286,9 +288,45 @@ class Answers(Home):
         self.assertEqual(line["text"], "\0\0\0")
         self.assertEqual(generate(MODEL, *words, "--n", "2"), "[0.0] \0\0\0\n[0.1] \0\0\0\n")
 
+    def test_a_prompt_is_a_message_to_a_model_with_a_template(self):
+        args = ("--temperature", "0", "--max-tokens", "5", "--json")
+        def of_line(line):
+            return json_lines(generate(MODEL, "--input", "-", *args, stdin=json.dumps(line)))
+        chat = of_line({"messages": [{"role": "user", "content": "a b"}]})
+        self.assertEqual(json_lines(generate(MODEL, "--prompt", "a b", *args)), chat)
+        plain = of_line({"prompt": "a b"})
+        self.assertNotEqual(plain, chat)
+        self.assertEqual(json_lines(generate(MODEL, "--prompt", "a b", "--skip-chat-template", *args)), plain)
+        bare = self.broken(lambda at: (at / "tokenizer_config.json").unlink())
+        self.assertEqual(json_lines(generate(bare, "--prompt", "a b", *args)), plain)
+
+    def test_answers_end_where_the_model_does(self):
+        for words, stdin in ((("--prompt-token-ids", "5,6,7"), None),
+                             (("--input", "-"), '{"prompt_token_ids": [5, 6, 7]}')):
+            line, = json_lines(generate(MODEL, *words, "--json", "--ignore-eos", "--max-model-len", "64",
+                                        stdin=stdin))
+            self.assertEqual((len(line["token_ids"]), line["finish_reason"]), (61, "length"))
+
+    def test_a_file_is_answered_beneath_a_bar(self):
+        path = self.home / "lines"
+        path.write_text('{"prompt_token_ids": [5], "max_tokens": 400, "ignore_eos": true}\n\n' * 9)
+        main, far = pty.openpty()
+        with subprocess.Popen([COHORT, "generate", MODEL, "--input", str(path), "--json"],
+                              stdout=subprocess.PIPE, stderr=far, text=True) as process:
+            os.close(far)
+            answers = process.stdout.read()
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is gone
+            while piece := os.read(main, 65536):
+                shown += piece
+        os.close(main)
+        self.assertEqual(len(answers.splitlines()), 9)
+        self.assertRegex(shown, rb"\rAnswering \[#*-*\] +\d+%  \d/9 requests")
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown)
+
     def test_any_of_several_stop_strings_ends_the_text(self):
         text = "".join(line["text"] for line in json_lines(generate(
-            MODEL, "--prompt", "Hello", "--temperature", "0", "--json")))
+            MODEL, "--prompt", "Hello", "--temperature", "0", "--max-tokens", "16", "--json")))
         late, early = text[6:9], text[2:5]
         line, = json_lines(generate("--stop", late, "--stop", early, MODEL, "--prompt",
                                     "Hello", "--temperature", "0", "--json"))
@@ -385,6 +423,26 @@ class Standing(Home):
                 self.assertEqual(process.stderr.read(), "")
             for pid in pids:
                 self.assertFalse(os.path.exists(f"/proc/{pid}"))
+
+    def test_stat_watches_tokens_a_second(self):
+        with self.start("--input", "-", "--json", "-tp", "2", "--ignore-eos") as process:
+            with subprocess.Popen([COHORT, "stat", "--watch", "--interval", "0.05"], text=True,
+                                  stdout=subprocess.PIPE) as watching:
+                try:
+                    process.stdin.write('{"prompt": "a", "max_tokens": 2000}\n')
+                    for line in watching.stdout:  # the pipe ends where the watching fails
+                        if re.search(r", driver %d, .*, [\d.]*[1-9][\d.]* tokens/s$" % process.pid, line):
+                            break
+                    else:
+                        self.fail("it ended")
+                    watching.send_signal(signal.SIGINT)
+                    watching.stdout.read()
+                    self.assertEqual(watching.wait(PATIENCE_S), 0)
+                finally:
+                    watching.kill()
+            process.kill()
+            process.wait(PATIENCE_S)
+        generate(MODEL, "--prompt", "a", "--max-tokens", "1")  # sweeps
 
     def test_crashed_run_can_still_be_seen(self):
         with self.start("--input", "-", "--json", "-tp", "2", "--instance", "seen") as process:

@@ -45,7 +45,8 @@ for library in "$root/extension.so" "$root/by-cmake/extension.so"; do
         --worker-extension-cls "$library:install" 2>&1 >/dev/null)
     [ "$(grep -c 'extension: rank [01] of 2' <<<"$said")" -eq 2 ] || fail "$library: $said"
 done
-want=$("$prefix/bin/cohort" generate "$model" --prompt "a b c" --max-tokens 24 --temperature 0)
+want=$("$prefix/bin/cohort" generate "$model" --prompt "a b c" --skip-chat-template \
+    --max-tokens 24 --temperature 0)
 [ -n "$want" ] || fail "the installed command says nothing"
 for program in "$root/complete" "$root/by-cmake/complete"; do
     for ranks in 1 2; do

@@ -7,10 +7,11 @@ import os
 import pathlib
 import re
 import socket
+import subprocess
 import time
 import unittest
 
-from served import COMPLETIONS, DEADLINE_S, ENDLESS, SANITIZED, Server, events, generate, together
+from served import COHORT, COMPLETIONS, DEADLINE_S, ENDLESS, SANITIZED, Server, events, generate, together
 
 
 class Shared(unittest.TestCase):
@@ -23,6 +24,11 @@ class Shared(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.server.close()
+
+    def test_stat_tells_what_is_served_and_where(self):
+        listed = subprocess.run([COHORT, "stat"], capture_output=True, text=True, timeout=DEADLINE_S,
+                                env=os.environ | {"XDG_RUNTIME_DIR": self.server.home.name})
+        self.assertIn(f", serves tiny at http://127.0.0.1:{self.server.port}\n", listed.stdout)
 
     def test_greedy_text_is_that_of_generate_alone_and_together(self):
         lines = [{"prompt": "a bc d " * (1 + 7 * i), "max_tokens": 8 + 5 * i} for i in range(12)]
