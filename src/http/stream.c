@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -70,6 +71,7 @@ static ssize_t read_answer(void *user_data, uint64_t position, char *out, size_t
     ssize_t got = 0;
     (void)position;
     pthread_mutex_lock(&exchange->http->lock);
+    assert(!exchange->is_suspended); /* the library's turn to write */
     size_t left = answer->size - exchange->sent;
     if (exchange->state == EXCHANGE_GONE || answer->is_short) {
         got = MHD_CONTENT_READER_END_WITH_ERROR;
@@ -146,6 +148,7 @@ void cohort_exchange_resume(cohort_http *http) {
 /* How much of it the socket takes now. */
 static size_t offer(cohort_exchange *exchange, struct iovec *parts, size_t n_parts) {
     const struct msghdr message = {.msg_iov = parts, .msg_iovlen = n_parts};
+    assert(exchange->is_suspended); /* ours */
     ssize_t went = sendmsg(exchange->peer->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (went >= 0) return (size_t)went;
     if (errno != EAGAIN && errno != EINTR) cohort_exchange_mark_gone(exchange);
