@@ -7,6 +7,8 @@ import pathlib
 import random
 import sys
 
+import pytest
+
 import support
 from support import Cluster
 
@@ -36,8 +38,32 @@ class Disturbed(recover_test.Recovery):
         with served.Server(*layout, *self.cluster, *recover_test.PATIENT,
                            **support.environment()) as self.server:
             self.disturb(random.Random(recover_test.SEED))
+
             self.server.close()
+
+
+def words_of(pid: int) -> bytes:
+    """Of a process's command; none of one that is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+class WithoutSidecar(Disturbed):
+    """It is the sidecar that is killed, with which all actors end and the group goes."""
+
+    def ranks(self) -> list[int]:
+        return [pid for pid in support.descendants(self.server.process.pid)
+                if b"cohort_ray.driver" in words_of(pid)]
 
 
 def test_killed_actors_cost_no_request_and_no_byte(clean: Cluster) -> None:
     Disturbed(clean).run_with("-tp", "2")
+
+
+def test_killed_sidecar_costs_no_request_and_no_byte(
+        clean: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recover_test, "N_KILLS", 2)
+    monkeypatch.setattr(recover_test, "N_IN_A_ROW", 1)
+    WithoutSidecar(clean).run_with("-tp", "2")

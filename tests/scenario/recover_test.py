@@ -50,6 +50,7 @@ MIXED = [
 
 def gather(text, is_stream):
     """What was answered, by choice, without what names the request and its moment."""
+    text = text.replace(b": recovering\n\n", b"")  # a comment, where it takes seconds
     parts = events(text) if is_stream else [json.loads(text)]
     choices = {}
     for part in parts:
