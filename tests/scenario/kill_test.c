@@ -8,67 +8,22 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/random.h"
-#include "cohort/clock.h"
-#include "cohort/executor.h"
 #include "counters/counters.h"
-#include "killer.h"
-#include "test_worker.h"
+#include "killed_world.h"
 
-enum { PATIENCE_MS = 60000, N_RANKS = 2 };
-
-static int64_t patience(void) { return cohort_deadline_ms(PATIENCE_MS); }
+enum { N_RANKS = 2 };
 
 static cohort_executor_options options_of(const char *const *config) {
-    cohort_executor_options options = cohort_executor_defaults();
-    options.tp = N_RANKS;
-    options.worker_command = "/proc/self/exe";
-    options.config = config;
-    options.hang_timeout_ns = PATIENCE_MS * INT64_C(1000000);
-    options.max_rank_restarts = 0; /* else: restart_test.c */
-    return options;
-}
-
-static cohort_executor *start(const cohort_executor_options *options) {
-    cohort_executor *executor = NULL;
-    if (cohort_executor_start(options, &executor) < 0)
-        fail_msg("%s", cohort_last_error()->message);
-    return executor;
+    return mp_options(N_RANKS, 0, config); /* else: restart_test.c */
 }
 
 static void assert_says(const char *word) {
     if (!strstr(cohort_last_error()->message, word))
         fail_msg("'%s' is not in: %s", word, cohort_last_error()->message);
-}
-
-static int32_t pid_of(const cohort_executor *executor, int32_t rank) {
-    cohort_rank_info info;
-    cohort_executor_describe_rank(executor, rank, &info);
-    return info.pid;
-}
-
-static cohort_status one_step(cohort_executor *executor) {
-    cohort_future *step = NULL;
-    cohort_status status = cohort_execute_model(executor, "s", 1, &step);
-    if (status == COHORT_OK) status = cohort_future_wait(step, patience());
-    cohort_future_destroy(step);
-    return status;
 }
 
 static void await_no_children(void) {

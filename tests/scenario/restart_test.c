@@ -3,45 +3,14 @@
  * hear, what a new rank is told, when it is given up, and that nothing is left.
  *
  * COHORT_KILLS: how many random kills (40).  COHORT_SEED: of them; printed. */
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <cmocka.h>
+#include "killed_world.h"
 
-#include "base/random.h"
-#include "cohort/clock.h"
-#include "cohort/executor.h"
-#include "killer.h"
-#include "test_worker.h"
-
-enum { PATIENCE_MS = 60000, N_RANKS = 3 };
+enum { N_RANKS = 3 };
 #define SECOND INT64_C(1000000000)
 
-static int64_t patience(void) { return cohort_deadline_ms(PATIENCE_MS); }
-
 static cohort_executor_options options_of(const char *const *config) {
-    cohort_executor_options options = cohort_executor_defaults();
-    options.tp = N_RANKS;
-    options.worker_command = "/proc/self/exe";
-    options.config = config;
-    options.hang_timeout_ns = PATIENCE_MS * INT64_C(1000000);
-    options.max_rank_restarts = 1000;
-    return options;
-}
-
-static cohort_executor *start(const cohort_executor_options *options) {
-    cohort_executor *executor = NULL;
-    if (cohort_executor_start(options, &executor) < 0)
-        fail_msg("%s", cohort_last_error()->message);
-    return executor;
+    return mp_options(N_RANKS, 1000, config);
 }
 
 static void end(cohort_executor *executor) {
@@ -49,12 +18,6 @@ static void end(cohort_executor *executor) {
     cohort_executor_destroy(executor);
     assert_false(has_children());
     assert_int_equal(count_counters(), 0);
-}
-
-static int32_t pid_of(const cohort_executor *executor, int32_t rank) {
-    cohort_rank_info info;
-    cohort_executor_describe_rank(executor, rank, &info);
-    return info.pid;
 }
 
 static void kill_rank(const cohort_executor *executor, int32_t rank) {
@@ -75,14 +38,6 @@ static void await_epoch_after(cohort_executor *executor, uint64_t epoch) {
 static void await_ready(cohort_executor *executor) {
     if (cohort_executor_await_ready(executor, patience()) != COHORT_OK)
         fail_msg("%s", cohort_last_error()->message);
-}
-
-static cohort_status one_step(cohort_executor *executor) {
-    cohort_future *step = NULL;
-    cohort_status status = cohort_execute_model(executor, "s", 1, &step);
-    if (status == COHORT_OK) status = cohort_future_wait(step, patience());
-    cohort_future_destroy(step);
-    return status;
 }
 
 static void step_must_go(cohort_executor *executor) {
