@@ -2,50 +2,26 @@
 /* A rank with a model that is killed between two steps; the next process gets what the
  * driver, which is this file, held of it, and goes on with the same tokens. */
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "cohort/clock.h"
-#include "counters/counters.h"
-#include "link/link.h"
-#include "wire/frame.h"
+#include "rank_driver.h"
 #include "wire/step.h"
 #include "worker/runner.h"
-#include "worker/worker.h"
 
-enum {
-    EPOCH = 3,
-    PATIENCE_MS = 60000,
-    MESSAGE_BYTES = 65536,
-    N_PROMPT = 21,
-    N_STEPS = 6
-};
+enum { N_PROMPT = 21, N_STEPS = 6 };
 
 typedef struct world {
+    rank_driver driver; /* first: on_keep knows the world by it */
     pid_t pid;
     uint32_t keeps;
     uint64_t call;
-    cohort_link *control;
-    cohort_counters *counters;
-    cohort_queue *broadcast, *response;
     int fds[2]; /* of weights and cache; -1: none */
     cohort_frame_keep kept[2];
     char choice[64];
-    _Alignas(8) uint8_t bytes[COHORT_CONTROL_MAX_BYTES];
 } world;
-
-static int64_t patience(void) { return cohort_deadline_ms(PATIENCE_MS); }
 
 static int count_fds(void) {
     int n = 0;
@@ -54,17 +30,8 @@ static int count_fds(void) {
     return n;
 }
 
-static void tell(world *self, cohort_frame frame, int fd) {
-    frame.epoch = EPOCH;
-    size_t size = cohort_frame_encode(&frame, self->bytes);
-    assert_int_equal(
-        fd < 0
-            ? cohort_link_send_frame(self->control, self->bytes, size, patience())
-            : cohort_link_send_frame_fd(self->control, self->bytes, size, fd, patience()),
-        COHORT_OK);
-}
-
-static void hold(world *self, const cohort_frame *frame, int fd) {
+static void hold(rank_driver *driver, const cohort_frame *frame, int fd) {
+    world *self = (world *)driver;
     cohort_frame_keep keep;
     assert_int_equal(cohort_frame_read_keep(frame, &keep), COHORT_OK);
     assert_true(fd >= 0);
@@ -74,103 +41,29 @@ static void hold(world *self, const cohort_frame *frame, int fd) {
     self->kept[i] = keep;
 }
 
-/* What is to be kept comes whenever it is ready. */
-static cohort_frame hear(world *self, cohort_frame_kind kind) {
-    for (;;) {
-        size_t size;
-        int fd;
-        cohort_frame frame;
-        cohort_error error;
-        assert_int_equal(cohort_link_recv_frame_fd(self->control, self->bytes,
-                                                   sizeof self->bytes, &size, &fd,
-                                                   patience()),
-                         COHORT_OK);
-        assert_int_equal(cohort_frame_decode(self->bytes, size, &frame), COHORT_OK);
-        if (frame.kind == COHORT_FRAME_KEEP) hold(self, &frame, fd);
-        if (frame.kind == kind) return frame;
-        if (frame.kind != COHORT_FRAME_KEEP)
-            fail_msg("a %s frame: %s", cohort_frame_kind_name(frame.kind),
-                     frame.kind == COHORT_FRAME_ERROR &&
-                             cohort_frame_read_error(&frame, &error) >= 0
-                         ? error.message
-                         : "");
-    }
-}
-
 static void start_rank(world *self) {
-    int fds[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    int fd = open_control(&self->driver);
     self->pid = fork();
     assert_true(self->pid >= 0);
     if (self->pid == 0) {
-        const cohort_worker_options options = {.control_fd = fds[1],
+        const cohort_worker_options options = {.control_fd = fd,
                                                .ops = cohort_worker_model_ops()};
-        close(fds[0]);
+        cohort_link_close(self->driver.control);
         for (int i = 0; i < 2; i++) /* what it gets comes over the link */
             if (self->fds[i] >= 0) close(self->fds[i]);
         _exit(cohort_worker_run(&options) < 0);
     }
-    close(fds[1]);
-    assert_int_equal(cohort_link_adopt(fds[0], &self->control), COHORT_OK);
-}
-
-static void configure(world *self, const char *config, size_t config_bytes,
-                      uint32_t n_config) {
-    struct {
-        cohort_frame_configure fixed;
-        char text[1024];
-    } body = {.fixed = {.tp = 1,
-                        .pp = 1,
-                        .local_world_size = 1,
-                        .heartbeat_ns = 100000000,
-                        .max_step_bytes = MESSAGE_BYTES,
-                        .max_reply_bytes = MESSAGE_BYTES,
-                        .survives_peers = 1,
-                        .keeps = self->keeps,
-                        .n_config = n_config}};
-    memcpy(body.text, config, config_bytes);
-    int fd = cohort_counters_fd(self->counters);
-    hear(self, COHORT_FRAME_HELLO);
-    tell(self,
-         (cohort_frame){.kind = COHORT_FRAME_CONFIGURE,
-                        .body = &body,
-                        .body_bytes = sizeof body.fixed + config_bytes},
-         -1);
-    assert_int_equal(cohort_link_send_fds(self->control, &fd, 1, patience()), COHORT_OK);
-}
-
-static void connect_queues(world *self) {
-    cohort_frame_publish publish;
-    struct {
-        cohort_frame_table table;
-        cohort_mesh_handle mesh;
-    } body = {.table.world_size = 1};
-    cohort_frame frame = hear(self, COHORT_FRAME_PUBLISH);
-    assert_int_equal(cohort_frame_read_publish(&frame, &publish), COHORT_OK);
-    cohort_queue_options options =
-        cohort_worker_queue_options("broadcast", MESSAGE_BYTES, 1);
-    assert_int_equal(cohort_queue_create(&options, &self->broadcast), COHORT_OK);
-    cohort_queue_export(self->broadcast, &body.table.broadcast_queue);
-    body.mesh = publish.mesh;
-    tell(self,
-         (cohort_frame){
-             .kind = COHORT_FRAME_TABLE, .body = &body, .body_bytes = sizeof body},
-         -1);
-    assert_int_equal(cohort_queue_wait_ready(self->broadcast, patience()), COHORT_OK);
-    assert_int_equal(cohort_queue_attach(&publish.response_queue, 0, &self->response),
-                     COHORT_OK);
-    assert_int_equal(cohort_queue_wait_ready(self->response, patience()), COHORT_OK);
-    hear(self, COHORT_FRAME_CONNECTED);
+    close(fd);
 }
 
 static void give_kept(world *self) {
     for (int i = 0; i < 2; i++)
         if (self->fds[i] >= 0)
-            tell(self,
-                 (cohort_frame){.kind = COHORT_FRAME_KEEP,
-                                .body = &self->kept[i],
-                                .body_bytes = sizeof self->kept[i]},
-                 self->fds[i]);
+            tell_with(&self->driver,
+                      (cohort_frame){.kind = COHORT_FRAME_KEEP,
+                                     .body = &self->kept[i],
+                                     .body_bytes = sizeof self->kept[i]},
+                      self->fds[i]);
 }
 
 /* The cache comes with the load, as for a rank that takes another's place. */
@@ -182,12 +75,10 @@ static void load(world *self) {
                                .method = COHORT_RUNNER_INITIALIZE,
                                .body = &cache,
                                .body_bytes = sizeof cache};
-    tell(self,
-         (cohort_frame){.kind = COHORT_FRAME_LOAD,
-                        .body = body,
-                        .body_bytes = cohort_frame_nest(&call, body)},
-         -1);
-    cohort_frame frame = hear(self, COHORT_FRAME_READY);
+    tell(&self->driver, (cohort_frame){.kind = COHORT_FRAME_LOAD,
+                                       .body = body,
+                                       .body_bytes = cohort_frame_nest(&call, body)});
+    cohort_frame frame = hear(&self->driver, COHORT_FRAME_READY);
     cohort_frame_ready ready;
     assert_int_equal(cohort_frame_read_ready(&frame, &ready), COHORT_OK);
     memcpy(self->choice, ready.choice, sizeof self->choice);
@@ -210,8 +101,11 @@ static void raise_rank(world *self, const char *quantization) {
             used++, n++;
         }
     start_rank(self);
-    configure(self, config, (size_t)used, n);
-    connect_queues(self);
+    configure(&self->driver,
+              (cohort_frame_configure){
+                  .survives_peers = 1, .keeps = self->keeps, .n_config = n},
+              config, (size_t)used);
+    connect_queues(&self->driver);
     give_kept(self);
     load(self);
 }
@@ -219,11 +113,7 @@ static void raise_rank(world *self, const char *quantization) {
 static void bury_rank(world *self) {
     kill(self->pid, SIGKILL);
     assert_int_equal(waitpid(self->pid, NULL, 0), self->pid);
-    cohort_queue_close(self->response);
-    cohort_queue_close(self->broadcast);
-    cohort_link_close(self->control);
-    self->response = self->broadcast = NULL;
-    self->control = NULL;
+    close_links(&self->driver);
 }
 
 /* One step of one request, whose first n_known tokens the rank is told anew in a first
@@ -256,14 +146,16 @@ static int32_t run_step(world *self, const int32_t *tokens, uint32_t n_computed,
                           .call = ++self->call,
                           .body = body,
                           .body_bytes = size};
-    size = cohort_frame_encode(&frame, self->bytes);
-    assert_int_equal(cohort_queue_write(self->broadcast, self->bytes, size, patience()),
-                     COHORT_OK);
+    size = cohort_frame_encode(&frame, self->driver.bytes);
+    assert_int_equal(
+        cohort_queue_write(self->driver.broadcast, self->driver.bytes, size, patience()),
+        COHORT_OK);
     const void *bytes;
     cohort_error error;
     cohort_step_output_view view = {0};
-    assert_int_equal(cohort_queue_read_begin(self->response, patience(), &bytes, &size),
-                     COHORT_OK);
+    assert_int_equal(
+        cohort_queue_read_begin(self->driver.response, patience(), &bytes, &size),
+        COHORT_OK);
     assert_int_equal(cohort_frame_decode(bytes, size, &frame), COHORT_OK);
     if (frame.status < 0 && cohort_frame_read_error(&frame, &error) >= 0)
         fail_msg("%s", error.message);
@@ -271,7 +163,7 @@ static int32_t run_step(world *self, const int32_t *tokens, uint32_t n_computed,
                      COHORT_OK);
     int32_t token = view.output.results[0].token_id;
     cohort_step_output_view_deinit(&view);
-    cohort_queue_read_end(self->response);
+    cohort_queue_read_end(self->driver.response);
     return token;
 }
 
@@ -288,22 +180,21 @@ static void generate(world *self, int32_t *tokens, uint32_t n_computed,
 
 static void await_weights(world *self) {
     while (self->fds[0] < 0)
-        hear(self, COHORT_FRAME_KEEP);
+        hear(&self->driver, COHORT_FRAME_KEEP);
 }
 
 static void begin(world *self, uint32_t keeps) {
-    const cohort_counters_options options = {
-        .backend = "test", .tp = 1, .pp = 1, .n_rows = 1};
     memset(self, 0, sizeof *self);
     self->keeps = keeps;
     self->fds[0] = self->fds[1] = -1;
-    assert_int_equal(cohort_counters_create(&options, &self->counters), COHORT_OK);
+    self->driver.on_keep = hold;
+    open_counters(&self->driver);
 }
 
 static void end(world *self) {
     for (int i = 0; i < 2; i++)
         if (self->fds[i] >= 0) close(self->fds[i]);
-    cohort_counters_close(self->counters);
+    cohort_counters_close(self->driver.counters);
 }
 
 static void fill_prompt(int32_t *tokens) {
@@ -360,7 +251,7 @@ static void what_was_not_kept_is_made_anew(void **state) {
     fill_prompt(tokens);
     generate(&self, tokens, 0, &n, true);
     while (self.kept[0].generation == 1)
-        hear(&self, COHORT_FRAME_KEEP);
+        hear(&self.driver, COHORT_FRAME_KEEP);
     assert_true(!self.kept[0].was_kept);
     assert_int_equal(self.kept[0].generation, 2);
     bury_rank(&self);
@@ -372,17 +263,14 @@ static void memory_without_its_descriptor_ends_the_rank(void **state) {
     const cohort_frame_keep body = {.what = COHORT_KEEP_KV};
     begin(&self, COHORT_KEEP_KV);
     raise_rank(&self, NULL);
-    tell(&self,
-         (cohort_frame){
-             .kind = COHORT_FRAME_KEEP, .body = &body, .body_bytes = sizeof body},
-         -1);
+    tell(&self.driver, (cohort_frame){.kind = COHORT_FRAME_KEEP,
+                                      .body = &body,
+                                      .body_bytes = sizeof body});
     /* The link is of no more use, says the watcher; the rank's end is all there is. */
     int status;
     assert_int_equal(waitpid(self.pid, &status, 0), self.pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
-    cohort_queue_close(self.response);
-    cohort_queue_close(self.broadcast);
-    cohort_link_close(self.control);
+    close_links(&self.driver);
     end(&self);
 }
 
