@@ -28,7 +28,7 @@ test-page: build-release ## the status page, in a headless browser that is insta
 	@scripts/setup.sh chromium
 	ctest --test-dir build/release --output-on-failure -R page_test
 
-test-clients: build-release ## clients that others wrote: openai's package, 13 more, schemathesis, vllm's bench client; installed for it
+test-clients: build-release ## clients that others wrote: openai's package, 16 more, schemathesis, vllm's bench client; installed for it
 	@scripts/test_clients.sh build/release $(PEERS)
 
 test-ray: build-release ## real Ray, on one node and on three, installed for it
