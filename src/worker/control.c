@@ -113,8 +113,7 @@ void worker_send_error(cohort_worker *worker, cohort_frame_kind kind) {
 
 /* These with worker->lock held. */
 static void interrupt_waits(cohort_worker *worker) {
-    if (worker->broadcast) cohort_queue_interrupt(worker->broadcast);
-    if (worker->response) cohort_queue_interrupt(worker->response);
+    worker->carrier->interrupt(worker->carrier_self);
     pthread_cond_broadcast(&worker->changed);
 }
 

@@ -35,7 +35,9 @@ struct cohort_worker {
     bool is_poisoned;
     cohort_error poison;
     cohort_mesh *mesh;
-    cohort_queue *broadcast;
+    const cohort_worker_carrier *carrier;
+    void *carrier_self;
+    cohort_queue *broadcast; /* these two: of cohort_worker_queues */
     cohort_queue *response;
 
     _Atomic int64_t heartbeat_ns; /* interval */

@@ -122,6 +122,23 @@ static cohort_status show(cohort_worker *worker, cohort_mesh *mesh,
     return cohort_worker_check(worker);
 }
 
+static bool uses_queues(const cohort_worker *worker) {
+    return worker->carrier == &cohort_worker_queues;
+}
+
+static cohort_status open_response(cohort_worker *worker, const char *host,
+                                   cohort_queue_handle *out_handle) {
+    char name[32];
+    cohort_queue *response = NULL;
+    snprintf(name, sizeof name, "response of rank %d", worker->info.rank);
+    cohort_queue_options options =
+        cohort_worker_queue_options(name, worker->settings.max_reply_bytes, 1);
+    options.listen_host = host;
+    COHORT_TRY(cohort_queue_create(&options, &response));
+    COHORT_TRY(show(worker, NULL, NULL, response));
+    return cohort_queue_export(response, out_handle);
+}
+
 static cohort_status open_ends(cohort_worker *worker, cohort_frame_publish *out_publish) {
     const char *host =
         worker->settings.listen_host[0] ? worker->settings.listen_host : NULL;
@@ -129,19 +146,12 @@ static cohort_status open_ends(cohort_worker *worker, cohort_frame_publish *out_
                                         .world_size = worker->info.world_size,
                                         .listen_host = host,
                                         .spin_ns = -1};
-    char name[32];
-    snprintf(name, sizeof name, "response of rank %d", worker->info.rank);
-    cohort_queue_options queue_options =
-        cohort_worker_queue_options(name, worker->settings.max_reply_bytes, 1);
-    queue_options.listen_host = host;
     cohort_mesh *mesh = NULL;
-    cohort_queue *response = NULL;
     COHORT_TRY(cohort_mesh_open(&mesh_options, &mesh));
     COHORT_TRY(show(worker, mesh, NULL, NULL));
-    COHORT_TRY(cohort_queue_create(&queue_options, &response));
-    COHORT_TRY(show(worker, NULL, NULL, response));
-    COHORT_TRY(cohort_mesh_export(mesh, &out_publish->mesh));
-    return cohort_queue_export(response, &out_publish->response_queue);
+    if (uses_queues(worker))
+        COHORT_TRY(open_response(worker, host, &out_publish->response_queue));
+    return cohort_mesh_export(mesh, &out_publish->mesh);
 }
 
 static cohort_status publish(cohort_worker *worker) {
@@ -168,6 +178,11 @@ static cohort_status open_groups(cohort_worker *worker) {
     return cohort_group_open(worker->mesh, ranks, info->pp, &info->pp_group);
 }
 
+static cohort_status await_queues(cohort_worker *worker, int64_t deadline_ns) {
+    COHORT_TRY(cohort_queue_wait_ready(worker->broadcast, deadline_ns));
+    return cohort_queue_wait_ready(worker->response, deadline_ns);
+}
+
 static cohort_status meet(cohort_worker *worker, const cohort_frame *frame) {
     cohort_frame_table table;
     const cohort_mesh_handle *meshes = NULL;
@@ -179,12 +194,12 @@ static cohort_status meet(cohort_worker *worker, const cohort_frame *frame) {
     if (table.world_size != (uint32_t)worker->info.world_size)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "a table of %u ranks in a world of %d",
                            table.world_size, worker->info.world_size);
-    COHORT_TRY(
-        cohort_queue_attach(&table.broadcast_queue, worker->info.rank, &broadcast));
+    if (uses_queues(worker))
+        COHORT_TRY(
+            cohort_queue_attach(&table.broadcast_queue, worker->info.rank, &broadcast));
     COHORT_TRY(show(worker, NULL, broadcast, NULL));
     COHORT_TRY(cohort_mesh_connect(worker->mesh, meshes, deadline_ns));
-    COHORT_TRY(cohort_queue_wait_ready(broadcast, deadline_ns));
-    COHORT_TRY(cohort_queue_wait_ready(worker->response, deadline_ns));
+    if (uses_queues(worker)) COHORT_TRY(await_queues(worker, deadline_ns));
     /* Last: until then an error that names no rank is one of the set-up. */
     return open_groups(worker);
 }

@@ -149,8 +149,8 @@ static cohort_status send_reply(cohort_worker *worker, const cohort_frame *call,
                           .body_bytes = size_bytes};
     cohort_frame_encode_prefix(&frame, worker->reply);
     worker_add(&worker_row_of(worker)->bytes_out, size_bytes);
-    return cohort_queue_write(worker->response, worker->reply,
-                              COHORT_FRAME_HEADER_BYTES + size_bytes, COHORT_NEVER);
+    return worker->carrier->reply(worker->carrier_self, worker->reply,
+                                  COHORT_FRAME_HEADER_BYTES + size_bytes);
 }
 
 static bool is_replying(const cohort_worker *worker, const cohort_frame *frame) {
@@ -207,15 +207,15 @@ static cohort_status read_message(cohort_worker *worker, const void **out_bytes,
     for (;;) {
         COHORT_TRY(cohort_worker_check(worker));
         cohort_status status =
-            cohort_queue_read_begin(worker->broadcast, cohort_deadline_ms(IDLE_SLICE_MS),
-                                    out_bytes, out_size_bytes);
+            worker->carrier->read(worker->carrier_self, cohort_deadline_ms(IDLE_SLICE_MS),
+                                  out_bytes, out_size_bytes);
         worker->holds_message = status == COHORT_OK;
         if (status != COHORT_E_TIMEOUT && status != COHORT_E_CANCELLED) return status;
     }
 }
 
 static void end_message(cohort_worker *worker) {
-    if (worker->holds_message) cohort_queue_read_end(worker->broadcast);
+    if (worker->holds_message) worker->carrier->read_end(worker->carrier_self);
     worker->holds_message = false;
 }
 
@@ -314,6 +314,8 @@ cohort_status cohort_worker_run(const cohort_worker_options *options) {
         return COHORT_FAIL(COHORT_E_NOMEM, "allocating a worker");
     }
     worker->options = options;
+    worker->carrier = options->carrier ? options->carrier : &cohort_worker_queues;
+    worker->carrier_self = options->carrier ? options->carrier_self : worker;
     worker->wake_fd = -1;
     worker->counters_fd = -1;
     atomic_init(&worker->heartbeat_ns, DEFAULT_HEARTBEAT_MS * INT64_C(1000000));

@@ -31,6 +31,7 @@
 #include "cohort/queue.h"
 #include "cohort/status.h"
 #include "cohort/worker.h"
+#include "worker/carrier.h"
 #include "worker/info.h"
 
 typedef struct cohort_worker_ops cohort_worker_ops;
@@ -106,6 +107,9 @@ typedef struct cohort_worker_options {
     void (*driver_gone)(void);
     /* The process is ours alone or Ray's for us: crashes are noted (last_words.h). */
     bool owns_process;
+    /* In place of the queues, for one epoch (carrier.h); NULL: the queues. */
+    const cohort_worker_carrier *carrier;
+    void *carrier_self;
 } cohort_worker_options;
 
 /* The whole life of a rank; returns when the driver asked it to stop or it has failed. */
