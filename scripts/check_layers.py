@@ -25,7 +25,7 @@ SHOWN = {
     "text": ["tokenizer"],
     "chat": ["json_text", "output"],
     "model": ["json", "keeper", "model_config", "profile", "sample", "shard"],
-    "worker": ["runner", "runner_options", "worker_main"],
+    "worker": ["carrier", "runner", "runner_options", "worker_main"],
     "launcher": ["child"],
     "executor": ["executor_options"],
     "engine": ["engine_options"],

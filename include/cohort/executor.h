@@ -11,9 +11,9 @@
  * failed rank fails the executor: all futures, pending and later, complete with that
  * rank's own error, and only shutdown and destroy are left to do.
  *
- * With max_rank_restarts (mp, ray; 5 by default) a rank that dies, hangs or fails after the
- * start is replaced instead, and the others live on, in a new epoch: pending futures, and
- * calls begun until all are ready, end with COHORT_E_INTERRUPTED, and nobody knows
+ * With max_rank_restarts (mp, ray; 5 by default) a rank that dies, hangs or fails after
+ * the start is replaced instead, and the others live on, in a new epoch: pending futures,
+ * and calls begun until all are ready, end with COHORT_E_INTERRUPTED, and nobody knows
  * whether they were carried out.  cohort_executor_await_ready waits for that and lets
  * steps be sent again.  Whoever wants every death to be a failure sets 0.
  *

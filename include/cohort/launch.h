@@ -17,6 +17,12 @@ extern "C" {
 typedef struct cohort_worker_ops
     cohort_worker_ops; /* what a worker runs: worker/worker.h */
 
+/* By what calls go to ranks of "ray", and replies come back. */
+typedef enum cohort_ray_control_plane {
+    COHORT_RAY_QUEUES,        /* ours, without Ray: vLLM's RayExecutorV2 */
+    COHORT_RAY_COMPILED_GRAPH /* of Ray's: vLLM's RayDistributedExecutor */
+} cohort_ray_control_plane;
+
 /* Where "ray" places ranks.  NULL and 0: what is said in brackets. */
 typedef struct cohort_ray_options {
     const char *address; /* of the cluster [RAY_ADDRESS, else one that runs here, else a
@@ -35,6 +41,7 @@ typedef struct cohort_ray_options {
     const char *runtime_env;
     bool log_to_driver;      /* what workers write comes to our standard error, too */
     bool workers_use_nsight; /* Ray runs them under Nsight, as vLLM asks it to */
+    cohort_ray_control_plane control_plane;
     int64_t placement_timeout_ns; /* for the group's resources [5 minutes] */
 } cohort_ray_options;
 

@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 LAST_BYTES = 8192
+RUNS = "runs"  # the thread of run() where a compiled graph has the others
 LINGER_S = 1.5  # of a rank that is at its end, for its status to be fetched
 
 
@@ -60,6 +61,8 @@ class Worker:
     def __init__(self, library: str) -> None:
         self._loaded = ctypes.CDLL(find_library(library))
         self._loaded.cohort_ray_actor_build_id.restype = ctypes.c_char_p
+        self._step = self._loaded.cohort_ray_actor_step
+        self._step.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]
 
     def seat(self, key: str) -> dict[str, Any]:
         """Node, pid, build, and the devices of that resource that Ray gave us."""
@@ -73,6 +76,13 @@ class Worker:
             "build": self._loaded.cohort_ray_actor_build_id().decode(),
             "devices": [str(device) for device in devices],
         }
+
+    def step(self, call: bytes) -> bytes:
+        """One call of a compiled graph, beside run(): the rank's reply, empty where it has none.
+        Of a rank that has ended others tell."""
+        start, size = ctypes.c_void_p(), ctypes.c_size_t()
+        self._step(call, len(call), ctypes.byref(start), ctypes.byref(size))
+        return ctypes.string_at(start.value, size.value) if start.value else b""
 
     def run(self, spec: str, env: str) -> tuple[int, str]:
         """The rank's whole life, in C, without the GIL; a status and its text."""

@@ -22,6 +22,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from cohort_ray.actor import RUNS
+from cohort_ray.graph import ACTOR_OPTIONS, ENDED_S, Graph
 from cohort_ray.wire import Channel, Message, WireError
 
 CONTROL_FD = 3
@@ -108,6 +110,8 @@ class Sidecar:
         self.at: dict[str, str] = {}
         self.seats: dict[int, tuple[str, int, str]] = {}  # address, pid, node
         self.tellers: list[threading.Thread] = []
+        self.graph: Graph | None = None
+        self.has_ended = threading.Event()  # a rank
 
     # ---- what the launcher asks for -------------------------------------------------
 
@@ -262,7 +266,7 @@ class Sidecar:
 
         # A node needs libcohort, and not this package too.
         cloudpickle.register_pickle_by_value(actor)
-        remote = ray.remote(actor.Worker)
+        remote = ray.remote(**ACTOR_OPTIONS if self.graph else {"num_cpus": 0})(actor.Worker)
         asked: dict[Any, Rank] = {}
         for wanted in message["actors"]:
             resources = dict(message["resources"])
@@ -301,15 +305,26 @@ class Sidecar:
         self.seats[rank] = (address, seat["pid"], seat["node"])
         self.channel.send("seated", rank=rank, life=one.life, address=address, **seat)
 
+    def prepare_graph(self, message: Message) -> None:
+        """Of the ranks that are spawned from here on."""
+        self.graph = Graph(message, self._tell_broken, describe)
+        self.channel.send("graph", replies=self.graph.relay.replies)
+
+    def _tell_broken(self, text: str) -> None:
+        if not self.leaving.is_set() and not self.has_ended.wait(ENDED_S):
+            self.channel.send("broken", text=text)
+
     def run(self, message: Message) -> None:
         """run() of actors; from here on their ends are watched."""
         refs: dict[Any, Rank] = {}
         for wanted in message["actors"]:
             rank = wanted["rank"]
             handle = self.actors[rank]
-            ref = handle.run.remote(wanted["spec"], message["env"])
-            refs[ref] = Rank(rank, wanted["life"], handle)
+            run = handle.run.options(concurrency_group=RUNS) if self.graph else handle.run
+            refs[run.remote(wanted["spec"], message["env"])] = Rank(rank, wanted["life"], handle)
         self._watch_over(refs, self._report)
+        if self.graph:
+            self.graph.start([self.actors[rank] for rank in sorted(self.actors)])
 
     def kill(self, message: Message) -> None:
         """Ends one actor's process, wherever it is."""
@@ -352,6 +367,7 @@ class Sidecar:
         import ray
 
         rank, life = one.number, one.life
+        self.has_ended.set()
         try:
             status, text = ray.get(ref)
             self.channel.send("ended", rank=rank, life=life, returned=True, status=int(status),
@@ -440,6 +456,7 @@ def work(sidecar: Sidecar, orders: queue.SimpleQueue[Message]) -> None:
     acts = {
         "open": sidecar.open,
         "look": sidecar.look,
+        "graph": sidecar.prepare_graph,
         "spawn": sidecar.spawn,
         "run": sidecar.run,
         "kill": sidecar.kill,

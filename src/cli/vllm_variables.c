@@ -32,6 +32,8 @@ const cli_vllm_variable cli_vllm_variables[] = {
     {"VLLM_RAY_BUNDLE_INDICES", "ray-bundle-indices", CLI_AS_IT_IS, NULL, NULL},
     {"VLLM_DP_SIZE", "data-parallel-size", CLI_AS_IT_IS, NULL, NULL},
     {"VLLM_DP_RANK", "data-parallel-rank", CLI_AS_IT_IS, NULL, NULL},
+    {"VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "use-ray-v2-executor-backend", CLI_AS_IT_IS,
+     NULL, NULL},
     {"VLLM_RAY_PER_WORKER_GPUS", "ray-worker-resource", CLI_AS_GPUS, NULL,
      "as GPU=N, unless --device is cpu"},
     {"VLLM_CONFIG_ROOT", NULL, CLI_AS_IT_IS, ANY,
@@ -67,11 +69,10 @@ const cli_vllm_variable cli_vllm_variables[] = {
     {"VLLM_RAY_EXTRA_ENV_VAR_PREFIXES_TO_COPY|VLLM_RAY_EXTRA_ENV_VARS_TO_COPY", NULL,
      CLI_AS_IT_IS, ANY,
      "every variable goes to the workers but what is a host's own (docs/ray.md)"},
-    {"VLLM_USE_RAY_V2_EXECUTOR_BACKEND", NULL, CLI_AS_IT_IS, "1|true",
-     "steps go to ranks through queues, not through a compiled graph of Ray's"},
     {"VLLM_USE_RAY_COMPILED_DAG_CHANNEL_TYPE|"
      "VLLM_USE_RAY_COMPILED_DAG_OVERLAP_COMM|VLLM_USE_RAY_WRAPPED_PP_COMM",
-     NULL, CLI_AS_IT_IS, NULL, "no step goes through a compiled graph of Ray's"},
+     NULL, CLI_AS_IT_IS, NULL,
+     "a compiled graph of Ray's carries calls and replies alone, through memory"},
     {"VLLM_DP_RANK_LOCAL|VLLM_DP_MASTER_IP|VLLM_DP_MASTER_PORT|VLLM_RANDOMIZE_DP_DUMMY_"
      "INPUTS|"
      "VLLM_RAY_DP_PACK_STRATEGY|VLLM_RAY_DP_PLACEMENT_NODE_IPS",

@@ -44,5 +44,7 @@ typedef struct executor_carrier {
 
 /* A queue to all ranks, and one of each (queues.c). */
 extern const executor_carrier executor_queues;
+/* Two queues, to and from what the launcher has between us and the ranks; one epoch. */
+extern const executor_carrier executor_relay;
 
 #endif /* COHORT_EXECUTOR_CARRIER_H */

@@ -194,7 +194,8 @@ static cohort_status make_ranks(cohort_executor *executor) {
     COHORT_TRY(judge_open(&executor->judge, &executor->options, executor->world_size,
                           cohort_clock_ns()));
     executor->judge.closes_world = executor->launcher->close;
-    executor->judge.can_restart = executor->launcher->can_restart;
+    executor->judge.can_restart =
+        executor->launcher->can_restart && executor->carrier == &executor_queues;
     return COHORT_OK;
 }
 
@@ -245,7 +246,9 @@ cohort_status cohort_executor_start(const cohort_executor_options *options,
     if (!executor) return COHORT_FAIL(COHORT_E_NOMEM, "allocating an executor");
     init_sync(executor);
     executor->launcher = launcher;
-    executor->carrier = &executor_queues;
+    bool is_graph = launcher == &cohort_ray_launcher &&
+                    options->ray.control_plane == COHORT_RAY_COMPILED_GRAPH;
+    executor->carrier = is_graph ? &executor_relay : &executor_queues;
     executor->started_ns = cohort_clock_ns();
     cohort_status status = copy_options(executor, options);
     if (status >= 0) status = bring_up(executor);

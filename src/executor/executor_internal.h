@@ -70,7 +70,8 @@ struct cohort_executor {
     cohort_counters *counters;
     executor_rank *ranks;
     const executor_carrier *carrier;
-    cohort_queue *broadcast; /* the carrier's; set under lock */
+    cohort_queue *broadcast; /* the carrier's, as ranks' response; set under lock */
+    cohort_queue *replies;   /* of a relay, in place of those; the same */
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* state, failure, pumping, the monitor's end */

@@ -69,6 +69,9 @@ static const cohort_option rows[] = {
                 "show here what workers write, with rank and node"),
     OPTION_FLAG("ray-workers-use-nsight", ray.workers_use_nsight, NULL,
                 "Ray runs the workers under nsys, which is to be on every node"),
+    OPTION_WORD("use-ray-v2-executor-backend", ray.control_plane, "1", "1|0",
+                "1: steps go to ray's ranks through queues; 0: through a compiled graph "
+                "of Ray's, the older way"),
     OPTION_SECONDS("ray-placement-timeout", ray.placement_timeout_ns, "300", 0.001, 1e6,
                    "for the cluster to have room"),
     OPTION_TEXT("instance", instance, NULL,

@@ -6,7 +6,19 @@
 #include "executor/executor_internal.h"
 #include "worker/worker.h"
 
-/* The driver's ends of an epoch's queues. */
+/* The driver's ends of an epoch's queues, or of a relay's. */
+
+/* Of the first epoch: callers read both without a lock. */
+static cohort_status make_scratch(cohort_executor *executor,
+                                  const cohort_queue_options *options) {
+    if (executor->scratch) return COHORT_OK;
+    executor->one_slot_bytes = options->chunk_bytes;
+    executor->scratch = malloc(options->max_message_bytes);
+    return executor->scratch
+               ? COHORT_OK
+               : COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for calls",
+                             options->max_message_bytes);
+}
 
 static cohort_status open_queues(cohort_executor *executor, const char *host) {
     _Static_assert((int)COHORT_MAX_PENDING_CALLS == (int)COHORT_WORKER_QUEUE_MESSAGES,
@@ -14,14 +26,8 @@ static cohort_status open_queues(cohort_executor *executor, const char *host) {
     cohort_queue_options options = cohort_worker_queue_options(
         "broadcast", executor->options.max_step_bytes, executor->world_size);
     options.listen_host = host;
-    if (!executor->scratch) { /* of the first epoch: callers read both without a lock */
-        executor->one_slot_bytes = options.chunk_bytes;
-        executor->scratch = malloc(options.max_message_bytes);
-    }
-    if (!executor->scratch)
-        return COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes for calls",
-                           options.max_message_bytes);
     cohort_queue *broadcast = NULL;
+    COHORT_TRY(make_scratch(executor, &options));
     COHORT_TRY(cohort_queue_create(&options, &broadcast));
     pthread_mutex_lock(&executor->lock);
     executor->broadcast = broadcast;
@@ -118,3 +124,71 @@ const executor_carrier executor_queues = {.open = open_queues,
                                           .interrupt = interrupt_queues,
                                           .transport = transport_of,
                                           .close = close_queues};
+
+/* ---- a relay -------------------------------------------------------------------- */
+
+static cohort_status open_relay(cohort_executor *executor, const char *host) {
+    (void)host; /* whoever relays is on ours */
+    cohort_queue_options options =
+        cohort_worker_queue_options("calls", executor->options.max_step_bytes, 1);
+    COHORT_TRY(make_scratch(executor, &options));
+    pthread_mutex_lock(&executor->lock);
+    executor->launcher->take_relay(executor->world, &executor->broadcast,
+                                   &executor->replies);
+    pthread_mutex_unlock(&executor->lock);
+    return COHORT_OK;
+}
+
+/* Ranks are told of it by the launcher. */
+static cohort_status export_nothing(const cohort_executor *executor,
+                                    cohort_queue_handle *out_handle) {
+    (void)executor;
+    *out_handle = (cohort_queue_handle){.bytes = {0}};
+    return COHORT_OK;
+}
+
+static cohort_status link_relay(cohort_executor *executor, int64_t deadline_ns) {
+    COHORT_TRY_WHILE(cohort_queue_wait_ready(executor->broadcast, deadline_ns),
+                     "connecting to what relays calls");
+    return cohort_queue_wait_ready(executor->replies, deadline_ns);
+}
+
+/* They come in the order of the calls, and of a call in that of the ranks. */
+static cohort_status read_reply(cohort_executor *executor, int32_t rank,
+                                int64_t deadline_ns, const void **out_bytes,
+                                size_t *out_size_bytes) {
+    (void)rank;
+    return cohort_queue_read_begin(executor->replies, deadline_ns, out_bytes,
+                                   out_size_bytes);
+}
+
+static void end_reply(cohort_executor *executor, int32_t rank) {
+    (void)rank;
+    cohort_queue_read_end(executor->replies);
+}
+
+static void interrupt_relay(cohort_executor *executor) {
+    if (executor->broadcast) cohort_queue_interrupt(executor->broadcast);
+    if (executor->replies) cohort_queue_interrupt(executor->replies);
+}
+
+static const char *relay_of(const cohort_executor *executor, int32_t rank) {
+    (void)executor;
+    (void)rank;
+    return "compiled graph";
+}
+
+static void close_relay(cohort_executor *executor) {
+    cohort_queue_close(take_away(executor, &executor->replies));
+    cohort_queue_close(take_away(executor, &executor->broadcast));
+}
+
+const executor_carrier executor_relay = {.open = open_relay,
+                                         .export = export_nothing,
+                                         .link = link_relay,
+                                         .send = send_frame,
+                                         .read = read_reply,
+                                         .read_end = end_reply,
+                                         .interrupt = interrupt_relay,
+                                         .transport = relay_of,
+                                         .close = close_relay};

@@ -72,6 +72,9 @@ typedef struct cohort_launcher {
     void (*give_up)(cohort_launch *launch);
     /* Once exit_fd is readable: what it left is taken away, exit_fd too. */
     void (*reap)(cohort_launch *launch, cohort_launch_ending *out_ending);
+    /* Where the ranks do not meet the executor's queues: the driver's ends of two that
+     * carry calls to them all and replies of them all, the caller's from then on. */
+    void (*take_relay)(void *world, cohort_queue **out_calls, cohort_queue **out_replies);
     /* After the last reap: takes away what open made, and ranks that were not started. */
     void (*close)(void *world, int64_t deadline_ns);
 } cohort_launcher;

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "cohort/clock.h"
 #include "link/link.h"
+#include "ray/hatch.h"
 #include "ray/rules.h"
 #include "worker/worker_main.h"
 
@@ -23,6 +24,9 @@
  * what must come earlier was in the runtime_env (R8).  Names go to the log, values do
  * not: some are secrets. */
 
+/* Of the process's only rank; opened before it connects, and so before the first call. */
+static ray_hatch hatch;
+
 typedef struct actor_spec {
     cohort_link_address link;
     cohort_link_hello hello;
@@ -30,6 +34,7 @@ typedef struct actor_spec {
     const cJSON *env;
     const char *device, *devices; /* NULL: there are none */
     int64_t device_shared_by;
+    bool has_graph;
 } actor_spec;
 
 const char *cohort_ray_actor_build_id(void) { return cohort_build_id(); }
@@ -57,6 +62,7 @@ static cohort_status read_spec(const cJSON *object, const cJSON *env,
                    read_number(object, "epoch", &epoch) &&
                    read_number(object, "timeout_ms", &out_spec->timeout_ms);
     out_spec->env = env;
+    out_spec->has_graph = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "graph"));
     out_spec->device =
         cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "device"));
     out_spec->devices =
@@ -146,13 +152,25 @@ static cohort_status be_rank(const char *text, const char *env_text) {
         start_log(&spec);
         merge_environment(&spec);
         tell_device(&spec);
+        if (spec.has_graph) ray_hatch_open(&hatch);
         status = cohort_link_connect(&spec.link, false, &spec.hello,
                                      cohort_deadline_ms(spec.timeout_ms), -1, &link);
     }
     cJSON_Delete(object);
     cJSON_Delete(env);
     if (status < 0) return cohort_fail_while(status, "connecting to the driver");
-    return cohort_worker_guest_main(cohort_link_release(link), cohort_worker_model_ops());
+    if (!spec.has_graph)
+        return cohort_worker_guest_main(cohort_link_release(link),
+                                        cohort_worker_model_ops(), NULL, NULL);
+    status = cohort_worker_guest_main(
+        cohort_link_release(link), cohort_worker_model_ops(), &ray_hatch_carrier, &hatch);
+    ray_hatch_close(&hatch);
+    return status;
+}
+
+int cohort_ray_actor_step(const void *call, size_t call_bytes, const void **out_reply,
+                          size_t *out_reply_bytes) {
+    return ray_hatch_pass(&hatch, call, call_bytes, out_reply, out_reply_bytes);
 }
 
 /* Ray starts workers at nice 15: a rank would wait for whatever else runs here, and the

@@ -18,6 +18,7 @@
 #include "link/link.h"
 #include "ray/arrive.h"
 #include "ray/env.h"
+#include "ray/graph.h"
 #include "ray/place.h"
 #include "ray/ray.h"
 #include "ray/rules.h"
@@ -80,6 +81,7 @@ static void ray_close(void *opened, int64_t deadline_ns) {
     if (world->has_reader) pthread_join(world->reader, NULL);
     if (world->sidecar) cohort_sidecar_end(world->sidecar, deadline_ns);
     cohort_sidecar_free(world->sidecar);
+    ray_graph_close(world);
     cohort_listener_close(world->listener);
     end_local(world, deadline_ns);
     for (int32_t i = 0; world->ranks && i < world->world_size; i++) {
@@ -155,6 +157,7 @@ static cohort_status open_world(const cohort_placing *placing, ray_world *world)
     world->deadline_ns = options->connect_timeout_ns > 0
                              ? cohort_clock_ns() + options->connect_timeout_ns
                              : COHORT_NEVER;
+    COHORT_TRY(ray_graph_open(world));
     COHORT_TRY(ray_send_spawn(world));
     COHORT_TRY(ray_await_seats(world));
     COHORT_TRY(cohort_listener_open(world->driver_address, &world->listener));
@@ -289,4 +292,5 @@ const cohort_launcher cohort_ray_launcher = {.name = "ray",
                                              .signal = ray_signal,
                                              .give_up = ray_give_up,
                                              .reap = ray_reap,
+                                             .take_relay = ray_graph_take,
                                              .close = ray_close};

@@ -54,6 +54,8 @@ static void write_sidecar(const char *before, const char *said) {
     setenv("COHORT_PYTHON", path, 1);
 }
 
+static cohort_ray_control_plane plane;
+
 /* Starting two ranks fails so when the sidecar says this. */
 static void expect_failure(const char *before, const char *said, cohort_status expected,
                            const char *text, const char *group) {
@@ -62,6 +64,7 @@ static void expect_failure(const char *before, const char *said, cohort_status e
     options.backend = "ray";
     options.tp = 2;
     options.ray.placement_group = group;
+    options.ray.control_plane = plane;
     int64_t from_ns = cohort_clock_ns();
     write_sidecar(before, said);
     cohort_status status = cohort_executor_start(&options, &executor);
@@ -142,6 +145,22 @@ static void rays_reason_is_told(void **state) {
         NULL);
 }
 
+/* With a compiled graph: where there is no queue to it, and where it breaks. */
+static void what_becomes_of_a_graph_is_told(void **state) {
+    (void)state;
+    plane = COHORT_RAY_COMPILED_GRAPH;
+    expect_failure(placed, "say('{\"event\":\"graph\",\"replies\":\"00\"}')",
+                   COHORT_E_PROTOCOL, "told of no queue of its graph", NULL);
+    expect_failure(placed, "say('{\"event\":\"failed\",\"text\":\"no ray.dag\"}')",
+                   COHORT_E_IO, "preparing a compiled graph: no ray.dag", NULL);
+    plane = COHORT_RAY_QUEUES;
+    expect_failure(placed,
+                   "seat(0, 'n1')\nseat(1, 'n1')\n"
+                   "say('{\"event\":\"broken\",\"text\":\"RayChannelError: x\"}')",
+                   COHORT_E_PEER_DIED,
+                   "was given up: Ray's compiled graph broke: RayChannelError: x", NULL);
+}
+
 /* Role: a rank that Ray started, with what it was told there. */
 static int rank_main(const char *spec) {
     char text[200];
@@ -203,6 +222,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_length_that_cannot_be_ends_the_start),
         cmocka_unit_test(r19_a_message_that_is_none_does_not_end_the_watch),
         cmocka_unit_test(rays_reason_is_told),
+        cmocka_unit_test(what_becomes_of_a_graph_is_told),
         cmocka_unit_test(a_rank_of_an_older_epoch_is_sent_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "ray/actor.h"
 #include "ray/env.h"
 #include "ray/event.h"
+#include "ray/graph.h"
 #include "ray/rules.h"
 #include "ray/sidecar.h"
 #include "ray/world.h"
@@ -264,6 +265,7 @@ static cohort_status add_spec(ray_world *world, int32_t rank, cJSON *actors) {
     cJSON_AddNumberToObject(spec, "epoch", world->ranks[rank].life);
     cJSON_AddNumberToObject(spec, "timeout_ms",
                             (double)((world->deadline_ns - cohort_clock_ns()) / 1000000));
+    cJSON_AddBoolToObject(spec, "graph", ray_has_graph(world));
     cohort_status status = add_device(world, rank, spec);
     char *text = status >= 0 ? cJSON_PrintUnformatted(spec) : NULL;
     cJSON_Delete(spec);

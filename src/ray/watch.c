@@ -77,6 +77,23 @@ cohort_launch_ending ray_ending_of(const ray_rank *rank) {
     return ending;
 }
 
+static void mark_all(ray_world *world, const char *text) {
+    for (int32_t i = 0; i < world->world_size; i++) {
+        pthread_mutex_lock(&world->lock);
+        int32_t life = world->ranks[i].life;
+        pthread_mutex_unlock(&world->lock);
+        ray_mark_ended(world, i, life, text);
+    }
+}
+
+/* No rank's doing, as far as the sidecar knows. */
+static void on_broken(ray_world *world, const cJSON *event) {
+    char text[COHORT_LAUNCH_ENDING_BYTES];
+    snprintf(text, sizeof text, "was given up: Ray's compiled graph broke: %.70s",
+             cohort_ray_event_text(event, "text"));
+    mark_all(world, text);
+}
+
 /* What failed is, once all have come, a rank that was to come again, or a kill. */
 static void on_failed(ray_world *world, const cJSON *event) {
     int32_t index = cohort_ray_event_rank(event, world->world_size);
@@ -101,12 +118,7 @@ static void on_lost_sidecar(ray_world *world) {
     snprintf(text, sizeof text,
              "was given up: its Ray driver, the sidecar (pid %d), ended",
              cohort_sidecar_pid(world->sidecar));
-    for (int32_t i = 0; i < world->world_size; i++) {
-        pthread_mutex_lock(&world->lock);
-        int32_t life = world->ranks[i].life;
-        pthread_mutex_unlock(&world->lock);
-        ray_mark_ended(world, i, life, text);
-    }
+    mark_all(world, text);
 }
 
 /* A message that is none does not end it (R19), one without an end does: what follows
@@ -122,6 +134,7 @@ static void hear_one(ray_world *world) {
     if (cohort_ray_event_is(event, "ended")) on_ended(world, event);
     if (cohort_ray_event_is(event, "seated")) on_seated(world, event);
     if (cohort_ray_event_is(event, "failed")) on_failed(world, event);
+    if (cohort_ray_event_is(event, "broken")) on_broken(world, event);
     if (cohort_ray_event_is(event, "trouble"))
         cohort_log(COHORT_LOG_WARNING, "ray", COHORT_RANK_LOCAL,
                    "event=trouble text=\"%.300s\"", cohort_ray_event_text(event, "text"));

@@ -64,9 +64,10 @@ typedef struct ray_world {
     int64_t deadline_ns;
     char driver_node[COHORT_RAY_NODE_BYTES];
     char driver_address[COHORT_HOST_BYTES];
-    pthread_mutex_t sidecar_lock; /* for who sends, and who puts another in its place */
-    cohort_sidecar *sidecar;      /* NULL: there is none */
-    cohort_listener *listener;    /* while ranks are to call; whoever's who starts them */
+    pthread_mutex_t sidecar_lock;  /* for who sends, and who puts another in its place */
+    cohort_sidecar *sidecar;       /* NULL: there is none */
+    cohort_queue *calls, *replies; /* to and from its graph, until they are taken */
+    cohort_listener *listener; /* while ranks are to call; whoever's who starts them */
     pthread_t reader;
     bool has_reader;
     bool has_lost_sidecar; /* the event thread's */

@@ -27,7 +27,4 @@ typedef struct cohort_worker_carrier {
     void (*interrupt)(void *self);
 } cohort_worker_carrier;
 
-/* self: the worker. */
-extern const cohort_worker_carrier cohort_worker_queues;
-
 #endif /* COHORT_WORKER_CARRIER_H */

@@ -63,6 +63,9 @@ struct cohort_worker {
     bool holds_message; /* read_begin without its end */
 };
 
+/* queues.c; self: the worker. */
+extern const cohort_worker_carrier cohort_worker_queues;
+
 cohort_counters_row *worker_row_of(cohort_worker *worker);
 void worker_beat(cohort_worker *worker);
 void worker_set_phase(cohort_worker *worker, cohort_rank_phase phase, uint64_t call);

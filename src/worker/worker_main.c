@@ -20,7 +20,8 @@ static void show_warning(void *user_data, cohort_log_level level, const char *li
     if (level == COHORT_LOG_WARNING) cohort_log_to_stderr(user_data, level, line);
 }
 
-static cohort_status run(int control_fd, const cohort_worker_ops *ops) {
+static cohort_status run(int control_fd, const cohort_worker_ops *ops,
+                         const cohort_worker_carrier *carrier, void *carrier_self) {
     signal(SIGPIPE, SIG_IGN);
     const char *level_name = getenv("COHORT_LOGGING_LEVEL");
     cohort_log_level level;
@@ -32,17 +33,21 @@ static cohort_status run(int control_fd, const cohort_worker_ops *ops) {
     const cohort_worker_options options = {.control_fd = control_fd,
                                            .ops = ops,
                                            .driver_gone = end_process,
-                                           .owns_process = true};
+                                           .owns_process = true,
+                                           .carrier = carrier,
+                                           .carrier_self = carrier_self};
     return cohort_worker_run(&options);
 }
 
-cohort_status cohort_worker_guest_main(int control_fd, const cohort_worker_ops *ops) {
-    return run(control_fd, ops);
+cohort_status cohort_worker_guest_main(int control_fd, const cohort_worker_ops *ops,
+                                       const cohort_worker_carrier *carrier,
+                                       void *carrier_self) {
+    return run(control_fd, ops, carrier, carrier_self);
 }
 
 int cohort_worker_main(int control_fd, const cohort_worker_ops *ops) {
     /* A stopped process cannot read its link: this ends it all the same when the driver's
      * thread that spawned it is gone, which lives as long as the executor. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    return run(control_fd, ops) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run(control_fd, ops, NULL, NULL) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

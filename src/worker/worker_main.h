@@ -10,7 +10,10 @@
 int cohort_worker_main(int control_fd, const cohort_worker_ops *ops);
 
 /* The same in a process that others (Ray) started and own: it is not tied to its parent,
- * still ends at once when the driver is gone, and returns the rank's own error. */
-cohort_status cohort_worker_guest_main(int control_fd, const cohort_worker_ops *ops);
+ * still ends at once when the driver is gone, and returns the rank's own error.  carrier:
+ * in place of the queues, or NULL. */
+cohort_status cohort_worker_guest_main(int control_fd, const cohort_worker_ops *ops,
+                                       const cohort_worker_carrier *carrier,
+                                       void *carrier_self);
 
 #endif /* COHORT_WORKER_MAIN_H */

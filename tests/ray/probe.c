@@ -311,6 +311,8 @@ static void parse(cohort_executor_options *options, const char **model, int argc
         size_t length = strcspn(argv[i], "=");
         const char *value = argv[i][length] ? argv[i] + length + 1 : "1";
         if (!strncmp(argv[i], "async", length)) options->async_scheduling = true;
+        if (!strncmp(argv[i], "graph", length))
+            options->ray.control_plane = COHORT_RAY_COMPILED_GRAPH;
         if (!strncmp(argv[i], "log_to_driver", length)) options->ray.log_to_driver = true;
         for (size_t k = 0; k < sizeof settings / sizeof *settings; k++) {
             const setting *at = &settings[k];

@@ -352,7 +352,7 @@ def of_processes(model: pathlib.Path, size: tuple[str, ...]) -> list[int]:
 
 def seats(told: str) -> list[tuple[str, str]]:
     """Address of each rank and transport to it, from the table of --verbose."""
-    rows = re.findall(r"^(\d+) +\d+ +\d+ +\d+ +ray +(shared memory|tcp) +(\S+) +\w+", told, re.M)
+    rows = re.findall(r"^(\d+) +\d+ +\d+ +\d+ +ray +(shared memory|tcp|compiled graph) +(\S+) +\w+", told, re.M)
     assert [int(rank) for rank, _, _ in rows] == list(range(len(rows))) and rows, told
     return [(address, transport) for _, transport, address in rows]
 

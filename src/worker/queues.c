@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/carrier.h"
-
 #include "cohort/clock.h"
 #include "cohort/queue.h"
 #include "worker/control.h"
