@@ -16,4 +16,7 @@
 cohort_status cohort_thread_start(const char *name, void *(*run)(void *argument),
                                   void *argument, pthread_t *out_thread);
 
+/* In a process of our own: threads that are started from here on hear that signal. */
+void cohort_thread_hear(int signal_number);
+
 #endif /* COHORT_BASE_THREAD_H */

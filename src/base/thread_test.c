@@ -50,6 +50,20 @@ static void threads_answer_for_their_own_faults(void **state) {
         assert_false(sigismember(&self.blocked, faults[i]));
 }
 
+static void threads_hear_what_they_were_told_to(void **state) {
+    (void)state;
+    for (int number = SIGURG; number >= 0; number -= SIGURG) {
+        seen self = {0};
+        pthread_t thread;
+        cohort_thread_hear(number);
+        assert_int_equal(cohort_thread_start("cohort-looker", look, &self, &thread),
+                         COHORT_OK);
+        pthread_join(thread, NULL);
+        assert_int_equal(sigismember(&self.blocked, SIGURG), !number);
+        assert_true(sigismember(&self.blocked, SIGTERM));
+    }
+}
+
 static void *hold(void *argument) {
     pthread_mutex_lock(argument);
     pthread_mutex_unlock(argument);
@@ -73,6 +87,7 @@ static void threads_have_their_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_leave_signals_to_the_application),
+        cmocka_unit_test(threads_hear_what_they_were_told_to),
         cmocka_unit_test(threads_answer_for_their_own_faults),
         cmocka_unit_test(threads_have_their_name),
     };

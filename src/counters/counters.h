@@ -71,13 +71,14 @@ typedef struct cohort_counters_row {
     _Atomic uint64_t errors;              /* the text is the first one's */
     _Atomic int32_t crash_signal;         /* 0: none */
     _Atomic uint32_t exited;              /* 1 + the status of an exit(); 0: none */
-    /* Where the rank crashed: offsets in the module that has our code; 0 ends them. */
+    /* Where the rank crashed, or stack_thread is, which was asked: offsets in the module
+     * that has our code; 0 ends them. */
     uint64_t crash_frames[COHORT_CRASH_FRAMES];
     /* Where it runs, AF_INET or AF_INET6; the driver writes it before the pid.  0: here.
      */
     uint32_t address_family;
     uint8_t address[16];
-    uint8_t reserved[4];
+    _Atomic int32_t stack_thread;
     char text[COHORT_COUNTERS_TEXT_BYTES];
 } cohort_counters_row;
 _Static_assert(sizeof(cohort_counters_row) == COHORT_COUNTERS_ROW_BYTES, "in a file");

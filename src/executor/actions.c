@@ -8,6 +8,7 @@
 #include "executor/executor_internal.h"
 #include "executor/failure.h"
 #include "executor/frames.h"
+#include "executor/stacks.h"
 #include "executor/views.h"
 
 /* Design notes.
@@ -100,6 +101,28 @@ static void log_interruption(const cohort_executor *executor) {
                cohort_status_name((cohort_status)cause->code), cause->message);
 }
 
+/* A process of ours, before it is killed for it. */
+static void examine(cohort_executor *executor, int32_t rank) {
+    const cohort_launch *launch = &executor->ranks[rank].launch;
+    executor->has_examined = true;
+    executor->examined_rank = rank;
+    executor->examined[0] = '\0';
+    if (!launch->is_process) return;
+    executor_write_stacks(launch->pid, rank, executor->ranks[rank].row,
+                          judge_restarts(&executor->judge) ? COHORT_LOG_WARNING
+                                                           : COHORT_LOG_ERROR,
+                          executor->examined, sizeof executor->examined);
+}
+
+static void tell_examined(cohort_executor *executor, int64_t now_ns) {
+    if (!executor->has_examined) return;
+    executor->has_examined = false;
+    executor_judge(executor, (judge_event){.kind = JUDGE_EXAMINED,
+                                           .rank = executor->examined_rank,
+                                           .now_ns = now_ns,
+                                           .who = executor->examined});
+}
+
 static void carry_out(cohort_executor *executor, const judge_action *action,
                       int64_t now_ns) {
     static const cohort_error shutdown_error = {.code = COHORT_E_CLOSED,
@@ -112,6 +135,7 @@ static void carry_out(cohort_executor *executor, const judge_action *action,
     case JUDGE_DO_REJOIN:
         executor_send_small(executor, action->rank, COHORT_FRAME_REJOIN, NULL);
         break;
+    case JUDGE_DO_EXAMINE: examine(executor, action->rank); break;
     case JUDGE_DO_KILL: give_up_rank(executor, action->rank); break;
     case JUDGE_DO_START: executor_place_rank(executor, action->rank); break;
     case JUDGE_DO_FAIL: executor_log_failure(&executor->judge.verdict); break;
@@ -150,6 +174,7 @@ void executor_judge(cohort_executor *executor, judge_event event) {
     for (size_t i = 0, n = judge->n_actions; i < n; i++)
         carry_out(executor, &judge->actions[i], event.now_ns);
     executor->is_carrying_out = false;
+    tell_examined(executor, event.now_ns);
     for (int32_t rank = 0; rank < executor->world_size; rank++) {
         if (!executor->ranks[rank].is_untold) continue;
         executor->ranks[rank].is_untold = false;

@@ -126,7 +126,10 @@ struct cohort_executor {
     cohort_judge judge;
     executor_oom oom;
     bool is_carrying_out; /* what the judge has decided */
-    cohort_error untold;  /* why a rank could not be told that */
+    bool has_examined;    /* a rank that is hung, of which the judge is to hear: */
+    int32_t examined_rank;
+    char examined[64];   /* where it is */
+    cohort_error untold; /* why a rank could not be told that */
 };
 
 /* recovery.c.  With lock held: the next epoch begins, and all calls end. */

@@ -269,11 +269,25 @@ static void complete_views(cohort_judge *self, int64_t now_ns) {
         }
         /* No heartbeat yet: the rank has not mapped the counters; phases have deadlines
          * of their own. */
-        view->is_watched = is_here(rank) && view->heartbeat_ns != 0;
+        view->is_watched = is_here(rank) && !rank->is_doomed && view->heartbeat_ns != 0;
         view->heartbeat_ns = later(view->heartbeat_ns, self->resumed_ns);
         view->progress_ns =
             later(later(view->progress_ns, rank->progress_ns), self->resumed_ns);
     }
+}
+
+/* where: "", or what was found out about the rank. */
+static void convict_hung(cohort_judge *self, const char *where, int64_t now_ns) {
+    char text[COHORT_ERROR_MESSAGE_BYTES];
+    const cohort_hang *hang = &self->hang;
+    self->is_examined = false;
+    cohort_describe_ranks(self->views, self->world_size, text, sizeof text);
+    COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) is hung: no %s for %.1f s%s%.60s; %.120s",
+                hang->rank, self->ranks[hang->rank].who,
+                hang->is_silent ? "heartbeat" : "progress",
+                (double)(now_ns - hang->since_ns) * 1e-9, *where ? ", " : "", where,
+                text);
+    convict_last(self, hang->rank, true, now_ns);
 }
 
 static void check_hang(cohort_judge *self, const judge_event *event) {
@@ -281,17 +295,17 @@ static void check_hang(cohort_judge *self, const judge_event *event) {
                                        .execute_ns = self->options->execute_timeout_ns,
                                        .pending_call = event->pending_call,
                                        .pending_ns = event->pending_ns};
-    char text[COHORT_ERROR_MESSAGE_BYTES];
     complete_views(self, event->now_ns);
     cohort_hang hang =
         cohort_find_hang(self->views, self->world_size, &limits, event->now_ns);
+    bool was_examined = self->is_examined && self->hang.rank == hang.rank;
+    self->hang = hang;
+    self->is_examined = hang.rank >= 0;
     if (hang.rank < 0) return;
-    cohort_describe_ranks(self->views, self->world_size, text, sizeof text);
-    COHORT_FAIL(COHORT_E_HUNG, "rank %d (%s) is hung: no %s for %.1f s; %.120s",
-                hang.rank, self->ranks[hang.rank].who,
-                hang.is_silent ? "heartbeat" : "progress",
-                (double)(event->now_ns - hang.since_ns) * 1e-9, text);
-    convict_last(self, hang.rank, true, event->now_ns);
+    if (was_examined) /* in vain */
+        convict_hung(self, "", event->now_ns);
+    else
+        act(self, JUDGE_DO_EXAMINE, hang.rank);
 }
 
 static void check_phase(cohort_judge *self, int64_t now_ns) {
@@ -480,6 +494,10 @@ void judge_step(cohort_judge *self, const judge_event *event) {
         convict(self, event->rank, event->error, false, event->now_ns);
         break;
     case JUDGE_ENDED: on_ended(self, event); break;
+    case JUDGE_EXAMINED:
+        if (self->is_examined && self->hang.rank == event->rank)
+            convict_hung(self, event->who, event->now_ns);
+        break;
     case JUDGE_FAILED:
         self->is_failed = true;
         self->verdict = *event->error;

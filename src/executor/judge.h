@@ -45,6 +45,7 @@ typedef enum judge_event_kind {
     JUDGE_BROKEN,   /* the rank said nonsense, or could not be told something */
     JUDGE_ENDED,    /* the rank's process ended; is_crash, is_killed: by a signal,
                      * is_fault: by its own doing */
+    JUDGE_EXAMINED, /* the rank, which is hung: who says where it is */
     JUDGE_FAILED,   /* the executor has failed by another's word */
     JUDGE_STOP,     /* shutdown was asked for */
     JUDGE_TICK,     /* time has passed; the views are filled */
@@ -57,7 +58,7 @@ typedef struct judge_event {
     executor_state reached;
     bool is_living, is_crash, is_killed, is_fault;
     const cohort_error *error; /* REPORTED, UNLINKED, BROKEN, ENDED, FAILED */
-    const char *who;           /* STARTED */
+    const char *who;           /* STARTED, EXAMINED */
     uint64_t n_completed;      /* steps so far, with any event */
     uint64_t n_explained;      /* times that what killed ranks was found; the same */
     uint64_t pending_call;     /* TICK: the oldest step that nobody answered, or 0 */
@@ -69,6 +70,7 @@ typedef enum judge_action_kind {
     JUDGE_DO_CONFIGURE, /* the rank, which has said hello */
     JUDGE_DO_INTERRUPT, /* all calls: the next epoch begins; cause says why */
     JUDGE_DO_REJOIN,    /* the rank, into this epoch */
+    JUDGE_DO_EXAMINE,   /* the rank, which is hung and will be convicted: where is it? */
     JUDGE_DO_KILL,      /* the rank, which is started again once it has ended */
     JUDGE_DO_START,     /* the rank again */
     JUDGE_DO_FAIL,      /* the verdict is the executor's failure */
@@ -122,6 +124,9 @@ typedef struct cohort_judge {
     cohort_error suspect;
     int32_t suspect_by; /* who reported it; -1: its link's end */
     int64_t suspect_until_ns;
+
+    bool is_examined; /* hang.rank, before the verdict */
+    cohort_hang hang;
 
     bool was_ready;
     uint64_t n_epochs; /* that began after the first */

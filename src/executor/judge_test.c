@@ -173,6 +173,14 @@ static void carry_out(world *self, const judge_action *action) {
     case JUDGE_DO_CONFIGURE:
     case JUDGE_DO_REJOIN: plan_reached(self, rank, EXECUTOR_CONNECT); break;
     case JUDGE_DO_INTERRUPT: do_interrupt(self); break;
+    case JUDGE_DO_EXAMINE:
+        CHECK(self, self->heartbeat_ns[rank]);
+        self->plans[self->n_plans++] =
+            (plan){.at_ns = self->now_ns,
+                   .event = {.kind = JUDGE_EXAMINED, .rank = rank, .who = "at +0x1"},
+                   .epoch = self->epoch,
+                   .life = self->life[rank]};
+        break;
     case JUDGE_DO_KILL:
         CHECK(self, !self->judge.ranks[rank].has_ended);
         leave(self, rank, 5 * MS);
@@ -264,7 +272,7 @@ static bool happens(const world *self, const plan *next) {
     bool is_frame =
         next->event.kind == JUDGE_REACHED || next->event.kind == JUDGE_REPORTED;
     if (rank >= 0 && next->life != self->life[rank]) return false;
-    if (next->event.kind == JUDGE_STOP) return true;
+    if (next->event.kind == JUDGE_STOP || next->event.kind == JUDGE_EXAMINED) return true;
     if ((is_frame || rank < 0) && next->epoch != self->epoch)
         return next->event.kind == JUDGE_REACHED &&
                next->event.reached == EXECUTOR_CONFIGURE;

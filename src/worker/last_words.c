@@ -2,8 +2,10 @@
 #include "worker/last_words.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <execinfo.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,7 +30,7 @@ static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 
 enum { N_SIGNALS = sizeof signals / sizeof *signals };
 
-static struct sigaction before[N_SIGNALS];
+static struct sigaction before[N_SIGNALS], before_asked;
 static char stack[STACK_BYTES];
 static cohort_counters_row *_Atomic own_row; /* NULL: not installed */
 static bool awaits_exit;                     /* on_exit cannot be taken back */
@@ -45,15 +47,22 @@ static struct {
     cohort_frame_row body;
 } __attribute__((packed)) message;
 
+static bool is_ours(const void *frame) {
+    uintptr_t at = (uintptr_t)frame;
+    return at >= module_base && at - module_base <= MAX_MODULE_BYTES;
+}
+
+/* The first of ours are the handler's, up to the C library's return from it. */
 static void note_frames(cohort_counters_row *row) {
     void *frames[MAX_FRAMES];
-    int n = backtrace(frames, MAX_FRAMES);
+    int n = backtrace(frames, MAX_FRAMES), first = 0;
     int32_t kept = 0;
-    for (int i = 0; i < n && kept < COHORT_CRASH_FRAMES; i++) {
-        uintptr_t at = (uintptr_t)frames[i];
-        if (at < module_base || at - module_base > MAX_MODULE_BYTES) continue;
-        row->crash_frames[kept++] = at - module_base;
-    }
+    while (first < n && is_ours(frames[first]))
+        first++;
+    for (int i = first < n ? first : 0; i < n && kept < COHORT_CRASH_FRAMES; i++)
+        if (is_ours(frames[i]))
+            row->crash_frames[kept++] = (uintptr_t)frames[i] - module_base;
+    if (kept < COHORT_CRASH_FRAMES) row->crash_frames[kept] = 0;
 }
 
 static void send_row(const cohort_counters_row *row) {
@@ -76,6 +85,20 @@ static void on_crash(int number) {
     for (int i = 0; i < N_SIGNALS; i++)
         if (signals[i] == number) sigaction(number, &before[i], NULL);
     raise(number); /* blocked until we return */
+}
+
+/* The driver asks this thread where it is. */
+static void on_asked(int number) {
+    cohort_counters_row *row = own_row;
+    int before_errno = errno;
+    (void)number;
+    if (row && own_pid == getpid() && !row->crash_signal) {
+        note_frames(row);
+        /* Release: the driver that sees the thread sees the frames. */
+        atomic_store_explicit(&row->stack_thread, (int32_t)gettid(),
+                              memory_order_release);
+    }
+    errno = before_errno;
 }
 
 /* A library that gives up calls exit() behind everybody's back. */
@@ -122,6 +145,9 @@ void cohort_last_words_install(cohort_counters_row *row, int fd, int32_t rank,
     sigaltstack(&own, &stack_before);
     for (int i = 0; i < N_SIGNALS; i++)
         sigaction(signals[i], &action, &before[i]);
+    action =
+        (struct sigaction){.sa_handler = on_asked, .sa_flags = SA_ONSTACK | SA_RESTART};
+    sigaction(SIGURG, &action, &before_asked);
     if (!awaits_exit) awaits_exit = !on_exit(on_exit_called, NULL);
 }
 
@@ -129,6 +155,7 @@ void cohort_last_words_uninstall(void) {
     if (!own_row) return;
     for (int i = 0; i < N_SIGNALS; i++)
         sigaction(signals[i], &before[i], NULL);
+    sigaction(SIGURG, &before_asked, NULL);
     sigaltstack(&stack_before, NULL);
     own_row = NULL;
     link_fd = -1;

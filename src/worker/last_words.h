@@ -7,6 +7,9 @@
  * Where the driver cannot read the counters (another host) they are sent as a frame.
  * SIGKILL and _exit() leave nobody a word.
  *
+ * SIGURG, which does nothing by default, asks a thread where it is: its frames and then
+ * its id go into the counters.
+ *
  * Threads: install before calls, uninstall after them, all on one thread; it concerns all
  * threads of the process.
  */

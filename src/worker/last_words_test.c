@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/last_words.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,7 +12,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -148,10 +152,58 @@ static void exit_is_told_over_the_link(void **state) {
     munmap(row, sizeof *row);
 }
 
+/* Two threads of a process that do not get on, for as long as somebody likes. */
+static int ready_fd;
+
+__attribute__((noinline)) static void *spin(void *unused) {
+    const struct timespec moment = {.tv_nsec = 100000};
+    int32_t thread = (int32_t)gettid();
+    if (write(ready_fd, &thread, sizeof thread) != sizeof thread) _exit(1);
+    for (;;) /* a sanitizer hands on signals in calls alone */
+        nanosleep(&moment, NULL);
+    return unused;
+}
+
+static void spin_twice(void) {
+    pthread_t other;
+    if (pthread_create(&other, NULL, spin, NULL)) _exit(1);
+    spin(NULL);
+}
+
+/* Whoever it is, and as often as one asks. */
+static void a_thread_that_is_asked_tells_where_it_is(void **state) {
+    (void)state;
+    int ends[2];
+    int32_t threads[2];
+    cohort_counters_row *row = share_row();
+    assert_int_equal(pipe(ends), 0);
+    ready_fd = ends[1];
+    pid_t pid = fork();
+    if (!pid) {
+        cohort_last_words_install(row, -1, 1, 7);
+        spin_twice();
+    }
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(read(ends[0], &threads[i], sizeof *threads), sizeof *threads);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(syscall(SYS_tgkill, pid, threads[i % 2], SIGURG), 0);
+        while (atomic_load(&row->stack_thread) != threads[i % 2])
+            sched_yield();
+        assert_true(row->crash_frames[0] != 0);
+        assert_int_equal(row->crash_signal, 0);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    close(ends[0]);
+    close(ends[1]);
+    munmap(row, sizeof *row);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(endings_leave_what_they_can),
         cmocka_unit_test(exit_is_told_over_the_link),
+        cmocka_unit_test(a_thread_that_is_asked_tells_where_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

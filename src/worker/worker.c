@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -277,6 +278,7 @@ static cohort_status start(cohort_worker *worker) {
     COHORT_TRY(cohort_link_adopt(worker->options->control_fd, &worker->control));
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->wake_fd < 0) return COHORT_FAIL_SYS(errno, "eventfd");
+    if (worker->options->owns_process) cohort_thread_hear(SIGURG); /* last_words.h */
     COHORT_TRY(cohort_thread_start("cohort-watcher", worker_watcher_main, worker,
                                    &worker->watcher));
     worker->has_watcher = true;

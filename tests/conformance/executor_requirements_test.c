@@ -338,6 +338,14 @@ static void r30_refusal_of_a_silent_rank_is_not_lost(void **state) {
     cohort_log_set_sink(NULL, COHORT_LOG_ERROR, NULL);
 }
 
+static void count_stacks(void *user_data, cohort_log_level level, const char *line) {
+    (void)level;
+    if (strstr(line, " rank=1 ") && strstr(line, "event=stack") &&
+        strstr(line, " at=\"+0x"))
+        atomic_fetch_add((atomic_int *)user_data, 1);
+}
+
+/* And where the rank is, of a process. */
 static void r31_stuck_step_is_a_hang_that_names_the_rank(void **state) {
     const char *const config[] = {"fault=execute:1:spin", "spin_ms=4000", "barrier=1",
                                   NULL};
@@ -345,16 +353,23 @@ static void r31_stuck_step_is_a_hang_that_names_the_rank(void **state) {
     options.config = config;
     options.execute_timeout_ns = 1000000000;
     options.shutdown_timeout_ns = PATIENCE_MS * INT64_C(1000000);
+    bool is_process = !strcmp(*state, "mp");
+    static atomic_int n_stacks;
+    atomic_store(&n_stacks, 0);
+    cohort_log_set_sink(count_stacks, COHORT_LOG_ERROR, &n_stacks);
     cohort_executor *executor = start(&options);
     cohort_future *step = NULL;
     assert_int_equal(cohort_execute_model(executor, "s", 1, &step), COHORT_OK);
     assert_int_equal(cohort_future_wait(step, patience()), COHORT_E_HUNG);
     assert_int_equal(cohort_last_error()->rank, 1);
+    if (is_process) assert_says(" s, at +0x");
     assert_says("rank 1 (pid ");
     assert_says("no progress");
     assert_says("rank 0 waits for rank 1 in execute (call 1)");
     cohort_future_destroy(step);
     end(executor);
+    cohort_log_set_sink(NULL, COHORT_LOG_ERROR, NULL);
+    if (is_process) assert_true(atomic_load(&n_stacks) > 1); /* of threads */
 }
 
 static void r31_idle_executor_is_not_hung(void **state) {

@@ -149,6 +149,8 @@ static void stopped_rank_is_replaced(void **state) {
     await_ready(executor);
     step_must_go(executor);
     assert_int_equal(recovery_of(executor).cause.code, COHORT_E_HUNG);
+    assert_non_null(
+        strstr(recovery_of(executor).cause.message, ", its process is stopped; "));
     assert_int_equal(recovery_of(executor).rank, 1);
     end(executor);
 }

@@ -25,7 +25,8 @@ static int process_control_fd; /* of a worker that is a process */
 
 static void sleep_ms(long ms) {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
+    while (nanosleep(&time, &time) && errno == EINTR) /* it was asked where it is */
+        continue;
 }
 
 static cohort_status do_fault(const cohort_worker_info *info, const char *what) {
