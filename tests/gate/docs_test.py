@@ -68,7 +68,8 @@ class Documents(unittest.TestCase):
         self.assertGreater(looked_at, 20)
 
     def test_options_named_alone_exist(self):
-        known = {"--version"}.union(*map(flags_of, ("serve", "generate", "chat", "bench latency", "bench serve")))
+        named = ("serve", "generate", "chat", "stat", "bench latency", "bench serve")
+        known = {"--version"}.union(*map(flags_of, named))
         for page in (SOURCE / "README.md", *(SOURCE / "docs").glob("*.md")):
             for code in re.findall(r"`(--[a-z][\w-]*)", page.read_text()):
                 with self.subTest(page=page.name, flag=code):
