@@ -31,6 +31,7 @@ POLL_S = 0.2
 WATCH_S = 1.0
 LEAVE_S = 1.2
 LEAVE_CLUSTER_S = 4.0  # and end the cluster, which was started here
+REACH_S = 1.0
 LAST_LINES = 12  # of a rank that died
 LAST_LINES_S = 1.0
 MOST_CHARACTERS = 200  # what an error of C has room for, beside where it happened
@@ -85,6 +86,18 @@ def addresses() -> dict[str, str]:
     import ray
 
     return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
+
+
+def is_reachable(node: dict[str, Any] | None) -> bool:
+    """Its raylet takes calls.  Ray itself may need a minute to find out that it does not."""
+    if node is None:
+        return False
+    try:
+        to = (node["NodeManagerAddress"], node["NodeManagerPort"])
+        socket.create_connection(to, timeout=REACH_S).close()
+    except OSError:
+        return False
+    return True
 
 
 class Rank(NamedTuple):
@@ -260,7 +273,10 @@ class Sidecar:
         as it sits."""
         import ray
         from ray import cloudpickle
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+        from ray.util.scheduling_strategies import (
+            NodeAffinitySchedulingStrategy,
+            PlacementGroupSchedulingStrategy,
+        )
 
         from cohort_ray import actor
 
@@ -272,6 +288,12 @@ class Sidecar:
             resources = dict(message["resources"])
             if wanted["rank"] in self.actors:  # its share of the bundle is wanted
                 self._attempt(functools.partial(ray.kill, self.actors[wanted["rank"]]))
+            if wanted["life"] > 1 and self._tell_lost(wanted):
+                continue
+            strategy: Any = PlacementGroupSchedulingStrategy(
+                placement_group=self.group, placement_group_bundle_index=wanted["bundle"])
+            if wanted["moved"]:
+                strategy = NodeAffinitySchedulingStrategy(wanted["node"], soft=False)
             env = message["envs"][wanted["node"]]
             handle: Any = remote.options(
                 name=wanted["name"],
@@ -280,16 +302,38 @@ class Sidecar:
                 resources=resources or None,
                 max_restarts=0,
                 runtime_env=env or None,
-                scheduling_strategy=PlacementGroupSchedulingStrategy(
-                    placement_group=self.group,
-                    placement_group_bundle_index=wanted["bundle"],
-                ),
+                scheduling_strategy=strategy,
             ).remote(message["library"])
             rank = Rank(wanted["rank"], wanted["life"], handle)
             self.actors[rank.number] = handle
             self.lives[rank.number] = rank.life
             asked[handle.seat.remote(message["key"])] = rank
         self._watch_over(asked, self._seat)
+
+    def _tell_lost(self, wanted: Message) -> bool:
+        """A rank that cannot be started again where it was, as the node is lost or Ray has moved
+        its bundle: then with what is free elsewhere, among which the launcher chooses."""
+        import ray
+        from ray.util.placement_group import placement_group_table
+
+        table = placement_group_table(self.group)
+        at = table["bundles_to_node_id"].get(wanted["bundle"], "")
+        is_placed = table.get("state") == "CREATED" and not wanted["moved"]
+        moved_to = at if is_placed and at != wanted["node"] else ""
+        nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        if not moved_to and is_reachable(nodes.get(wanted["node"])):
+            return False
+        free = ray._private.state.available_resources_per_node()
+        self.at = addresses()
+        self.channel.send(
+            "lost", rank=wanted["rank"], life=wanted["life"], moved_to=moved_to,
+            bundles=[
+                {"index": index, "node": node, "address": self.at.get(node, "?"),
+                 "amounts": free.get(node, {})}
+                for index, node in enumerate(sorted(nodes))
+            ],
+        )
+        return True
 
     def _seat(self, one: Rank, ref: Any) -> None:
         import ray

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "base/poll.h"
 #include "cohort/clock.h"
+#include "ray/event.h"
 #include "ray/place.h"
 #include "ray/seat.h"
 #include "ray/sidecar.h"
@@ -27,6 +29,10 @@
  *
  * With the sidecar all actors end, and its placement group goes: another sidecar opens
  * the world once more, and every rank is started again there.
+ *
+ * Where its node is lost, Ray notices within a minute, and moves the bundle where there
+ * is room.  So long nobody waits: a raylet that refuses or does not answer is lost, and
+ * the actor goes to another node, of our choice, beside the group.
  *
  * Nobody runs before all are seated: local ranks and devices follow from all seats. */
 
@@ -231,6 +237,61 @@ static cohort_status start_wanted(ray_world *world) {
     if (world->has_lost_sidecar)
         COHORT_TRY_WHILE(reopen(world), "starting another Ray sidecar");
     return ray_send_spawn(world);
+}
+
+/* Where another rank is, where no two may be on one node. */
+static void leave_others_nodes(const ray_world *world, int32_t index,
+                               cohort_ray_bundle *rooms, int32_t n_rooms) {
+    bool is_apart = !world->is_adopted && world->strategy == COHORT_RAY_STRICT_SPREAD;
+    for (int32_t i = 0; is_apart && i < world->world_size; i++)
+        for (int32_t k = 0; i != index && k < n_rooms; k++)
+            if (!strcmp(rooms[k].node_id, world->ranks[i].bundle_node))
+                rooms[k].amount = 0;
+}
+
+static cohort_status find_room(const ray_world *world, const cohort_ray_lost *lost,
+                               cohort_ray_bundle *rooms, int32_t n_rooms,
+                               int32_t *out_position) {
+    const ray_rank *rank = &world->ranks[lost->rank];
+    for (int32_t i = 0; lost->moved_to[0] && i < n_rooms; i++)
+        if (!strcmp(rooms[i].node_id, lost->moved_to)) {
+            *out_position = i;
+            return COHORT_OK;
+        }
+    leave_others_nodes(world, lost->rank, rooms, n_rooms);
+    return cohort_ray_pick_room(rooms, n_rooms, &world->demand, rank->bundle_node,
+                                world->driver_node, out_position);
+}
+
+static void settle_in_room(ray_world *world, const cohort_ray_lost *lost,
+                           const cohort_ray_bundle *room) {
+    ray_rank *rank = &world->ranks[lost->rank];
+    cohort_log(COHORT_LOG_WARNING, "ray", lost->rank,
+               "event=moved from=%s to=%s address=%s", rank->bundle_node, room->node_id,
+               room->address);
+    snprintf(rank->bundle_node, sizeof rank->bundle_node, "%s", room->node_id);
+    snprintf(rank->address, sizeof rank->address, "%s", room->address);
+    rank->is_moved = strcmp(room->node_id, lost->moved_to) != 0;
+    pthread_mutex_lock(&world->lock);
+    rank->stage = RAY_WANTED;
+    pthread_mutex_unlock(&world->lock);
+}
+
+cohort_status ray_move_rank(ray_world *world, const cJSON *event) {
+    cohort_ray_lost lost;
+    cohort_ray_bundle *rooms = NULL;
+    int32_t n_rooms = 0, position = 0;
+    COHORT_TRY(cohort_ray_event_lost(event, world->world_size, &lost));
+    const ray_rank *rank = &world->ranks[lost.rank];
+    pthread_mutex_lock(&world->lock);
+    bool is_meant = rank->stage == RAY_SEATING && rank->life == lost.life;
+    pthread_mutex_unlock(&world->lock);
+    if (!is_meant) return COHORT_OK;
+    COHORT_TRY(cohort_ray_event_bundles(event, world->demand.key, &rooms, &n_rooms));
+    cohort_status status = find_room(world, &lost, rooms, n_rooms, &position);
+    if (status >= 0) settle_in_room(world, &lost, &rooms[position]);
+    free(rooms);
+    return status;
 }
 
 static cohort_status run_seated(ray_world *world) {

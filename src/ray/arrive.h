@@ -16,6 +16,8 @@ void ray_want(ray_world *world, ray_rank *rank);
 bool ray_is_any_coming(ray_world *world);
 /* One step further with all of them; waits for a moment where one is to connect. */
 void ray_go_on(ray_world *world);
+/* A rank's node cannot be had any more, as a "lost" says: it goes where there is room. */
+cohort_status ray_move_rank(ray_world *world, const cJSON *event);
 /* It does not come, for the thread's last error; COHORT_RANK_LOCAL: none of them does. */
 void ray_fail_coming(ray_world *world, int32_t index);
 

@@ -161,6 +161,16 @@ cohort_status cohort_ray_event_ended(const cJSON *event, int32_t world_size,
     return COHORT_OK;
 }
 
+cohort_status cohort_ray_event_lost(const cJSON *event, int32_t world_size,
+                                    cohort_ray_lost *out_lost) {
+    out_lost->rank = cohort_ray_event_rank(event, world_size);
+    if (out_lost->rank < 0) return bad_event(event, "rank");
+    if (!read_number(event, "life", 1, INT32_MAX, &out_lost->life))
+        return bad_event(event, "life");
+    out_lost->moved_to = cohort_ray_event_text(event, "moved_to");
+    return COHORT_OK;
+}
+
 const cJSON *cohort_ray_event_looked(const cJSON *event, const char *node) {
     const cJSON *item;
     cJSON_ArrayForEach(

@@ -38,8 +38,8 @@ typedef struct cohort_ray_connected {
 cohort_status cohort_ray_event_connected(const cJSON *event,
                                          cohort_ray_connected *out_connected);
 
-/* Of a "placed": all bundles of the group, in the order of their indices, with what each
- * holds of key.  The array is the caller's, by free. */
+/* Of a "placed" (or a "lost"): all bundles of the group, in the order of their indices,
+ * with what each holds of key.  The array is the caller's, by free. */
 cohort_status cohort_ray_event_bundles(const cJSON *event, const char *key,
                                        cohort_ray_bundle **out_bundles,
                                        int32_t *out_n_bundles);
@@ -63,6 +63,15 @@ typedef struct cohort_ray_ended {
 
 cohort_status cohort_ray_event_ended(const cJSON *event, int32_t world_size,
                                      cohort_ray_ended *out_ended);
+
+typedef struct cohort_ray_lost {
+    int32_t rank, life;
+    const char *moved_to; /* its bundle, as Ray has noticed; "": nowhere yet */
+} cohort_ray_lost;
+
+/* A rank cannot be started again where it was; what is free elsewhere are its bundles. */
+cohort_status cohort_ray_event_lost(const cJSON *event, int32_t world_size,
+                                    cohort_ray_lost *out_lost);
 
 /* Of a "looked": what that node has of its own; NULL where it is not in it. */
 const cJSON *cohort_ray_event_looked(const cJSON *event, const char *node);

@@ -201,6 +201,22 @@ static void an_end_is_of_a_rank(void **state) {
     cJSON_Delete(event);
 }
 
+static void a_lost_rank_says_where_its_bundle_is(void **state) {
+    (void)state;
+    cohort_ray_lost lost;
+    cJSON *event =
+        parse("{\"event\":\"lost\",\"rank\":1,\"life\":2,\"moved_to\":\"n3\"}");
+    assert_int_equal(cohort_ray_event_lost(event, 2, &lost), COHORT_OK);
+    assert_int_equal(lost.rank, 1);
+    assert_int_equal(lost.life, 2);
+    assert_string_equal(lost.moved_to, "n3");
+    assert_int_equal(cohort_ray_event_lost(event, 1, &lost), COHORT_E_PROTOCOL);
+    cJSON_Delete(event);
+    event = parse("{\"event\":\"lost\",\"rank\":1}");
+    assert_int_equal(cohort_ray_event_lost(event, 2, &lost), COHORT_E_PROTOCOL);
+    cJSON_Delete(event);
+}
+
 static void amounts_are_never_negative_or_infinite(void **state) {
     (void)state;
     cJSON *event = parse("{\"event\":\"waiting\",\"total\":{\"CPU\":8,\"GPU\":1e999,"
@@ -224,6 +240,7 @@ int main(void) {
         cmocka_unit_test(a_seat_is_read),
         cmocka_unit_test(seats_out_of_bounds_are_refused),
         cmocka_unit_test(an_end_is_of_a_rank),
+        cmocka_unit_test(a_lost_rank_says_where_its_bundle_is),
         cmocka_unit_test(amounts_are_never_negative_or_infinite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,6 +138,7 @@ static cohort_status choose_bundles(ray_world *world, const cJSON *event) {
         const cohort_ray_bundle *bundle = &bundles[positions[i]];
         ray_rank *rank = &world->ranks[i];
         rank->bundle = bundle->index;
+        rank->is_moved = false;
         snprintf(rank->bundle_node, sizeof rank->bundle_node, "%s", bundle->node_id);
         snprintf(rank->address, sizeof rank->address, "%s", bundle->address);
     }

@@ -163,6 +163,29 @@ cohort_status cohort_ray_name_bundles(const char *indices,
     return COHORT_OK;
 }
 
+cohort_status cohort_ray_pick_room(const cohort_ray_bundle *rooms, int32_t n_rooms,
+                                   const cohort_ray_demand *demand, const char *lost_node,
+                                   const char *driver_node, int32_t *out_position) {
+    int32_t best = -1;
+    double most = 0;
+    for (int32_t i = 0; i < n_rooms; i++) {
+        const cohort_ray_bundle *room = &rooms[i];
+        if (room->amount > most) most = room->amount;
+        if (!holds(room, demand) || !strcmp(room->node_id, lost_node)) continue;
+        if (best < 0 || !strcmp(room->node_id, driver_node) ||
+            (strcmp(rooms[best].node_id, driver_node) != 0 &&
+             room->amount > rooms[best].amount))
+            best = i;
+    }
+    *out_position = best;
+    if (best >= 0) return COHORT_OK;
+    return COHORT_FAIL(
+        COHORT_E_INVALID,
+        "its node is lost, and no other has room for it: %g %s are wanted, "
+        "and of %d nodes none has more than %g free",
+        demand->amount, demand->key, n_rooms, most);
+}
+
 cohort_status cohort_ray_leave_held(const char *held, const cohort_ray_demand *demand,
                                     cohort_ray_bundle *bundles, int32_t n_bundles) {
     for (const char *next = held ? held : ""; *next;) {

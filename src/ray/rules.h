@@ -83,6 +83,13 @@ cohort_status cohort_ray_name_bundles(const char *indices,
 cohort_status cohort_ray_leave_held(const char *held, const cohort_ray_demand *demand,
                                     cohort_ray_bundle *bundles, int32_t n_bundles);
 
+/* Where a rank goes whose node is lost, by position in rooms, which are of nodes with
+ * what is free there: the driver's node, else the one with most of it; never lost_node.
+ */
+cohort_status cohort_ray_pick_room(const cohort_ray_bundle *rooms, int32_t n_rooms,
+                                   const cohort_ray_demand *demand, const char *lost_node,
+                                   const char *driver_node, int32_t *out_position);
+
 /* COHORT_RAY_BUNDLE_INDICES, else vLLM's name, else NULL; empty is not set. */
 const char *cohort_ray_bundle_indices(char *const *environment);
 

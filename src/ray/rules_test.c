@@ -426,6 +426,27 @@ static void r1_names_differ_between_engines_and_ranks(void **state) {
                      COHORT_E_INVALID);
 }
 
+static void a_lost_nodes_rank_goes_where_there_is_room(void **state) {
+    (void)state;
+    const cohort_ray_demand demand = {.key = "CPU", .amount = 2};
+    const cohort_ray_bundle rooms[] = {{.node_id = "a", .amount = 8},
+                                       {.node_id = "b", .amount = 1},
+                                       {.node_id = "c", .amount = 2},
+                                       {.node_id = "d", .amount = 3},
+                                       {.node_id = "e", .amount = 2}};
+    int32_t at = -1;
+    /* The lost one may look empty; the driver's node comes first, then the emptiest. */
+    assert_int_equal(cohort_ray_pick_room(rooms, 5, &demand, "a", "c", &at), COHORT_OK);
+    assert_int_equal(at, 2);
+    assert_int_equal(cohort_ray_pick_room(rooms, 5, &demand, "a", "e", &at), COHORT_OK);
+    assert_int_equal(at, 4);
+    assert_int_equal(cohort_ray_pick_room(rooms, 5, &demand, "a", "b", &at), COHORT_OK);
+    assert_int_equal(at, 3);
+    assert_int_equal(cohort_ray_pick_room(rooms, 2, &demand, "a", "b", &at),
+                     COHORT_E_INVALID);
+    assert_non_null(strstr(cohort_last_error()->message, "its node is lost"));
+}
+
 /* ---- environment ---------------------------------------------------------------- */
 
 static void test_env_var_and_runtime_env_propagation_rules(void **state) {
@@ -623,6 +644,7 @@ int main(void) {
         cmocka_unit_test(r16_a_rank_sits_where_its_bundle_is),
         cmocka_unit_test(r17_resource_and_amount_are_the_users),
         cmocka_unit_test(strategies_have_rays_names),
+        cmocka_unit_test(a_lost_nodes_rank_goes_where_there_is_room),
         cmocka_unit_test(r1_names_differ_between_engines_and_ranks),
         cmocka_unit_test(test_env_var_and_runtime_env_propagation_rules),
         cmocka_unit_test(r8_what_is_read_early_goes_into_the_runtime_env),

@@ -126,6 +126,7 @@ static cohort_status add_actor(ray_world *world, int32_t index, cJSON *actors) {
     cJSON_AddNumberToObject(actor, "rank", index);
     cJSON_AddNumberToObject(actor, "life", rank->life);
     cJSON_AddNumberToObject(actor, "bundle", rank->bundle);
+    cJSON_AddBoolToObject(actor, "moved", rank->is_moved);
     cJSON_AddStringToObject(actor, "node", rank->bundle_node);
     cJSON_AddStringToObject(actor, "name", rank->name);
     return COHORT_OK;

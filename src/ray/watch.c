@@ -107,6 +107,11 @@ static void on_failed(ray_world *world, const cJSON *event) {
     if (is_open) ray_fail_coming(world, index);
 }
 
+static void on_lost(ray_world *world, const cJSON *event) {
+    if (ray_move_rank(world, event) < 0)
+        ray_fail_coming(world, cohort_ray_event_rank(event, world->world_size));
+}
+
 static void on_seated(ray_world *world, const cJSON *event) {
     if (ray_seat_rank(world, event) < 0)
         ray_fail_coming(world, cohort_ray_event_rank(event, world->world_size));
@@ -133,6 +138,7 @@ static void hear_one(ray_world *world) {
     if (status < 0) return;
     if (cohort_ray_event_is(event, "ended")) on_ended(world, event);
     if (cohort_ray_event_is(event, "seated")) on_seated(world, event);
+    if (cohort_ray_event_is(event, "lost")) on_lost(world, event);
     if (cohort_ray_event_is(event, "failed")) on_failed(world, event);
     if (cohort_ray_event_is(event, "broken")) on_broken(world, event);
     if (cohort_ray_event_is(event, "trouble"))

@@ -41,9 +41,10 @@ typedef struct ray_rank {
     int32_t n_devices;
     int32_t pid; /* 0: not seated yet */
     int32_t bundle;
-    int pidfd;    /* -1: not of our kernel */
-    int ended_fd; /* eventfd: Ray says so */
-    int exit_fd;  /* epoll of both */
+    bool is_moved; /* from its bundle, whose node is lost, to bundle_node */
+    int pidfd;     /* -1: not of our kernel */
+    int ended_fd;  /* eventfd: Ray says so */
+    int exit_fd;   /* epoll of both */
     int control_fd;
     bool has_ended;              /* with the world's lock */
     cohort_launch_ending ending; /* the same; no text: nobody knows why */

@@ -578,3 +578,43 @@ def test_death_of_a_whole_node() -> None:
             said = probe.next()
             assert said["rank"] == 1 and second.address in said["error"]
             probe.end(LEFT_S)
+
+
+def await_line(process: subprocess.Popen[str], *wanted: str) -> str:
+    """A line of its standard error with all of that in it."""
+    assert process.stderr
+    seen: list[str] = []
+    for line in process.stderr:
+        seen.append(line)
+        if all(words in line for words in wanted):
+            return line
+    raise AssertionError(f"no {wanted} in {''.join(seen)}")
+
+
+def test_lost_node_costs_no_byte() -> None:
+    """First an actor dies there, which comes back to its bundle; then the raylet with its rank, which
+    goes where there is room, as Ray itself does not know of it for a while."""
+    tokens = 1900
+    with made(3, {}) as world:  # pylint: disable=redefined-outer-name
+        first = world.network.nodes[0]
+        command = [*first.enter, str(support.COHORT), "generate", str(support.MODEL),
+                   "--skip-tokenizer-init", "--prompt-token-ids", "1,5,9,200,17,3", "--max-tokens",
+                   str(tokens), "--temperature", "0", "--ignore-eos", "--json", "--verbose", "-tp",
+                   "2", "--distributed-executor-backend", "ray", "--ray-address", HEAD,
+                   "--ray-node-address", first.address, "--ray-placement-strategy", "STRICT_SPREAD"]
+        with subprocess.Popen(command, env=support.environment(), text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            row = await_line(process, " ray ", " tcp ").split()
+            (second,) = [node for node in world.network.nodes if node.address in row]
+            os.kill(second.outside(int(row[3])), signal.SIGKILL)
+            await_line(process, "event=recovered", "rank=1")
+            (raylet,) = second.processes("raylet")
+            os.kill(raylet, signal.SIGKILL)
+            assert second.address not in await_line(process, "event=moved")
+            await_line(process, "event=recovered", "rank=1")
+            said, more = process.communicate(timeout=support.READY_S)
+    assert process.returncode == 0, more
+    found = json.loads(said)["token_ids"]
+    assert found == support.generate("--distributed-executor-backend", "mp", "-tp", "2",
+                                     tokens=tokens)

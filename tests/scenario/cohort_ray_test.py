@@ -86,7 +86,8 @@ class Ray:
             "ray", "ray._private", "ray._private.services", "ray._raylet", "ray.util", "ray.exceptions",
             "ray.util.placement_group", "ray.util.scheduling_strategies", "ray.cloudpickle")}
         ray, util = of["ray"], of["ray.util"]
-        nodes = [{"NodeID": "n0", "NodeManagerAddress": "10.0.0.1"}, {"NodeID": "n1", "NodeManagerAddress": "10.0.0.2"}]
+        nodes = [{"NodeID": f"n{i}", "NodeManagerAddress": f"10.0.0.{i + 1}", "NodeManagerPort": 7, "Alive": True}
+                 for i in range(2)]
         for name, value in {
                 "__version__": "2.99", "kill": self.kill, "get": self.get, "wait": self.wait, "util": util,
                 "is_initialized": lambda: True, "nodes": lambda: nodes, "shutdown": lambda: self.note("shutdown"),
@@ -100,6 +101,8 @@ class Ray:
         of["ray.cloudpickle"].register_pickle_by_value = lambda module: None
         of["ray._private.services"].find_gcs_addresses = lambda: set(self.clusters)
         ray._private = of["ray._private"]  # pylint: disable=protected-access
+        of["ray._private"].state = types.SimpleNamespace(
+            available_resources_per_node=lambda: {"n0": {"CPU": 4}})
         of["ray._private"].services = of["ray._private.services"]
         of["ray._raylet"].PlacementGroupID = lambda raw: ("id", raw.hex())
         groups = of["ray.util.placement_group"]
@@ -147,12 +150,12 @@ class WithRay(unittest.TestCase):
         self.sidecar.open({"namespace": "ns", "address": "10.0.0.1:6379", "bundles": [{"CPU": 1}], "strategy": "PACK",
                            **fields})
 
-    def spawn(self, ranks, names=None, life=1):
+    def spawn(self, ranks, names=None, life=1, moved=False):
         names = names or [f"rank{rank}" for rank in ranks]
         for name in names:
             self.ray.results.setdefault(f"seat {name}", {"node": "n0", "pid": 1})
         self.sidecar.spawn({"resources": {"CPU": 1, "TPU": 2}, "envs": {"n0": {"env_vars": {"A": "b"}}, "n1": {}}, "library": "l",
-                            "key": "k", "actors": [{"rank": rank, "life": life, "name": name, "node": f"n{rank % 2}",
+                            "key": "k", "actors": [{"rank": rank, "life": life, "name": name, "moved": moved, "node": f"n{rank % 2}",
                                                     "bundle": rank}
                                                    for rank, name in zip(ranks, names)]})
 
@@ -228,7 +231,8 @@ class WithRay(unittest.TestCase):
     def test_a_rank_that_is_started_again_is_another_actor(self):
         self.start([0, 1], {1: ValueError("died")})
         self.await_told("ended", 1)
-        self.spawn([1], ["again"], life=2)
+        with mock.patch.object(self.driver, "is_reachable", return_value=True):
+            self.spawn([1], ["again"], life=2)
         self.assertIn(("rank1",), self.ray.asked_for("kill"))  # whose share of the bundle it needs
         self.assertEqual([seat["life"] for seat in self.await_told("seated", 3) if seat["rank"] == 1], [1, 2])
         self.sidecar.run({"actors": [{"rank": 1, "life": 2, "spec": "s"}], "env": {}})
@@ -236,6 +240,28 @@ class WithRay(unittest.TestCase):
         self.assertNotIn(("again",), self.ray.asked_for("kill"))
         self.ray.results["run again"] = (0, "")
         self.assertEqual([(one["rank"], one["life"]) for one in self.await_told("ended", 2)], [(1, 1), (1, 2)])
+
+    def test_a_rank_whose_node_is_lost_or_bundle_moved_is_not_started_there(self):
+        rooms = [{"index": 0, "node": "n0", "address": "10.0.0.1", "amounts": {"CPU": 4}},
+                 {"index": 1, "node": "n1", "address": "10.0.0.2", "amounts": {}}]
+        with mock.patch.object(self.driver, "is_reachable", return_value=False):
+            self.spawn([1], life=2)
+        self.assertEqual(self.told.of("lost"), [{"rank": 1, "life": 2, "moved_to": "", "bundles": rooms}])
+        with mock.patch.object(self.driver, "is_reachable", return_value=True):
+            moved = {"state": "CREATED", "bundles_to_node_id": {1: "n0"}}
+            with mock.patch.object(sys.modules["ray.util.placement_group"], "placement_group_table", return_value=moved):
+                self.spawn([1], life=3)
+            self.assertEqual(self.told.of("lost")[1], {"rank": 1, "life": 3, "moved_to": "n0", "bundles": rooms})
+            self.assertEqual(self.ray.options, [])
+            self.spawn([1], life=4, moved=True)  # there, beside the group
+        self.assertEqual(self.ray.options[0]["scheduling_strategy"], (("n1",), {"soft": False}))
+
+    def test_a_node_that_takes_no_calls_is_lost(self):
+        self.assertFalse(self.driver.is_reachable(None))
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            node = {"NodeManagerAddress": "127.0.0.1", "NodeManagerPort": taken.getsockname()[1]}
+            self.assertTrue(self.driver.is_reachable(node))
+        self.assertFalse(self.driver.is_reachable(node))
 
     def start(self, ranks, results):
         self.spawn(ranks)
