@@ -93,7 +93,7 @@ class Ray:
                 "is_initialized": lambda: True, "nodes": lambda: nodes, "shutdown": lambda: self.note("shutdown"),
                 "init": lambda **words: self.note("init", words), "exceptions": of["ray.exceptions"],
                 "cluster_resources": dict, "available_resources": dict, "cloudpickle": of["ray.cloudpickle"],
-                "remote": lambda cls: types.SimpleNamespace(options=self.remote_class),
+                "remote": lambda **_: lambda cls: types.SimpleNamespace(options=self.remote_class),
                 "get_runtime_context": lambda: types.SimpleNamespace(get_node_id=lambda: "n1", gcs_address="10.0.0.1:6379"),
         }.items():
             setattr(ray, name, value)
