@@ -246,11 +246,14 @@ cohort_expr cohort_regex_parse(cohort_builder *builder, const char *pattern, siz
 void cohort_regex_add_narrow(cohort_builder *builder, char letter, cohort_code_set *set);
 void cohort_regex_add_outside(cohort_builder *builder, char letter, cohort_code_set *set);
 
-/* ---- schema.c ---------------------------------------------------------------------- */
+/* ---- schema_parse.c ---------------------------------------------------------------- */
 
 /* NULL, with an error, where it is no JSON that we can hold; name: in messages. */
 cJSON *cohort_schema_parse(cohort_builder *builder, const char *name, const char *text,
                            size_t size);
+
+/* ---- schema.c ---------------------------------------------------------------------- */
+
 /* Makes a rule: 0 where it is the first. */
 uint32_t cohort_schema_compile(cohort_builder *builder, const char *text, size_t size);
 
