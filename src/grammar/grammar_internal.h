@@ -205,6 +205,8 @@ cohort_expr cohort_grammar_json_quoted(cohort_builder *builder, const char *text
 typedef struct cohort_number_range {
     double least, most; /* -INFINITY, INFINITY: none */
     bool above, below;  /* the bound itself is out */
+    /* Of a whole number that no double is, as written, without its sign; else NULL. */
+    const char *least_digits, *most_digits;
 } cohort_number_range;
 
 cohort_expr cohort_grammar_json_number(cohort_builder *builder, bool is_integer,

@@ -16,7 +16,8 @@
  * below, tight above), for the counts of digits before the point that a bound has; all
  * others are free.  Below zero the bounds change places.
  *
- * A bound is a double.  From 2^53 on it stands for several whole numbers, so plain
+ * A bound is a double.  From 2^53 on it stands for several whole numbers: the digits that
+ * were written decide.  Where there are none (it was written with an exponent), plain
  * decimals end one double before it: never is one let through that is out. */
 
 enum {
@@ -78,6 +79,30 @@ static void to_decimal(double value, struct decimal *out) {
 
 static char digit_at(const struct decimal *decimal, int i) {
     return i < decimal->n_fraction ? decimal->fraction[i] : '0';
+}
+
+/* A bound of magnitudes. */
+struct limit {
+    double value;
+    const char *digits; /* as of cohort_number_range */
+    bool is_out;
+};
+
+static void read_limit(const struct limit *limit, struct decimal *out) {
+    to_decimal(limit->value, out);
+    if (limit->digits)
+        out->n_whole = snprintf(out->whole, sizeof out->whole, "%s", limit->digits);
+}
+
+static bool is_empty(const struct limit *low, const struct limit *high) {
+    struct decimal a, b;
+    if (!(low->value < INFINITY) || low->value > high->value) return true;
+    if (low->value < high->value) return false;
+    read_limit(low, &a);
+    read_limit(high, &b);
+    int order = a.n_whole != b.n_whole ? a.n_whole - b.n_whole
+                                       : memcmp(a.whole, b.whole, (size_t)a.n_whole);
+    return order > 0 || (order == 0 && (low->is_out || high->is_out));
 }
 
 /* Digits so far are written in states[tight below][tight above]. */
@@ -195,16 +220,15 @@ static cohort_expr free_lengths(cohort_builder *builder, const struct magnitude 
     return cohort_expr_concat(builder, expr, cohort_expr_repeat(builder, fraction, 0, 1));
 }
 
-static cohort_expr plain_expr(cohort_builder *builder, bool is_integer, double low,
-                              bool above, double high, bool below) {
-    struct magnitude range = {.above = above,
-                              .below = below,
-                              .is_bounded = high < INFINITY,
+static cohort_expr plain_expr(cohort_builder *builder, bool is_integer,
+                              const struct limit *low, const struct limit *high) {
+    struct magnitude range = {.above = low->is_out,
+                              .below = high->is_out,
+                              .is_bounded = high->value < INFINITY,
                               .is_integer = is_integer};
-    if (!(low < INFINITY) || low > high || (low == high && (above || below)))
-        return COHORT_EXPR_NEVER;
-    to_decimal(low, &range.low);
-    if (range.is_bounded) to_decimal(high, &range.high);
+    if (is_empty(low, high)) return COHORT_EXPR_NEVER;
+    read_limit(low, &range.low);
+    if (range.is_bounded) read_limit(high, &range.high);
     cohort_nfa nfa = {0};
     cohort_automaton automaton = {0};
     uint32_t start = cohort_nfa_state(builder, &nfa);
@@ -246,13 +270,15 @@ static cohort_expr exponent_expr(cohort_builder *builder, int least, int most) {
         cohort_expr plus =
             cohort_expr_repeat(builder, cohort_expr_range(builder, '+', '+'), 0, 1);
         cohort_expr number =
-            plain_expr(builder, true, larger(least, 0), false, most, false);
+            plain_expr(builder, true, &(struct limit){.value = larger(least, 0)},
+                       &(struct limit){.value = most});
         expr =
             cohort_expr_concat(builder, plus, cohort_expr_concat(builder, zeros, number));
     }
     if (least < 0) {
         cohort_expr number =
-            plain_expr(builder, true, larger(-most, 1), false, -least, false);
+            plain_expr(builder, true, &(struct limit){.value = larger(-most, 1)},
+                       &(struct limit){.value = -least});
         cohort_expr minus = cohort_expr_range(builder, '-', '-');
         expr = cohort_expr_either(
             builder,
@@ -320,14 +346,14 @@ static void add_point(cohort_builder *builder, cohort_nfa *nfa,
 }
 
 /* d.ddde-ddd, the first digit not 0. */
-static cohort_expr scientific_expr(cohort_builder *builder, double low, bool above,
-                                   double high, bool below) {
-    struct magnitude range = {
-        .above = above, .below = below, .is_bounded = high < INFINITY};
-    if (!(low < INFINITY) || low > high || high == 0 || (low == high && (above || below)))
-        return COHORT_EXPR_NEVER;
-    to_decimal(low, &range.low);
-    if (range.is_bounded) to_decimal(high, &range.high);
+static cohort_expr scientific_expr(cohort_builder *builder, const struct limit *low,
+                                   const struct limit *high) {
+    struct magnitude range = {.above = low->is_out,
+                              .below = high->is_out,
+                              .is_bounded = high->value < INFINITY};
+    if (high->value == 0 || is_empty(low, high)) return COHORT_EXPR_NEVER;
+    to_decimal(low->value, &range.low);
+    if (range.is_bounded) to_decimal(high->value, &range.high);
     cohort_nfa nfa = {0};
     cohort_automaton automaton = {0};
     cohort_expr known[N_ORDERS][N_ORDERS] = {{COHORT_EXPR_EMPTY}};
@@ -356,16 +382,17 @@ static cohort_expr scientific_expr(cohort_builder *builder, double low, bool abo
 
 /* ---- numbers ----------------------------------------------------------------------- */
 
-/* From 2^53 on, the bound may have been written as any number that this double is the
- * nearest to.  2^63 and 2^64 come of the largest whole numbers of machines. */
+/* From 2^53 on, a bound without digits may have been written as any number that this
+ * double is the nearest to.  2^63 and 2^64 come of the largest whole numbers of machines.
+ */
 static void narrow(cohort_number_range *range) {
-    if (isfinite(range->most) && fabs(range->most) >= 0x1p53) {
+    if (isfinite(range->most) && fabs(range->most) >= 0x1p53 && !range->most_digits) {
         if (range->most == 0x1p63 || range->most == 0x1p64)
             range->below = true;
         else
             range->most = nextafter(range->most, -INFINITY);
     }
-    if (isfinite(range->least) && fabs(range->least) >= 0x1p53 &&
+    if (isfinite(range->least) && fabs(range->least) >= 0x1p53 && !range->least_digits &&
         (range->least != -0x1p63 || range->above))
         range->least = nextafter(range->least, INFINITY);
 }
@@ -373,22 +400,23 @@ static void narrow(cohort_number_range *range) {
 /* By magnitude: those from 0 up, and those below it behind a minus. */
 static cohort_expr signed_expr(cohort_builder *builder, const cohort_number_range *range,
                                bool is_integer, bool is_plain) {
+    const struct limit zero = {.value = 0},
+                       least = {range->least, range->least_digits, range->above},
+                       most = {range->most, range->most_digits, range->below},
+                       from_least = {-range->least, range->least_digits, range->above},
+                       from_most = {-range->most, range->most_digits, range->below},
+                       below_zero = {.value = is_integer, .is_out = !is_integer};
     cohort_expr expr = COHORT_EXPR_NEVER, negative;
     if (range->most >= 0) {
-        double low = fmax(range->least, 0);
-        bool above = range->above && range->least >= 0;
-        expr = is_plain ? plain_expr(builder, is_integer, low, above, range->most,
-                                     range->below)
-                        : scientific_expr(builder, low, above, range->most, range->below);
+        const struct limit *low = range->least >= 0 ? &least : &zero;
+        expr = is_plain ? plain_expr(builder, is_integer, low, &most)
+                        : scientific_expr(builder, low, &most);
     }
     if (range->least >= 0) return expr;
-    bool reaches_zero = range->most >= 0; /* which has no sign */
-    double low = reaches_zero ? (is_integer ? 1 : 0) : -range->most;
-    bool above = reaches_zero ? !is_integer : range->below;
-    negative =
-        is_plain
-            ? plain_expr(builder, is_integer, low, above, -range->least, range->above)
-            : scientific_expr(builder, low, above, -range->least, range->above);
+    /* Zero has no sign. */
+    const struct limit *low = range->most >= 0 ? &below_zero : &from_most;
+    negative = is_plain ? plain_expr(builder, is_integer, low, &from_least)
+                        : scientific_expr(builder, low, &from_least);
     cohort_expr minus = cohort_expr_range(builder, '-', '-');
     return cohort_expr_either(builder, cohort_expr_concat(builder, minus, negative),
                               expr);
@@ -406,10 +434,10 @@ cohort_expr cohort_grammar_json_number(cohort_builder *builder, bool is_integer,
         double low = ceil(range.least), high = floor(range.most);
         if (above && low == range.least && fabs(low) < 0x1p53) low += 1;
         if (below && high == range.most && fabs(high) < 0x1p53) high -= 1;
-        range = (cohort_number_range){.least = low,
-                                      .most = high,
-                                      .above = above && fabs(low) > 0x1p53,
-                                      .below = below && fabs(high) > 0x1p53};
+        range.least = low;
+        range.most = high;
+        range.above = above && fabs(low) >= 0x1p53;
+        range.below = below && fabs(high) >= 0x1p53;
     }
     cohort_expr expr = signed_expr(builder, &range, is_integer, true);
     if (is_integer) return expr;

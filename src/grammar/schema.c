@@ -65,9 +65,10 @@ static cohort_expr constant(cohort_schema_compiler *self, const cJSON *value) {
     if (cJSON_IsNull(value)) return literal(self, "null");
     if (cJSON_IsNumber(value)) {
         double number = value->valuedouble;
+        if (cohort_schema_digits(value)) return literal(self, value->valuestring);
         if (!(fabs(number) < 0x1p53)) {
-            cohort_schema_refuse(self,
-                                 "a listed number of 2^53 or more is not supported");
+            cohort_schema_refuse(self, "a listed number of 2^53 or more is not supported "
+                                       "with a point or an exponent");
             return COHORT_EXPR_NEVER;
         }
         snprintf(text, sizeof text, "%.0f", number);
@@ -362,15 +363,22 @@ static cohort_expr number_of(cohort_schema_compiler *self, const cJSON *schema,
         return COHORT_EXPR_NEVER;
     if (cJSON_IsNumber(least)) range.least = least->valuedouble;
     if (cJSON_IsNumber(most)) range.most = most->valuedouble;
+    range.least_digits = cohort_schema_digits(least);
+    range.most_digits = cohort_schema_digits(most);
     /* Draft 4 says true beside the bound, later ones the bound itself. */
     range.above = cJSON_IsTrue(above);
     range.below = cJSON_IsTrue(below);
-    if (cJSON_IsNumber(above) && above->valuedouble >= range.least) {
+    bool has_least = cJSON_IsNumber(least), has_most = cJSON_IsNumber(most);
+    if (cJSON_IsNumber(above) &&
+        (!has_least || cohort_schema_compare_numbers(above, least) >= 0)) {
         range.least = above->valuedouble;
+        range.least_digits = cohort_schema_digits(above);
         range.above = true;
     }
-    if (cJSON_IsNumber(below) && below->valuedouble <= range.most) {
+    if (cJSON_IsNumber(below) &&
+        (!has_most || cohort_schema_compare_numbers(below, most) <= 0)) {
         range.most = below->valuedouble;
+        range.most_digits = cohort_schema_digits(below);
         range.below = true;
     }
     cohort_expr expr = cohort_grammar_json_number(self->builder, is_integer, &range);

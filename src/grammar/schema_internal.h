@@ -64,6 +64,16 @@ bool cohort_schema_types(cohort_schema_compiler *self, const cJSON *schema, int 
  * much work, which is noted. */
 bool cohort_schema_are_same(cohort_schema_compiler *self, const cJSON *a, const cJSON *b);
 
+/* ---- schema_parse.c ---------------------------------------------------------------- */
+
+enum { COHORT_SCHEMA_MAX_DIGITS = 300 };
+
+/* Of a whole number from 2^53 on that was written without an exponent: its digits,
+ * without a sign; NULL: its double is all that is known. */
+const char *cohort_schema_digits(const cJSON *number);
+/* Less than, equal to or more than 0, as for strcmp. */
+int cohort_schema_compare_numbers(const cJSON *a, const cJSON *b);
+
 /* NULL: an error was noted. */
 const cJSON *cohort_schema_follow(cohort_schema_compiler *self, const char *reference);
 /* The schema without $ref and allOf at its top.  May be made; an object or true/false. */

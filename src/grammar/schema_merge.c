@@ -227,6 +227,7 @@ bool cohort_schema_are_same(cohort_schema_compiler *self, const cJSON *a,
                             const cJSON *b) {
     cohort_builder_work(self->builder, 1);
     if ((a->type & 0xff) != (b->type & 0xff) || self->builder->status < 0) return false;
+    if (cJSON_IsNumber(a)) return !cohort_schema_compare_numbers(a, b);
     if (!a->child || !b->child) return cJSON_Compare(a, b, true);
     if (a->child == b->child) return true;
     if (cJSON_GetArraySize(a) != cJSON_GetArraySize(b)) return false;
@@ -509,10 +510,10 @@ static bool merge_keyword(cohort_schema_compiler *self, cJSON *made, const char 
     }
     if (are_numbers && is_any_of(key, lower))
         return cohort_schema_refer(self, made, key,
-                                   a->valuedouble > b->valuedouble ? a : b);
+                                   cohort_schema_compare_numbers(a, b) > 0 ? a : b);
     if (are_numbers && is_any_of(key, upper))
         return cohort_schema_refer(self, made, key,
-                                   a->valuedouble < b->valuedouble ? a : b);
+                                   cohort_schema_compare_numbers(a, b) < 0 ? a : b);
     return cohort_schema_refuse(self,
                                 "two different '%.40s' for one value are not "
                                 "supported",

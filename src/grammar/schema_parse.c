@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -67,6 +68,61 @@ static void drop_repeated(cohort_builder *builder, cJSON *json) {
     free(items);
 }
 
+/* ---- whole numbers that no double is ----------------------------------------------- */
+
+/* The next number of a JSON text that is one; NULL: none. */
+static const char *next_number(const char *text, const char *end, size_t *out_size) {
+    for (; text < end; text++) {
+        if (*text == '"') {
+            for (text++; text < end && *text != '"'; text++)
+                text += *text == '\\';
+        } else if (*text == '-' || (*text >= '0' && *text <= '9')) {
+            *out_size = strspn(text, "+-.0123456789eE");
+            return text;
+        }
+    }
+    return NULL;
+}
+
+/* Numbers come in the text as they do in the tree; cJSON frees what is kept. */
+static void keep_digits(cohort_builder *builder, cJSON *json, const char **at,
+                        const char *end) {
+    cJSON *item;
+    size_t size = 0;
+    if (cJSON_IsNumber(json)) {
+        const char *number = next_number(*at, end, &size);
+        if (!number) return;
+        *at = number + size;
+        if (fabs(json->valuedouble) < 0x1p53 || size > COHORT_SCHEMA_MAX_DIGITS ||
+            strcspn(number, ".eE") < size)
+            return;
+        char *digits = cJSON_malloc(size + 1);
+        if (!digits) {
+            COHORT_BUILDER_FAIL(builder, COHORT_E_NOMEM, "%zu digits", size);
+            return;
+        }
+        memcpy(digits, number, size);
+        digits[size] = '\0';
+        json->valuestring = digits;
+    }
+    cJSON_ArrayForEach(item, json) { keep_digits(builder, item, at, end); }
+}
+
+const char *cohort_schema_digits(const cJSON *number) {
+    const char *digits = cJSON_IsNumber(number) ? number->valuestring : NULL;
+    return digits ? digits + (*digits == '-') : NULL;
+}
+
+int cohort_schema_compare_numbers(const cJSON *a, const cJSON *b) {
+    if (a->valuedouble != b->valuedouble) return a->valuedouble < b->valuedouble ? -1 : 1;
+    const char *x = cohort_schema_digits(a), *y = cohort_schema_digits(b);
+    if (!x || !y) return 0;
+    int order = strlen(x) != strlen(y) ? (strlen(x) < strlen(y) ? -1 : 1) : strcmp(x, y);
+    return a->valuedouble < 0 ? -order : order;
+}
+
+/* ---- parsing ----------------------------------------------------------------------- */
+
 cJSON *cohort_schema_parse(cohort_builder *builder, const char *name, const char *text,
                            size_t size) {
     const char *end = NULL;
@@ -85,6 +141,8 @@ cJSON *cohort_schema_parse(cohort_builder *builder, const char *name, const char
     else if (!is_utf8(copy, size) ||
              !(json = cJSON_ParseWithLengthOpts(copy, size + 1, &end, true)))
         COHORT_BUILDER_FAIL(builder, COHORT_E_INVALID, "%s is not valid JSON", name);
+    const char *at = copy;
+    keep_digits(builder, json, &at, copy + size);
     free(copy);
     drop_repeated(builder, json);
     return json;

@@ -154,7 +154,8 @@ static const cJSON *contrary_bound(cohort_schema_compiler *self, const cJSON *sc
         const char *key = sizes[i].contrary;
         double value = bound->valuedouble + sizes[i].step;
         if (is_out) key = !strcmp(bound->string, "minimum") ? "maximum" : "minimum";
-        if (sizes[i].step != 0 && value < 0) return cohort_schema_literal(self, false);
+        if (sizes[i].step == 0) return wrapped(self, sizes[i].type, key, bound);
+        if (value < 0) return cohort_schema_literal(self, false);
         return with_number(self, sizes[i].type, key, value);
     }
     return NULL;
