@@ -178,20 +178,38 @@ static void linear_activate(const void *params, const CUlaunchConfig *config) {
         }
 }
 
-static void linear_residual(const void *params, const CUlaunchConfig *config) {
-    const cohort_cuda_linear_params *p = params;
-    (void)config;
+static void add_to_residual(const cohort_cuda_linear_params *p, int32_t n_squares,
+                            int32_t each) {
     for (int32_t row = 0; row < p->n_rows; row++) {
-        float *squares = p->next_squares + (int64_t)row * p->n_tiles;
-        memset(squares, 0, (size_t)p->n_tiles * sizeof *squares);
+        float *squares = p->next_squares + (int64_t)row * n_squares;
+        memset(squares, 0, (size_t)n_squares * sizeof *squares);
         for (int32_t out = 0; out < p->n_out; out++) {
             int64_t at = (int64_t)row * p->y_stride + out;
             float now = p->y[at] + product(p, row, out);
             p->y[at] = now;
             p->narrow[at] = narrow(p->next_norm ? now * p->next_norm[out] : now);
-            squares[out / COHORT_CUDA_TILE] += now * now;
+            squares[out / each] += now * now;
         }
     }
+}
+
+static void linear_residual(const void *params, const CUlaunchConfig *config) {
+    const cohort_cuda_linear_params *p = params;
+    (void)config;
+    add_to_residual(p, p->n_tiles, COHORT_CUDA_TILE);
+}
+
+/* A CTA's outputs have one sum of squares; its shared memory says how many they are. */
+static void prompt_residual(const void *params, const CUlaunchConfig *config) {
+    const cohort_cuda_linear_params *p = params;
+    int32_t blocks = (p->n_rows + COHORT_CUDA_PROMPT_ROWS - 1) / COHORT_CUDA_PROMPT_ROWS;
+    bool wide =
+        config->sharedMemBytes > COHORT_CUDA_PROMPT_SHARED(COHORT_CUDA_PROMPT_STAGES_128);
+    int32_t each = wide ? 256 : 128;
+    if ((int32_t)config->gridDimX != blocks * p->n_next_squares ||
+        p->n_next_squares != (p->n_out + each - 1) / each)
+        abort();
+    add_to_residual(p, p->n_next_squares, each);
 }
 
 /* ---- the cache --------------------------------------------------------------------- */
@@ -314,25 +332,45 @@ static void attend(const void *params, const CUlaunchConfig *config) {
 }
 
 /* Queries are rounded to bf16, as the tensor cores take them. */
+static void see_all(const cohort_cuda_attention_params *p, unsigned row) {
+    const cohort_cuda_cache *c = &p->cache;
+    for (int head = 0; head < c->n_heads; head++) {
+        const float *x = p->qkv + (int64_t)row * p->qkv_stride + head * c->head_dim;
+        float query[128], out[128];
+        memcpy(query, x, (size_t)c->head_dim * sizeof *query);
+        if (p->raw) turn(p, x, p->q_norm, c->positions[row], query);
+        for (int i = 0; i < c->head_dim; i++)
+            query[i] = widen(narrow(query[i]));
+        see(p, row, head, query, out);
+        for (int i = 0; i < c->head_dim; i++)
+            p->narrow[((int64_t)row * c->n_heads + head) * c->head_dim + i] =
+                narrow(out[i]);
+    }
+}
+
 static void attention(const void *params, const CUlaunchConfig *config) {
     const cohort_cuda_attention_params *p = params;
-    const cohort_cuda_cache *c = &p->cache;
     for (unsigned row = 0; row < config->gridDimZ; row++) {
         if (c->positions[row] < 0) continue;
         if (p->raw) store_row(p, row, true);
-        for (int head = 0; head < c->n_heads; head++) {
-            const float *x = p->qkv + (int64_t)row * p->qkv_stride + head * c->head_dim;
-            float query[128], out[128];
-            memcpy(query, x, (size_t)c->head_dim * sizeof *query);
-            if (p->raw) turn(p, x, p->q_norm, c->positions[row], query);
-            for (int i = 0; i < c->head_dim; i++)
-                query[i] = widen(narrow(query[i]));
-            see(p, row, head, query, out);
-            for (int i = 0; i < c->head_dim; i++)
-                p->narrow[((int64_t)row * c->n_heads + head) * c->head_dim + i] =
-                    narrow(out[i]);
-        }
+        see_all(p, row);
     }
+}
+
+static void prompt_cache(const void *params, const CUlaunchConfig *config) {
+    const cohort_cuda_attention_params *p = params;
+    if ((int64_t)config->gridDimX * 8 < (int64_t)p->n_rows * p->cache.n_kv_heads) abort();
+    for (int32_t i = 0; i < p->n_rows; i++)
+        store_row(p, (unsigned)(p->first_row + i), true);
+}
+
+static void prompt_attention(const void *params, const CUlaunchConfig *config) {
+    const cohort_cuda_attention_params *p = params;
+    int group = p->cache.n_heads / p->cache.n_kv_heads;
+    if ((int64_t)config->gridDimY * (COHORT_CUDA_PROMPT_COLUMNS / group) < p->n_rows)
+        abort();
+    for (int32_t i = 0; i < p->n_rows; i++)
+        see_all(p, (unsigned)(p->first_row + i));
 }
 
 fake_kernel fake_kernel_find(const char *name, size_t *out_bytes) {
@@ -347,6 +385,11 @@ fake_kernel fake_kernel_find(const char *name, size_t *out_bytes) {
         {"linear_store_", linear_store, sizeof(cohort_cuda_linear_params)},
         {"linear_activate_", linear_activate, sizeof(cohort_cuda_linear_params)},
         {"linear_residual_", linear_residual, sizeof(cohort_cuda_linear_params)},
+        {"prompt_store_", linear_store, sizeof(cohort_cuda_linear_params)},
+        {"prompt_activate_", linear_activate, sizeof(cohort_cuda_linear_params)},
+        {"prompt_residual_", prompt_residual, sizeof(cohort_cuda_linear_params)},
+        {"prompt_cache_", prompt_cache, sizeof(cohort_cuda_attention_params)},
+        {"prompt_attention_", prompt_attention, sizeof(cohort_cuda_attention_params)},
         {"add", add, sizeof(cohort_cuda_add_params)},
         {"widen_rows", widen_rows, sizeof(cohort_cuda_widen_params)},
         {"activate", activate, sizeof(cohort_cuda_activate_params)},

@@ -98,6 +98,7 @@ static cohort_status set_up(cohort_backend *backend,
     backend->options = *options;
     backend->options.device = NULL;
     backend->layer = -1;
+    backend->square_columns = COHORT_CUDA_TILE;
     if (options->max_rows > 65535) /* a grid has no more along y and z */
         return COHORT_FAIL(COHORT_E_INVALID,
                            "device cuda takes up to 65535 tokens a step, not %d; lower "

@@ -16,40 +16,50 @@
 #include "model/sample.h"
 
 enum {
-    COHORT_CUDA_WIDE_ROWS = 64,  /* rows that a product takes at a time */
+    COHORT_CUDA_WIDE_ROWS = 64,  /* of decoding; more are a prompt's */
     COHORT_CUDA_GROUP_TILES = 8, /* weights are padded to groups of so many tiles */
     COHORT_CUDA_LOGIT_ROWS = 64, /* rows of logits at a time, as forward.c gives them */
     COHORT_CUDA_MOST_HEAD = 512  /* head_dim */
 };
 
 /* X(name) for kernels by the cubin that has them. */
-#define COHORT_CUDA_KERNELS(X)         \
-    X(rows, embed)                     \
-    X(rows, norm_rows)                 \
-    X(rows, linear_f32)                \
-    X(rows, add)                       \
-    X(rows, widen_rows)                \
-    X(rows, activate)                  \
-    X(rows, take)                      \
-    X(rows, pack)                      \
-    X(attend, rotate)                  \
-    X(attend, store)                   \
-    X(attend, attend)                  \
-    X(attention, attention_64)         \
-    X(attention, attention_128)        \
-    X(linear, linear_store_8)          \
-    X(linear, linear_activate_8)       \
-    X(linear, linear_residual_8)       \
-    X(linear_wide, linear_store_16)    \
-    X(linear_wide, linear_store_32)    \
-    X(linear_wide, linear_store_64)    \
-    X(linear_wide, linear_activate_16) \
-    X(linear_wide, linear_activate_32) \
-    X(linear_wide, linear_activate_64) \
-    X(linear_wide, linear_residual_16) \
-    X(linear_wide, linear_residual_32) \
-    X(linear_wide, linear_residual_64)
-#define COHORT_CUDA_MODULES(X) X(rows) X(attend) X(attention) X(linear) X(linear_wide)
+#define COHORT_CUDA_KERNELS(X)               \
+    X(rows, embed)                           \
+    X(rows, norm_rows)                       \
+    X(rows, linear_f32)                      \
+    X(rows, add)                             \
+    X(rows, widen_rows)                      \
+    X(rows, activate)                        \
+    X(rows, take)                            \
+    X(rows, pack)                            \
+    X(attend, rotate)                        \
+    X(attend, store)                         \
+    X(attend, attend)                        \
+    X(attention, attention_64)               \
+    X(attention, attention_128)              \
+    X(linear, linear_store_8)                \
+    X(linear, linear_activate_8)             \
+    X(linear, linear_residual_8)             \
+    X(linear_wide, linear_store_16)          \
+    X(linear_wide, linear_store_32)          \
+    X(linear_wide, linear_store_64)          \
+    X(linear_wide, linear_activate_16)       \
+    X(linear_wide, linear_activate_32)       \
+    X(linear_wide, linear_activate_64)       \
+    X(linear_wide, linear_residual_16)       \
+    X(linear_wide, linear_residual_32)       \
+    X(linear_wide, linear_residual_64)       \
+    X(prompt, prompt_store_128)              \
+    X(prompt, prompt_store_256)              \
+    X(prompt, prompt_activate_256)           \
+    X(prompt, prompt_residual_128)           \
+    X(prompt, prompt_residual_256)           \
+    X(prompt_attention, prompt_cache_64)     \
+    X(prompt_attention, prompt_cache_128)    \
+    X(prompt_attention, prompt_attention_64) \
+    X(prompt_attention, prompt_attention_128)
+#define COHORT_CUDA_MODULES(X) \
+    X(rows) X(attend) X(attention) X(linear) X(linear_wide) X(prompt) X(prompt_attention)
 
 typedef enum cohort_cuda_kernel {
 #define COHORT_CUDA_ENUMERATOR(module, name) COHORT_CUDA_##name,
@@ -116,6 +126,7 @@ typedef struct cohort_cuda_step {
     cohort_batch batch;
     int32_t n_logit_rows;
     bool one_row_each;        /* no two rows are of one sequence */
+    int32_t n_single_first;   /* rows at the beginning that are their sequence's only */
     cohort_cuda_graph *graph; /* that such a step is, or may become; NULL: none */
     int32_t *ids, *positions, *sequences, *logit_rows, *tables; /* host */
     cohort_cuda_memory memory; /* the same on the device, in the same order */
@@ -151,7 +162,8 @@ struct cohort_backend {
     cohort_cuda_pending pending;
     cohort_cuda_memory scratch; /* narrow rows of one product */
     size_t scratch_bytes;
-    cohort_cuda_memory squares; /* of the residual rows */
+    cohort_cuda_memory squares; /* of the residual rows ... */
+    int32_t square_columns;     /* ... of so many columns each */
     cohort_cuda_memory staging; /* weights on their way */
     float *host_logits;         /* pinned, COHORT_CUDA_LOGIT_ROWS of them */
     float *exchange;            /* what ranks tell each other */

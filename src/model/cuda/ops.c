@@ -232,11 +232,18 @@ static bool is_fast(const cohort_op_attention *op) {
            op->out.at == 0;
 }
 
+/* More rows than products of decoding take, some of them neighbours of one sequence. */
+static bool is_prompt(const cohort_backend *backend) {
+    return backend->step.batch.n_rows > COHORT_CUDA_WIDE_ROWS &&
+           !backend->step.one_row_each;
+}
+
 /* Rotation and store are left to the attention behind them where each row is a sequence
- * of its own: then no row reads what another of this step stores. */
+ * of its own: then no row reads what another of this step stores.  A prompt's attention
+ * has a kernel for them. */
 void cohort_cuda_op_rotate_store(cohort_backend *backend, const cohort_op_rotate *rotate,
                                  const cohort_op_attention *store) {
-    if (backend->step.one_row_each && is_fast(store)) {
+    if ((backend->step.one_row_each || is_prompt(backend)) && is_fast(store)) {
         cohort_cuda_flush(backend);
         backend->rotation = *rotate;
         backend->has_rotation = true;
@@ -246,25 +253,57 @@ void cohort_cuda_op_rotate_store(cohort_backend *backend, const cohort_op_rotate
     cohort_cuda_op_store(backend, store);
 }
 
-static void attend_fast(cohort_backend *backend, const cohort_op_attention *op,
-                        cohort_cuda_attention_params *p) {
-    int32_t rows = backend->step.batch.n_rows, dim = op->heads.head_dim;
+/* Rows that are their sequence's only ones. */
+static void attend_singles(cohort_backend *backend, cohort_cuda_attention_params *p,
+                           int32_t rows) {
+    int32_t dim = p->cache.head_dim, n_kv_heads = p->cache.n_kv_heads;
     int32_t most = 2 * backend->n_processors; /* CTAs at once */
     int32_t cluster = COHORT_CUDA_ROUNDS;
-    while (cluster > 1 && rows * op->heads.n_kv_heads * cluster > most)
+    while (cluster > 1 && rows * n_kv_heads * cluster > most)
         cluster /= 2;
-    p->narrow = cohort_cuda_write_narrow(op->out, (int64_t)op->heads.n_heads * dim);
-    if (backend->has_rotation) add_rotation(p, &backend->rotation);
-    p->raw = backend->has_rotation;
-    backend->has_rotation = false;
     cohort_cuda_launch(backend,
                        dim == 64 ? COHORT_CUDA_attention_64 : COHORT_CUDA_attention_128,
                        (cohort_cuda_grid){.x = cluster,
-                                          .y = op->heads.n_kv_heads,
+                                          .y = n_kv_heads,
                                           .z = rows,
                                           .cluster = cluster,
                                           .shared = COHORT_CUDA_ATTENTION_SHARED(dim)},
                        p);
+}
+
+/* The rows from `first` on: with what this step stores of their sequences. */
+static void attend_prompts(cohort_backend *backend, cohort_cuda_attention_params *p,
+                           int32_t first) {
+    bool is_64 = p->cache.head_dim == 64;
+    int32_t n_kv_heads = p->cache.n_kv_heads;
+    int32_t at_once = COHORT_CUDA_PROMPT_COLUMNS / (p->cache.n_heads / n_kv_heads);
+    p->first_row = first, p->n_rows = backend->step.batch.n_rows - first;
+    if (p->raw)
+        cohort_cuda_launch(
+            backend, is_64 ? COHORT_CUDA_prompt_cache_64 : COHORT_CUDA_prompt_cache_128,
+            (cohort_cuda_grid){.x = ((int64_t)p->n_rows * n_kv_heads + 7) / 8}, p);
+    cohort_cuda_launch(
+        backend,
+        is_64 ? COHORT_CUDA_prompt_attention_64 : COHORT_CUDA_prompt_attention_128,
+        (cohort_cuda_grid){.x = n_kv_heads,
+                           .y = (p->n_rows + at_once - 1) / at_once,
+                           .threads = COHORT_CUDA_PROMPT_COLUMNS,
+                           .shared =
+                               COHORT_CUDA_PROMPT_ATTENTION_SHARED(p->cache.head_dim)},
+        p);
+}
+
+static void attend_fast(cohort_backend *backend, const cohort_op_attention *op,
+                        cohort_cuda_attention_params *p) {
+    int32_t rows = backend->step.batch.n_rows, singles = rows;
+    if (is_prompt(backend)) singles = backend->step.n_single_first;
+    p->narrow = cohort_cuda_write_narrow(op->out,
+                                         (int64_t)op->heads.n_heads * op->heads.head_dim);
+    if (backend->has_rotation) add_rotation(p, &backend->rotation);
+    p->raw = backend->has_rotation;
+    backend->has_rotation = false;
+    if (singles < rows) attend_prompts(backend, p, singles);
+    if (singles > 0) attend_singles(backend, p, singles);
 }
 
 void cohort_cuda_op_attend(cohort_backend *backend, const cohort_op_attention *op) {

@@ -145,6 +145,8 @@ static narrow_rows make_narrow(cohort_backend *backend, cohort_view x, int64_t x
     return made;
 }
 
+static int64_t parts_of(int64_t n, int64_t each) { return (n + each - 1) / each; }
+
 static bool is_whole(cohort_view view, int64_t n_rows, const cohort_backend *backend) {
     return view.at == 0 && n_rows == backend->step.batch.n_rows;
 }
@@ -161,7 +163,8 @@ static narrow_rows rows_of(cohort_backend *backend, cohort_view x, int64_t x_str
         return (narrow_rows){.x = (const uint16_t *)from->narrow.at,
                              .stride = weight->n_in,
                              .squares = (const float *)backend->squares.at,
-                             .n_squares = (int32_t)(weight->n_in / COHORT_CUDA_TILE),
+                             .n_squares =
+                                 (int32_t)parts_of(weight->n_in, backend->square_columns),
                              .width = (int32_t)weight->n_in,
                              .eps = norm->eps};
     if (!norm && fits && !from->scaled_by && x.at == 0 && x_stride == weight->n_in)
@@ -235,6 +238,39 @@ static int64_t rows_at_once(const cohort_backend *backend, const cohort_linear *
     return 8;
 }
 
+/* Of many rows, a CTA takes 256 outputs, or 128 where it would have to take turns with
+ * fewer CTAs: the wider one reads less, and is a tenth faster for that. */
+static int32_t prompt_outputs(const cohort_backend *backend, product_kind kind,
+                              const cohort_linear *weight, int64_t n_rows) {
+    if (kind == ACTIVATE) return 256;
+    int64_t blocks = parts_of(n_rows, COHORT_CUDA_PROMPT_ROWS), n = backend->n_processors;
+    int64_t turns_128 = parts_of(parts_of(weight->n_out, 128) * blocks, n);
+    int64_t turns_256 = parts_of(parts_of(weight->n_out, 256) * blocks, n);
+    return turns_128 * 11 < turns_256 * 20 ? 128 : 256;
+}
+
+static void run_prompt(cohort_backend *backend, product_kind kind,
+                       const cohort_linear *weight, int64_t n_rows,
+                       cohort_cuda_linear_params *p) {
+    static const cohort_cuda_kernel kernels[][2] = {
+        {COHORT_CUDA_prompt_store_128, COHORT_CUDA_prompt_store_256},
+        {COHORT_CUDA_prompt_activate_256, COHORT_CUDA_prompt_activate_256},
+        {COHORT_CUDA_prompt_residual_128, COHORT_CUDA_prompt_residual_256}};
+    int32_t outputs = prompt_outputs(backend, kind, weight, n_rows);
+    p->n_rows = (int32_t)n_rows;
+    if (kind == RESIDUAL) {
+        backend->square_columns = outputs;
+        p->n_next_squares = (int32_t)parts_of(weight->n_out, outputs);
+    }
+    int32_t stages =
+        outputs == 128 ? COHORT_CUDA_PROMPT_STAGES_128 : COHORT_CUDA_PROMPT_STAGES_256;
+    cohort_cuda_launch(backend, kernels[kind][outputs / 256],
+                       (cohort_cuda_grid){.x = parts_of(weight->n_out, outputs) *
+                                               parts_of(n_rows, COHORT_CUDA_PROMPT_ROWS),
+                                          .shared = COHORT_CUDA_PROMPT_SHARED(stages)},
+                       p);
+}
+
 static void run_product(cohort_backend *backend, product_kind kind,
                         const cohort_linear *weight, const narrow_rows *x, int64_t n_rows,
                         cohort_cuda_linear_params p) {
@@ -244,6 +280,12 @@ static void run_product(cohort_backend *backend, product_kind kind,
     p.x_stride = (int32_t)x->stride;
     p.n_out = (int32_t)weight->n_out;
     p.n_tiles = weight->n_tiles, p.n_steps = weight->n_steps;
+    if (n_rows > COHORT_CUDA_WIDE_ROWS) {
+        p.x = x->x;
+        run_prompt(backend, kind, weight, n_rows, &p);
+        return;
+    }
+    if (kind == RESIDUAL) backend->square_columns = COHORT_CUDA_TILE;
     int64_t at_once = rows_at_once(backend, weight);
     for (int64_t row = 0; row < n_rows; row += at_once) {
         cohort_cuda_linear_params part = p;

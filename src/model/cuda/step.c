@@ -67,6 +67,8 @@ static void take_sequence(cohort_backend *backend, const cohort_batch *batch, in
     memcpy(step->tables + (int64_t)i * backend->options.max_blocks, from->block_table,
            (size_t)n_blocks * sizeof *step->tables);
     step->one_row_each = step->one_row_each && from->n_rows == 1;
+    if (from->n_rows == 1 && from->row_begin == step->n_single_first)
+        step->n_single_first++;
     for (int32_t r = 0; r < from->n_rows; r++) {
         int32_t row = from->row_begin + r, id = batch->token_ids[row];
         step->ids[row] = id == COHORT_LAST_TOKEN ? step->last_tokens[from->slot] : id;
@@ -93,7 +95,7 @@ static cohort_status check(const cohort_backend *backend) {
 cohort_status cohort_cuda_step_begin(cohort_backend *backend, const cohort_batch *batch) {
     cohort_cuda_step *step = &backend->step;
     COHORT_TRY(check(backend));
-    step->n_logit_rows = 0;
+    step->n_logit_rows = step->n_single_first = 0;
     step->one_row_each = true;
     for (int32_t i = 0; i < batch->n_sequences; i++)
         take_sequence(backend, batch, i);

@@ -13,7 +13,7 @@
  * last token may be anything, NaN too. */
 #include <cooperative_groups.h>
 
-#include "common.cuh"
+#include "attention.cuh"
 
 namespace cg = cooperative_groups;
 
@@ -34,27 +34,6 @@ template <int D> struct joint {
     uint16_t query[HEADS][D + 8];
 };
 
-__device__ __forceinline__ uint32_t transpose(uint32_t v) {
-    uint32_t t;
-    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0,%1;" : "=r"(t) : "r"(v));
-    return t;
-}
-
-/* exp2(low - high), where both may be -inf: nothing was seen, so it weighs nothing. */
-__device__ __forceinline__ float weight_of(float low, float high) {
-    return low == -INFINITY ? 0.0f : exp2f(low - high);
-}
-
-template <int D>
-__device__ __forceinline__ const uint4 *tile_at(const cohort_cuda_attention_params &p,
-                                                int row, int head, int index) {
-    const cohort_cuda_cache &c = p.cache;
-    int64_t table = (int64_t)c.sequences[row] * c.table_stride;
-    int64_t block = c.block_tables[table + index / c.tiles_of_block];
-    int64_t at = block * c.tiles_of_block + index % c.tiles_of_block;
-    return (const uint4 *)((uint16_t *)c.tiles + (at * c.n_kv_heads + head) * 2 * 16 * D);
-}
-
 template <int D> __device__ __forceinline__ void load_tile(tile<D> &t, const uint4 *at) {
     int lane = threadIdx.x % 32;
 #pragma unroll
@@ -63,53 +42,6 @@ template <int D> __device__ __forceinline__ void load_tile(tile<D> &t, const uin
 #pragma unroll
     for (int i = 0; i < D / 16; i++)
         t.value[i] = at[(D / 16 + i) * 32 + lane];
-}
-
-/* What a lane knows of a head before there are values: it has D / 64 columns of either
- * half, [half][i] is column half * D / 2 + i * 32 + lane. */
-template <int D> struct rotation {
-    float cos[D / 64], sin[D / 64];
-
-    __device__ __forceinline__ void load(const cohort_cuda_attention_params &p,
-                                         int position) {
-#pragma unroll
-        for (int i = 0; i < D / 64; i++) {
-            int64_t at = (int64_t)position * (D / 2) + i * 32 + threadIdx.x % 32;
-            cos[i] = p.raw && p.cos ? p.cos[at] : 1.0f,
-            sin[i] = p.raw && p.cos ? p.sin[at] : 0.0f;
-        }
-    }
-};
-
-/* A head's row: norm, then rope; a warp a head. */
-template <int D>
-__device__ __forceinline__ void prepare_head(const cohort_cuda_attention_params &p,
-                                             const float *x, const float *norm,
-                                             const rotation<D> &turn,
-                                             float (&v)[2][D / 64]) {
-    int lane = threadIdx.x % 32;
-    float sum = 0;
-#pragma unroll
-    for (int h = 0; h < 2; h++)
-#pragma unroll
-        for (int i = 0; i < D / 64; i++) {
-            v[h][i] = x[h * D / 2 + i * 32 + lane];
-            sum += v[h][i] * v[h][i];
-        }
-    if (norm) {
-        float scale = rsqrtf(sum_of_warp(sum) / (float)D + p.norm_eps);
-#pragma unroll
-        for (int h = 0; h < 2; h++)
-#pragma unroll
-            for (int i = 0; i < D / 64; i++)
-                v[h][i] *= scale * norm[h * D / 2 + i * 32 + lane];
-    }
-#pragma unroll
-    for (int i = 0; i < D / 64; i++) {
-        float low = v[0][i], high = v[1][i];
-        v[0][i] = low * turn.cos[i] - high * turn.sin[i];
-        v[1][i] = high * turn.cos[i] + low * turn.sin[i];
-    }
 }
 
 /* The new token's key and value go to the cache, its queries to shared memory. */
@@ -132,25 +64,10 @@ __device__ __forceinline__ void prepare(const cohort_cuda_attention_params &p,
                 s.query[h][half * D / 2 + i * 32 + lane] = narrow(v[half][i]);
     }
     if (!stores) return;
-    uint16_t *at = (uint16_t *)tile_at<D>(p, row, head, position / 16);
-    int token = position % 16;
-    if (warp == WARPS - 1) {
-        float v[2][D / 64];
-        prepare_head<D>(p, qkv + (p.cache.n_heads + head) * D, p.k_norm, turn, v);
-#pragma unroll
-        for (int half = 0; half < 2; half++)
-#pragma unroll
-            for (int i = 0; i < D / 64; i++)
-                at[packed_index(token, half * D / 2 + i * 32 + lane, D / 32)] =
-                    narrow(v[half][i]);
-    } else if (warp == WARPS - 2) {
-        const float *v = qkv + (p.cache.n_heads + p.cache.n_kv_heads + head) * D;
-        for (int dim = lane; dim < D; dim += 32) {
-            int reg = dim % 16 / 8 + token / 8 * 2, owner = dim % 8 * 4 + token % 8 / 2;
-            at[16 * D + (dim / 16 * 32 + owner) * 8 + reg * 2 + token % 2] =
-                narrow(v[dim]);
-        }
-    }
+    if (warp == WARPS - 1)
+        store_key<D>(p, row, head, position, turn);
+    else if (warp == WARPS - 2)
+        store_value<D>(p, row, head, position);
 }
 
 /* Values of tokens beyond `n` (of this tile) become zeros. */

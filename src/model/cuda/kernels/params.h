@@ -24,7 +24,12 @@ enum {
     COHORT_CUDA_THREADS = 256, /* of nearly every kernel */
     COHORT_CUDA_SUMS_8 =
         2 * 8 * 2 * 16 * 9 * 4 + 48, /* shared bytes of linear_*_8, but x */
-    COHORT_CUDA_ROUNDS = 4 /* of attention: so many CTAs share a context at most */
+    COHORT_CUDA_ROUNDS = 4, /* of attention: so many CTAs share a context at most */
+    COHORT_CUDA_PROMPT_COLUMNS = 128,  /* queries times heads of a CTA's attention */
+    COHORT_CUDA_PROMPT_TOKENS = 48,    /* of a stage of it */
+    COHORT_CUDA_PROMPT_ROWS = 128,     /* of a CTA of prompt_* */
+    COHORT_CUDA_PROMPT_STAGES_128 = 6, /* of 64 columns of its rows */
+    COHORT_CUDA_PROMPT_STAGES_256 = 10
 };
 
 /* y = scale(x W^T) + bias, then what the kernel's name says. */
@@ -42,6 +47,7 @@ typedef struct cohort_cuda_linear_params {
     int32_t n_squares, norm_width;
     int32_t two_buffers; /* 9 rows and more: 1 where two sums of a tile have room */
     float norm_eps;
+    int32_t n_next_squares; /* prompt_residual: of a row; the outputs of a CTA each */
 } cohort_cuda_linear_params;
 
 /* Where the cache keeps keys and values of a layer: tiles of 16 tokens,
@@ -72,6 +78,7 @@ typedef struct cohort_cuda_attention_params {
     int32_t sliding_window; /* 0: all */
     int32_t raw;
     float norm_eps, scale;
+    int32_t first_row, n_rows; /* prompt_*: of the step's rows */
 } cohort_cuda_attention_params;
 
 /* y[row] = row ids[row] + shift of a table, packed bf16 or plain f32; zeros where it has
@@ -144,9 +151,18 @@ typedef struct cohort_cuda_take_params {
     int64_t n_columns;
 } cohort_cuda_take_params;
 
+/* Shared bytes of prompt_*: scales, then stages, and later sums in their place. */
+#define COHORT_CUDA_PROMPT_SHARED(stages) \
+    (COHORT_CUDA_PROMPT_ROWS * 4 + (stages)*COHORT_CUDA_PROMPT_ROWS * 64 * 2)
+
 /* Shared bytes of attention_*: 8 warps and COHORT_CUDA_ROUNDS rounds of 8 heads' sums,
  * maxima and masses, and the queries. */
 #define COHORT_CUDA_ATTENTION_SHARED(dim) \
     ((8 + COHORT_CUDA_ROUNDS) * 8 * ((dim) + 2) * 4 + 8 * ((dim) + 8) * 2)
+
+/* Shared bytes of prompt_attention_*: two stages of tokens, queries, places. */
+#define COHORT_CUDA_PROMPT_ATTENTION_SHARED(dim) \
+    (2 * COHORT_CUDA_PROMPT_TOKENS * 4 * (dim) + \
+     COHORT_CUDA_PROMPT_COLUMNS * ((dim)*2 + 4))
 
 #endif /* COHORT_MODEL_CUDA_PARAMS_H */

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Products of prompts: more rows than the products of decoding take.
+ *
+ * Bound by the tensor cores.  A CTA has TILES x 128 outputs by 128 rows, a warpgroup half
+ * of the outputs.  Weights lie as the tensor cores take them, so they go from memory to
+ * registers, DEPTH steps ahead; rows go through shared memory, by stages of 64 columns.
+ * Each output is one chain of additions over all columns: its bits depend on nothing but
+ * its row, though they are not those of the products of decoding, which add 8 slices.
+ *
+ * Sums pass through shared memory once more, so that what is written lies side by side.
+ */
+#include "linear.cuh"
+
+namespace {
+
+constexpr int ROWS = COHORT_CUDA_PROMPT_ROWS; /* of a CTA */
+constexpr int DEPTH = 4;                      /* steps of weights in registers */
+constexpr int STAGE = 8 * ROWS;               /* 16-byte parts of a stage of x */
+
+template <int TILES>
+constexpr int STAGES =
+    TILES == 2 ? COHORT_CUDA_PROMPT_STAGES_256 : COHORT_CUDA_PROMPT_STAGES_128;
+/* A row of sums in shared memory: no two banks meet. */
+template <int TILES> constexpr int SUMS = TILES * 128 + 4;
+
+#define COHORT_D8(d, i)                                                         \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), \
+        "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+
+/* d += a b: 64 x 16 (a warp's 16 rows in its registers) by 16 x 128. */
+__device__ __forceinline__ void multiply_group(float (&d)[64], const uint4 &a,
+                                               uint64_t b) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+                 "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+                 "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+                 "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63},"
+                 "{%64,%65,%66,%67},%68,1,1,1,0;\n"
+                 : COHORT_D8(d, 0), COHORT_D8(d, 8), COHORT_D8(d, 16), COHORT_D8(d, 24),
+                   COHORT_D8(d, 32), COHORT_D8(d, 40), COHORT_D8(d, 48), COHORT_D8(d, 56)
+                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b));
+}
+#undef COHORT_D8
+
+/* Stage `stage` of x: eighths of 8 columns, each with all rows; zeros where there is
+ * nothing.  Its copies are on their way when it returns. */
+__device__ __forceinline__ void fetch_stage(const cohort_cuda_linear_params &p, uint4 *to,
+                                            int stage) {
+#pragma unroll
+    for (int i = threadIdx.x; i < STAGE; i += COHORT_CUDA_THREADS) {
+        /* 8 rows of 4 eighths a warp: whole sectors come, no two banks meet. */
+        int row = i % 8 + i / 32 % (ROWS / 8) * 8,
+            eighth = i / (4 * ROWS) * 4 + i / 8 % 4;
+        int column = stage * 64 + eighth * 8;
+        bool used = row < p.n_rows && column < p.n_steps * COHORT_CUDA_STEP;
+        const uint16_t *from = p.x + (used ? (int64_t)row * p.x_stride + column : 0);
+        asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(
+                         shared_address(to + eighth * ROWS + row)),
+                     "l"(from), "r"(used ? 16 : 0)
+                     : "memory");
+    }
+}
+
+template <int TILES> struct step_weights {
+    uint4 of[TILES][2];
+    __device__ __forceinline__ void load(const uint4 *const (&at)[TILES], int step,
+                                         int n) {
+#pragma unroll
+        for (int t = 0; t < TILES; t++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+                of[t][half] = step < n ? load_weights(at[t] + step * 64 + half * 32)
+                                       : make_uint4(0, 0, 0, 0);
+    }
+};
+
+/* All columns of this warpgroup's outputs; on entry the first stages are on their way. */
+template <int TILES>
+__device__ __forceinline__ void product(const cohort_cuda_linear_params &p,
+                                        float (&sum)[TILES][64],
+                                        step_weights<TILES> (&a)[DEPTH],
+                                        const uint4 *const (&from)[TILES], uint4 *x) {
+    constexpr int N = STAGES<TILES>;
+    /* Where wgmma finds 16 columns of all rows: matrices of 8 rows x 16 bytes. */
+    uint64_t first =
+        (shared_address(x) & 0x3ffff) >> 4 | (uint64_t)ROWS << 16 | (uint64_t)8 << 32;
+    int slot = 0, refill = N - 2;
+    for (int step = 0; step < p.n_steps; step += DEPTH)
+#pragma unroll
+        for (int d = 0; d < DEPTH; d++) {
+            if (d % 2 == 0) {
+                asm volatile(
+                    "cp.async.wait_group %0;\nfence.proxy.async.shared::cta;" ::"n"(N - 3)
+                    : "memory");
+                __syncthreads();
+            }
+            uint64_t at = first + slot * STAGE + d % 2 * 4 * ROWS;
+            asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int t = 0; t < TILES; t++)
+                    multiply_group(sum[t], a[d].of[t][half], at + half * 2 * ROWS);
+            asm volatile("wgmma.commit_group.sync.aligned;\n"
+                         "wgmma.wait_group.sync.aligned 1;" ::
+                             : "memory");
+            /* The step before has been multiplied: its registers are free. */
+            a[(d + DEPTH - 1) % DEPTH].load(from, step + d + DEPTH - 1, p.n_steps);
+            if (d % 2 == 0) {
+                /* Who came to the barrier is done with the stage before the last. */
+                fetch_stage(p, x + refill * STAGE, (step + d) / 2 + N - 2);
+                asm volatile("cp.async.commit_group;" ::: "memory");
+                refill = refill + 1 == N ? 0 : refill + 1;
+            } else {
+                slot = slot + 1 == N ? 0 : slot + 1;
+            }
+        }
+    asm volatile("wgmma.wait_group.sync.aligned 0;\ncp.async.wait_all;" ::: "memory");
+}
+
+__device__ __forceinline__ float4 times(float4 v, float by) {
+    return make_float4(v.x * by, v.y * by, v.z * by, v.w * by);
+}
+__device__ __forceinline__ float4 plus(float4 a, float4 b) {
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+__device__ __forceinline__ uint2 narrow4(float4 v) {
+    return make_uint2(pack(v.x, v.y), pack(v.z, v.w));
+}
+
+/* Four neighbours [at, end) of a vector; zeros beyond, and `none` where it is not there.
+ */
+__device__ __forceinline__ float4 four_of(const float *from, int64_t at, int64_t end,
+                                          float none) {
+    if (!from) return make_float4(none, none, none, none);
+    return make_float4(at < end ? from[at] : 0, at + 1 < end ? from[at + 1] : 0,
+                       at + 2 < end ? from[at + 2] : 0, at + 3 < end ? from[at + 3] : 0);
+}
+__device__ __forceinline__ void put(float *to, float v) { *to = v; }
+__device__ __forceinline__ void put(uint16_t *to, float v) { *to = narrow(v); }
+template <typename T>
+__device__ __forceinline__ void put_four(T *to, float4 v, int64_t n) {
+    if (n > 0) put(to, v.x);
+    if (n > 1) put(to + 1, v.y);
+    if (n > 2) put(to + 2, v.z);
+    if (n > 3) put(to + 3, v.w);
+}
+
+/* 1 / rms of each row: a warp a row. */
+__device__ __forceinline__ void find_scales(const cohort_cuda_linear_params &p,
+                                            float *scale) {
+    int lane = threadIdx.x % 32;
+#pragma unroll 4
+    for (int row = threadIdx.x / 32; row < ROWS; row += WARPS) {
+        float sum = 0;
+        if (p.squares && row < p.n_rows)
+            for (int i = lane; i < p.n_squares; i += 32)
+                sum += __ldcg(p.squares + (int64_t)row * p.n_squares + i);
+        sum = sum_of_warp(sum);
+        if (!lane)
+            scale[row] = p.squares ? rsqrtf(sum / (float)p.norm_width + p.norm_eps) : 1;
+    }
+}
+
+/* Rows of sums become rows of outputs; a warp a row, a lane four neighbours. */
+__device__ __forceinline__ void finish_gated(const cohort_cuda_linear_params &p,
+                                             const float *sums, const float *scale,
+                                             int64_t first_out) {
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int64_t out = first_out + lane * 4, n_inner = p.n_out / 2;
+    if (out >= n_inner) return; /* of whole tiles of 16 */
+    float4 gate_bias = four_of(p.bias, out, n_inner, 0);
+    float4 up_bias = four_of(p.bias ? p.bias + n_inner : nullptr, out, n_inner, 0);
+    auto act = [](float gate, float up) { return gate / (1.0f + __expf(-gate)) * up; };
+    for (int row = warp; row < min(p.n_rows, ROWS); row += WARPS) {
+        const float4 *from = (const float4 *)(sums + row * SUMS<2>);
+        float4 g = plus(times(from[lane], scale[row]), gate_bias);
+        float4 u = plus(times(from[32 + lane], scale[row]), up_bias);
+        *(uint2 *)(p.narrow + (int64_t)row * p.y_stride + out) = narrow4(
+            make_float4(act(g.x, u.x), act(g.y, u.y), act(g.z, u.z), act(g.w, u.w)));
+    }
+}
+
+/* Four outputs of the residual: what they are now, of which those beyond the last are 0.
+ */
+__device__ __forceinline__ float4 add_to_residual(const cohort_cuda_linear_params &p,
+                                                  int64_t at, float4 value, float4 norm,
+                                                  int64_t n, bool full) {
+    float4 old = full ? *(const float4 *)(p.y + at) : four_of(p.y + at, 0, n, 0);
+    value = plus(old, value);
+    if (n < 4) value.w = 0;
+    if (n < 3) value.z = 0;
+    if (n < 2) value.y = 0;
+    if (n < 1) value.x = 0;
+    float4 next = make_float4(value.x * norm.x, value.y * norm.y, value.z * norm.z,
+                              value.w * norm.w);
+    if (full)
+        *(uint2 *)(p.narrow + at) = narrow4(next);
+    else
+        put_four(p.narrow + at, next, n);
+    return value;
+}
+
+template <int EPILOGUE, int TILES>
+__device__ __forceinline__ void finish(const cohort_cuda_linear_params &p,
+                                       const float *sums, const float *scale,
+                                       int64_t first_out) {
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    bool whole = ((uintptr_t)p.y & 15) == 0 && ((uintptr_t)p.narrow & 7) == 0 &&
+                 p.y_stride % 4 == 0;
+    int64_t out = first_out + lane * 4;
+    float4 bias[TILES], norm[TILES];
+#pragma unroll
+    for (int t = 0; t < TILES; t++) {
+        bias[t] = four_of(p.bias, out + t * 128, p.n_out, 0);
+        if (EPILOGUE == RESIDUAL)
+            norm[t] = four_of(p.next_norm, out + t * 128, p.n_out, 1);
+    }
+#pragma unroll 2
+    for (int row = warp; row < min(p.n_rows, ROWS); row += WARPS) {
+        const float4 *from = (const float4 *)(sums + row * SUMS<TILES>);
+        float square = 0;
+#pragma unroll
+        for (int t = 0; t < TILES; t++) {
+            int64_t n = p.n_out - out - t * 128;
+            int64_t at = (int64_t)row * p.y_stride + out + t * 128;
+            bool full = whole && n >= 4;
+            float4 value = plus(times(from[t * 32 + lane], scale[row]), bias[t]);
+            if (EPILOGUE == RESIDUAL) {
+                value = add_to_residual(p, at, value, norm[t], n, full);
+                square += value.x * value.x + value.y * value.y + value.z * value.z +
+                          value.w * value.w;
+            }
+            if (full)
+                *(float4 *)(p.y + at) = value;
+            else
+                put_four(p.y + at, value, n);
+        }
+        if (EPILOGUE == RESIDUAL) {
+            square = sum_of_warp(square);
+            if (!lane)
+                p.next_squares[(int64_t)row * p.n_next_squares +
+                               first_out / (TILES * 128)] = square;
+        }
+    }
+}
+
+/* Which outputs and rows a CTA has: those that run at once share both. */
+__device__ __forceinline__ void place(const cohort_cuda_linear_params &p, int of_cta,
+                                      int &out_block, int &row_block) {
+    constexpr int BAND = 16; /* blocks of rows that go together */
+    int n_row_blocks = (p.n_rows + ROWS - 1) / ROWS;
+    int n_out_blocks = (p.n_tiles + of_cta - 1) / of_cta;
+    int band = blockIdx.x / (BAND * n_out_blocks),
+        in = blockIdx.x % (BAND * n_out_blocks);
+    int width = min(BAND, n_row_blocks - band * BAND);
+    out_block = in / width, row_block = band * BAND + in % width;
+}
+
+template <int EPILOGUE, int TILES>
+__device__ __forceinline__ void prompt(const cohort_cuda_linear_params &all) {
+    extern __shared__ __align__(128) unsigned char shared[];
+    /* Of gates and ups, a block of each. */
+    constexpr bool PAIR = EPILOGUE == ACTIVATE;
+    constexpr int OF_CTA = PAIR ? WARPS : TILES * WARPS; /* tiles of 16 */
+    float *scale = (float *)shared;
+    uint4 *x = (uint4 *)(scale + ROWS);
+    float *sums = (float *)x;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    cohort_cuda_linear_params p = all;
+    int out_block, row_block;
+    if (PAIR) p.n_tiles /= 2;
+    place(p, OF_CTA, out_block, row_block);
+    int64_t row = (int64_t)row_block * ROWS;
+    p.n_rows -= (int)row, p.x += row * p.x_stride;
+    if (p.y) p.y += row * p.y_stride;
+    if (p.narrow) p.narrow += row * p.y_stride;
+    if (p.squares) p.squares += row * p.n_squares;
+    if (EPILOGUE == RESIDUAL) p.next_squares += row * p.n_next_squares;
+
+    const uint4 *from[TILES];
+#pragma unroll
+    for (int t = 0; t < TILES; t++) {
+        int64_t tile =
+            min(out_block * OF_CTA + (PAIR ? 0 : t * WARPS) + warp, p.n_tiles - 1);
+        if (PAIR && t) tile += p.n_tiles;
+        from[t] = (const uint4 *)p.weights + tile * p.n_steps * 64 + lane;
+    }
+    step_weights<TILES> a[DEPTH];
+#pragma unroll
+    for (int d = 0; d < DEPTH - 1; d++)
+        a[d].load(from, d, p.n_steps);
+
+    wait_for_previous();
+    start_next();
+    for (int stage = 0; stage < STAGES<TILES> - 2; stage++) {
+        fetch_stage(p, x + stage * STAGE, stage);
+        asm volatile("cp.async.commit_group;" ::: "memory");
+    }
+    find_scales(p, scale);
+    float sum[TILES][64];
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+        for (int i = 0; i < 64; i++)
+            sum[t][i] = 0;
+    product<TILES>(p, sum, a, from, x);
+    __syncthreads(); /* x is read no more */
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+        for (int i = 0; i < 64; i++)
+            sums[(i / 4 * 8 + lane % 4 * 2 + i % 2) * SUMS<TILES> + t * 128 + warp * 16 +
+                 lane / 4 + i / 2 % 2 * 8] = sum[t][i];
+    __syncthreads();
+    int64_t first_out = (int64_t)out_block * OF_CTA * 16;
+    if constexpr (PAIR)
+        finish_gated(p, sums, scale, first_out);
+    else
+        finish<EPILOGUE, TILES>(p, sums, scale, first_out);
+}
+
+} // namespace
+
+#define COHORT_PROMPT(name, epilogue, outputs, ctas)                                     \
+    extern "C" __global__ void __launch_bounds__(COHORT_CUDA_THREADS, ctas)              \
+        prompt_##name##_##outputs(const __grid_constant__ cohort_cuda_linear_params p) { \
+        prompt<epilogue, outputs / 128>(p);                                              \
+    }
+
+COHORT_PROMPT(store, STORE, 128, 2)
+COHORT_PROMPT(residual, RESIDUAL, 128, 2)
+COHORT_PROMPT(store, STORE, 256, 1)
+COHORT_PROMPT(activate, ACTIVATE, 256, 1)
+COHORT_PROMPT(residual, RESIDUAL, 256, 1)
