@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Decoding's operations on a GPU beside the fastest read of the same bytes, on the shape
- * of Qwen3-8B: each kind of product over all layers' weights, and a layer's four in turn.
+/* Operations on a GPU, on the shape of Qwen3-8B: each kind of product over all layers'
+ * weights, a layer's four in turn, and for prompts their attention.  Up to 64 rows stand
+ * beside the fastest read of the same bytes, more are told in TFLOP/s.
  *
- *   gpu_decode_bench [ROWS...]    (default: 1 8 16 32 64)
+ *   gpu_decode_bench [ROWS...]    (default: 1 8 16 32 64; up to 8192)
  *
  * Weights are random.  Times are from the first launch to the end of the last, the best
  * of 5 rounds; the read is measured before and behind each number of rows. */
@@ -18,6 +19,11 @@ enum {
     QKV = 6144,
     INNER = 12288,
     VOCAB = 151936,
+    HEADS = 32,
+    KV_HEADS = 8,
+    HEAD_DIM = 128,
+    MOST_ROWS = 8192,
+    DECODED = 64, /* rows of logits, and of decoding */
     ROUNDS = 5,
     READ_GRID = 1056
 };
@@ -28,7 +34,8 @@ extern const unsigned char read_cubin[];
 
 static struct { cohort_linear *qkv, *out, *gate_up, *down; } layers[LAYERS];
 static cohort_linear *head;
-static cohort_buffer *hidden, *narrow, *wide, *norm, *qkv, *logits;
+static cohort_buffer *hidden, *narrow, *heads, *wide, *norm, *qkv, *logits;
+static cohort_kv *kv;
 static const cohort_backend_ops *ops;
 static cohort_backend *backend;
 static CUfunction read_kernel;
@@ -60,15 +67,17 @@ static cohort_linear *make_weights(int64_t n_out, int64_t n_in) {
     return linear;
 }
 
-static cohort_buffer *make_buffer(int64_t columns) {
+static cohort_buffer *make_buffer(int64_t n_rows, int64_t columns) {
     cohort_buffer *buffer;
-    must(ops->buffer_create(backend, COHORT_F32, 64 * columns, &buffer));
+    must(ops->buffer_create(backend, COHORT_F32, n_rows * columns, &buffer));
     return buffer;
 }
 
 static void set_up(void) {
-    const cohort_backend_options options = {
-        .max_rows = 64, .max_sequences = 64, .block_size = 16, .max_blocks = 16};
+    const cohort_backend_options options = {.max_rows = MOST_ROWS,
+                                            .max_sequences = 64,
+                                            .block_size = 16,
+                                            .max_blocks = MOST_ROWS / 16};
     ops = cohort_backend_cuda();
     must(ops->create(&options, &backend));
     for (int32_t i = 0; i < LAYERS; i++) {
@@ -78,8 +87,12 @@ static void set_up(void) {
         layers[i].down = make_weights(HIDDEN, INNER);
     }
     head = make_weights(VOCAB, HIDDEN);
-    hidden = make_buffer(HIDDEN), narrow = make_buffer(INNER), norm = make_buffer(HIDDEN);
-    wide = make_buffer(2 * INNER), qkv = make_buffer(QKV), logits = make_buffer(VOCAB);
+    hidden = make_buffer(MOST_ROWS, HIDDEN), narrow = make_buffer(MOST_ROWS, INNER);
+    heads = make_buffer(MOST_ROWS, HEADS * HEAD_DIM), norm = make_buffer(1, HIDDEN);
+    wide = make_buffer(MOST_ROWS, 2 * INNER), qkv = make_buffer(MOST_ROWS, QKV);
+    logits = make_buffer(DECODED, VOCAB);
+    const cohort_kv_shape shape = {1, 16, KV_HEADS, HEAD_DIM, COHORT_BF16};
+    must(ops->kv_create(backend, &shape, MOST_ROWS / 16, &kv));
     CUmodule module;
     must(cohort_cuda_status(backend->cuda,
                             backend->cuda->ModuleLoadData(&module, read_cubin), "floor"));
@@ -108,7 +121,7 @@ static void run_qkv(int32_t i) {
 }
 
 static void run_out(int32_t i) {
-    const cohort_op_linear linear = product(layers[i].out, narrow, hidden);
+    const cohort_op_linear linear = product(layers[i].out, heads, hidden);
     ops->linear_add(backend, &linear);
 }
 
@@ -140,6 +153,17 @@ static void run_head(int32_t i) {
     ops->norm_linear(backend, &op, &linear);
 }
 
+static void run_attention(int32_t i) {
+    (void)i;
+    const cohort_heads shape = {HEADS, KV_HEADS, HEAD_DIM, 0.088F, 0};
+    const cohort_op_rotate rotate = {
+        .heads = shape, .qkv = {qkv, 0}, .qkv_stride = QKV, .eps = 1e-6F};
+    const cohort_op_attention attention = {
+        .kv = kv, .heads = shape, .qkv = {qkv, 0}, .qkv_stride = QKV, .out = {heads, 0}};
+    ops->rotate_store(backend, &rotate, &attention);
+    ops->attend(backend, &attention);
+}
+
 /* Reads the head's weights. */
 static void run_read(int32_t i) {
     (void)i;
@@ -162,7 +186,9 @@ static void run_read(int32_t i) {
 static double time_of(void (*body)(int32_t)) {
     double best = 1e18;
     for (int32_t round = 0; round < ROUNDS; round++) {
-        const int32_t ids[64] = {0}, table[1] = {0}, no_logits[1] = {0};
+        static int32_t ids[MOST_ROWS], table[MOST_ROWS / 16], no_logits[1];
+        for (int32_t i = 0; i < MOST_ROWS / 16; i++)
+            table[i] = i;
         const cohort_sequence sequence = {.n_rows = (int32_t)rows, .block_table = table};
         const cohort_batch batch = {.token_ids = ids,
                                     .n_rows = (int32_t)rows,
@@ -188,32 +214,44 @@ static void measure(int64_t n_rows) {
     static const struct {
         const char *name;
         void (*run)(int32_t);
-        double bytes;
-    } all[] = {{"qkv", run_qkv, 2.0 * QKV * HIDDEN},
-               {"out", run_out, 2.0 * HIDDEN * HIDDEN},
-               {"gate_up", run_gate_up, 4.0 * INNER * HIDDEN},
-               {"down", run_down, 2.0 * HIDDEN * INNER},
-               {"layer", run_layer, 2.0 * HIDDEN * (QKV + HIDDEN + 3.0 * INNER)},
-               {"head", run_head, 2.0 * VOCAB * HIDDEN}};
+        double weights;
+    } all[] = {{"qkv", run_qkv, 1.0 * QKV * HIDDEN},
+               {"out", run_out, 1.0 * HIDDEN * HIDDEN},
+               {"gate_up", run_gate_up, 2.0 * INNER * HIDDEN},
+               {"down", run_down, 1.0 * HIDDEN * INNER},
+               {"layer", run_layer, 1.0 * HIDDEN * (QKV + HIDDEN + 3.0 * INNER)},
+               {"head", run_head, 1.0 * VOCAB * HIDDEN}};
     rows = n_rows;
-    double before = read_rate(), times[8];
-    const int32_t n = sizeof all / sizeof *all;
+    bool is_prompt = rows > DECODED;
+    double attention = time_of(run_attention), before = read_rate(), times[8];
+    const int32_t n = is_prompt ? 5 : 6;
     for (int32_t i = 0; i < n; i++)
         times[i] = time_of(all[i].run);
     double floor = (before + read_rate()) / 2;
     printf("%lld rows; read %.0f GB/s\n", (long long)rows, floor);
-    for (int32_t i = 0; i < n; i++)
-        printf("  %-8s %7.1f us  %5.0f GB/s  %3.0f %% of the read\n", all[i].name,
-               times[i] / 1e3, all[i].bytes / times[i],
-               100 * all[i].bytes / times[i] / floor);
+    for (int32_t i = 0; i < n; i++) {
+        printf("  %-9s %7.1f us", all[i].name, times[i] / 1e3);
+        if (is_prompt)
+            printf("  %4.0f TFLOP/s\n",
+                   2 * all[i].weights * (double)rows / times[i] / 1e3);
+        else
+            printf("  %5.0f GB/s  %3.0f %% of the read\n", 2 * all[i].weights / times[i],
+                   200 * all[i].weights / times[i] / floor);
+    }
+    if (!is_prompt) return;
+    printf("  %-9s %7.1f us  %4.0f TFLOP/s of what is seen\n", "attention",
+           attention / 1e3,
+           2.0 * HEADS * HEAD_DIM * (double)rows * (double)rows / attention / 1e3);
 }
 
 int main(int argc, char **argv) {
     static const int64_t usual[] = {1, 8, 16, 32, 64};
     set_up();
     printf("%s\n", ops->describe(backend));
-    for (int i = 1; i < argc; i++)
-        measure(atoll(argv[i]) < 1 || atoll(argv[i]) > 64 ? 64 : atoll(argv[i]));
+    for (int i = 1; i < argc; i++) {
+        int64_t asked = atoll(argv[i]);
+        measure(asked < 1 || asked > MOST_ROWS ? MOST_ROWS : asked);
+    }
     for (size_t i = 0; argc < 2 && i < sizeof usual / sizeof *usual; i++)
         measure(usual[i]);
     return 0;
