@@ -351,7 +351,7 @@ static void see_all(const cohort_cuda_attention_params *p, unsigned row) {
 static void attention(const void *params, const CUlaunchConfig *config) {
     const cohort_cuda_attention_params *p = params;
     for (unsigned row = 0; row < config->gridDimZ; row++) {
-        if (c->positions[row] < 0) continue;
+        if (p->cache.positions[row] < 0) continue;
         if (p->raw) store_row(p, row, true);
         see_all(p, row);
     }
