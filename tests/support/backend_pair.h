@@ -33,9 +33,6 @@ struct subject {
     cohort_cpu_options cpu;
     bool bf16;    /* products round their inputs */
     double limit; /* of the mean square of errors, relative to that of values */
-    /* With more rows than this a product adds in another order, which does not depend on
-     * their number either; 0: it never does. */
-    int64_t other_beyond;
 };
 
 /* Which of two is looked at: the reference, or the subject. */
