@@ -29,7 +29,9 @@ const cli_command cli_commands[] = {
      "command."},
     {"chat", cli_chat, CLI_CHAT, NULL, "talk to a running server",
      "Every line of the standard input is a message of one conversation. An interrupt "
-     "ends the answer, not the command."},
+     "ends the answer, not the command. At a terminal lines are edited as in shells and "
+     "kept in $XDG_STATE_HOME/cohort/chat_history, what is pasted is one message, "
+     "and /help lists commands."},
     {"run-batch", cli_run_batch, CLI_ENGINE | CLI_BATCH, "MODEL",
      "answer the requests of an OpenAI batch file",
      "Every line of the input is {\"custom_id\", \"method\": \"POST\", \"url\", "

@@ -3,38 +3,23 @@
  * flags.  An interrupt ends the answer, and a second one, or one while nothing is under
  * way, the command. */
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/options.h"
-#include "client/client.h"
+#include "cli/line_reader.h"
+#include "cli/talk.h"
+#include "cli/terminal.h"
 #include "cohort/clock.h"
 #include "engine/engine_options.h"
 #include "wire/sampling_options.h"
 
-enum { SLICE_MS = 50, URL_BYTES = 1024 };
+enum { SLICE_MS = 50 };
 
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int number) { interrupted = number; }
-
-typedef struct talk {
-    const cli_options *options;
-    bool is_chat, thinks;
-    cohort_client *client;
-    const char *bearer;
-    char url[URL_BYTES]; /* of the API, without a slash at its end */
-    char *model;
-    cJSON *messages; /* of a chat */
-    /* the answer under way */
-    cohort_body text;
-    int64_t start_ns, first_ns, n_tokens;
-    bool is_done, is_failed;
-} talk;
 
 static int connect_client(talk *self) {
     const cohort_client_options options = {.bearer = self->bearer};
@@ -55,27 +40,34 @@ static void print_error(const char *what, const char *body) {
 
 /* ---- answers ----------------------------------------------------------------------- */
 
-static void print_text(talk *self, const char *text) {
+static void print_text(talk *self, const char *text, bool is_thought) {
     if (!text || !*text) return;
     if (!self->first_ns) self->first_ns = cohort_clock_ns();
-    fputs(text, stdout);
+    if (self->prose.columns)
+        cli_prose_put(&self->prose, text, is_thought);
+    else
+        fputs(text, stdout);
     fflush(stdout);
 }
 
-/* Reasoning between tags, as vLLM's client shows it; it is no part of the conversation.
- */
+/* Reasoning between tags where it goes to a file, as vLLM's client shows it. */
+static void print_tag(talk *self, bool begins) {
+    if (self->thinks != begins && !self->prose.columns)
+        fputs(begins ? "<think>\n" : "\n</think>\n", stdout);
+    self->thinks = begins;
+}
+
+/* Thoughts are no part of the conversation. */
 static void take_delta(talk *self, const cJSON *delta) {
     const char *thought = cJSON_GetStringValue(cJSON_GetObjectItem(delta, "reasoning"));
     const char *content = cJSON_GetStringValue(cJSON_GetObjectItem(delta, "content"));
     if (thought && *thought) {
-        if (!self->thinks) printf("<think>\n");
-        self->thinks = true;
-        print_text(self, thought);
+        print_tag(self, true);
+        print_text(self, thought, true);
     }
     if (content && *content) {
-        if (self->thinks) printf("\n</think>\n");
-        self->thinks = false;
-        print_text(self, content);
+        print_tag(self, false);
+        print_text(self, content, false);
         cohort_body_puts(&self->text, content);
     }
 }
@@ -97,7 +89,8 @@ static void take_event(void *user_data, const char *data, size_t size) {
     if (self->is_chat)
         take_delta(self, cJSON_GetObjectItem(choice, "delta"));
     else
-        print_text(self, cJSON_GetStringValue(cJSON_GetObjectItem(choice, "text")));
+        print_text(self, cJSON_GetStringValue(cJSON_GetObjectItem(choice, "text")),
+                   false);
     cJSON_Delete(json);
 }
 
@@ -119,12 +112,20 @@ static void take_end(void *user_data, const cohort_client_result *result) {
         print_error(result->reason, result->body);
 }
 
+/* The first is the one to ask, unless somebody chose another. */
 static void take_models(void *user_data, const cohort_client_result *result) {
     talk *self = user_data;
     cJSON *json = cJSON_ParseWithLength(result->body, result->body_bytes);
-    const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "data"), 0);
-    const char *id = cJSON_GetStringValue(cJSON_GetObjectItem(first, "id"));
-    if (id && !(self->model = strdup(id))) abort();
+    const cJSON *list = cJSON_GetObjectItem(json, "data"), *entry;
+    const char *id = NULL;
+    self->models.size = 0;
+    cJSON_ArrayForEach(entry, list) {
+        const char *one = cJSON_GetStringValue(cJSON_GetObjectItem(entry, "id"));
+        if (!one) continue;
+        if (!id) id = one;
+        cohort_body_printf(&self->models, "%s\n", one);
+    }
+    if (id && !self->model && !(self->model = strdup(id))) abort();
     take_end(user_data, result);
     if (!id && !self->is_failed)
         fprintf(stderr, "cohort: %s names no model; is it a server?\n", self->url);
@@ -143,7 +144,7 @@ static int wait_for_end(talk *self) {
 
 static int ask(talk *self, const char *path, const char *body,
                void (*on_done)(void *user_data, const cohort_client_result *result)) {
-    char url[URL_BYTES + 64];
+    char url[TALK_URL_BYTES + 64];
     snprintf(url, sizeof url, "%s%s", self->url, path);
     const cohort_client_request request = {.url = url,
                                            .body = body,
@@ -159,12 +160,14 @@ static int ask(talk *self, const char *path, const char *body,
     return wait_for_end(self);
 }
 
-static void add_message(talk *self, const char *role, const char *content) {
+void talk_add_message(talk *self, const char *role, const char *content) {
     cJSON *message = cJSON_CreateObject();
     cJSON_AddStringToObject(message, "role", role);
     cJSON_AddStringToObject(message, "content", content);
     cJSON_AddItemToArray(self->messages, message);
 }
+
+int talk_find_models(talk *self) { return ask(self, "/models", NULL, take_models); }
 
 static char *request_body(talk *self, const char *input) {
     const cli_options *options = self->options;
@@ -178,7 +181,7 @@ static char *request_body(talk *self, const char *input) {
     cli_options_add_given(body, options, &cohort_request_option_table, &options->request);
     cli_options_add_given(body, options, &cohort_choice_option_table,
                           &options->request.sampling);
-    if (options->stats)
+    if (options->stats || self->prose.columns)
         cJSON_AddTrueToObject(cJSON_AddObjectToObject(body, "stream_options"),
                               "include_usage");
     char *text = cJSON_PrintUnformatted(body);
@@ -187,9 +190,24 @@ static char *request_body(talk *self, const char *input) {
     return text;
 }
 
+/* A server may count several tokens to a piece, or send no usage: then none is told. */
+static void print_short_stats(const talk *self, double total_s) {
+    double first_s = (double)(self->first_ns - self->start_ns) / 1e9;
+    printf("\033[2m(first token after %.2f s", first_s);
+    if (self->n_tokens > 1 && total_s > first_s)
+        printf(", then %.1f tokens/s, %lld tokens",
+               (double)(self->n_tokens - 1) / (total_s - first_s),
+               (long long)self->n_tokens);
+    printf(")\033[0m\n");
+}
+
 static void print_stats(const talk *self) {
     double total_s = (double)(cohort_clock_ns() - self->start_ns) / 1e9;
     if (!self->first_ns || total_s <= 0) return;
+    if (!self->options->stats) {
+        print_short_stats(self, total_s);
+        return;
+    }
     printf("%-5s %.2f ms\n", "TTFT:", (double)(self->first_ns - self->start_ns) / 1e6);
     printf("%-5s %.2f tokens/s (%lld tokens in %.2fs)\n",
            "TPS:", (double)self->n_tokens / total_s, (long long)self->n_tokens, total_s);
@@ -197,17 +215,22 @@ static void print_stats(const talk *self) {
 
 /* One question and its answer, which a chat remembers. */
 static int say(talk *self, const char *input) {
-    if (self->is_chat) add_message(self, "user", input);
+    self->prose.columns = cli_columns(STDOUT_FILENO);
+    if (self->is_chat) talk_add_message(self, "user", input);
     char *body = request_body(self, input);
     int result =
         ask(self, self->is_chat ? "/chat/completions" : "/completions", body, take_end);
     free(body);
-    if (self->thinks) printf("\n</think>");
+    if (self->prose.columns)
+        cli_prose_end(&self->prose);
+    else if (self->thinks)
+        printf("\n</think>");
     if (self->first_ns || result == CLI_OK || result > 128) printf("\n");
-    if (result == CLI_OK && self->options->stats) print_stats(self);
+    if (result == CLI_OK && (self->options->stats || self->prose.columns))
+        print_stats(self);
     fflush(stdout);
     if (self->is_chat && (result == CLI_OK || result > 128))
-        add_message(self, "assistant", self->text.bytes ? self->text.bytes : "");
+        talk_add_message(self, "assistant", self->text.bytes ? self->text.bytes : "");
     else if (self->is_chat) /* a question without an answer was not asked */
         cJSON_DeleteItemFromArray(self->messages, cJSON_GetArraySize(self->messages) - 1);
     return result;
@@ -215,44 +238,46 @@ static int say(talk *self, const char *input) {
 
 /* ---- the commands ------------------------------------------------------------------ */
 
-/* Until there is a line on the terminal, or an interrupt: one that comes just before a
- * read would not end it.  Elsewhere there may be lines in stdin's buffer. */
-static bool wait_for_line(void) {
-    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    sigset_t own, before;
-    if (!isatty(STDIN_FILENO)) return !interrupted;
-    sigemptyset(&own);
-    sigaddset(&own, SIGINT);
-    sigprocmask(SIG_BLOCK, &own, &before);
-    while (!interrupted && ppoll(&input, 1, NULL, &before) < 0 && errno == EINTR)
-        continue;
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    return !interrupted;
+/* The next line; NULL at the end, or after an interrupt with nothing typed. */
+static const char *next_line(talk *self) {
+    for (;;) {
+        if (!self->is_typed) {
+            printf("> ");
+            fflush(stdout);
+            ssize_t n = interrupted ? -1 : getline(&self->input, &self->capacity, stdin);
+            if (n < 0) return NULL;
+            if (n && self->input[n - 1] == '\n') self->input[n - 1] = '\0';
+            return self->input;
+        }
+        int result = cli_line_read(&self->line, "> ", &interrupted);
+        if (result == CLI_READ_LINE) return self->line.text;
+        if (result == CLI_READ_END || !self->line.size) return NULL;
+        interrupted = 0; /* what was typed is thrown away, as shells do */
+    }
 }
 
 /* Lines until the end of the input; what fails costs only itself. */
 static int converse(talk *self) {
-    char *line = NULL;
-    size_t capacity = 0;
     int result = CLI_OK;
     printf(self->is_chat ? "Please enter a message for the chat model:\n"
                          : "Please enter prompt to complete:\n");
     if (isatty(STDIN_FILENO))
-        fprintf(stderr, "(Ctrl-C ends an answer, Ctrl-D all of it)\n");
-    for (;;) {
-        printf("> ");
-        fflush(stdout);
-        if (!wait_for_line()) break;
-        ssize_t n = getline(&line, &capacity, stdin);
-        if (n < 0) break;
-        if (n && line[n - 1] == '\n') line[n - 1] = '\0';
-        if (!line[strspn(line, " \t\r")]) continue; /* nothing was said */
+        fprintf(stderr, "(Ctrl-C ends an answer, Ctrl-D all of it%s)\n",
+                self->is_chat && self->is_typed ? "; /help lists commands" : "");
+    talk_load_history(self);
+    for (const char *line; (line = next_line(self));) {
+        if (!line[strspn(line, " \t\r\n")]) continue; /* nothing was said */
+        if (self->is_typed) cli_line_remember(&self->line, line);
+        if (self->is_typed && self->is_chat && talk_command(self, line)) {
+            if (self->has_ended) break;
+            continue;
+        }
         int one = say(self, line);
         if (one > 128 && (one = connect_client(self)) == CLI_OK) interrupted = 0;
         if (one != CLI_OK) result = one;
     }
+    talk_save_history(self);
     printf("\n");
-    free(line);
     return interrupted ? 128 + interrupted : result;
 }
 
@@ -262,12 +287,12 @@ static int run(talk *self) {
     if (result == CLI_OK && options->model_name) {
         if (!(self->model = strdup(options->model_name))) abort();
     } else if (result == CLI_OK) {
-        result = ask(self, "/models", NULL, take_models);
+        result = talk_find_models(self);
     }
     if (result != CLI_OK) return result;
     printf("Using model: %s\n", self->model);
     if (self->is_chat && options->system_prompt)
-        add_message(self, "system", options->system_prompt);
+        talk_add_message(self, "system", options->system_prompt);
     return options->quick ? say(self, options->quick) : converse(self);
 }
 
@@ -277,7 +302,11 @@ static int talk_as(int commands, const char *name, int argc, char **argv) {
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
     struct sigaction action = {.sa_handler = on_interrupt}; /* ends a read, too */
     sigaction(SIGINT, &action, NULL);
-    talk self = {.options = &options, .is_chat = commands == CLI_CHAT};
+    static talk self; /* of some KiB */
+    self = (talk){.options = &options,
+                  .is_chat = commands == CLI_CHAT,
+                  .is_typed = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO),
+                  .prose = {.out = stdout}};
     self.messages = cJSON_CreateArray();
     snprintf(self.url, sizeof self.url, "%s", options.url);
     for (size_t n = strlen(self.url); n && self.url[n - 1] == '/'; n--)
@@ -286,6 +315,9 @@ static int talk_as(int commands, const char *name, int argc, char **argv) {
     result = run(&self);
     cohort_client_destroy(self.client);
     cohort_body_deinit(&self.text);
+    cohort_body_deinit(&self.models);
+    cli_line_deinit(&self.line);
+    free(self.input);
     cJSON_Delete(self.messages);
     free(self.model);
     return result;

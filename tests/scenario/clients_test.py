@@ -18,6 +18,7 @@ import unittest
 
 from served import CHAT_TEMPLATE, COHORT, DEADLINE_S, MODEL, Server, generate
 
+PROMPT = rb"\x1b\[\?2004h> "  # what is pasted comes between brackets from here on
 SMALL = ("--kv-cache-memory-bytes", "16MiB", "--max-num-seqs", "8")
 
 
@@ -124,14 +125,50 @@ class Chat(unittest.TestCase):
         self.assertIn("cohort: Bad Request: ", done.stderr)
         self.assertIn(f"> {self.expected('a b')[0]}\n", done.stdout)
 
+    def test_at_a_terminal_lines_are_edited_and_commands_carried_out(self):
+        words = ("chat", "--url", self.url, "--temperature", "0", "--max-tokens", "9")
+        told = rb"\(first token after [\d.]+ s, then [\d.]+ tokens/s, 9 tokens\)[^\r]*\r\n" + PROMPT
+        with Terminal(*words) as terminal:
+            home = pathlib.Path(terminal.state.name)
+            terminal.wait(PROMPT)
+            for keys, shown in (
+                    (b"/help\n", rb"/save FILE +write"),
+                    (b"/system b c\n", rb"system prompt is set"),
+                    (b"xx\x15a q\x7fb\n", told),  # Ctrl-U, and Backspace
+                    (b"\x1b[200~one\ntwo\n\x1b[201~\n", told),  # pasted: one message
+                    (b"thrown away", rb"thrown away"),
+                    (b"\x03", rb"\r\n\x1b\[\?2004l" + PROMPT),
+                    (b"/model\n", rb"\* tiny\r\n"),
+                    (b"/model little\n", rb"no model 'little'"),
+                    (b"/sav\n", rb"did you mean /save\?"),
+                    (b"/save %s/talk\n" % os.fsencode(home), rb"5 messages are in"),
+                    (b"/clear\n", rb"begins anew, with its system prompt"),
+                    (b"\x1b[A\x1b[A2\n", rb"1 messages are in")):  # /save .../talk2
+                terminal.type(keys)
+                terminal.wait(shown)
+                if PROMPT not in shown and keys != b"thrown away":
+                    terminal.wait(PROMPT + rb"$")
+            terminal.type(b"\x04")
+            self.assertEqual(terminal.process.wait(DEADLINE_S), 0)
+            talk = json.loads((home / "talk").read_text())
+            first, = self.expected("a b", system="b c")
+            self.assertEqual(talk["messages"][:4], [
+                {"role": "system", "content": "b c"}, {"role": "user", "content": "a b"},
+                {"role": "assistant", "content": first}, {"role": "user", "content": "one\ntwo"}])
+            self.assertEqual(json.loads((home / "talk2").read_text())["messages"], talk["messages"][:1])
+            history = (home / "cohort/chat_history").read_text().splitlines()
+            self.assertEqual(history[:4], ["/help", "/system b c", "a b", "one\\ntwo"])
+
 
 class Terminal:
     """A client as somebody types to it."""
 
     def __init__(self, *words):
         self.main, self.far = pty.openpty()
+        self.state = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen([str(COHORT), *words], stdin=self.far, stdout=self.far,
                                         stderr=self.far, start_new_session=True,
+                                        env=os.environ | {"XDG_STATE_HOME": self.state.name},
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         self.shown = b""
 
@@ -163,6 +200,7 @@ class Terminal:
         self.process.wait(DEADLINE_S)
         os.close(self.main)
         os.close(self.far)
+        self.state.cleanup()
 
 
 class Interrupt(unittest.TestCase):
@@ -190,12 +228,12 @@ class Interrupt(unittest.TestCase):
     def test_it_ends_the_answer_and_then_the_command(self):
         for command in ("chat", "complete"):
             with Terminal(command, *self.words) as terminal:
-                terminal.wait(rb"Ctrl-C ends an answer.*\n> ")
+                terminal.wait(rb"Ctrl-C ends an answer.*\n" + PROMPT)
                 for text in (b"a b c\n", b"and then\n"):
                     terminal.type(text)
-                    terminal.wait(rb"\n.{100}")
+                    terminal.wait(rb"(?s)\n.{100}")
                     terminal.type(b"\x03")
-                    terminal.wait(rb"(?s)\^C.*\r\n> $")  # behind what was under way
+                    terminal.wait(rb"(?s)\^C.*\r\n" + PROMPT + rb"$")  # behind what was under way
                     self.server.wait_load(0)  # nobody computes what nobody reads
                 self.assertIsNone(terminal.process.poll())
                 terminal.type(b"\x03")
@@ -203,22 +241,22 @@ class Interrupt(unittest.TestCase):
 
     def test_before_anything_came_it_does_too(self):
         with Terminal("chat", *self.words) as terminal:
-            terminal.wait(rb"\n> ")
+            terminal.wait(rb"\n" + PROMPT)
             self.server.process.send_signal(signal.SIGSTOP)
             try:
                 terminal.type(b"a b c\n")
                 terminal.wait(rb"a b c\r\n")
                 terminal.wait_asking()
                 terminal.type(b"\x03")
-                terminal.wait(rb"\^C\r\n> $")
+                terminal.wait(rb"\^C\r\n" + PROMPT + rb"$")
             finally:
                 self.server.process.send_signal(signal.SIGCONT)
             terminal.type(b"a b c\n")
-            terminal.wait(rb"\n.{100}")
+            terminal.wait(rb"(?s)\n.{100}")
 
     def test_a_quick_answer_ends_the_command(self):
         with Terminal("chat", *self.words, "-q", "a b c") as terminal:
-            terminal.wait(rb"\n.{100}")
+            terminal.wait(rb"(?s)\n.{100}")
             terminal.type(b"\x03")
             self.assertEqual(terminal.process.wait(DEADLINE_S), 128 + signal.SIGINT)
         self.server.wait_load(0)
