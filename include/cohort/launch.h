@@ -42,6 +42,7 @@ typedef struct cohort_ray_options {
     bool log_to_driver;      /* what workers write comes to our standard error, too */
     bool workers_use_nsight; /* Ray runs them under Nsight, as vLLM asks it to */
     cohort_ray_control_plane control_plane;
+    int32_t spare_workers;        /* on each node of ranks, for one that dies [0] */
     int64_t placement_timeout_ns; /* for the group's resources [5 minutes] */
 } cohort_ray_options;
 

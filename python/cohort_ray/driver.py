@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from cohort_ray.actor import RUNS
 from cohort_ray.graph import ACTOR_OPTIONS, ENDED_S, Graph
+from cohort_ray.spares import Spares
 from cohort_ray.wire import Channel, Message, WireError
 
 CONTROL_FD = 3
@@ -118,6 +119,7 @@ class Sidecar:
         self.owns_cluster = False
         self.actors: dict[int, Any] = {}
         self.lives: dict[int, int] = {}  # a rank may be started again
+        self.spares: Spares | None = None
         self.leaving = threading.Event()
         self.watchers: list[threading.Thread] = []
         self.at: dict[str, str] = {}
@@ -295,7 +297,8 @@ class Sidecar:
             if wanted["moved"]:
                 strategy = NodeAffinitySchedulingStrategy(wanted["node"], soft=False)
             env = message["envs"][wanted["node"]]
-            handle: Any = remote.options(
+            spare = self.spares.take(wanted["node"]) if self.spares else None
+            handle: Any = spare or remote.options(
                 name=wanted["name"],
                 num_cpus=resources.pop("CPU", 0),
                 num_gpus=resources.pop("GPU", 0),
@@ -309,6 +312,11 @@ class Sidecar:
             self.lives[rank.number] = rank.life
             asked[handle.seat.remote(message["key"])] = rank
         self._watch_over(asked, self._seat)
+        if self.spares is None:
+            self.spares = Spares(message["spares"], lambda node: remote.options(
+                num_cpus=0, max_restarts=0, runtime_env=message["envs"][node] or None,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+            ).remote(message["library"]))
 
     def _tell_lost(self, wanted: Message) -> bool:
         """A rank that cannot be started again where it was, as the node is lost or Ray has moved
@@ -367,6 +375,8 @@ class Sidecar:
             run = handle.run.options(concurrency_group=RUNS) if self.graph else handle.run
             refs[run.remote(wanted["spec"], message["env"])] = Rank(rank, wanted["life"], handle)
         self._watch_over(refs, self._report)
+        if self.spares:
+            self.spares.fill_soon(node for _, _, node in self.seats.values())
         if self.graph:
             self.graph.start([self.actors[rank] for rank in sorted(self.actors)])
 
@@ -478,7 +488,8 @@ class Sidecar:
         ray = sys.modules.get("ray")
         if ray is None or not ray.is_initialized():
             return
-        for handle in list(self.actors.values()):
+        spares = self.spares.end() if self.spares else []
+        for handle in [*self.actors.values(), *spares]:
             self._attempt(functools.partial(ray.kill, handle))
         if self.owns_group:
             self._attempt(lambda: ray.util.remove_placement_group(self.group))

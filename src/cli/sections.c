@@ -192,7 +192,8 @@ const cli_group cli_groups[] = {
     [RAY] = {"Ray", "ranks that are actors of a Ray cluster",
              "ray-address|ray-node-address|ray-placement-group|ray-namespace|"
              "ray-placement-strategy|ray-worker-resource|ray-bundle-indices|"
-             "ray-excluded-env|ray-runtime-env|ray-log-to-driver|ray-workers-use-nsight|"
+             "ray-excluded-env|ray-runtime-env|spare-workers|ray-log-to-driver|ray-"
+             "workers-use-nsight|"
              "ray-placement-timeout"},
     [LOGGING] = {"Logging", "what is told, and how this run is found", "instance"},
     [BENCH] = {"Benchmark", "what is measured, and what is kept of it", ""},

@@ -69,6 +69,9 @@ static const cohort_option rows[] = {
                 "show here what workers write, with rank and node"),
     OPTION_FLAG("ray-workers-use-nsight", ray.workers_use_nsight, NULL,
                 "Ray runs the workers under nsys, which is to be on every node"),
+    OPTION_ROW(COUNT, "spare-workers", ray.spare_workers, "0", 0, 64,
+               "actors that wait on each node of ranks, to take the place of one that "
+               "dies in a tenth of the time; each takes some 100 MiB"),
     OPTION_WORD("use-ray-v2-executor-backend", ray.control_plane, "1", "1|0",
                 "1: steps go to ray's ranks through queues; 0: through a compiled graph "
                 "of Ray's, the older way"),

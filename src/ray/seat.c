@@ -132,6 +132,14 @@ static cohort_status add_actor(ray_world *world, int32_t index, cJSON *actors) {
     return COHORT_OK;
 }
 
+/* A device is its bundle's, and not given to who waits beside it. */
+static int32_t count_spares(const ray_world *world) {
+    const cohort_executor_options *options = world->placing.options;
+    bool is_of_use = options->max_rank_restarts > 0 && !ray_has_graph(world) &&
+                     !strcmp(world->demand.key, "CPU");
+    return is_of_use ? options->ray.spare_workers : 0;
+}
+
 cohort_status ray_send_spawn(ray_world *world) {
     cohort_status status = make_runtime_envs(world);
     cJSON *order = cJSON_CreateObject();
@@ -141,6 +149,7 @@ cohort_status ray_send_spawn(ray_world *world) {
     cJSON_AddStringToObject(order, "op", "spawn");
     cJSON_AddItemReferenceToObject(order, "envs", world->envs);
     cJSON_AddStringToObject(order, "key", world->demand.key);
+    cJSON_AddNumberToObject(order, "spares", count_spares(world));
     cJSON_AddStringToObject(order, "library", world->library);
     cJSON *resources = cJSON_AddObjectToObject(order, "resources");
     cJSON_AddNumberToObject(resources, world->demand.key, world->demand.amount);

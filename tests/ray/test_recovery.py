@@ -59,7 +59,7 @@ class WithoutSidecar(Disturbed):
 
 
 def test_killed_actors_cost_no_request_and_no_byte(clean: Cluster) -> None:
-    Disturbed(clean).run_with("-tp", "2")
+    Disturbed(clean).run_with("-tp", "2", "--spare-workers", "1")
 
 
 def test_killed_sidecar_costs_no_request_and_no_byte(

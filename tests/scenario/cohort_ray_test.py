@@ -78,7 +78,7 @@ class Ray:
 
     def remote_class(self, **options):
         self.options.append(options)
-        return types.SimpleNamespace(remote=lambda library: Handle(options["name"]))
+        return types.SimpleNamespace(remote=lambda library: Handle(options.get("name")))
 
     def modules(self):
         """Of sys.modules."""
@@ -150,12 +150,12 @@ class WithRay(unittest.TestCase):
         self.sidecar.open({"namespace": "ns", "address": "10.0.0.1:6379", "bundles": [{"CPU": 1}], "strategy": "PACK",
                            **fields})
 
-    def spawn(self, ranks, names=None, life=1, moved=False):
+    def spawn(self, ranks, names=None, life=1, moved=False, spares=0):
         names = names or [f"rank{rank}" for rank in ranks]
         for name in names:
             self.ray.results.setdefault(f"seat {name}", {"node": "n0", "pid": 1})
         self.sidecar.spawn({"resources": {"CPU": 1, "TPU": 2}, "envs": {"n0": {"env_vars": {"A": "b"}}, "n1": {}}, "library": "l",
-                            "key": "k", "actors": [{"rank": rank, "life": life, "name": name, "moved": moved, "node": f"n{rank % 2}",
+                            "key": "k", "spares": spares, "actors": [{"rank": rank, "life": life, "name": name, "moved": moved, "node": f"n{rank % 2}",
                                                     "bundle": rank}
                                                    for rank, name in zip(ranks, names)]})
 
@@ -255,6 +255,34 @@ class WithRay(unittest.TestCase):
             self.assertEqual(self.ray.options, [])
             self.spawn([1], life=4, moved=True)  # there, beside the group
         self.assertEqual(self.ray.options[0]["scheduling_strategy"], (("n1",), {"soft": False}))
+
+    def test_a_spare_of_its_node_takes_a_dead_ranks_place(self):
+        spares = importlib.import_module("cohort_ray.spares")
+        self.ray.results["seat None"] = {"node": "n0", "pid": 9}
+        with mock.patch.object(spares, "SETTLE_S", 0), mock.patch.object(self.driver, "is_reachable", return_value=True):
+            self.spawn([0], spares=1)
+            self.await_told("seated", 1)
+            self.assertEqual([options.get("name") for options in self.ray.options], ["rank0"])
+            self.sidecar.run({"actors": [{"rank": 0, "life": 1, "spec": "s"}], "env": {}})
+            self.await_options(2)
+            self.assertEqual((self.ray.options[1]["num_cpus"], self.ray.options[1]["runtime_env"],
+                              self.ray.options[1]["scheduling_strategy"]),
+                             (0, {"env_vars": {"A": "b"}}, (("n0",), {"soft": False})))
+            self.spawn([0], ["again"], life=2)
+            self.assertEqual(self.await_told("seated", 2)[1]["pid"], 9)
+            self.assertEqual(len(self.ray.options), 2)
+            self.sidecar.run({"actors": [{"rank": 0, "life": 2, "spec": "s"}], "env": {}})
+            self.await_options(3)  # another waits in its place, and goes with the rest
+            self.ray.asked.clear()
+            self.sidecar.leave()
+            self.assertEqual(self.ray.asked_for("kill"), [(None,), (None,)])
+            self.assertIsNone(self.sidecar.spares.take("n1"))
+
+    def await_options(self, count):
+        until = time.monotonic() + PATIENCE_S
+        while len(self.ray.options) < count and time.monotonic() < until:
+            time.sleep(0.001)  # a timer's thread makes them
+        self.assertEqual(len(self.ray.options), count)
 
     def test_a_node_that_takes_no_calls_is_lost(self):
         self.assertFalse(self.driver.is_reachable(None))
