@@ -22,6 +22,7 @@ struct cohort_chat {
     cohort_jinja *tools_template; /* where tools are given; NULL: the same */
     bool names_developer, tools_name_developer; /* they know that role */
     cohort_content_format format;
+    const cohort_output_format *tool_format; /* NULL: the template says nothing */
     cJSON *tokens; /* bos_token and the like, as the template sees them */
 };
 
@@ -86,6 +87,16 @@ static cohort_status compile(const char *source, cohort_jinja **out_template) {
     return COHORT_OK;
 }
 
+/* The template for tools knows, where a model has one of its own. */
+static const cohort_output_format *find_tool_format(const char *given,
+                                                    const cJSON *config) {
+    const char *for_tools = given ? NULL : template_in(config, "tool_use");
+    const cohort_output_format *found = cohort_output_format_of_template(for_tools);
+    if (found) return found;
+    return cohort_output_format_of_template(given ? given
+                                                  : template_in(config, "default"));
+}
+
 cohort_status cohort_chat_open(const char *model_dir, const char *template_,
                                cohort_content_format format, cohort_chat **out_chat) {
     bool is_inline = template_ && strchr(template_, '{');
@@ -109,6 +120,7 @@ cohort_status cohort_chat_open(const char *model_dir, const char *template_,
         chat->tools_name_developer = names_developer(template_in(config, "tool_use"));
     chat->names_developer =
         names_developer(given ? given : template_in(config, "default"));
+    chat->tool_format = find_tool_format(given, config);
     cohort_status status =
         compile(given ? given : template_in(config, "default"), &chat->template_);
     if (status >= 0 && !given)
@@ -121,6 +133,10 @@ cohort_status cohort_chat_open(const char *model_dir, const char *template_,
     else
         *out_chat = chat;
     return status;
+}
+
+const cohort_output_format *cohort_chat_tool_format(const cohort_chat *chat) {
+    return chat->tool_format;
 }
 
 bool cohort_chat_has_template(const cohort_chat *chat) { return chat->template_ != NULL; }

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "chat/output.h"
 #include "cohort/status.h"
 
 typedef struct cohort_chat cohort_chat;
@@ -33,6 +34,8 @@ typedef enum cohort_content_format {
 cohort_status cohort_chat_open(const char *model_dir, const char *template_,
                                cohort_content_format format, cohort_chat **out_chat);
 
+/* In which calls of tools are written, as far as the template says; NULL: it does not. */
+const cohort_output_format *cohort_chat_tool_format(const cohort_chat *chat);
 /* Has anybody given one? */
 bool cohort_chat_has_template(const cohort_chat *chat);
 

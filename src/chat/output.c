@@ -5,8 +5,7 @@
 #include <string.h>
 
 #include "base/fail.h"
-#include "base/grow.h"
-#include "chat/output_internal.h"
+#include "chat/output_format.h"
 
 /* Design notes.
  *
@@ -26,7 +25,7 @@ enum { MAX_BYTES_IN_VAIN = 16 << 20 };
 #define THINK_BEGIN "<think>"
 #define THINK_END   "</think>"
 
-typedef enum phase { REASONING, CONTENT, CALL } phase;
+typedef enum phase { REASONING, CONTENT, CALL, FORMATTED_CALLS } phase;
 
 typedef enum call_state {
     BEFORE_OBJECT,
@@ -68,19 +67,12 @@ struct cohort_output {
      * many calls might begin before it. */
     bool has_end;
     size_t end, no_end_before;
+    /* Of calls in another format than Hermes': */
+    bool is_within; /* there was one, or what goes with them */
+    size_t wanted;  /* bytes from at on that are worth another look */
 };
 
 /* ---- telling ----------------------------------------------------------------------- */
-
-void cohort_output_text_add(output_text *text, const char *bytes, size_t size) {
-    if (text->is_short || !size) return;
-    char *grown = cohort_grow(text->bytes, text->size + size, &text->capacity, 1);
-    text->is_short = !grown;
-    if (!grown) return;
-    text->bytes = grown;
-    memcpy(text->bytes + text->size, bytes, size);
-    text->size += size;
-}
 
 static void tell(cohort_output *self, cohort_output_kind kind, const char *text,
                  size_t size) {
@@ -333,14 +325,65 @@ static bool read_reasoning(cohort_output *self, bool is_end) {
 
 static bool read_content(cohort_output *self, bool is_end) {
     static const char *const tags[] = {OUTPUT_CALL_BEGIN};
+    const cohort_output_format *format = self->options.format;
+    bool is_hermes = cohort_output_format_is_hermes(format);
+    int n_tags = is_hermes ? 1 : format->begins[1] ? 2 : 1, which;
     size_t where;
-    int which = find_tag(self, self->at, tags, self->options.finds_calls, &where);
+    which = find_tag(self, self->at, is_hermes ? tags : format->begins,
+                     self->options.finds_calls ? n_tags : 0, &where);
     if (which < 0 && is_end) where = self->pending.size;
     tell_until(self, COHORT_OUTPUT_CONTENT, where);
     if (which < 0) return false;
+    if (!is_hermes) {
+        self->phase = FORMATTED_CALLS;
+        self->is_within = false;
+        self->wanted = 0;
+        return true;
+    }
     self->at += strlen(OUTPUT_CALL_BEGIN);
     begin_call(self);
     return true;
+}
+
+/* What began is no call: its first character is content, and what follows is looked at
+ * again. */
+static void give_up_formatted(cohort_output *self, size_t n_looked_at) {
+    self->bytes_in_vain += n_looked_at;
+    if (self->bytes_in_vain > MAX_BYTES_IN_VAIN) self->options.finds_calls = false;
+    self->phase = CONTENT;
+    if (!self->is_within) tell_until(self, COHORT_OUTPUT_CONTENT, self->at + 1);
+}
+
+/* A call that may have megabytes of arguments is looked at anew when it has grown by a
+ * sixteenth, not for every token. */
+static bool read_formatted(cohort_output *self, bool is_end) {
+    const cohort_output_format *format = self->options.format;
+    const char *text = self->pending.bytes;
+    size_t n_there = self->pending.size - self->at;
+    if (!is_end && n_there < self->wanted) return false;
+    format_source from = {.at = text + self->at,
+                          .end = text + self->pending.size,
+                          .is_within = self->is_within,
+                          .tools = self->options.tools};
+    output_call call = {0};
+    format_found found = format->read(format, &from, &call);
+    self->pending.is_short |= call.name.is_short || call.arguments.is_short;
+    self->wanted = 0;
+    if (found == FORMAT_MORE && !is_end) {
+        self->wanted = n_there + n_there / 16 + 1;
+    } else if (found == FORMAT_CALL || found == FORMAT_SKIP) {
+        self->at = (size_t)(from.at - text);
+        self->is_within = true;
+    } else {
+        give_up_formatted(self, n_there);
+    }
+    if (found == FORMAT_CALL) {
+        self->n_calls++;
+        tell(self, COHORT_OUTPUT_CALL, call.name.bytes, call.name.size);
+        tell(self, COHORT_OUTPUT_ARGUMENTS, call.arguments.bytes, call.arguments.size);
+    }
+    cohort_output_call_deinit(&call);
+    return !self->wanted;
 }
 
 static void advance(cohort_output *self, bool is_end) {
@@ -350,8 +393,10 @@ static void advance(cohort_output *self, bool is_end) {
             goes_on = read_reasoning(self, is_end);
         else if (self->phase == CONTENT)
             goes_on = read_content(self, is_end);
-        else
+        else if (self->phase == CALL)
             goes_on = read_call(self, is_end);
+        else
+            goes_on = read_formatted(self, is_end);
     }
 }
 

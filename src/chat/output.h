@@ -8,7 +8,8 @@
  * that may be on its way nothing is told, and all of it once it turns out to be none.
  * Names and rules are those of vLLM 0.32: thoughts come first, also without a tag that
  * opens them; a call's arguments are passed on as the model spells them; behind the first
- * call there is no content.  What stands between the tags and names no function is
+ * call there is no content.  Of formats other than Hermes' a call is told once it is
+ * whole.  What stands between the tags and names no function is
  * content as it was written, where vLLM's stream loses it; and so is all that follows
  * where very much was read as calls in vain.
  *
@@ -20,6 +21,7 @@
 #ifndef COHORT_CHAT_OUTPUT_H
 #define COHORT_CHAT_OUTPUT_H
 
+#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,7 +45,12 @@ typedef enum cohort_output_kind {
 typedef void (*cohort_output_sink)(void *user_data, cohort_output_kind kind, int32_t call,
                                    const char *text, size_t size);
 
+/* How calls are written; NULL: as Hermes does. */
+typedef struct cohort_output_format cohort_output_format;
+
 typedef struct cohort_output_options {
+    const cohort_output_format *format;
+    const cJSON *tools; /* of the chat, for formats that use types; borrowed */
     cohort_reasoning reasoning;
     bool begins_in_content; /* the prompt has ended the thoughts already */
     bool finds_calls;       /* else their tags are content */
@@ -59,6 +66,17 @@ void cohort_output_feed(cohort_output *output, const char *text, size_t size);
 /* There is no more: what was held back is told. */
 cohort_status cohort_output_finish(cohort_output *output);
 void cohort_output_destroy(cohort_output *output); /* accepts NULL */
+
+/* By its name as --tool-call-parser has it; NULL and "": none. */
+cohort_status cohort_output_format_find(const char *name,
+                                        const cohort_output_format **out_format);
+/* That a chat template speaks of; NULL: none is known. */
+const cohort_output_format *cohort_output_format_of_template(const char *text);
+/* Hermes' own; NULL is, too. */
+bool cohort_output_format_is_hermes(const cohort_output_format *format);
+const char *cohort_output_format_name(const cohort_output_format *format);
+/* Is a value what the schema of its parameter says?  NULL: no. */
+bool cohort_output_format_uses_types(const cohort_output_format *format);
 
 /* "deepseek_r1" or "qwen3", NULL and "": none. */
 cohort_status cohort_reasoning_parse(const char *name, cohort_reasoning *out_reasoning);

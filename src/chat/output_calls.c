@@ -219,21 +219,21 @@ bool cohort_output_read_string(const char **at, const char *end, output_text *ou
 
 /* ---- calls ------------------------------------------------------------------------- */
 
-typedef struct call {
-    output_text name, arguments;
-    bool has_arguments;
-} call;
+static bool is_key(const output_text *key, const char *name) {
+    return key->size == strlen(name) && !memcmp(key->bytes, name, key->size);
+}
 
-static bool read_member(reader *self, call *out) {
+static bool read_member(reader *self, bool takes_parameters, output_call *out) {
     output_text key = {0};
     bool done = cohort_output_read_string(&self->at, self->end, &key);
     skip_space(self);
     done = done && take(self, ":");
     skip_space(self);
-    if (done && key.size == 4 && !memcmp(key.bytes, "name", 4)) {
+    if (done && is_key(&key, "name")) {
         out->name.size = 0;
         done = cohort_output_read_string(&self->at, self->end, &out->name);
-    } else if (done && key.size == 9 && !memcmp(key.bytes, "arguments", 9)) {
+    } else if (done && (is_key(&key, "arguments") ||
+                        (takes_parameters && is_key(&key, "parameters")))) {
         out->arguments.size = 0;
         out->has_arguments = true;
         done = cohort_output_copy_json(&self->at, self->end, &out->arguments);
@@ -245,27 +245,36 @@ static bool read_member(reader *self, call *out) {
     return done && !key.is_short;
 }
 
-/* Up to the tag that ends the call, which is where its object ends: strings within may
- * have that tag, too. */
-static bool read_body(const char **at, const char *end, call *out) {
+bool cohort_output_read_call(const char **at, const char *end, bool takes_parameters,
+                             output_call *out) {
     reader self = {.at = *at, .end = end};
     skip_space(&self);
     if (!take(&self, "{")) return false;
     do {
         skip_space(&self);
-        if (!read_member(&self, out)) return false;
+        if (!read_member(&self, takes_parameters, out)) return false;
     } while (take(&self, ","));
     if (!take(&self, "}")) return false;
+    *at = self.at;
+    return out->name.size && out->has_arguments && !out->name.is_short &&
+           !out->arguments.is_short;
+}
+
+/* Up to the tag that ends the call, which is where its object ends: strings within may
+ * have that tag, too. */
+static bool read_body(const char **at, const char *end, output_call *out) {
+    if (!cohort_output_read_call(at, end, false, out)) return false;
+    reader self = {.at = *at, .end = end};
     skip_space(&self);
     bool is_over = self.at == self.end || take(&self, OUTPUT_CALL_END);
     *at = self.at;
-    return is_over && out->name.size && out->has_arguments && !out->name.is_short &&
-           !out->arguments.is_short;
+    return is_over;
 }
 
 /* The next call from *at on; *at is behind it then.  False: there is none, or *is_right
  * is false. */
-static bool next_call(const char **at, const char *end, call *out, bool *is_right) {
+static bool next_call(const char **at, const char *end, output_call *out,
+                      bool *is_right) {
     const size_t begin_size = strlen(OUTPUT_CALL_BEGIN);
     const char *begin = memmem(*at, (size_t)(end - *at), OUTPUT_CALL_BEGIN, begin_size);
     if (!begin) return false;
@@ -280,12 +289,6 @@ static bool is_blank(const char *text, size_t size) {
     return true;
 }
 
-static void reset(call *of) {
-    free(of->name.bytes);
-    free(of->arguments.bytes);
-    *of = (call){0};
-}
-
 bool cohort_output_find_calls(const char *content, size_t size, bool only_calls,
                               cohort_output_sink sink, void *user_data) {
     const char *at = content, *end = content + size;
@@ -293,12 +296,12 @@ bool cohort_output_find_calls(const char *content, size_t size, bool only_calls,
         size ? memmem(content, size, OUTPUT_CALL_BEGIN, strlen(OUTPUT_CALL_BEGIN)) : NULL;
     bool is_right = true;
     int32_t n = 0;
-    call one = {0};
+    output_call one = {0};
     if (!first) return only_calls;
     /* Twice: nothing is told before all of them are known to be right. */
     while (next_call(&at, end, &one, &is_right))
-        reset(&one);
-    reset(&one);
+        cohort_output_call_deinit(&one);
+    cohort_output_call_deinit(&one);
     if (!is_right && !only_calls) return false;
     if (!only_calls && !is_blank(content, (size_t)(first - content)))
         sink(user_data, COHORT_OUTPUT_CONTENT, -1, content, (size_t)(first - content));
@@ -306,8 +309,8 @@ bool cohort_output_find_calls(const char *content, size_t size, bool only_calls,
         sink(user_data, COHORT_OUTPUT_CALL, n, one.name.bytes, one.name.size);
         sink(user_data, COHORT_OUTPUT_ARGUMENTS, n, one.arguments.bytes,
              one.arguments.size);
-        reset(&one);
+        cohort_output_call_deinit(&one);
     }
-    reset(&one);
+    cohort_output_call_deinit(&one);
     return true;
 }

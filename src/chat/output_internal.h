@@ -17,6 +17,17 @@ typedef struct output_text {
 
 void cohort_output_text_add(output_text *text, const char *bytes, size_t size);
 
+/* A call, while it is read; deinit frees. */
+typedef struct output_call {
+    output_text name, arguments;
+    bool has_arguments;
+} output_call;
+
+void cohort_output_call_deinit(output_call *call);
+/* output_calls.c: an object with a name and arguments; parameters are as good where
+ * takes_parameters.  *at is behind it then. */
+bool cohort_output_read_call(const char **at, const char *end, bool takes_parameters,
+                             output_call *out);
 /* output_calls.c: reads one value of JSON at *at, strictly, and writes it to out as
  * json.dumps(ensure_ascii=False) would; NULL: nowhere. */
 bool cohort_output_copy_json(const char **at, const char *end, output_text *out);

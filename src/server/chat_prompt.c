@@ -12,8 +12,14 @@ static bool open_messages(cohort_generation *generation, const char *prompt, siz
     const cohort_server *server = generation->server;
     const cohort_api_request *api = &generation->api;
     cohort_params *params = &generation->params;
+    if (params->tool_choice != COHORT_TOOLS_NONE &&
+        cohort_output_format_uses_types(server->tool_format))
+        generation->tools =
+            cohort_api_take_tools(&generation->api, &generation->own_bytes);
     const cohort_message_options options = {
         .reasoning = server->reasoning,
+        .format = server->tool_format,
+        .tools = generation->tools,
         .begins_in_content = cohort_reasoning_ends_in(server->reasoning, prompt, size),
         .finds_calls = params->tool_choice != COHORT_TOOLS_NONE,
         .only_calls = params->tool_choice >= COHORT_TOOLS_REQUIRED,

@@ -101,6 +101,7 @@ static void destroy(cohort_generation *generation) {
         free(choice->stop_string);
     }
     if (generation->own) generation->kind->discard(generation->own);
+    cJSON_Delete(generation->tools);
     if (generation->held_bytes)
         cohort_http_hold(generation->server->http, -(int64_t)generation->held_bytes);
     cohort_body_deinit(&generation->head);

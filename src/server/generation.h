@@ -123,8 +123,9 @@ struct cohort_generation {
     int64_t n_prompt_tokens, n_completion_tokens;
     size_t held_bytes; /* of all choices and prompts */
     cohort_body head;  /* of every chunk of a stream */
+    cJSON *tools;      /* of a chat whose calls are read by their types; NULL: others */
     void *own;         /* its kind's; NULL: nothing */
-    size_t own_bytes;  /* that it takes at first */
+    size_t own_bytes;  /* that both take at first */
     size_t grown_bytes;
     bool is_detached; /* nobody waits for it: exchange is NULL once it has begun */
 };

@@ -43,12 +43,23 @@ static void take(void *user_data, cohort_output_kind kind, int32_t call, const c
         add_piece(message, call, kind == COHORT_OUTPUT_CALL, text, size);
 }
 
+/* What a grammar holds to calls is written in Hermes' format, whatever the model's. */
+static bool has_own_format(const cohort_message_options *options) {
+    return !cohort_output_format_is_hermes(options->format) && !options->only_calls;
+}
+
 bool cohort_message_open(cohort_message *message, const cohort_message_options *options) {
+    /* What a grammar holds to calls is written in Hermes' format, whatever the model's.
+     */
+    bool is_formatted = has_own_format(options);
+    bool is_told_at_once = options->is_stream || is_formatted;
     const cohort_output_options output = {
+        .format = is_formatted ? options->format : NULL,
+        .tools = options->tools,
         .reasoning = options->reasoning,
         .begins_in_content = options->begins_in_content,
         .only_calls = options->only_calls && options->is_stream,
-        .finds_calls = options->finds_calls && options->is_stream};
+        .finds_calls = options->finds_calls && is_told_at_once};
     message->options = *options;
     return cohort_output_create(&output, take, message, &message->output) >= 0;
 }
@@ -75,7 +86,8 @@ void cohort_message_add(cohort_message *message, const char *text, size_t size,
     if (is_last && cohort_output_finish(message->output) < 0)
         message->content.is_short = true;
     if (message->reasoning.size > before) message->n_reasoning_tokens += n_tokens;
-    if (is_last && message->options.finds_calls && !message->options.is_stream)
+    if (is_last && message->options.finds_calls && !message->options.is_stream &&
+        !has_own_format(&message->options))
         find_calls(message);
 }
 

@@ -16,7 +16,9 @@
 
 typedef struct cohort_message_options {
     cohort_reasoning reasoning;
-    bool begins_in_content; /* the prompt has ended the thoughts */
+    const cohort_output_format *format; /* of calls; NULL: Hermes' */
+    const cJSON *tools;                 /* borrowed, until the last text is added */
+    bool begins_in_content;             /* the prompt has ended the thoughts */
     bool finds_calls, only_first_call;
     bool only_calls; /* a grammar holds it to calls */
     bool is_stream;

@@ -444,6 +444,15 @@ size_t cohort_api_request_trim(cohort_api_request *request) {
     return bytes;
 }
 
+cJSON *cohort_api_take_tools(cohort_api_request *request, size_t *in_out_bytes) {
+    if (!request->tools.is_set) return NULL;
+    cJSON *tools =
+        cJSON_DetachItemViaPointer(request->json, (cJSON *)request->tools.json);
+    request->tools = (cohort_value){0};
+    if (tools) *in_out_bytes += measure(tools);
+    return tools;
+}
+
 void cohort_api_request_deinit(cohort_api_request *request) {
     cJSON_Delete(request->json);
     *request = (cohort_api_request){0};

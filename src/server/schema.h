@@ -77,6 +77,9 @@ int64_t cohort_api_id(const cJSON *item);
 /* The request was read: forgets all but stop and cache_salt, whose text the engine's
  * request borrows.  Returns how many bytes those take. */
 size_t cohort_api_request_trim(cohort_api_request *request);
+/* The tools, which are the caller's from here on, and whose bytes are added; NULL: there
+ * are none. */
+cJSON *cohort_api_take_tools(cohort_api_request *request, size_t *in_out_bytes);
 void cohort_api_request_deinit(cohort_api_request *request);
 
 /* What /openapi.json says: the members of "components"."schemas". */

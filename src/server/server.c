@@ -40,10 +40,9 @@ static bool wants_body(void *user_data, const cohort_exchange *exchange) {
 
 static cohort_status check_tools(const cohort_server_options *options) {
     const char *parser = options->tool_call_parser;
-    if (parser && strcmp(parser, "hermes") != 0)
-        return COHORT_FAIL(COHORT_E_INVALID,
-                           "--tool-call-parser '%.80s' is not known; 'hermes' is",
-                           parser);
+    const cohort_output_format *format;
+    if (parser && strcmp(parser, "auto") != 0)
+        COHORT_TRY(cohort_output_format_find(parser, &format));
     if (options->enable_auto_tool_choice && !parser)
         return COHORT_FAIL(COHORT_E_INVALID,
                            "--enable-auto-tool-choice requires --tool-call-parser");
@@ -112,8 +111,20 @@ cohort_status cohort_server_bind(const cohort_server_options *options,
 
 cohort_status cohort_server_use_model(cohort_server *server, const char *tokenizer_dir) {
     const cohort_server_options *options = &server->options;
-    return cohort_chat_open(tokenizer_dir, options->chat_template,
-                            options->content_format, &server->chat);
+    const char *parser = options->tool_call_parser;
+    COHORT_TRY(cohort_chat_open(tokenizer_dir, options->chat_template,
+                                options->content_format, &server->chat));
+    if (!parser || strcmp(parser, "auto") != 0)
+        return cohort_output_format_find(parser, &server->tool_format);
+    server->tool_format = cohort_chat_tool_format(server->chat);
+    if (!server->tool_format)
+        return COHORT_FAIL(
+            COHORT_E_INVALID,
+            "--tool-call-parser auto: the chat template speaks of no known "
+            "form of calls; name one");
+    cohort_server_print(server, "--tool-call-parser auto is %s, by the chat template",
+                        cohort_output_format_name(server->tool_format));
+    return COHORT_OK;
 }
 
 /* 93,184: as vLLM's users grep for it. */

@@ -42,7 +42,7 @@ typedef struct cohort_server_options {
     const char *default_template_kwargs;  /* JSON object; NULL: none */
     bool trust_request_chat_template;     /* a request may bring its own */
     const char *reasoning_parser;         /* "qwen3", "deepseek_r1"; NULL: none */
-    const char *tool_call_parser;         /* "hermes"; NULL: none */
+    const char *tool_call_parser;         /* "hermes" and others, "auto"; NULL: none */
     bool enable_auto_tool_choice;         /* needs one */
     const char *response_role;            /* of chats' answers; "assistant" */
     bool force_include_usage;             /* in every stream */

@@ -30,6 +30,8 @@ struct cohort_server {
     cohort_chat *chat;
     cJSON *template_defaults;   /* of options.default_template_kwargs; NULL: none */
     cohort_reasoning reasoning; /* of options.reasoning_parser */
+    const cohort_output_format
+        *tool_format; /* of options.tool_call_parser; NULL: Hermes' */
     cohort_driver *driver;
     cohort_metrics *metrics;
     cohort_reporter *reporter;

@@ -21,7 +21,10 @@ static const cohort_option api_rows[] = {
                "tells <think>...</think> from the answer: qwen3 or deepseek_r1",
                .words = "qwen3|deepseek_r1"),
     OPTION_ROW(TEXT, "tool-call-parser", tool_call_parser, NULL, 0, 0,
-               "tells calls of tools from the answer: hermes", .words = "hermes"),
+               "the form of calls in the answer; auto: as the chat template has it; also "
+               "qwen3_xml, deepseek_v3, deepseek_v31, kimi_k2, granite, phi4_mini_json, "
+               "jamba and internlm",
+               .words = "auto|hermes|llama3_json|mistral|qwen3_coder"),
     OPTION_FLAG("enable-auto-tool-choice", enable_auto_tool_choice, NULL,
                 "the model may choose to call a tool; needs --tool-call-parser"),
     OPTION_LIST("served-model-name", served_names, NULL,

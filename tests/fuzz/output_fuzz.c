@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a model writes, behind a byte of options and one that says how it is cut: the
+/* What a model writes, behind a byte of options and one that says how it is cut and in
+ * which form its calls are: the
  * parts of it are the same in one piece and in many. */
 #include <stdint.h>
 #include <stdlib.h>
@@ -40,13 +41,23 @@ static told take_apart(const cohort_output_options *options, const char *text,
     return out;
 }
 
+static const char *const formats[] = {"hermes",      "llama3_json", "mistral",
+                                      "qwen3_coder", "deepseek_v3", "deepseek_v31",
+                                      "kimi_k2",     "granite",     "phi4_mini_json",
+                                      "jamba",       "internlm"};
+
+enum { N_FORMATS = sizeof formats / sizeof *formats };
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 3) return 0;
-    const cohort_output_options options = {.reasoning = (cohort_reasoning)(data[0] % 3),
-                                           .begins_in_content = data[0] & 64,
-                                           .finds_calls = data[0] & 128};
+    cohort_output_options options = {.reasoning = (cohort_reasoning)(data[0] % 3),
+                                     .begins_in_content = data[0] & 64,
+                                     .finds_calls = data[0] & 128};
     const char *text = (const char *)data + 2;
     size_t step = 1 + data[1] % 16;
+    if (data[1] / 16 < N_FORMATS &&
+        cohort_output_format_find(formats[data[1] / 16], &options.format) < 0)
+        abort();
     told whole = take_apart(&options, text, size - 2, size);
     told cut = take_apart(&options, text, size - 2, step), calls = {0};
     if (whole.size != cut.size ||

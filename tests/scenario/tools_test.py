@@ -234,9 +234,48 @@ class Ended(Served):
         self.assertIsNone(fault_of(SCHEMAS[name], arguments))
 
 
+class Forms(unittest.TestCase):
+    """What is held to be a call in a model's own form is found in every API, whole and streamed."""
+
+    def answers(self, server, text, tools):
+        asked = {"tools": tools, "temperature": 0, "structured_outputs": {"choice": [text]}}
+        chat = {"messages": MESSAGES, "max_tokens": 200} | asked
+        whole = json.loads(server.ask("POST", CHATS, chat)[2])
+        chunks = events(server.ask("POST", CHATS, chat | {"stream": True})[2])
+        self.assertEqual(gathered(chunks)[2], called(whole))
+        flat = [{"type": "function"} | tool["function"] for tool in tools]
+        response = json.loads(server.ask("POST", "/v1/responses", asked | {"input": "Rome?", "tools": flat})[2])
+        self.assertEqual([(item["name"], item["arguments"]) for item in response["output"]], called(whole))
+        return [(name, json.loads(arguments)) for name, arguments in called(whole)]
+
+    def test_the_form_is_as_asked_or_as_the_template_has_it(self):
+        weather = {"city": "Rome", "days": 2}
+        coder = ("<tool_call>\n<function=get_weather>\n<parameter=city>\nRome\n</parameter>\n<parameter=days>\n2\n"
+                 "</parameter>\n</function>\n</tool_call>")
+        tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {
+            "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}}}]
+        told = json.dumps(weather)
+        for flags, text in (
+                (("qwen3_coder", "--chat-template", CHAT_TEMPLATE), coder),
+                (("auto", "--chat-template", CHAT_TEMPLATE + "{# [TOOL_CALLS] #}"), f"[TOOL_CALLS]get_weather{told}"),
+                (("llama3_json", "--chat-template", CHAT_TEMPLATE),
+                 json.dumps({"name": "get_weather", "parameters": weather}))):
+            with Server("--enable-auto-tool-choice", "--tool-call-parser", *flags) as server:
+                if flags[0] == "auto":
+                    self.assertIn(b"--tool-call-parser auto is mistral", server.text())
+                self.assertEqual(self.answers(server, text, tools), [("get_weather", weather)])
+                # What must be called is held to Hermes' form, and read as that.
+                body = {"messages": MESSAGES, "tools": TOOLS, "tool_choice": "required", "temperature": 0,
+                        "parallel_tool_calls": False}
+                ((name, arguments),) = called(json.loads(server.ask("POST", CHATS, body)[2]))
+                self.assertIsNone(fault_of(SCHEMAS[name], arguments))
+                self.assertEqual(server.stop(), 0)
+
+
 class Flags(unittest.TestCase):
     def test_unknown_parsers_are_refused(self):
-        for flags, text in ((("--tool-call-parser", "mistral"), "hermes"),
+        for flags, text in ((("--tool-call-parser", "nonsense"), "llama3_json"),
+                            (("--tool-call-parser", "auto", "--chat-template", CHAT_TEMPLATE), "name one"),
                             (("--reasoning-parser", "o1"), "qwen3"),
                             (("--enable-auto-tool-choice",), "requires --tool-call-parser")):
             done = subprocess.run([COHORT, "serve", MODEL, "--port", "0", *flags], capture_output=True, text=True,
