@@ -150,7 +150,7 @@ class Page(unittest.TestCase):
         self.say(text, kind="chat")
         self.browser.wait(f"document.querySelectorAll('.note').length === {nth}")
         return self.browser.value("[...document.querySelectorAll('.said:not(.user)')].at(-1)"
-                                  ".textContent")
+                                  ".dataset.text")
 
     def bodies(self):
         """Of the chats that were asked for."""
@@ -203,7 +203,7 @@ class Page(unittest.TestCase):
         self.assertEqual(self.talk(first, 1), talk[1]["content"])
         self.assertGreaterEqual(self.browser.value("window.lengths.size"), 4)
         self.assertRegex(self.browser.value("document.querySelector('.note').textContent"),
-                         r"^9 tokens in \d+\.\d s, the first after \d+ ms \u00b7 cut at")
+                         r"^9 tokens in \d+\.\d s, the first after \d+ ms, then \d+\.\d ms each \u00b7 cut at")
         self.assertEqual(self.talk(second, 2), talk[3]["content"])
         self.browser.value("document.getElementById('clear').click()")
         self.assertEqual(self.browser.value("document.querySelectorAll('.said').length"), 0)
@@ -235,12 +235,54 @@ class Page(unittest.TestCase):
         self.talk("a", 1)
         self.assertEqual(self.browser.value("document.querySelector('.thoughts span').textContent"),
                          message["reasoning"])
-        self.assertEqual(self.browser.value("document.querySelector('.said > span').textContent"),
+        self.assertEqual(self.browser.value("document.querySelector('.said:not(.user)').dataset.text"),
                          message["content"])
         self.assertFalse(self.browser.value("document.querySelector('.thoughts').open"))
         self.talk("b", 2)
         self.assertEqual([one["content"] for one in self.bodies()[1]["messages"]],
                          ["a", message["content"], "b"])
+
+    def test_a_talk_outlives_a_reload_and_an_answer_is_retried(self):
+        self.serve("--chat-template", CHAT_TEMPLATE)
+        self.browser.wait("document.getElementById('kind')?.value === 'chat'")
+        self.browser.value("document.getElementById('system').value = 'b c'")
+        first = self.talk("a b", 1)
+        shown = self.browser.value("document.getElementById('log').innerText")
+        self.browser.call("Page.reload")
+        self.browser.wait("document.getElementById('send')?.textContent === 'Send' && "
+                          "document.querySelectorAll('.note').length === 1")
+        self.assertEqual(self.browser.value("document.getElementById('log').innerText"), shown)
+        self.assertEqual(self.browser.value("document.getElementById('system').value"), "b c")
+        self.talk("c", 2)
+        self.browser.value("[...document.querySelectorAll('.retry')].at(-1).click()")
+        self.browser.wait("document.getElementById('send').textContent === 'Send' && "
+                          "document.querySelectorAll('.note').length === 2")
+        self.assertEqual(self.browser.value("[...document.querySelectorAll('.retry')].map(one => one.hidden)"),
+                         [True, False])
+        talk = [{"role": "system", "content": "b c"}, {"role": "user", "content": "a b"},
+                {"role": "assistant", "content": first}, {"role": "user", "content": "c"}]
+        self.assertEqual([body["messages"] for body in self.bodies()], [talk[:2], talk, talk])
+        self.browser.value("document.getElementById('clear').click()")
+        self.browser.call("Page.reload")
+        self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
+        self.assertEqual(self.browser.value("document.querySelectorAll('.said').length"), 0)
+
+    def test_markdown_becomes_elements_and_markup_none(self):
+        self.serve()
+        self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
+        text = ("# A *title*\n\nSome **bold**, `code<b>` and [a link](https://example.org/a).\n"
+                "[no link](javascript:hit()) 2 * 3 * 4\n\n- one\n- two\n\n3. three\n> said\n"
+                "```c\nif (a < b)\n    # no title\n```\n<img src=x onerror=hit()>\n```\nopen")
+        self.browser.value(f"document.getElementById('log').append(...markdown({json.dumps(text)}))")
+        self.assertEqual(self.browser.value("[...document.getElementById('log').children].map(one => "
+                                            "one.tagName + ' ' + one.textContent)"),
+                         ["H3 A title", "P Some bold, code<b> and a link.\n[no link](javascript:hit()) 2 * 3 * 4",
+                          "UL onetwo", "OL three", "BLOCKQUOTE said", "PRE if (a < b)\n    # no title",
+                          "P <img src=x onerror=hit()>", "PRE open"])
+        self.assertEqual(self.browser.value("[...document.querySelectorAll('#log :is(em, strong, code, a, img)')]"
+                                            ".map(one => one.tagName + ' ' + (one.href || one.textContent))"),
+                         ["EM title", "STRONG bold", "CODE code<b>", "A https://example.org/a",
+                          "CODE if (a < b)\n    # no title", "CODE open"])
 
     def test_a_model_without_a_template_is_given_completions(self):
         with tempfile.TemporaryDirectory() as plain:
