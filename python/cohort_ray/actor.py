@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 LAST_BYTES = 8192
+NO_REPLY = b"-"  # no bytes at all never arrive at another node, with Ray 2.60
 RUNS = "runs"  # the thread of run() where a compiled graph has the others
 LINGER_S = 1.5  # of a rank that is at its end, for its status to be fetched
 
@@ -78,11 +79,11 @@ class Worker:
         }
 
     def step(self, call: bytes) -> bytes:
-        """One call of a compiled graph, beside run(): the rank's reply, empty where it has none.
-        Of a rank that has ended others tell."""
+        """One call of a compiled graph, beside run(): the rank's reply, or NO_REPLY.  Of a rank
+        that has ended others tell."""
         start, size = ctypes.c_void_p(), ctypes.c_size_t()
         self._step(call, len(call), ctypes.byref(start), ctypes.byref(size))
-        return ctypes.string_at(start.value, size.value) if start.value else b""
+        return ctypes.string_at(start.value, size.value) if start.value else NO_REPLY
 
     def run(self, spec: str, env: str) -> tuple[int, str]:
         """The rank's whole life, in C, without the GIL; a status and its text."""

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from cohort_ray.actor import RUNS
+from cohort_ray.actor import NO_REPLY, RUNS
 from cohort_ray.wire import Message
 
 HANDLE_HEX_BYTES = 513  # src/ray/relay.h
@@ -88,7 +88,7 @@ class Graph:
         self._broken = broken
         self._describe = describe
         self._told = threading.Lock()
-        # Of a call that goes in before an older one is out, the graph has no more than these.
+        # Of calls that go in before an older one is out, the graph has no more than these.
         self._room = threading.Semaphore(message["in_flight"])
         self._refs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._dag: Any = None
@@ -130,10 +130,10 @@ class Graph:
             self._refs.put(self._dag.execute(call))
 
     def _collect(self) -> None:
-        """In the order in which they went in.  Who does not reply gives no bytes."""
+        """In the order in which they went in."""
         while True:
             for ref in self._refs.get():
                 reply = ref.get(timeout=FOREVER)
-                if reply and not self.relay.reply(reply):
+                if reply != NO_REPLY and not self.relay.reply(reply):
                     return
             self._room.release()

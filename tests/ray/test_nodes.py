@@ -217,6 +217,41 @@ def test_three_nodes_generate_as_one(world: RayNodes, model: pathlib.Path | None
     assert [len(set(addresses)) for addresses in at] == [2, 2, 3]
 
 
+@pytest.fixture(name="swept")
+def semaphores_swept(world: RayNodes) -> Iterator[RayNodes]:  # pylint: disable=redefined-outer-name
+    """Of a graph that has ended a raylet keeps the semaphores as long as it lives."""
+    yield world
+    for node in world.network.nodes:
+        for file in pathlib.Path(f"/proc/{node.init}/root/dev/shm").glob("sem.*"):
+            file.unlink(missing_ok=True)
+
+
+def test_graph_over_three_nodes(swept: RayNodes) -> None:
+    """The old control plane (test_graph.py), whose channels are Ray's there, too."""
+    first = swept.network.nodes[0]
+    found, told = support.generate_and_tell(
+        "--distributed-executor-backend", "ray", "--ray-address", HEAD, "--ray-node-address",
+        first.address, "--ray-placement-strategy", "SPREAD", "--use-ray-v2-executor-backend", "0",
+        "-tp", "2", "-pp", "2", "--verbose", inside=first.enter, tokens=16)
+    at = support.seats(told)
+    assert len({address for address, _ in at}) == 3
+    assert {transport for _, transport in at} == {"compiled graph"}
+    assert found == support.generate("--distributed-executor-backend", "uni", tokens=16)
+
+
+def test_graph_death_of_a_remote_worker(swept: RayNodes) -> None:
+    with swept.probe(tp=3, strategy="STRICT_SPREAD", graph=1) as probe:
+        assert probe.start.get("ready"), probe.start
+        assert probe.ask("rpc echo 1000 5").get("replies") == 3
+        probe.tell("register")
+        os.kill(swept.pid_of(probe.ranks[2]), signal.SIGKILL)
+        said = probe.next()
+        assert said["did"] == "callback" and said["rank"] == 2, said
+        assert probe.ranks[2]["address"] in said["error"] and "vanished" in said["error"]
+        assert probe.ask("shutdown")["error"] == said["error"]
+        support.check_gone(probe.everybody, LEFT_S)
+
+
 def test_strict_pack_is_one_node(world: RayNodes) -> None:
     with world.probe(tp=3, strategy="STRICT_PACK") as probe:
         assert probe.start.get("ready"), probe.start
