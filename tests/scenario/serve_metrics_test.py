@@ -7,7 +7,7 @@ import socket
 import time
 import unittest
 
-from served import CAPTURES, DEADLINE_S, ENDLESS, Server, metrics
+from served import CAPTURES, DEADLINE_S, ENDLESS, SOURCE, Server, metrics
 
 
 def recorded_metrics():
@@ -26,6 +26,16 @@ class Metrics(unittest.TestCase):
                               text)
             self.assertEqual(found.group(1), '\\"' * 249)
             self.assertEqual(server.stop(), 0)
+
+    def test_the_grafana_board_asks_for_what_there_is(self):
+        board = json.loads((SOURCE / "examples/deployment/grafana.json").read_text())
+        self.server.complete(prompt="a", max_tokens=2)
+        text = self.server.ask("GET", "/metrics")[2].decode()
+        there = set(re.findall(r"^([\w:]+)[{ ]", text, re.M))
+        asked = {name for panel in board["panels"] for target in panel["targets"]
+                 for name in re.findall(r"\bvllm:\w+", target["expr"])}
+        self.assertGreaterEqual(len(asked), 12)
+        self.assertEqual(asked - there, set())
 
     ABSENT = re.compile(r"python_")
 
