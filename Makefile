@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 PEERS ?= build/peers
 
-.PHONY: run all setup test test-ray test-page test-clients asan tsan fuzz model mutants bench bench-ray bench-peers soak install wheel lint fmt clean
+.PHONY: run all setup test test-ray test-page test-clients asan tsan fuzz model mutants bench bench-ray bench-executors bench-peers soak install wheel lint fmt clean
 all: build-release
 
 setup:
@@ -56,6 +56,9 @@ bench: build-release ## what the README's figures come from; a quiet machine, pl
 
 bench-ray: build-release ## the executor on Ray beside Ray itself, which is installed for it
 	@scripts/bench.sh build/release ray
+
+bench-executors: build-release ## processes, Ray and Ray's compiled graph, ours and vLLM's (those in PEERS, if any)
+	@COHORT_PEERS=$(PEERS) scripts/bench.sh build/release executors
 
 bench-peers: build-release ## the server beside vLLM's and llama.cpp's, which are installed (7 GB)
 	@COHORT_PEERS=$(PEERS) scripts/bench.sh build/release peers

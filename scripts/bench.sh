@@ -6,6 +6,8 @@
 #   serve   many requests at once, and what grammars cost
 #   recover what the death of a rank costs a stream
 #   ray     beside Ray and beside mp; installs Ray
+#   executors  ours on processes, on Ray and on Ray's compiled graph; vLLM's, where COHORT_PEERS has it,
+#           and on Ray where COHORT_VLLM_PATH has what lets its Ray executors take CPUs
 #   peers   beside the servers of vLLM and llama.cpp; installs both, in COHORT_PEERS
 set -euo pipefail
 build=$1
@@ -47,6 +49,15 @@ ray() {
     scripts/setup.sh iproute2 util-linux >&2
     echo "== ray_bench SmolLM2-135M"
     "$(scripts/test_venv.sh ray)" bench/ray_bench.py "$build" "$model" 5
+}
+
+executors() {
+    local vllm=()
+    [ ! -x "$peers/venv/bin/vllm" ] || vllm=(--vllm "$peers/venv")
+    [ -z "${COHORT_VLLM_PATH:-}" ] || vllm+=(--vllm-path "$COHORT_VLLM_PATH")
+    echo "== executor_bench SmolLM2-135M"
+    "$(scripts/test_venv.sh ray)" bench/executor_bench.py "$build/cohort" "$model" "${vllm[@]}" \
+        --out bench/results/executors.json --svg docs/executors.svg
 }
 
 peers() {
