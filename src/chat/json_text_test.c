@@ -198,6 +198,8 @@ static void encodings_are_found_out(void **state) {
         {BYTES("\xff\xfe\0\0\0\0\x11\0"), NULL},
         {BYTES("\"\xe9\""), NULL},
         {BYTES("\"\xc0\x80\""), NULL},
+        {BYTES("\"\xed\xc0\x80\""), NULL},
+        {BYTES("\"\xed\xa0\x00\""), NULL},
         {BYTES("\"\xf0\x9f\x98\""), NULL},
         {BYTES("\"\xed\xa0\x80\""), "\"\xed\xa0\x80\""},
         {BYTES(""), ""},

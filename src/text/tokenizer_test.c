@@ -350,6 +350,9 @@ static void what_is_not_supported_is_refused_by_name(void **state) {
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "'a'"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}",
          "merge 0"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":["
+         "\"a b\",3]}}",
+         "merge 1 is not a pair"},
         {"[]", "JSON"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\xf0\":0},\"merges\":[]}}", "UTF-8"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},"

@@ -101,6 +101,19 @@ static void idle_rank_beats(void **state) {
     assert_int_equal(self->ended, COHORT_OK);
 }
 
+/* Slots are as large as a message, up to a bound: long ones are not cut into many. */
+static void slots_fit_their_messages(void **state) {
+    (void)state;
+    static const struct {
+        size_t message;
+        uint32_t slot;
+    } cases[] = {{1, 4096}, {3900, 4096}, {4096, 8192}, {20000, 32768}, {1 << 20, 32768}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(
+            cohort_worker_queue_options("test", cases[i].message, 1).chunk_bytes,
+            cases[i].slot);
+}
+
 /* The world has gone on without this rank. */
 static void call_of_a_newer_epoch_ends_the_rank(void **state) {
     world *self = *state;
@@ -117,6 +130,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(late_call_of_an_older_epoch_is_dropped, set_up,
                                         tear_down),
+        cmocka_unit_test(slots_fit_their_messages),
         cmocka_unit_test_setup_teardown(idle_rank_beats, set_up, tear_down),
         cmocka_unit_test_setup_teardown(call_of_a_newer_epoch_ends_the_rank, set_up,
                                         tear_down),

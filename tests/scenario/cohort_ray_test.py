@@ -150,11 +150,11 @@ class WithRay(unittest.TestCase):
         self.sidecar.open({"namespace": "ns", "address": "10.0.0.1:6379", "bundles": [{"CPU": 1}], "strategy": "PACK",
                            **fields})
 
-    def spawn(self, ranks, names=None, life=1, moved=False, spares=0):
+    def spawn(self, ranks, names=None, life=1, moved=False, spares=0, resources=None):
         names = names or [f"rank{rank}" for rank in ranks]
         for name in names:
             self.ray.results.setdefault(f"seat {name}", {"node": "n0", "pid": 1})
-        self.sidecar.spawn({"resources": {"CPU": 1, "TPU": 2}, "envs": {"n0": {"env_vars": {"A": "b"}}, "n1": {}}, "library": "l",
+        self.sidecar.spawn({"resources": resources or {"CPU": 1, "TPU": 2}, "envs": {"n0": {"env_vars": {"A": "b"}}, "n1": {}}, "library": "l",
                             "key": "k", "spares": spares, "actors": [{"rank": rank, "life": life, "name": name, "moved": moved, "node": f"n{rank % 2}",
                                                     "bundle": rank}
                                                    for rank, name in zip(ranks, names)]})
@@ -221,6 +221,10 @@ class WithRay(unittest.TestCase):
                          [("rank0", 1, 0, {"TPU": 2}, 0, {"env_vars": {"A": "b"}}, 0),
                           ("rank1", 1, 0, {"TPU": 2}, 0, None, 1)])
         self.assertEqual([(seat["rank"], seat["life"]) for seat in self.await_told("seated", 2)], [(0, 1), (1, 1)])
+
+    def test_an_actor_takes_nothing_that_its_rank_does_not_ask_for(self):
+        self.spawn([0], resources={"TPU": 2})
+        self.assertEqual([(o["num_cpus"], o["num_gpus"], o["resources"]) for o in self.ray.options], [(0, 0, {"TPU": 2})])
 
     def test_a_seat_that_fails_is_told_with_its_rank(self):
         self.ray.results["seat rank1"] = sys.modules["ray"].exceptions.RayError("no room")
