@@ -156,7 +156,9 @@ cohort_status executor_on_frame(cohort_executor *executor, int32_t rank,
                                 const cohort_frame *frame);
 void executor_on_ended(cohort_executor *executor, int32_t rank);
 
-/* A rank comes into being, or again. */
+/* A rank comes into being, or again; where that takes time, coming_fd says when it is
+ * there, or cannot be. */
+void executor_on_come(cohort_executor *executor, int32_t rank);
 void executor_place_rank(cohort_executor *executor, int32_t rank);
 void executor_configure_rank(cohort_executor *executor, int32_t rank);
 /* Tells ranks to begin a phase. */

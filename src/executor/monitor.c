@@ -388,8 +388,7 @@ void executor_place_rank(cohort_executor *executor, int32_t rank) {
     executor_was_untold(executor, rank);
 }
 
-/* It is there, or cannot be. */
-static void on_come(cohort_executor *executor, int32_t rank) {
+void executor_on_come(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
     epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, self->coming_fd, NULL);
     self->coming_fd = -1;
@@ -530,7 +529,7 @@ static void on_event(cohort_executor *executor, uint64_t data) {
     } else if (data % 2) {
         int32_t rank = (int32_t)(data / 2);
         if (executor->ranks[rank].coming_fd >= 0)
-            on_come(executor, rank);
+            executor_on_come(executor, rank);
         else
             executor_on_ended(executor, rank);
     } else {

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "base/fail.h"
 #include "cohort/clock.h"
 #include "executor/executor_test.h"
 #include "executor/frames.h"
@@ -439,6 +440,56 @@ static void process_that_cannot_be_watched_is_ended_at_once(void **state) {
     close_executor(executor);
 }
 
+static cohort_status next_start;
+static int coming_fd, come_control_fd;
+
+static cohort_status start_later(const cohort_executor_options *options, int32_t rank,
+                                 cohort_launch *out_launch) {
+    (void)options;
+    *out_launch = (cohort_launch){.pid = 4711, .exit_fd = coming_fd};
+    out_launch->control_fd = come_control_fd;
+    if (next_start >= 0) return next_start;
+    return COHORT_FAIL(next_start, "no room for rank %d", rank);
+}
+
+/* It is none before, and one that could not be counts as ended. */
+static void rank_that_takes_time_is_there_when_it_is(void **state) {
+    (void)state;
+    static const cohort_launcher slow = {
+        .name = "recorder", .start = start_later, .signal = record_signal};
+    cohort_executor *executor = open_executor(EXECUTOR_PLACE);
+    judge_rank *rank = &executor->judge.ranks[1];
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    executor->launcher = &slow;
+    executor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    coming_fd = eventfd(0, EFD_CLOEXEC);
+    come_control_fd = pair[0];
+    rank->is_started = false;
+    next_start = COHORT_PENDING;
+    executor_place_rank(executor, 1);
+    assert_int_equal(executor->ranks[1].coming_fd, coming_fd);
+    assert_false(rank->is_started);
+    next_start = COHORT_E_IO;
+    executor_on_come(executor, 1);
+    assert_int_equal(executor->ranks[1].coming_fd, -1);
+    assert_true(rank->has_ended);
+    assert_non_null(
+        strstr(executor->failure.message, "no room for rank 1; while placing"));
+    rank->has_ended = false;
+    next_start = COHORT_PENDING;
+    executor_place_rank(executor, 1);
+    next_start = COHORT_OK;
+    executor_on_come(executor, 1);
+    assert_true(rank->is_started);
+    assert_int_equal(executor->ranks[1].launch.pid, 4711);
+    cohort_link_close(executor->ranks[1].control);
+    close(pair[1]);
+    close(coming_fd);
+    close(executor->epoll_fd);
+    close_executor(executor);
+}
+
 /* Its memory is no longer of use to anybody, and destroy may be long in coming. */
 static void failed_executor_holds_no_memory(void **state) {
     (void)state;
@@ -474,6 +525,7 @@ int main(void) {
         cmocka_unit_test(fault_before_a_step_is_no_requests),
         cmocka_unit_test(setup_calls_are_kept_while_there_is_room_and_the_epoch_lasts),
         cmocka_unit_test(process_that_cannot_be_watched_is_ended_at_once),
+        cmocka_unit_test(rank_that_takes_time_is_there_when_it_is),
         cmocka_unit_test(failed_executor_holds_no_memory),
     };
     return run_with_counters(tests, sizeof tests / sizeof *tests);
