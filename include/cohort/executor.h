@@ -170,10 +170,10 @@ typedef struct cohort_rank_info {
     const char *transport; /* of the queues: "shared memory" or "tcp" */
     const char *phase;     /* "idle", "execute", ..., "dead" */
     uint64_t call;         /* number of the call it is at, or was last */
-    /* Ray's node id, its address, and "GPU 0,1"; "" elsewhere.  The executor's. */
-    const char *node;
-    const char *address;
-    const char *devices;
+    /* Ray's node id, its address, and "GPU 0,1"; "" elsewhere. */
+    char node[64];
+    char address[64];
+    char devices[256];
 } cohort_rank_info;
 
 /* What it has done so far; times are of cohort_clock_ns(), 0: none yet. */

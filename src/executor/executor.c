@@ -372,18 +372,23 @@ void cohort_executor_describe_rank(const cohort_executor *self, int32_t rank,
     const char *transport = executor->broadcast && executor->is_linked
                                 ? executor->carrier->transport(executor, rank)
                                 : "not connected";
-    *out_info =
-        (cohort_rank_info){.rank = rank,
-                           .tp_rank = rank % executor->options.tp,
-                           .pp_rank = rank / executor->options.tp,
-                           .pid = launch->pid,
-                           .backend = executor->launcher->name,
-                           .transport = transport,
-                           .phase = cohort_rank_phase_name(phase),
-                           .call = atomic_load_explicit(&row->call, memory_order_relaxed),
-                           .node = launch->node,
-                           .address = launch->address,
-                           .devices = launch->devices};
+    *out_info = (cohort_rank_info){
+        .rank = rank,
+        .tp_rank = rank % executor->options.tp,
+        .pp_rank = rank / executor->options.tp,
+        .pid = launch->pid,
+        .backend = executor->launcher->name,
+        .transport = transport,
+        .phase = cohort_rank_phase_name(phase),
+        .call = atomic_load_explicit(&row->call, memory_order_relaxed)};
+    /* Copies: the next life of the rank may be elsewhere. */
+    _Static_assert(sizeof out_info->node >= sizeof launch->node &&
+                       sizeof out_info->address >= sizeof launch->address &&
+                       sizeof out_info->devices >= sizeof launch->devices,
+                   "room for what a launcher says");
+    memcpy(out_info->node, launch->node, sizeof launch->node);
+    memcpy(out_info->address, launch->address, sizeof launch->address);
+    memcpy(out_info->devices, launch->devices, sizeof launch->devices);
     pthread_mutex_unlock(&executor->lock);
 }
 
