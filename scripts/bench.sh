@@ -43,6 +43,12 @@ serve() {
 recover() {
     echo "== recover_bench SmolLM2-135M"
     bench/recover_bench.py "$build/cohort" "$model"
+    COHORT_PYTHON=$(scripts/test_venv.sh ray)
+    export COHORT_PYTHON
+    for spares in 0 1; do
+        echo "== recover_bench SmolLM2-135M on Ray, $spares spare workers"
+        bench/recover_bench.py "$build/cohort" "$model" 20 --distributed-executor-backend ray --spare-workers "$spares"
+    done
 }
 
 ray() {
