@@ -24,6 +24,8 @@ for test in scenario_kill_test scenario_command_kill_test scenario_restart_test;
     echo "$test" | tee -a "$out.new"
     "$build/$test" 2>&1 | grep -vE '\[ RUN|\[ +OK' | tee -a "$out.new"
 done
+echo "scenario_faults_test: every allocation and every system call of the driver fails once" | tee -a "$out.new"
+COHORT_FAULTS=0 "$build/scenario_faults_test" 2>&1 | grep -E 'FAILED|PASSED|ERROR' | tee -a "$out.new"
 echo "serve_random_test: $COHORT_REQUESTS random requests, $COHORT_MALFORMED malformed" | tee -a "$out.new"
 COHORT_BUILD_DIR=$build COHORT_SOURCE_DIR=. tests/scenario/serve_random_test.py 2>&1 |
     grep -E 'FAIL|Error|OK|Ran|resident' | tee -a "$out.new"

@@ -16,8 +16,8 @@
 
 enum {
     MAX_THREADS = 64,
-    FRAMES_MS = 50, /* for all threads; */
-    FRAME_MS = 10,  /* for one */
+    FRAMES_MS = 100, /* for all threads; */
+    FRAME_MS = 30,   /* for one */
     LOOK_NS = 200000,
 };
 

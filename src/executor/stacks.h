@@ -4,7 +4,7 @@
  *
  * The kernel tells state, wait and system call of each; the rank's own handler of SIGURG
  * (worker/last_words.h) writes a thread's frames into the counters, unless it is stopped.
- * All of it takes 50 ms at most, whatever the rank does.
+ * All of it takes 100 ms at most, whatever the rank does.
  */
 #ifndef COHORT_EXECUTOR_STACKS_H
 #define COHORT_EXECUTOR_STACKS_H
