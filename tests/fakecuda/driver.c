@@ -483,6 +483,23 @@ DRIVER CUresult cuOccupancyMaxActiveClusters(int *out, CUfunction function,
     *out = 15;
     return CUDA_SUCCESS;
 }
+/* What the real one would refuse is; the kernels' doubles read rows where they lie. */
+DRIVER CUresult cuTensorMapEncodeTiled(
+    CUtensorMap *out, CUtensorMapDataType type, cuuint32_t rank, void *at,
+    const cuuint64_t *size, const cuuint64_t *stride, const cuuint32_t *box,
+    const cuuint32_t *each, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+    CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill) {
+    (void)interleave, (void)promotion, (void)fill;
+    CALL(TensorMapEncodeTiled);
+    memset(out, 0, sizeof *out);
+    if ((uintptr_t)out % 64 || (uintptr_t)at % 16 || rank != 2 ||
+        type != CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ||
+        swizzle != CU_TENSOR_MAP_SWIZZLE_128B || box[0] * 2 != 128 || box[1] > 256 ||
+        !box[1] || each[0] != 1 || each[1] != 1 || !size[0] || !size[1] ||
+        stride[0] % 16 || stride[0] < size[0] * 2)
+        return CUDA_ERROR_INVALID_VALUE;
+    return CUDA_SUCCESS;
+}
 DRIVER CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function,
                                  void **params, void **extra) {
     (void)extra;

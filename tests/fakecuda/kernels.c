@@ -199,9 +199,25 @@ static void linear_residual(const void *params, const CUlaunchConfig *config) {
     add_to_residual(p, p->n_tiles, COHORT_CUDA_TILE);
 }
 
+/* The product of prompt_*; what is kept of its parameters is not aligned as they are. */
+static cohort_cuda_linear_params product_of(const void *params) {
+    cohort_cuda_prompt_params whole;
+    memcpy(&whole, params, sizeof whole);
+    return whole.of;
+}
+
+static void prompt_store(const void *params, const CUlaunchConfig *config) {
+    const cohort_cuda_linear_params p = product_of(params);
+    linear_store(&p, config);
+}
+static void prompt_activate(const void *params, const CUlaunchConfig *config) {
+    const cohort_cuda_linear_params p = product_of(params);
+    linear_activate(&p, config);
+}
+
 /* A CTA's outputs have one sum of squares; its shared memory says how many they are. */
 static void prompt_residual(const void *params, const CUlaunchConfig *config) {
-    const cohort_cuda_linear_params *p = params;
+    const cohort_cuda_linear_params of = product_of(params), *p = &of;
     int32_t blocks = (p->n_rows + COHORT_CUDA_PROMPT_ROWS - 1) / COHORT_CUDA_PROMPT_ROWS;
     bool wide =
         config->sharedMemBytes > COHORT_CUDA_PROMPT_SHARED(COHORT_CUDA_PROMPT_STAGES_128);
@@ -385,9 +401,9 @@ fake_kernel fake_kernel_find(const char *name, size_t *out_bytes) {
         {"linear_store_", linear_store, sizeof(cohort_cuda_linear_params)},
         {"linear_activate_", linear_activate, sizeof(cohort_cuda_linear_params)},
         {"linear_residual_", linear_residual, sizeof(cohort_cuda_linear_params)},
-        {"prompt_store_", linear_store, sizeof(cohort_cuda_linear_params)},
-        {"prompt_activate_", linear_activate, sizeof(cohort_cuda_linear_params)},
-        {"prompt_residual_", prompt_residual, sizeof(cohort_cuda_linear_params)},
+        {"prompt_store_", prompt_store, sizeof(cohort_cuda_prompt_params)},
+        {"prompt_activate_", prompt_activate, sizeof(cohort_cuda_prompt_params)},
+        {"prompt_residual_", prompt_residual, sizeof(cohort_cuda_prompt_params)},
         {"prompt_cache_", prompt_cache, sizeof(cohort_cuda_attention_params)},
         {"prompt_attention_", prompt_attention, sizeof(cohort_cuda_attention_params)},
         {"add", add, sizeof(cohort_cuda_add_params)},

@@ -46,6 +46,7 @@
     X(FuncGetAttribute)            \
     X(FuncSetAttribute)            \
     X(LaunchKernelEx)              \
+    X(TensorMapEncodeTiled)        \
     X(OccupancyMaxActiveClusters)  \
     X(StreamCreate)                \
     X(StreamDestroy_v2)            \

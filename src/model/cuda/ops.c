@@ -287,7 +287,7 @@ static void attend_prompts(cohort_backend *backend, cohort_cuda_attention_params
         is_64 ? COHORT_CUDA_prompt_attention_64 : COHORT_CUDA_prompt_attention_128,
         (cohort_cuda_grid){.x = n_kv_heads,
                            .y = (p->n_rows + at_once - 1) / at_once,
-                           .threads = COHORT_CUDA_PROMPT_COLUMNS,
+                           .threads = COHORT_CUDA_PROMPT_COLUMNS * 2,
                            .shared =
                                COHORT_CUDA_PROMPT_ATTENTION_SHARED(p->cache.head_dim)},
         p);

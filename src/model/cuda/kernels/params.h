@@ -16,6 +16,7 @@
 #ifndef COHORT_MODEL_CUDA_PARAMS_H
 #define COHORT_MODEL_CUDA_PARAMS_H
 
+#include <cuda.h>
 #include <stdint.h>
 
 enum {
@@ -25,8 +26,10 @@ enum {
     COHORT_CUDA_SUMS_8 =
         2 * 8 * 2 * 16 * 9 * 4 + 48, /* shared bytes of linear_*_8, but x */
     COHORT_CUDA_ROUNDS = 4, /* of attention: so many CTAs share a context at most */
-    COHORT_CUDA_PROMPT_COLUMNS = 128,  /* queries times heads of a CTA's attention */
+    COHORT_CUDA_PROMPT_COLUMNS = 192,  /* queries times heads of a CTA's attention */
+    COHORT_CUDA_PROMPT_STAGES = 4,     /* of its attention */
     COHORT_CUDA_PROMPT_TOKENS = 48,    /* of a stage of it */
+    COHORT_CUDA_PROMPT_STAGE = 64,     /* columns of a stage of prompt_* */
     COHORT_CUDA_PROMPT_ROWS = 128,     /* of a CTA of prompt_* */
     COHORT_CUDA_PROMPT_STAGES_128 = 6, /* of 64 columns of its rows */
     COHORT_CUDA_PROMPT_STAGES_256 = 10
@@ -49,6 +52,14 @@ typedef struct cohort_cuda_linear_params {
     float norm_eps;
     int32_t n_next_squares; /* prompt_residual: of a row; the outputs of a CTA each */
 } cohort_cuda_linear_params;
+
+/* The same with x as a map for copies of COHORT_CUDA_PROMPT_ROWS rows by
+ * COHORT_CUDA_PROMPT_STAGE columns, whose 16-byte parts lie as wgmma wants
+ * them (128-byte swizzle). */
+typedef struct cohort_cuda_prompt_params {
+    CUtensorMap map;
+    cohort_cuda_linear_params of;
+} cohort_cuda_prompt_params;
 
 /* Where the cache keeps keys and values of a layer: tiles of 16 tokens,
  * [block][tile of the block][kv_head][K | V][16 * head_dim].  With `packed` (bf16 alone)
@@ -151,18 +162,21 @@ typedef struct cohort_cuda_take_params {
     int64_t n_columns;
 } cohort_cuda_take_params;
 
-/* Shared bytes of prompt_*: scales, then stages, and later sums in their place. */
+/* Shared bytes of prompt_*: scales and barriers, then stages at whole KiB, and later sums
+ * in their place. */
 #define COHORT_CUDA_PROMPT_SHARED(stages) \
-    (COHORT_CUDA_PROMPT_ROWS * 4 + (stages)*COHORT_CUDA_PROMPT_ROWS * 64 * 2)
+    (2048 + (stages)*COHORT_CUDA_PROMPT_ROWS * COHORT_CUDA_PROMPT_STAGE * 2)
 
 /* Shared bytes of attention_*: 8 warps and COHORT_CUDA_ROUNDS rounds of 8 heads' sums,
  * maxima and masses, and the queries. */
 #define COHORT_CUDA_ATTENTION_SHARED(dim) \
     ((8 + COHORT_CUDA_ROUNDS) * 8 * ((dim) + 2) * 4 + 8 * ((dim) + 8) * 2)
 
-/* Shared bytes of prompt_attention_*: two stages of tokens, queries, places. */
-#define COHORT_CUDA_PROMPT_ATTENTION_SHARED(dim) \
-    (2 * COHORT_CUDA_PROMPT_TOKENS * 4 * (dim) + \
-     COHORT_CUDA_PROMPT_COLUMNS * ((dim)*2 + 4))
+/* Shared bytes of prompt_attention_*: stages of tokens, or the queries before them. */
+#define COHORT_CUDA_PROMPT_ATTENTION_SHARED(dim)                             \
+    (COHORT_CUDA_PROMPT_STAGES * COHORT_CUDA_PROMPT_TOKENS * 4 * (dim) >     \
+             COHORT_CUDA_PROMPT_COLUMNS * ((dim) + 8) * 2                    \
+         ? COHORT_CUDA_PROMPT_STAGES * COHORT_CUDA_PROMPT_TOKENS * 4 * (dim) \
+         : COHORT_CUDA_PROMPT_COLUMNS * ((dim) + 8) * 2)
 
 #endif /* COHORT_MODEL_CUDA_PARAMS_H */

@@ -3,9 +3,11 @@
  *
  * Bound by the tensor cores.  A CTA has TILES x 128 outputs by 128 rows, a warpgroup half
  * of the outputs.  Weights lie as the tensor cores take them, so they go from memory to
- * registers, DEPTH steps ahead; rows go through shared memory, by stages of 64 columns.
- * Each output is one chain of additions over all columns: its bits depend on nothing but
- * its row, though they are not those of the products of decoding, which add 8 slices.
+ * registers, DEPTH steps ahead.  Rows go through shared memory, by stages of 64 columns,
+ * which the copy engine brings: threads that copied themselves would need a fence before
+ * the tensor cores may read, and that waits for weights, too.  Each
+ * output is one chain of additions over all columns: its bits depend on nothing but its
+ * row, though they are not those of the products of decoding, which add 8 slices.
  *
  * Sums pass through shared memory once more, so that what is written lies side by side.
  */
@@ -15,7 +17,7 @@ namespace {
 
 constexpr int ROWS = COHORT_CUDA_PROMPT_ROWS; /* of a CTA */
 constexpr int DEPTH = 4;                      /* steps of weights in registers */
-constexpr int STAGE = 8 * ROWS;               /* 16-byte parts of a stage of x */
+constexpr int STAGE = ROWS * COHORT_CUDA_PROMPT_STAGE * 2; /* bytes of a stage of x */
 
 template <int TILES>
 constexpr int STAGES =
@@ -42,24 +44,66 @@ __device__ __forceinline__ void multiply_group(float (&d)[64], const uint4 &a,
 }
 #undef COHORT_D8
 
-/* Stage `stage` of x: eighths of 8 columns, each with all rows; zeros where there is
- * nothing.  Its copies are on their way when it returns. */
-__device__ __forceinline__ void fetch_stage(const cohort_cuda_linear_params &p, uint4 *to,
-                                            int stage) {
-#pragma unroll
-    for (int i = threadIdx.x; i < STAGE; i += COHORT_CUDA_THREADS) {
-        /* 8 rows of 4 eighths a warp: whole sectors come, no two banks meet. */
-        int row = i % 8 + i / 32 % (ROWS / 8) * 8,
-            eighth = i / (4 * ROWS) * 4 + i / 8 % 4;
-        int column = stage * 64 + eighth * 8;
-        bool used = row < p.n_rows && column < p.n_steps * COHORT_CUDA_STEP;
-        const uint16_t *from = p.x + (used ? (int64_t)row * p.x_stride + column : 0);
-        asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(
-                         shared_address(to + eighth * ROWS + row)),
-                     "l"(from), "r"(used ? 16 : 0)
+/* Barriers in shared memory: a stage is `full` when its bytes have come, `free` when all
+ * warps have read it.  `phase` tells apart the turns of a stage. */
+struct barrier {
+    uint64_t word;
+
+    __device__ __forceinline__ void begin(int arrivals) {
+        asm volatile(
+            "mbarrier.init.shared::cta.b64 [%0],%1;" ::"r"(shared_address(&word)),
+            "r"(arrivals)
+            : "memory");
+    }
+    __device__ __forceinline__ void arrive() {
+        asm volatile(
+            "mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(shared_address(&word))
+            : "memory");
+    }
+    __device__ __forceinline__ void expect(int bytes) {
+        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(
+                         shared_address(&word)),
+                     "r"(bytes)
                      : "memory");
     }
-}
+    __device__ __forceinline__ void wait(uint32_t phase) {
+        asm volatile("{\n.reg .pred p;\nagain:\n"
+                     "mbarrier.try_wait.parity.shared::cta.b64 p,[%0],%1;\n"
+                     "@p bra done;\nbra again;\ndone:\n}" ::"r"(shared_address(&word)),
+                     "r"(phase)
+                     : "memory");
+    }
+};
+
+template <int TILES> struct memory {
+    float scale[ROWS];
+    barrier full[STAGES<TILES>], free[STAGES<TILES>];
+};
+
+/* Has the copy engine bring stages, one after the other; one thread does. */
+template <int TILES> struct copier {
+    const cohort_cuda_prompt_params &p;
+    memory<TILES> &s;
+    uint32_t x;
+    int first_row, n_stages;
+    int stage = 0, slot = 0;
+    uint32_t phase = 1; /* at first all are free */
+
+    __device__ __forceinline__ void next() {
+        if (stage >= n_stages) return;
+        s.free[slot].wait(phase);
+        s.full[slot].expect(STAGE);
+        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile."
+                     "mbarrier::complete_tx::bytes [%0],[%1,{%2,%3}],[%4];" ::"r"(
+                         x + slot * STAGE),
+                     "l"(&p.map), "r"(stage * COHORT_CUDA_PROMPT_STAGE), "r"(first_row),
+                     "r"(shared_address(&s.full[slot]))
+                     : "memory");
+        stage++;
+        slot = slot + 1 == STAGES<TILES> ? 0 : slot + 1;
+        if (!slot) phase ^= 1;
+    }
+};
 
 template <int TILES> struct step_weights {
     uint4 of[TILES][2];
@@ -74,48 +118,47 @@ template <int TILES> struct step_weights {
     }
 };
 
-/* All columns of this warpgroup's outputs; on entry the first stages are on their way. */
+/* All columns of this warpgroup's outputs. */
 template <int TILES>
 __device__ __forceinline__ void product(const cohort_cuda_linear_params &p,
-                                        float (&sum)[TILES][64],
+                                        memory<TILES> &s, float (&sum)[TILES][64],
                                         step_weights<TILES> (&a)[DEPTH],
-                                        const uint4 *const (&from)[TILES], uint4 *x) {
+                                        const uint4 *const (&from)[TILES], uint32_t x,
+                                        copier<TILES> &rows) {
     constexpr int N = STAGES<TILES>;
-    /* Where wgmma finds 16 columns of all rows: matrices of 8 rows x 16 bytes. */
+    /* Where wgmma finds 16 columns of all rows: groups of 8 rows of 128 bytes. */
     uint64_t first =
-        (shared_address(x) & 0x3ffff) >> 4 | (uint64_t)ROWS << 16 | (uint64_t)8 << 32;
-    int slot = 0, refill = N - 2;
+        (x & 0x3ffff) >> 4 | (uint64_t)1 << 16 | (uint64_t)64 << 32 | (uint64_t)1 << 62;
+    int slot = 0, before = 0;
+    uint32_t phase = 0;
     for (int step = 0; step < p.n_steps; step += DEPTH)
 #pragma unroll
         for (int d = 0; d < DEPTH; d++) {
-            if (d % 2 == 0) {
-                asm volatile(
-                    "cp.async.wait_group %0;\nfence.proxy.async.shared::cta;" ::"n"(N - 3)
-                    : "memory");
-                __syncthreads();
-            }
-            uint64_t at = first + slot * STAGE + d % 2 * 4 * ROWS;
+            if (d % 2 == 0) s.full[slot].wait(phase);
+            uint64_t at = first + slot * (STAGE / 16) + d % 2 * 4;
             asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
             for (int half = 0; half < 2; half++)
 #pragma unroll
                 for (int t = 0; t < TILES; t++)
-                    multiply_group(sum[t], a[d].of[t][half], at + half * 2 * ROWS);
+                    multiply_group(sum[t], a[d].of[t][half], at + half * 2);
             asm volatile("wgmma.commit_group.sync.aligned;\n"
                          "wgmma.wait_group.sync.aligned 1;" ::
                              : "memory");
-            /* The step before has been multiplied: its registers are free. */
+            /* The step before has been multiplied: its registers are free, and with an
+             * odd one its stage. */
             a[(d + DEPTH - 1) % DEPTH].load(from, step + d + DEPTH - 1, p.n_steps);
             if (d % 2 == 0) {
-                /* Who came to the barrier is done with the stage before the last. */
-                fetch_stage(p, x + refill * STAGE, (step + d) / 2 + N - 2);
-                asm volatile("cp.async.commit_group;" ::: "memory");
-                refill = refill + 1 == N ? 0 : refill + 1;
+                if (step + d && threadIdx.x % 32 == 0) s.free[before].arrive();
+                /* Into the stage before that one, which others have read by now. */
+                if (threadIdx.x == 0) rows.next();
             } else {
+                before = slot;
                 slot = slot + 1 == N ? 0 : slot + 1;
+                if (!slot) phase ^= 1;
             }
         }
-    asm volatile("wgmma.wait_group.sync.aligned 0;\ncp.async.wait_all;" ::: "memory");
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
 
 __device__ __forceinline__ float4 times(float4 v, float by) {
@@ -258,26 +301,33 @@ __device__ __forceinline__ void place(const cohort_cuda_linear_params &p, int of
 }
 
 template <int EPILOGUE, int TILES>
-__device__ __forceinline__ void prompt(const cohort_cuda_linear_params &all) {
-    extern __shared__ __align__(128) unsigned char shared[];
+__device__ __forceinline__ void prompt(const cohort_cuda_prompt_params &all) {
+    extern __shared__ __align__(1024) unsigned char shared[];
     /* Of gates and ups, a block of each. */
     constexpr bool PAIR = EPILOGUE == ACTIVATE;
     constexpr int OF_CTA = PAIR ? WARPS : TILES * WARPS; /* tiles of 16 */
-    float *scale = (float *)shared;
-    uint4 *x = (uint4 *)(scale + ROWS);
-    float *sums = (float *)x;
+    memory<TILES> &s = *reinterpret_cast<memory<TILES> *>(shared);
+    uint32_t x = (shared_address(shared) + sizeof s + 1023) & ~1023u;
+    float *sums = (float *)(shared + (x - shared_address(shared)));
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    cohort_cuda_linear_params p = all;
+    cohort_cuda_linear_params p = all.of;
     int out_block, row_block;
     if (PAIR) p.n_tiles /= 2;
     place(p, OF_CTA, out_block, row_block);
     int64_t row = (int64_t)row_block * ROWS;
-    p.n_rows -= (int)row, p.x += row * p.x_stride;
+    p.n_rows -= (int)row;
     if (p.y) p.y += row * p.y_stride;
     if (p.narrow) p.narrow += row * p.y_stride;
     if (p.squares) p.squares += row * p.n_squares;
     if (EPILOGUE == RESIDUAL) p.next_squares += row * p.n_next_squares;
 
+    if (threadIdx.x == 0)
+        for (int i = 0; i < STAGES<TILES>; i++)
+            s.full[i].begin(1), s.free[i].begin(WARPS);
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    __syncthreads();
+    copier<TILES> rows = {all, s, x, (int)row,
+                          (p.n_steps + DEPTH - 1) / DEPTH * DEPTH / 2};
     const uint4 *from[TILES];
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
@@ -293,18 +343,17 @@ __device__ __forceinline__ void prompt(const cohort_cuda_linear_params &all) {
 
     wait_for_previous();
     start_next();
-    for (int stage = 0; stage < STAGES<TILES> - 2; stage++) {
-        fetch_stage(p, x + stage * STAGE, stage);
-        asm volatile("cp.async.commit_group;" ::: "memory");
-    }
-    find_scales(p, scale);
+    if (threadIdx.x == 0)
+        for (int i = 0; i < STAGES<TILES> - 2; i++)
+            rows.next();
+    find_scales(p, s.scale);
     float sum[TILES][64];
 #pragma unroll
     for (int t = 0; t < TILES; t++)
 #pragma unroll
         for (int i = 0; i < 64; i++)
             sum[t][i] = 0;
-    product<TILES>(p, sum, a, from, x);
+    product<TILES>(p, s, sum, a, from, x, rows);
     __syncthreads(); /* x is read no more */
 #pragma unroll
     for (int t = 0; t < TILES; t++)
@@ -315,16 +364,16 @@ __device__ __forceinline__ void prompt(const cohort_cuda_linear_params &all) {
     __syncthreads();
     int64_t first_out = (int64_t)out_block * OF_CTA * 16;
     if constexpr (PAIR)
-        finish_gated(p, sums, scale, first_out);
+        finish_gated(p, sums, s.scale, first_out);
     else
-        finish<EPILOGUE, TILES>(p, sums, scale, first_out);
+        finish<EPILOGUE, TILES>(p, sums, s.scale, first_out);
 }
 
 } // namespace
 
 #define COHORT_PROMPT(name, epilogue, outputs, ctas)                                     \
     extern "C" __global__ void __launch_bounds__(COHORT_CUDA_THREADS, ctas)              \
-        prompt_##name##_##outputs(const __grid_constant__ cohort_cuda_linear_params p) { \
+        prompt_##name##_##outputs(const __grid_constant__ cohort_cuda_prompt_params p) { \
         prompt<epilogue, outputs / 128>(p);                                              \
     }
 

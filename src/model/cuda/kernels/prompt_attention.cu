@@ -2,37 +2,37 @@
 /* Attention of prompts: many rows of a sequence against its paged cache.
  *
  * prompt_cache_* puts keys and values of all rows into the cache first.  Then a CTA takes
- * the query heads of one KV head for a run of rows: these are COLUMNS columns, a warp has
- * 32 of them.  It goes over the context by stages of 48 tokens with scores that are never
- * stored: their maxima and masses are kept, and what was summed so far shrinks where a
- * maximum grows.
+ * the query heads of one KV head for a run of rows: COLUMNS queries, of which a warp has
+ * 16 in its registers.  It goes over the context by stages of 64 tokens with scores that
+ * are never stored: their maxima and masses are kept, and what was summed so far shrinks
+ * where a maximum grows.
  *
- * Keys, values and queries lie as the tensor cores take them.  Scores come out with
- * tokens as rows, and are turned for the product with the values.  What lies beyond the
- * last token may be anything, NaN too.  A run may hold rows of several sequences: they
- * take turns. */
+ * Keys and values lie as the tensor cores take the 16-row operand of a product; 16 rows
+ * of it are two of the 8-column operand, which they are here.  What lies beyond the last
+ * token may be anything, NaN too.  A run may hold rows of several sequences: they take
+ * turns. */
 #include "attention.cuh"
 
 namespace {
 
-constexpr int COLUMNS = COHORT_CUDA_PROMPT_COLUMNS, THREADS = COLUMNS;
+constexpr int COLUMNS = COHORT_CUDA_PROMPT_COLUMNS, THREADS = COLUMNS * 2;
 constexpr int TOKENS = COHORT_CUDA_PROMPT_TOKENS, TILES = TOKENS / 16; /* of a stage */
+constexpr int STAGES = COHORT_CUDA_PROMPT_STAGES;
 
-template <int D> struct memory {
-    uint4 stages[2][TILES][4 * D]; /* a tile is D / 16 parts of keys, then of values */
-    uint4 query[COLUMNS / 8][D / 32][32];
-    int position[COLUMNS]; /* -1: no row of the sequence whose turn it is */
+template <int D> union memory {
+    uint4 stages[STAGES][TILES][4 * D]; /* a tile is D / 16 parts of keys, of values */
+    uint16_t query[COLUMNS][D + 8];     /* before there are stages */
 };
 
 /* This warp's queries, normalised and turned; zeros for columns without a row. */
 template <int D>
 __device__ __forceinline__ void prepare(const cohort_cuda_attention_params &p,
-                                        memory<D> &s, int begin, int end) {
-    int lane = threadIdx.x % 32, first = threadIdx.x / 32 * 32;
+                                        memory<D> &s, int begin, int end,
+                                        uint4 (&query)[D / 16]) {
+    int lane = threadIdx.x % 32, first = threadIdx.x / 32 * 16;
     int group = p.cache.n_heads / p.cache.n_kv_heads;
-    uint16_t *query = (uint16_t *)s.query;
 #pragma unroll 4
-    for (int column = first; column < first + 32; column++) {
+    for (int column = first; column < first + 16; column++) {
         int row = begin + column / group;
         float v[2][D / 64] = {};
         if (row < end) {
@@ -45,13 +45,17 @@ __device__ __forceinline__ void prepare(const cohort_cuda_attention_params &p,
 #pragma unroll
         for (int half = 0; half < 2; half++)
 #pragma unroll
-            for (int i = 0; i < D / 64; i++) {
-                int k = half * D / 2 + i * 32 + lane, in = k % 32;
-                int at =
-                    (column / 8 * (D / 32) + k / 32) * 32 + column % 8 * 4 + in % 8 / 2;
-                query[at * 8 + in / 8 * 2 + in % 2] = narrow(v[half][i]);
-            }
+            for (int i = 0; i < D / 64; i++)
+                s.query[column][half * D / 2 + i * 32 + lane] = narrow(v[half][i]);
     }
+    __syncwarp();
+    auto pair_of = [&](int row, int column) {
+        return *(const uint32_t *)&s.query[first + row + lane / 4][column + lane % 4 * 2];
+    };
+#pragma unroll
+    for (int k = 0; k < D / 16; k++)
+        query[k] = {pair_of(0, k * 16), pair_of(8, k * 16), pair_of(0, k * 16 + 8),
+                    pair_of(8, k * 16 + 8)};
 }
 
 /* Which tile of the cache is tile `index` of the row's sequence; -1: none of it. */
@@ -69,18 +73,20 @@ template <int D>
 __device__ __forceinline__ void fetch(const cohort_cuda_attention_params &p,
                                       uint4 (&to)[TILES][4 * D], int tile) {
 #pragma unroll
-    for (int i = 0; i < TILES; i++) {
-        int64_t at = __shfl_sync(~0u, tile, i);
-        if (at < 0) continue;
-        const uint4 *from =
-            (const uint4 *)p.cache.tiles + (at * p.cache.n_kv_heads + blockIdx.x) * 4 * D;
-#pragma unroll
-        for (int k = threadIdx.x; k < 4 * D; k += THREADS)
-            asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(
-                             shared_address(&to[i][k])),
-                         "l"(from + k)
-                         : "memory");
+    for (int k = 0; k < (TILES * 4 * D + THREADS - 1) / THREADS; k++) {
+        int part = k * THREADS + threadIdx.x, which = part / (4 * D);
+        int64_t at = __shfl_sync(~0u, tile, which % TILES);
+        if (which >= TILES || at < 0) continue;
+        const uint4 *from = (const uint4 *)p.cache.tiles +
+                            (at * p.cache.n_kv_heads + blockIdx.x) * 4 * D +
+                            part % (4 * D);
+        asm volatile("cp.async.cg.shared.global [%0],[%1],16;" ::"r"(
+                         shared_address(&to[0][0] + part)),
+                     "l"(from)
+                     : "memory");
     }
+}
+__device__ __forceinline__ void end_fetch() {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
@@ -90,110 +96,83 @@ __device__ __forceinline__ float power_of_2(float v) {
     return power;
 }
 
-/* What a warp has summed: rows are dims, columns its 32 queries. */
+/* What a warp has summed: rows are its 16 queries, of which a lane has g and g + 8. */
 template <int D> struct sums {
-    float of[D / 16][4][4];
-    float most[4][2], mass[4][2]; /* mass: of this lane's tokens alone */
+    float of[D / 8][4];
+    float most[2], mass[2]; /* mass: of this lane's tokens alone */
 };
 
 /* Scores of a stage. */
 template <int D>
-__device__ __forceinline__ void score(float (&scores)[TILES][4][4],
+__device__ __forceinline__ void score(float (&scores)[TOKENS / 8][4],
                                       const uint4 (&stage)[TILES][4 * D],
-                                      const uint4 (&query)[COLUMNS / 8][D / 32][32]) {
-    int lane = threadIdx.x % 32, first = threadIdx.x / 32 * 4;
+                                      const uint4 (&query)[D / 16]) {
+    int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int i = 0; i < TILES; i++)
+    for (int i = 0; i < TILES; i++) {
 #pragma unroll
-        for (int n = 0; n < 4; n++)
+        for (int r = 0; r < 4; r++)
+            scores[2 * i][r] = scores[2 * i + 1][r] = 0;
 #pragma unroll
-            for (int r = 0; r < 4; r++)
-                scores[i][n][r] = 0;
-#pragma unroll
-    for (int k = 0; k < D / 32; k++) {
-        uint4 q[4];
-#pragma unroll
-        for (int n = 0; n < 4; n++)
-            q[n] = query[first + n][k][lane];
-#pragma unroll
-        for (int i = 0; i < TILES; i++) {
-            uint4 low = stage[i][k * 64 + lane], high = stage[i][k * 64 + 32 + lane];
-#pragma unroll
-            for (int n = 0; n < 4; n++) {
-                multiply(scores[i][n], low, q[n].x, q[n].y);
-                multiply(scores[i][n], high, q[n].z, q[n].w);
-            }
+        for (int k = 0; k < D / 16; k++) {
+            uint4 key = stage[i][k * 32 + lane];
+            multiply(scores[2 * i], query[k], key.x, key.z);
+            multiply(scores[2 * i + 1], query[k], key.y, key.w);
         }
     }
 }
 
 /* Tokens that a query does not see: those behind it, and those before its window. */
-__device__ __forceinline__ void mask(float (&scores)[TILES][4][4], const int *position,
-                                     int first_token, int window) {
-    int lane = threadIdx.x % 32;
+__device__ __forceinline__ void mask(float (&scores)[TOKENS / 8][4],
+                                     const int (&position)[2], int first_token,
+                                     int window) {
 #pragma unroll
-    for (int n = 0; n < 4; n++)
+    for (int r = 0; r < 4; r++) {
+        int last = position[r / 2];
+        int from = window && last >= window ? last - window + 1 : 0;
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            int last = position[n * 8 + lane % 4 * 2 + c];
-            int from = window && last >= window ? last - window + 1 : 0;
-#pragma unroll
-            for (int i = 0; i < TILES; i++)
-#pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    int token = first_token + i * 16 + half * 8 + lane / 4;
-                    if (token > last || token < from)
-                        scores[i][n][half * 2 + c] = -INFINITY;
-                }
+        for (int n = 0; n < TOKENS / 8; n++) {
+            int token = first_token + n * 8 + threadIdx.x % 4 * 2 + r % 2;
+            if (token > last || token < from) scores[n][r] = -INFINITY;
         }
+    }
 }
 
-/* Scores become weights, as bf16 pairs of tokens; what was summed shrinks. */
+/* Scores become weights; what was summed shrinks. */
 template <int D>
-__device__ __forceinline__ void weigh(sums<D> &o, uint32_t (&weights)[TILES][4][2],
-                                      float (&scores)[TILES][4][4], float scale) {
+__device__ __forceinline__ void weigh(sums<D> &o, float (&scores)[TOKENS / 8][4],
+                                      float scale) {
+    float shrink[2];
 #pragma unroll
-    for (int n = 0; n < 4; n++) {
-        float shrink[2];
+    for (int h = 0; h < 2; h++) {
+        float most = scores[0][2 * h];
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            float most = scores[0][n][c];
+        for (int n = 0; n < TOKENS / 8; n++)
+            most = fmaxf(most, fmaxf(scores[n][2 * h], scores[n][2 * h + 1]));
+        most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+        most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+        most = fmaxf(o.most[h], most * scale);
+        /* Nothing was seen yet: all weights are 0. */
+        float base = most == -INFINITY ? 0.0f : most, sum = 0;
+        shrink[h] = power_of_2(o.most[h] - base);
+        o.most[h] = most;
 #pragma unroll
-            for (int i = 0; i < TILES; i++)
-                most = fmaxf(most, fmaxf(scores[i][n][c], scores[i][n][2 + c]));
+        for (int n = 0; n < TOKENS / 8; n++)
 #pragma unroll
-            for (int lanes = 4; lanes < 32; lanes <<= 1)
-                most = fmaxf(most, __shfl_xor_sync(~0u, most, lanes));
-            most = fmaxf(o.most[n][c], most * scale);
-            /* Nothing was seen yet: all weights are 0. */
-            float base = most == -INFINITY ? 0.0f : most;
-            shrink[c] = power_of_2(o.most[n][c] - base);
-            o.most[n][c] = most;
-            float sum = 0;
-#pragma unroll
-            for (int i = 0; i < TILES; i++)
-#pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    float &v = scores[i][n][half * 2 + c];
-                    v = power_of_2(fmaf(v, scale, -base));
-                    sum += v;
-                }
-            o.mass[n][c] = o.mass[n][c] * shrink[c] + sum;
-        }
-#pragma unroll
-        for (int i = 0; i < TILES; i++)
-#pragma unroll
-            for (int half = 0; half < 2; half++)
-                weights[i][n][half] =
-                    transpose(pack(scores[i][n][half * 2], scores[i][n][half * 2 + 1]));
-        /* Most often no maximum grew. */
-        if (!__any_sync(~0u, shrink[0] != 1 || shrink[1] != 1)) continue;
-#pragma unroll
-        for (int m = 0; m < D / 16; m++)
-#pragma unroll
-            for (int r = 0; r < 4; r++)
-                o.of[m][n][r] *= shrink[r % 2];
+            for (int c = 0; c < 2; c++) {
+                float &v = scores[n][2 * h + c];
+                v = power_of_2(fmaf(v, scale, -base));
+                sum += v;
+            }
+        o.mass[h] = o.mass[h] * shrink[h] + sum;
     }
+    /* Most often no maximum grew. */
+    if (!__any_sync(~0u, shrink[0] != 1 || shrink[1] != 1)) return;
+#pragma unroll
+    for (int n = 0; n < D / 8; n++)
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+            o.of[n][r] *= shrink[r / 2];
 }
 
 /* Of the tile's tokens the first `n` count. */
@@ -204,102 +183,106 @@ __device__ __forceinline__ uint4 cut(uint4 value, int n) {
     return make_uint4(value.x & low, value.y & low, value.z & high, value.w & high);
 }
 
-/* n: tokens of the stage that count. */
+/* n_tokens: of the stage, that count. */
 template <int D>
-__device__ __forceinline__ void add(sums<D> &o, const uint32_t (&weights)[TILES][4][2],
+__device__ __forceinline__ void add(sums<D> &o, const float (&weights)[TOKENS / 8][4],
                                     const uint4 (&stage)[TILES][4 * D], int n_tokens) {
     int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int i = 0; i < TILES; i++)
+    for (int i = 0; i < TILES; i++) {
+        const float(&low)[4] = weights[2 * i], (&high)[4] = weights[2 * i + 1];
+        const uint4 by = {pack(low[0], low[1]), pack(low[2], low[3]),
+                          pack(high[0], high[1]), pack(high[2], high[3])};
 #pragma unroll
         for (int m = 0; m < D / 16; m++) {
             uint4 value = stage[i][2 * D + m * 32 + lane];
             if (n_tokens < TOKENS) value = cut(value, n_tokens - i * 16);
-#pragma unroll
-            for (int n = 0; n < 4; n++)
-                multiply(o.of[m][n], value, weights[i][n][0], weights[i][n][1]);
+            multiply(o.of[2 * m], by, value.x, value.z);
+            multiply(o.of[2 * m + 1], by, value.y, value.w);
         }
+    }
 }
 
-/* What the columns of rows [first, last] came to. */
+/* What the queries of rows [first, last] came to. */
 template <int D>
-__device__ __forceinline__ void write(const cohort_cuda_attention_params &p, sums<D> &o,
-                                      int begin, int first, int last) {
+__device__ __forceinline__ void write(const cohort_cuda_attention_params &p,
+                                      const sums<D> &o, int begin, int first, int last) {
     int lane = threadIdx.x % 32;
     int group = p.cache.n_heads / p.cache.n_kv_heads;
 #pragma unroll
-    for (int n = 0; n < 4; n++)
+    for (int h = 0; h < 2; h++) {
+        float mass = o.mass[h];
+        mass += __shfl_xor_sync(~0u, mass, 1);
+        mass += __shfl_xor_sync(~0u, mass, 2);
+        int column = threadIdx.x / 32 * 16 + h * 8 + lane / 4;
+        int row = begin + column / group;
+        if (row < first || row > last) continue;
+        int head = blockIdx.x * group + column % group;
+        uint16_t *to =
+            p.narrow + ((int64_t)row * p.cache.n_heads + head) * D + lane % 4 * 2;
+        float by = 1.0f / mass;
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-            float mass = o.mass[n][c];
-#pragma unroll
-            for (int lanes = 4; lanes < 32; lanes <<= 1)
-                mass += __shfl_xor_sync(~0u, mass, lanes);
-            int column = threadIdx.x / 32 * 32 + n * 8 + lane % 4 * 2 + c;
-            int row = begin + column / group;
-            if (row < first || row > last) continue;
-            int head = blockIdx.x * group + column % group;
-            uint16_t *to = p.narrow + ((int64_t)row * p.cache.n_heads + head) * D;
-            float by = 1.0f / mass;
-#pragma unroll
-            for (int m = 0; m < D / 16; m++)
-#pragma unroll
-                for (int half = 0; half < 2; half++)
-                    to[m * 16 + half * 8 + lane / 4] =
-                        narrow(o.of[m][n][half * 2 + c] * by);
-        }
+        for (int n = 0; n < D / 8; n++)
+            *(uint32_t *)(to + n * 8) =
+                pack(o.of[n][2 * h] * by, o.of[n][2 * h + 1] * by);
+    }
 }
 
 /* Rows [first, last] of one sequence, out of this CTA's that begin at `begin`. */
 template <int D>
 __device__ __forceinline__ void attend(const cohort_cuda_attention_params &p,
-                                       memory<D> &s, int begin, int first, int last) {
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+                                       memory<D> &s, const uint4 (&query)[D / 16],
+                                       int begin, int first, int last) {
+    int lane = threadIdx.x % 32, column = threadIdx.x / 32 * 16;
     int group = p.cache.n_heads / p.cache.n_kv_heads, window = p.sliding_window;
-    int first_position = p.cache.positions[first];
-    int last_position = first_position + last - first;
-    int n_tiles = last_position / 16 + 1;
+    int shift = p.cache.positions[first] - first; /* of places, from rows */
+    int n_tiles = (last + shift) / 16 + 1;
     auto seen_from = [&](int position) {
         return window && position >= window ? position - window + 1 : 0;
     };
-    int tile = seen_from(first_position) / TOKENS * TILES;
-    /* Places of this warp's first and last query of the sequence. */
-    int low = max(first, begin + warp * 32 / group);
-    int high = min(last, begin + (warp * 32 + 31) / group);
-    bool takes_part = low <= high;
-    low += first_position - first, high += first_position - first;
-
-    int next = tile_of(p, first, tile + lane % TILES, n_tiles);
-    __syncthreads(); /* the turn before has ended */
-    int row = begin + (int)threadIdx.x / group;
-    s.position[threadIdx.x] =
-        row >= first && row <= last ? first_position + row - first : -1;
-    fetch<D>(p, s.stages[0], next);
-    next = tile_of(p, first, tile + TILES + lane % TILES, n_tiles);
-
-    sums<D> o = {};
+    int tile = seen_from(first + shift) / TOKENS * TILES;
+    /* This warp's first and last place, if it has any of the sequence. */
+    int low = max(first, begin + column / group) + shift;
+    int high = min(last, begin + (column + 15) / group) + shift;
+    int position[2]; /* -1: no row of the sequence */
 #pragma unroll
-    for (int n = 0; n < 4; n++)
-        o.most[n][0] = o.most[n][1] = -INFINITY;
-#pragma unroll 1
-    for (int turn = 0; tile < n_tiles; tile += TILES, turn ^= 1) {
-        asm volatile("cp.async.wait_all;" ::: "memory");
-        __syncthreads();
-        if (tile + TILES < n_tiles) {
-            fetch<D>(p, s.stages[turn ^ 1], next);
-            next = tile_of(p, first, tile + 2 * TILES + lane % TILES, n_tiles);
-        }
-        int token = tile * 16;
-        if (!takes_part || token > high || token + TOKENS <= seen_from(low)) continue;
-        float scores[TILES][4][4];
-        uint32_t weights[TILES][4][2];
-        score<D>(scores, s.stages[turn], s.query);
-        if (token + TOKENS - 1 > low || token < seen_from(high))
-            mask(scores, s.position + warp * 32, token, window);
-        weigh<D>(o, weights, scores, p.scale * 1.44269504f);
-        add<D>(o, weights, s.stages[turn], high + 1 - token);
+    for (int h = 0; h < 2; h++) {
+        int row = begin + (column + h * 8 + lane / 4) / group;
+        position[h] = row >= first && row <= last ? row + shift : -1;
     }
-    if (takes_part) write<D>(p, o, begin, first, last);
+    auto tile_ahead = [&](int stages) {
+        return tile_of(p, first, tile + stages * TILES + lane % TILES, n_tiles);
+    };
+    int next = tile_ahead(0);
+    __syncthreads(); /* what was there before is read no more */
+#pragma unroll
+    for (int i = 0; i < STAGES - 1; i++) {
+        fetch<D>(p, s.stages[i], next);
+        end_fetch();
+        next = tile_ahead(i + 1);
+    }
+    sums<D> o = {.of = {}, .most = {-INFINITY, -INFINITY}, .mass = {}};
+    int slot = 0, refill = STAGES - 1;
+#pragma unroll 1
+    for (; tile < n_tiles; tile += TILES) {
+        asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2) : "memory");
+        __syncthreads();
+        fetch<D>(p, s.stages[refill], next);
+        end_fetch();
+        next = tile_ahead(STAGES);
+        const auto &stage = s.stages[slot];
+        slot = slot + 1 == STAGES ? 0 : slot + 1;
+        refill = refill + 1 == STAGES ? 0 : refill + 1;
+        int token = tile * 16;
+        if (low > high || token > high || token + TOKENS <= seen_from(low)) continue;
+        float scores[TOKENS / 8][4];
+        score<D>(scores, stage, query);
+        if (token + TOKENS - 1 > low || token < seen_from(high))
+            mask(scores, position, token, window);
+        weigh<D>(o, scores, p.scale * 1.44269504f);
+        add<D>(o, scores, stage, high + 1 - token);
+    }
+    if (low <= high) write<D>(p, o, begin, first, last);
 }
 
 /* grid: (KV heads, runs of rows): the last run, which sees most, first. */
@@ -312,13 +295,14 @@ __device__ __forceinline__ void attention(const cohort_cuda_attention_params &p)
     int end = min(begin + rows, p.first_row + p.n_rows);
     wait_for_previous();
     start_next();
-    prepare<D>(p, s, begin, end);
+    uint4 query[D / 16];
+    prepare<D>(p, s, begin, end, query);
     for (int first = begin, last; first < end; first = last + 1) {
         int sequence = p.cache.sequences[first];
         last = end - 1;
         while (p.cache.sequences[last] != sequence)
             last--;
-        attend<D>(p, s, begin, first, last);
+        attend<D>(p, s, query, begin, first, last);
     }
 }
 
@@ -344,7 +328,7 @@ __device__ __forceinline__ void cache(const cohort_cuda_attention_params &p) {
         prompt_cache_##dim(const __grid_constant__ cohort_cuda_attention_params p) {     \
         cache<dim>(p);                                                                   \
     }                                                                                    \
-    extern "C" __global__ void __launch_bounds__(COHORT_CUDA_PROMPT_COLUMNS, 2)          \
+    extern "C" __global__ void __launch_bounds__(COHORT_CUDA_PROMPT_COLUMNS * 2, 1)      \
         prompt_attention_##dim(const __grid_constant__ cohort_cuda_attention_params p) { \
         attention<dim>(p);                                                               \
     }
