@@ -445,6 +445,31 @@ static void heads_are_checked_in_every_message(void **state) {
     cohort_step_output_view_deinit(&outputs);
 }
 
+/* Nothing of what a buffer held goes out: padding is zeros. */
+static void no_byte_of_a_message_is_of_its_buffer(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 3; kind++) {
+        size_t size = kind == 0   ? cohort_step_encoded_bytes(&step)
+                      : kind == 1 ? cohort_step_masks_encoded_bytes(&masks)
+                                  : cohort_step_output_encoded_bytes(&output);
+        uint8_t *copies[2];
+        for (int i = 0; i < 2; i++) {
+            copies[i] = malloc(size);
+            assert_non_null(copies[i]);
+            memset(copies[i], i ? 0xaa : 0x55, size);
+            if (kind == 0)
+                cohort_step_encode(&step, copies[i]);
+            else if (kind == 1)
+                cohort_step_masks_encode(&masks, copies[i]);
+            else
+                cohort_step_output_encode(&output, copies[i]);
+        }
+        assert_memory_equal(copies[0], copies[1], size);
+        free(copies[0]);
+        free(copies[1]);
+    }
+}
+
 /* The step path must not allocate: storage grows once and is kept. */
 static void storage_is_kept_between_messages(void **state) {
     (void)state;
@@ -474,6 +499,7 @@ int main(void) {
         cmocka_unit_test(values_out_of_range_are_refused_by_name),
         cmocka_unit_test(other_messages_and_versions_are_refused),
         cmocka_unit_test(heads_are_checked_in_every_message),
+        cmocka_unit_test(no_byte_of_a_message_is_of_its_buffer),
         cmocka_unit_test(storage_is_kept_between_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
