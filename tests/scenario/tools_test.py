@@ -249,27 +249,25 @@ class Forms(unittest.TestCase):
         return [(name, json.loads(arguments)) for name, arguments in called(whole)]
 
     def test_the_form_is_as_asked_or_as_the_template_has_it(self):
-        weather = {"city": "Rome", "days": 2}
-        coder = ("<tool_call>\n<function=get_weather>\n<parameter=city>\nRome\n</parameter>\n<parameter=days>\n2\n"
-                 "</parameter>\n</function>\n</tool_call>")
-        tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {
-            "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}}}]
-        told = json.dumps(weather)
-        for flags, text in (
-                (("qwen3_coder", "--chat-template", CHAT_TEMPLATE), coder),
-                (("auto", "--chat-template", CHAT_TEMPLATE + "{# [TOOL_CALLS] #}"), f"[TOOL_CALLS]get_weather{told}"),
-                (("llama3_json", "--chat-template", CHAT_TEMPLATE),
-                 json.dumps({"name": "get_weather", "parameters": weather}))):
-            with Server("--enable-auto-tool-choice", "--tool-call-parser", *flags) as server:
-                if flags[0] == "auto":
+        tools = [{"type": "function", "function": {"name": "f", "parameters": {
+            "type": "object", "properties": {"n": {"type": "integer"}}}}}]
+        for form, template, text in (
+                ("qwen3_coder", CHAT_TEMPLATE, "<function=f><parameter=n>2</parameter></function>"),
+                ("auto", CHAT_TEMPLATE + "{# [TOOL_CALLS] #}", '[TOOL_CALLS]f{"n": 2}'),
+                ("llama3_json", CHAT_TEMPLATE, '{"name": "f", "parameters": {"n": 2}}')):
+            with Server("--enable-auto-tool-choice", "--tool-call-parser", form, "--chat-template", template) as server:
+                if form == "auto":
                     self.assertIn(b"--tool-call-parser auto is mistral", server.text())
-                self.assertEqual(self.answers(server, text, tools), [("get_weather", weather)])
-                # What must be called is held to Hermes' form, and read as that.
-                body = {"messages": MESSAGES, "tools": TOOLS, "tool_choice": "required", "temperature": 0,
-                        "parallel_tool_calls": False}
-                ((name, arguments),) = called(json.loads(server.ask("POST", CHATS, body)[2]))
-                self.assertIsNone(fault_of(SCHEMAS[name], arguments))
+                self.assertEqual(self.answers(server, text, tools), [("f", {"n": 2})])
                 self.assertEqual(server.stop(), 0)
+
+    def test_what_must_be_called_is_read_as_it_is_held(self):
+        body = {"messages": MESSAGES, "tools": TOOLS, "tool_choice": "required", "temperature": 0,
+                "parallel_tool_calls": False}
+        with Server("--tool-call-parser", "mistral", "--chat-template", CHAT_TEMPLATE) as server:
+            ((name, arguments),) = called(json.loads(server.ask("POST", CHATS, body)[2]))
+            self.assertIsNone(fault_of(SCHEMAS[name], arguments))
+            self.assertEqual(server.stop(), 0)
 
 
 class Flags(unittest.TestCase):
