@@ -492,11 +492,14 @@ DRIVER CUresult cuTensorMapEncodeTiled(
     (void)interleave, (void)promotion, (void)fill;
     CALL(TensorMapEncodeTiled);
     memset(out, 0, sizeof *out);
-    if ((uintptr_t)out % 64 || (uintptr_t)at % 16 || rank != 2 ||
-        type != CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ||
-        swizzle != CU_TENSOR_MAP_SWIZZLE_128B || box[0] * 2 != 128 || box[1] > 256 ||
-        !box[1] || each[0] != 1 || each[1] != 1 || !size[0] || !size[1] ||
-        stride[0] % 16 || stride[0] < size[0] * 2)
+    cuuint64_t bytes = type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16  ? 2
+                       : type == CU_TENSOR_MAP_DATA_TYPE_FLOAT64 ? 8
+                                                                 : 0;
+    bool fits = swizzle != CU_TENSOR_MAP_SWIZZLE_128B || box[0] * bytes <= 128;
+    if ((uintptr_t)out % 64 || (uintptr_t)at % 16 || rank != 2 || !bytes || !fits ||
+        box[0] * bytes % 16 || !box[0] || !box[1] || box[0] > 256 || box[1] > 256 ||
+        each[0] != 1 || each[1] != 1 || !size[0] || !size[1] || stride[0] % 16 ||
+        stride[0] < size[0] * bytes)
         return CUDA_ERROR_INVALID_VALUE;
     return CUDA_SUCCESS;
 }

@@ -219,8 +219,8 @@ static void prompt_activate(const void *params, const CUlaunchConfig *config) {
 static void prompt_residual(const void *params, const CUlaunchConfig *config) {
     const cohort_cuda_linear_params of = product_of(params), *p = &of;
     int32_t blocks = (p->n_rows + COHORT_CUDA_PROMPT_ROWS - 1) / COHORT_CUDA_PROMPT_ROWS;
-    bool wide =
-        config->sharedMemBytes > COHORT_CUDA_PROMPT_SHARED(COHORT_CUDA_PROMPT_STAGES_128);
+    bool wide = config->sharedMemBytes >
+                COHORT_CUDA_PROMPT_SHARED(COHORT_CUDA_PROMPT_STAGES_128, 128);
     int32_t each = wide ? 256 : 128;
     if ((int32_t)config->gridDimX != blocks * p->n_next_squares ||
         p->n_next_squares != (p->n_out + each - 1) / each)

@@ -249,22 +249,36 @@ static int32_t prompt_outputs(const cohort_backend *backend, product_kind kind,
     return turns_128 * 11 < turns_256 * 20 ? 128 : 256;
 }
 
-/* The product's rows, as the copy engine reads them: by stages, zeros beyond their end.
- */
-static void map_rows(cohort_backend *backend, const cohort_cuda_linear_params *p,
-                     CUtensorMap *out_map) {
-    const cuuint64_t size[2] = {(cuuint64_t)p->n_steps * COHORT_CUDA_STEP,
-                                (cuuint64_t)p->n_rows},
-                     stride[1] = {(cuuint64_t)p->x_stride * sizeof(uint16_t)};
-    const cuuint32_t box[2] = {COHORT_CUDA_PROMPT_STAGE, COHORT_CUDA_PROMPT_ROWS},
-                     each[2] = {1, 1};
+/* A matrix of `each` bytes an element, as the copy engine reads parts of it; zeros beyond
+ * its end. */
+static void map_matrix(cohort_backend *backend, const void *at, CUtensorMapDataType type,
+                       const cuuint64_t size[2], cuuint64_t stride,
+                       const cuuint32_t box[2], CUtensorMapSwizzle swizzle,
+                       CUtensorMap *out_map) {
+    const cuuint32_t each[2] = {1, 1};
     if (cohort_cuda_failed(backend)) return;
     CUresult result = backend->cuda->TensorMapEncodeTiled(
-        out_map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)(uintptr_t)p->x, size,
-        stride, box, each, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+        out_map, type, 2, (void *)(uintptr_t)at, size, &stride, box, each,
+        CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     cohort_cuda_fail(backend,
-                     cohort_cuda_status(backend->cuda, result, "telling it of rows"));
+                     cohort_cuda_status(backend->cuda, result, "telling it of a matrix"));
+}
+
+/* A product's rows, and its weights by 8 bytes, of which a tile's step has 128. */
+static void map_product(cohort_backend *backend, const cohort_cuda_linear_params *p,
+                        cohort_cuda_prompt_params *out) {
+    const cuuint64_t rows[2] = {(cuuint64_t)p->n_steps * COHORT_CUDA_STEP,
+                                (cuuint64_t)p->n_rows},
+                     weights[2] = {(cuuint64_t)p->n_steps * 128, (cuuint64_t)p->n_tiles};
+    const cuuint32_t box[2] = {COHORT_CUDA_PROMPT_STAGE, COHORT_CUDA_PROMPT_ROWS},
+                     tiles[2] = {256, 8};
+    map_matrix(backend, p->x, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, rows,
+               (cuuint64_t)p->x_stride * sizeof(uint16_t), box,
+               CU_TENSOR_MAP_SWIZZLE_128B, &out->rows);
+    map_matrix(backend, p->weights, CU_TENSOR_MAP_DATA_TYPE_FLOAT64, weights,
+               (cuuint64_t)p->n_steps * 1024, tiles, CU_TENSOR_MAP_SWIZZLE_NONE,
+               &out->weights);
 }
 
 static void run_prompt(cohort_backend *backend, product_kind kind,
@@ -283,12 +297,13 @@ static void run_prompt(cohort_backend *backend, product_kind kind,
     int32_t stages =
         outputs == 128 ? COHORT_CUDA_PROMPT_STAGES_128 : COHORT_CUDA_PROMPT_STAGES_256;
     cohort_cuda_prompt_params whole = {.of = *p};
-    map_rows(backend, p, &whole.map);
-    cohort_cuda_launch(backend, kernels[kind][outputs / 256],
-                       (cohort_cuda_grid){.x = parts_of(weight->n_out, outputs) *
-                                               parts_of(n_rows, COHORT_CUDA_PROMPT_ROWS),
-                                          .shared = COHORT_CUDA_PROMPT_SHARED(stages)},
-                       &whole);
+    map_product(backend, p, &whole);
+    cohort_cuda_launch(
+        backend, kernels[kind][outputs / 256],
+        (cohort_cuda_grid){.x = parts_of(weight->n_out, outputs) *
+                                parts_of(n_rows, COHORT_CUDA_PROMPT_ROWS),
+                           .shared = COHORT_CUDA_PROMPT_SHARED(stages, outputs)},
+        &whole);
 }
 
 static void run_product(cohort_backend *backend, product_kind kind,

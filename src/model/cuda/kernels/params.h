@@ -31,8 +31,8 @@ enum {
     COHORT_CUDA_PROMPT_TOKENS = 48,    /* of a stage of it */
     COHORT_CUDA_PROMPT_STAGE = 64,     /* columns of a stage of prompt_* */
     COHORT_CUDA_PROMPT_ROWS = 128,     /* of a CTA of prompt_* */
-    COHORT_CUDA_PROMPT_STAGES_128 = 6, /* of 64 columns of its rows */
-    COHORT_CUDA_PROMPT_STAGES_256 = 10
+    COHORT_CUDA_PROMPT_STAGES_128 = 3, /* of its rows and weights */
+    COHORT_CUDA_PROMPT_STAGES_256 = 4
 };
 
 /* y = scale(x W^T) + bias, then what the kernel's name says. */
@@ -53,11 +53,11 @@ typedef struct cohort_cuda_linear_params {
     int32_t n_next_squares; /* prompt_residual: of a row; the outputs of a CTA each */
 } cohort_cuda_linear_params;
 
-/* The same with x as a map for copies of COHORT_CUDA_PROMPT_ROWS rows by
- * COHORT_CUDA_PROMPT_STAGE columns, whose 16-byte parts lie as wgmma wants
- * them (128-byte swizzle). */
+/* The same, with what the copy engine brings: x by COHORT_CUDA_PROMPT_ROWS rows of
+ * COHORT_CUDA_PROMPT_STAGE columns, whose 16-byte parts lie as wgmma wants them (128-byte
+ * swizzle), and weights by 8 tiles of so many columns. */
 typedef struct cohort_cuda_prompt_params {
-    CUtensorMap map;
+    CUtensorMap rows, weights;
     cohort_cuda_linear_params of;
 } cohort_cuda_prompt_params;
 
@@ -164,8 +164,9 @@ typedef struct cohort_cuda_take_params {
 
 /* Shared bytes of prompt_*: scales and barriers, then stages at whole KiB, and later sums
  * in their place. */
-#define COHORT_CUDA_PROMPT_SHARED(stages) \
-    (2048 + (stages)*COHORT_CUDA_PROMPT_ROWS * COHORT_CUDA_PROMPT_STAGE * 2)
+#define COHORT_CUDA_PROMPT_SHARED(stages, outputs) \
+    (2048 +                                        \
+     (stages) * (COHORT_CUDA_PROMPT_ROWS + (outputs)) * COHORT_CUDA_PROMPT_STAGE * 2)
 
 /* Shared bytes of attention_*: 8 warps and COHORT_CUDA_ROUNDS rounds of 8 heads' sums,
  * maxima and masses, and the queries. */

@@ -2,12 +2,12 @@
 /* Products of prompts: more rows than the products of decoding take.
  *
  * Bound by the tensor cores.  A CTA has TILES x 128 outputs by 128 rows, a warpgroup half
- * of the outputs.  Weights lie as the tensor cores take them, so they go from memory to
- * registers, DEPTH steps ahead.  Rows go through shared memory, by stages of 64 columns,
- * which the copy engine brings: threads that copied themselves would need a fence before
- * the tensor cores may read, and that waits for weights, too.  Each
- * output is one chain of additions over all columns: its bits depend on nothing but its
- * row, though they are not those of the products of decoding, which add 8 slices.
+ * of the outputs.  Weights and rows go through shared memory, by stages of 64 columns,
+ * which the copy engine brings: loads to registers that are far ahead are no good here,
+ * since the fence before wgmma waits for all of them.  Weights lie as the tensor cores
+ * take them, and go on to registers one step ahead.  Each output is one chain of
+ * additions over all columns: its bits depend on nothing but its row, though they are not
+ * those of the products of decoding, which add 8 slices.
  *
  * Sums pass through shared memory once more, so that what is written lies side by side.
  */
@@ -15,9 +15,11 @@
 
 namespace {
 
-constexpr int ROWS = COHORT_CUDA_PROMPT_ROWS; /* of a CTA */
-constexpr int DEPTH = 4;                      /* steps of weights in registers */
-constexpr int STAGE = ROWS * COHORT_CUDA_PROMPT_STAGE * 2; /* bytes of a stage of x */
+constexpr int ROWS = COHORT_CUDA_PROMPT_ROWS;                /* of a CTA */
+constexpr int X_BYTES = ROWS * COHORT_CUDA_PROMPT_STAGE * 2; /* of a stage's rows */
+constexpr int TILE_BYTES = COHORT_CUDA_TILE * COHORT_CUDA_PROMPT_STAGE * 2;
+/* Rows, then weights of 8 tiles, or twice as many. */
+template <int TILES> constexpr int STAGE = X_BYTES + TILES *WARPS *TILE_BYTES;
 
 template <int TILES>
 constexpr int STAGES =
@@ -86,19 +88,27 @@ template <int TILES> struct copier {
     memory<TILES> &s;
     uint32_t x;
     int first_row, n_stages;
+    int first_tile[TILES]; /* of 8 */
     int stage = 0, slot = 0;
     uint32_t phase = 1; /* at first all are free */
 
+    __device__ __forceinline__ void bring(const CUtensorMap &map, uint32_t to, int column,
+                                          int row) {
+        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile."
+                     "mbarrier::complete_tx::bytes [%0],[%1,{%2,%3}],[%4];" ::"r"(to),
+                     "l"(&map), "r"(column), "r"(row), "r"(shared_address(&s.full[slot]))
+                     : "memory");
+    }
     __device__ __forceinline__ void next() {
         if (stage >= n_stages) return;
+        uint32_t to = x + slot * STAGE<TILES>;
         s.free[slot].wait(phase);
-        s.full[slot].expect(STAGE);
-        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile."
-                     "mbarrier::complete_tx::bytes [%0],[%1,{%2,%3}],[%4];" ::"r"(
-                         x + slot * STAGE),
-                     "l"(&p.map), "r"(stage * COHORT_CUDA_PROMPT_STAGE), "r"(first_row),
-                     "r"(shared_address(&s.full[slot]))
-                     : "memory");
+        s.full[slot].expect(STAGE<TILES>);
+        bring(p.rows, to, stage * COHORT_CUDA_PROMPT_STAGE, first_row);
+#pragma unroll
+        for (int t = 0; t < TILES; t++)
+            bring(p.weights, to + X_BYTES + t * WARPS * TILE_BYTES,
+                  stage * (TILE_BYTES / 8), first_tile[t]);
         stage++;
         slot = slot + 1 == STAGES<TILES> ? 0 : slot + 1;
         if (!slot) phase ^= 1;
@@ -107,57 +117,58 @@ template <int TILES> struct copier {
 
 template <int TILES> struct step_weights {
     uint4 of[TILES][2];
-    __device__ __forceinline__ void load(const uint4 *const (&at)[TILES], int step,
-                                         int n) {
+    /* at: this lane's part of its warp's tile. */
+    __device__ __forceinline__ void load(uint32_t at) {
 #pragma unroll
         for (int t = 0; t < TILES; t++)
 #pragma unroll
-            for (int half = 0; half < 2; half++)
-                of[t][half] = step < n ? load_weights(at[t] + step * 64 + half * 32)
-                                       : make_uint4(0, 0, 0, 0);
+            for (int half = 0; half < 2; half++) {
+                uint4 &v = of[t][half];
+                asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];"
+                             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                             : "r"(at + t * WARPS * TILE_BYTES + half * 512)
+                             : "memory");
+            }
     }
 };
 
 /* All columns of this warpgroup's outputs. */
 template <int TILES>
-__device__ __forceinline__ void product(const cohort_cuda_linear_params &p,
-                                        memory<TILES> &s, float (&sum)[TILES][64],
-                                        step_weights<TILES> (&a)[DEPTH],
-                                        const uint4 *const (&from)[TILES], uint32_t x,
-                                        copier<TILES> &rows) {
+__device__ __forceinline__ void product(memory<TILES> &s, float (&sum)[TILES][64],
+                                        uint32_t x, copier<TILES> &rows) {
     constexpr int N = STAGES<TILES>;
     /* Where wgmma finds 16 columns of all rows: groups of 8 rows of 128 bytes. */
     uint64_t first =
         (x & 0x3ffff) >> 4 | (uint64_t)1 << 16 | (uint64_t)64 << 32 | (uint64_t)1 << 62;
+    uint32_t mine = x + X_BYTES + threadIdx.x / 32 * TILE_BYTES + threadIdx.x % 32 * 16;
+    step_weights<TILES> a[2];
     int slot = 0, before = 0;
     uint32_t phase = 0;
-    for (int step = 0; step < p.n_steps; step += DEPTH)
+    for (int stage = 0; stage < rows.n_stages; stage++) {
+        s.full[slot].wait(phase);
 #pragma unroll
-        for (int d = 0; d < DEPTH; d++) {
-            if (d % 2 == 0) s.full[slot].wait(phase);
-            uint64_t at = first + slot * (STAGE / 16) + d % 2 * 4;
+        for (int d = 0; d < 2; d++) {
+            a[d].load(mine + slot * STAGE<TILES> + d * 1024);
+            uint64_t at = first + slot * (STAGE<TILES> / 16) + d * 4;
             asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
             for (int half = 0; half < 2; half++)
 #pragma unroll
                 for (int t = 0; t < TILES; t++)
                     multiply_group(sum[t], a[d].of[t][half], at + half * 2);
+            /* The step before has been multiplied: its registers are free, and with the
+             * first of a stage the stage before. */
             asm volatile("wgmma.commit_group.sync.aligned;\n"
                          "wgmma.wait_group.sync.aligned 1;" ::
                              : "memory");
-            /* The step before has been multiplied: its registers are free, and with an
-             * odd one its stage. */
-            a[(d + DEPTH - 1) % DEPTH].load(from, step + d + DEPTH - 1, p.n_steps);
-            if (d % 2 == 0) {
-                if (step + d && threadIdx.x % 32 == 0) s.free[before].arrive();
-                /* Into the stage before that one, which others have read by now. */
-                if (threadIdx.x == 0) rows.next();
-            } else {
-                before = slot;
-                slot = slot + 1 == N ? 0 : slot + 1;
-                if (!slot) phase ^= 1;
-            }
+            if (d) continue;
+            if (stage && threadIdx.x % 32 == 0) s.free[before].arrive();
+            if (threadIdx.x == 0) rows.next(); /* when all warps are done with it */
         }
+        before = slot;
+        slot = slot + 1 == N ? 0 : slot + 1;
+        if (!slot) phase ^= 1;
+    }
     asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
 
@@ -326,25 +337,15 @@ __device__ __forceinline__ void prompt(const cohort_cuda_prompt_params &all) {
             s.full[i].begin(1), s.free[i].begin(WARPS);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     __syncthreads();
-    copier<TILES> rows = {all, s, x, (int)row,
-                          (p.n_steps + DEPTH - 1) / DEPTH * DEPTH / 2};
-    const uint4 *from[TILES];
+    copier<TILES> rows = {all, s, x, (int)row, (p.n_steps + 1) / 2, {}};
 #pragma unroll
-    for (int t = 0; t < TILES; t++) {
-        int64_t tile =
-            min(out_block * OF_CTA + (PAIR ? 0 : t * WARPS) + warp, p.n_tiles - 1);
-        if (PAIR && t) tile += p.n_tiles;
-        from[t] = (const uint4 *)p.weights + tile * p.n_steps * 64 + lane;
-    }
-    step_weights<TILES> a[DEPTH];
-#pragma unroll
-    for (int d = 0; d < DEPTH - 1; d++)
-        a[d].load(from, d, p.n_steps);
+    for (int t = 0; t < TILES; t++)
+        rows.first_tile[t] = out_block * OF_CTA + (PAIR ? p.n_tiles : WARPS) * t;
 
     wait_for_previous();
     start_next();
     if (threadIdx.x == 0)
-        for (int i = 0; i < STAGES<TILES> - 2; i++)
+        for (int i = 0; i < STAGES<TILES> - 1; i++)
             rows.next();
     find_scales(p, s.scale);
     float sum[TILES][64];
@@ -353,7 +354,7 @@ __device__ __forceinline__ void prompt(const cohort_cuda_prompt_params &all) {
 #pragma unroll
         for (int i = 0; i < 64; i++)
             sum[t][i] = 0;
-    product<TILES>(p, s, sum, a, from, x, rows);
+    product<TILES>(s, sum, x, rows);
     __syncthreads(); /* x is read no more */
 #pragma unroll
     for (int t = 0; t < TILES; t++)
