@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 PEERS ?= build/peers
 
-.PHONY: run all setup test test-ray test-page test-clients asan tsan fuzz model mutants bench bench-ray bench-executors bench-peers soak install wheel lint fmt clean
+.PHONY: run all setup test test-ray test-page test-clients asan tsan fuzz model mutants bench bench-ray bench-executors bench-peers soak install wheel deb lint fmt clean
 all: build-release
 
 setup:
@@ -71,6 +71,10 @@ install: build-release ## DESTDIR and PREFIX as usual
 
 wheel: build-release ## all that a node of a Ray cluster needs, for pip install
 	@scripts/wheel.sh build/release
+
+deb: setup ## Debian packages in build/deb; scripts/deb.sh --test installs and runs them in a clean Debian
+	@scripts/setup.sh dpkg-dev
+	@scripts/deb.sh
 
 lint: ## clang-format, shellcheck, layers, headers
 	@scripts/lint.sh
