@@ -223,6 +223,16 @@ static void logprobs_of_ids(const cohort_sampler *sampler,
     }
 }
 
+bool cohort_sample_is_plain(const cohort_sampling_params *params,
+                            const cohort_token_set *allowed, int32_t n_output) {
+    return !allowed->n_words && !changes(params, n_output) && params->n_logprobs < 0 &&
+           !params->n_logprob_token_ids;
+}
+
+bool cohort_sample_is_greedy(const cohort_sampling_params *params) {
+    return params->temperature < GREEDY_TEMPERATURE;
+}
+
 /* ---- sampling ---------------------------------------------------------------------- */
 
 int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *params,
@@ -240,7 +250,7 @@ int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *par
     process(sampler, params, allowed, tokens, n_tokens, n_prompt_tokens, row);
     int32_t token = cohort_chooser_look(sampler->chooser, row);
     if (token < 0) return -1;
-    if (params->temperature >= GREEDY_TEMPERATURE) {
+    if (!cohort_sample_is_greedy(params)) {
         const cohort_choice choice = {params->temperature, params->top_k, params->top_p,
                                       params->min_p};
         token = cohort_chooser_draw(sampler->chooser, &choice,

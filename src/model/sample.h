@@ -11,6 +11,8 @@
 #ifndef COHORT_MODEL_SAMPLE_H
 #define COHORT_MODEL_SAMPLE_H
 
+#include <stdbool.h>
+
 #include "wire/step.h"
 
 typedef struct cohort_sampler cohort_sampler; /* scratch for one vocabulary size */
@@ -26,6 +28,13 @@ int32_t cohort_sample(cohort_sampler *sampler, const cohort_sampling_params *par
                       const cohort_token_set *allowed, const int32_t *tokens,
                       int32_t n_tokens, int32_t n_prompt_tokens, float *logits,
                       cohort_token_logprob *out_logprobs);
+
+/* Is nothing wanted but a draw from the logits as they are: by temperature, top-k, top-p
+ * and min-p? */
+bool cohort_sample_is_plain(const cohort_sampling_params *params,
+                            const cohort_token_set *allowed, int32_t n_output);
+/* Is that the first of the largest? */
+bool cohort_sample_is_greedy(const cohort_sampling_params *params);
 
 /* Logprob of a given token and of the n likeliest: 1 + n entries.  Logits are not
  * changed. */

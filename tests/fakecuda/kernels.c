@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fakecuda.h"
+#include "model/cpu/logits.h"
 #include "model/cuda/kernels/params.h"
 
 /* ---- numbers ----------------------------------------------------------------------- */
@@ -389,6 +390,85 @@ static void prompt_attention(const void *params, const CUlaunchConfig *config) {
         see_all(p, (unsigned)(p->first_row + i));
 }
 
+/* ---- sampling ---------------------------------------------------------------------- */
+
+struct candidate {
+    float logit;
+    int32_t id;
+    uint64_t mass;
+};
+
+/* Likelier first; of equals, the lower id. */
+static int by_likelihood(const void *a, const void *b) {
+    const struct candidate *x = a, *y = b;
+    if (x->logit != y->logit) return x->logit > y->logit ? -1 : 1;
+    return x->id - y->id;
+}
+
+static int by_id(const void *a, const void *b) {
+    return ((const struct candidate *)a)->id - ((const struct candidate *)b)->id;
+}
+
+__extension__ typedef unsigned __int128 wide;
+
+/* Of n, likeliest first: how many top-k, min-p and top-p let pass. */
+static int32_t passing(const cohort_cuda_draw *how, const struct candidate *all,
+                       int32_t n) {
+    int32_t k = how->top_k;
+    if (k > 0 && k < n) {
+        while (k < n && all[k].logit == all[k - 1].logit)
+            k++;
+        n = k;
+    }
+    while (how->min_mass && n > 1 && all[n - 1].mass < how->min_mass)
+        n--;
+    if (how->top_p_parts >> 40) return n;
+    uint64_t total = 0, sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        total += all[i].mass;
+    wide wanted = ((wide)how->top_p_parts * total + ((wide)1 << 40) - 1) >> 40;
+    k = 0;
+    do
+        sum += all[k++].mass;
+    while (k < n && sum < (uint64_t)wanted);
+    return k;
+}
+
+static int32_t draw(const cohort_cuda_draw *how, const float *logits, int32_t n_logits) {
+    struct candidate *all = malloc((size_t)n_logits * sizeof *all);
+    int32_t n = 0, token = -1;
+    for (int32_t i = 0; i < n_logits; i++)
+        if (logits[i] > -INFINITY)
+            all[n++] = (struct candidate){.logit = logits[i], .id = i};
+    qsort(all, (size_t)n, sizeof *all, by_likelihood);
+    if (n > 0 && !isinf(all[0].logit)) token = all[0].id;
+    if (token >= 0 && how->steepness > 0) {
+        const cohort_cpu_mass at = {all[0].logit, how->steepness};
+        uint64_t total = 0, left;
+        for (int32_t i = 0; i < n; i++)
+            all[i].mass = cohort_cpu_mass_of(at, all[i].logit);
+        n = passing(how, all, n);
+        for (int32_t i = 0; i < n; i++)
+            total += all[i].mass;
+        qsort(all, (size_t)n, sizeof *all, by_id);
+        left = (uint64_t)((wide)how->number * total >> 64);
+        int32_t i = 0;
+        while (left >= all[i].mass)
+            left -= all[i++].mass;
+        token = all[i].id;
+    }
+    free(all);
+    return token;
+}
+
+static void sample(const void *params, const CUlaunchConfig *config) {
+    const cohort_cuda_sample_params *p = params;
+    for (unsigned row = 0; row < config->gridDimY; row++)
+        if (p->rows[row].is_wanted)
+            p->tokens[row] =
+                draw(&p->rows[row], p->logits + (int64_t)row * p->n_logits, p->n_logits);
+}
+
 fake_kernel fake_kernel_find(const char *name, size_t *out_bytes) {
     static const struct {
         const char *name; /* its beginning */
@@ -415,6 +495,7 @@ fake_kernel fake_kernel_find(const char *name, size_t *out_bytes) {
         {"store", store, sizeof(cohort_cuda_attention_params)},
         {"attend", attend, sizeof(cohort_cuda_attention_params)},
         {"attention_", attention, sizeof(cohort_cuda_attention_params)},
+        {"sample", sample, sizeof(cohort_cuda_sample_params)},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strncmp(name, all[i].name, strlen(all[i].name)) == 0) {

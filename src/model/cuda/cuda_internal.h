@@ -2,9 +2,9 @@
 /* model/cuda/cuda_internal.h - what the files of the CUDA backend share; private to them.
  *
  * backend.c owns the object and the table, device.c context, memory and launches, step.c
- * what a step is told and gives, graph.c its recording, ops.c the plain operations,
- * products.c weights and products, which hold back what the next operation may take
- * along.
+ * what a step is told and gives, graph.c its recording, sampling.c what is drawn, ops.c
+ * the plain operations, products.c weights and products, which hold back what the next
+ * operation may take along.
  */
 #ifndef COHORT_MODEL_CUDA_CUDA_INTERNAL_H
 #define COHORT_MODEL_CUDA_CUDA_INTERNAL_H
@@ -18,48 +18,50 @@
 enum {
     COHORT_CUDA_WIDE_ROWS = 64,  /* of decoding; more are a prompt's */
     COHORT_CUDA_GROUP_TILES = 8, /* weights are padded to groups of so many tiles */
-    COHORT_CUDA_LOGIT_ROWS = 64, /* rows of logits at a time, as forward.c gives them */
     COHORT_CUDA_MOST_HEAD = 512  /* head_dim */
 };
 
 /* X(name) for kernels by the cubin that has them. */
-#define COHORT_CUDA_KERNELS(X)               \
-    X(rows, embed)                           \
-    X(rows, norm_rows)                       \
-    X(rows, linear_f32)                      \
-    X(rows, add)                             \
-    X(rows, widen_rows)                      \
-    X(rows, activate)                        \
-    X(rows, take)                            \
-    X(rows, pack)                            \
-    X(attend, rotate)                        \
-    X(attend, store)                         \
-    X(attend, attend)                        \
-    X(attention, attention_64)               \
-    X(attention, attention_128)              \
-    X(linear, linear_store_8)                \
-    X(linear, linear_activate_8)             \
-    X(linear, linear_residual_8)             \
-    X(linear_wide, linear_store_16)          \
-    X(linear_wide, linear_store_32)          \
-    X(linear_wide, linear_store_64)          \
-    X(linear_wide, linear_activate_16)       \
-    X(linear_wide, linear_activate_32)       \
-    X(linear_wide, linear_activate_64)       \
-    X(linear_wide, linear_residual_16)       \
-    X(linear_wide, linear_residual_32)       \
-    X(linear_wide, linear_residual_64)       \
-    X(prompt, prompt_store_128)              \
-    X(prompt, prompt_store_256)              \
-    X(prompt, prompt_activate_256)           \
-    X(prompt, prompt_residual_128)           \
-    X(prompt, prompt_residual_256)           \
-    X(prompt_attention, prompt_cache_64)     \
-    X(prompt_attention, prompt_cache_128)    \
-    X(prompt_attention, prompt_attention_64) \
-    X(prompt_attention, prompt_attention_128)
-#define COHORT_CUDA_MODULES(X) \
-    X(rows) X(attend) X(attention) X(linear) X(linear_wide) X(prompt) X(prompt_attention)
+#define COHORT_CUDA_KERNELS(X)                \
+    X(rows, embed)                            \
+    X(rows, norm_rows)                        \
+    X(rows, linear_f32)                       \
+    X(rows, add)                              \
+    X(rows, widen_rows)                       \
+    X(rows, activate)                         \
+    X(rows, take)                             \
+    X(rows, pack)                             \
+    X(attend, rotate)                         \
+    X(attend, store)                          \
+    X(attend, attend)                         \
+    X(attention, attention_64)                \
+    X(attention, attention_128)               \
+    X(linear, linear_store_8)                 \
+    X(linear, linear_activate_8)              \
+    X(linear, linear_residual_8)              \
+    X(linear_wide, linear_store_16)           \
+    X(linear_wide, linear_store_32)           \
+    X(linear_wide, linear_store_64)           \
+    X(linear_wide, linear_activate_16)        \
+    X(linear_wide, linear_activate_32)        \
+    X(linear_wide, linear_activate_64)        \
+    X(linear_wide, linear_residual_16)        \
+    X(linear_wide, linear_residual_32)        \
+    X(linear_wide, linear_residual_64)        \
+    X(prompt, prompt_store_128)               \
+    X(prompt, prompt_store_256)               \
+    X(prompt, prompt_activate_256)            \
+    X(prompt, prompt_residual_128)            \
+    X(prompt, prompt_residual_256)            \
+    X(prompt_attention, prompt_cache_64)      \
+    X(prompt_attention, prompt_cache_128)     \
+    X(prompt_attention, prompt_attention_64)  \
+    X(prompt_attention, prompt_attention_128) \
+    X(sample, sample)
+#define COHORT_CUDA_MODULES(X)                                                    \
+    X(rows)                                                                       \
+    X(attend) X(attention) X(linear) X(linear_wide) X(prompt) X(prompt_attention) \
+        X(sample)
 
 typedef enum cohort_cuda_kernel {
 #define COHORT_CUDA_ENUMERATOR(module, name) COHORT_CUDA_##name,
@@ -166,6 +168,7 @@ struct cohort_backend {
     int32_t square_columns;     /* ... of so many columns each */
     cohort_cuda_memory staging; /* weights on their way */
     float *host_logits;         /* pinned, COHORT_CUDA_LOGIT_ROWS of them */
+    int32_t *host_tokens;       /* pinned, written by the device: as many */
     float *exchange;            /* what ranks tell each other */
     int64_t exchange_count;
     cohort_op_rotate rotation; /* left to the attention behind it */
@@ -213,7 +216,8 @@ cohort_status cohort_cuda_step_begin(cohort_backend *backend, const cohort_batch
 cohort_status cohort_cuda_step_end(cohort_backend *backend);
 /* The step's arrays on the device. */
 const int32_t *cohort_cuda_on_device(const cohort_backend *backend, const int32_t *host);
-void cohort_cuda_op_sample(cohort_backend *backend, const cohort_op_sample *op);
+/* Waits for the device: what it found wrong shows here. */
+void cohort_cuda_synchronise(cohort_backend *backend, const char *what);
 void cohort_cuda_all_reduce(cohort_backend *backend, cohort_view values, int64_t count);
 void cohort_cuda_receive(cohort_backend *backend, cohort_view to, int64_t count);
 void cohort_cuda_send(cohort_backend *backend, cohort_view from, int64_t count);
@@ -233,6 +237,11 @@ bool cohort_cuda_replay(cohort_backend *backend, int64_t *rows);
 /* Where a step is recorded: it is whole, and runs; or it is dropped. */
 void cohort_cuda_record_end(cohort_backend *backend);
 void cohort_cuda_record_drop(cohort_backend *backend);
+
+/* sampling.c */
+void cohort_cuda_sample(cohort_backend *backend, cohort_cuda_sample_params *p,
+                        int32_t n_rows);
+void cohort_cuda_op_sample(cohort_backend *backend, const cohort_op_sample *op);
 
 /* ops.c */
 const float *cohort_cuda_vector(const cohort_buffer *buffer);

@@ -4,7 +4,6 @@
 
 #include "base/fail.h"
 #include "model/cuda/cuda_internal.h"
-#include "model/draw.h"
 
 /* ---- what a step is told ----------------------------------------------------------- */
 
@@ -41,6 +40,12 @@ cohort_status cohort_cuda_step_create(cohort_backend *backend) {
                                     0),
         "pinning memory for logits"));
     backend->host_logits = logits;
+    void *tokens = NULL;
+    COHORT_TRY(cohort_cuda_status(
+        backend->cuda,
+        backend->cuda->MemHostAlloc(&tokens, COHORT_CUDA_LOGIT_ROWS * sizeof(int32_t), 0),
+        "pinning memory for tokens"));
+    backend->host_tokens = tokens;
     return cohort_sampler_create(options->vocab_size, &backend->sampler);
 }
 
@@ -48,6 +53,7 @@ void cohort_cuda_step_destroy(cohort_backend *backend) {
     cohort_cuda_step *step = &backend->step;
     if (step->ids) backend->cuda->MemFreeHost(step->ids);
     if (backend->host_logits) backend->cuda->MemFreeHost(backend->host_logits);
+    if (backend->host_tokens) backend->cuda->MemFreeHost(backend->host_tokens);
     cohort_cuda_release(backend, &step->memory);
     cohort_sampler_destroy(backend->sampler);
     free(step->last_tokens);
@@ -113,8 +119,7 @@ cohort_status cohort_cuda_step_begin(cohort_backend *backend, const cohort_batch
     return check(backend);
 }
 
-/* Waits for the device: what it found wrong shows here. */
-static void synchronise(cohort_backend *backend, const char *what) {
+void cohort_cuda_synchronise(cohort_backend *backend, const char *what) {
     if (cohort_cuda_failed(backend)) return;
     cohort_cuda_fail(backend,
                      cohort_cuda_status(backend->cuda,
@@ -125,53 +130,9 @@ static void synchronise(cohort_backend *backend, const char *what) {
 cohort_status cohort_cuda_step_end(cohort_backend *backend) {
     cohort_cuda_flush(backend);
     cohort_cuda_record_drop(backend);
-    synchronise(backend, "computing a step");
+    cohort_cuda_synchronise(backend, "computing a step");
     backend->step.batch = (cohort_batch){0};
     return check(backend);
-}
-
-/* ---- sampling ---------------------------------------------------------------------- */
-
-/* What rank 0 drew, told to its peers; each then has it as its slot's last token. */
-static void share(cohort_backend *backend, const cohort_op_sample *op) {
-    const cohort_backend_options *options = &backend->options;
-    if (cohort_cuda_failed(backend)) return;
-    cohort_cuda_fail(backend,
-                     cohort_drawn_tell(options->share_tokens ? options->tp_group : NULL,
-                                       backend->step.batch.samples + op->first,
-                                       op->n_rows, backend->step.drawn,
-                                       backend->step.last_tokens, op->deadline_ns));
-}
-
-/* Rows come to the host, which draws. */
-void cohort_cuda_op_sample(cohort_backend *backend, const cohort_op_sample *op) {
-    cohort_cuda_flush(backend);
-    cohort_cuda_record_end(backend);
-    if (cohort_cuda_failed(backend)) return;
-    const cohort_sample_row *rows = backend->step.batch.samples + op->first;
-    int32_t vocab_size = backend->options.vocab_size, n = 0;
-    if (op->logits.buffer) {
-        size_t bytes = (size_t)op->n_rows * (size_t)vocab_size * sizeof(float);
-        cohort_cuda_fail(backend,
-                         cohort_cuda_status(backend->cuda,
-                                            backend->cuda->MemcpyDtoHAsync_v2(
-                                                backend->host_logits,
-                                                (CUdeviceptr)cohort_cuda_read(op->logits),
-                                                bytes, backend->stream),
-                                            "fetching logits"));
-        synchronise(backend, "computing logits");
-    }
-    for (int32_t i = 0; i < op->n_rows && op->logits.buffer; i++) {
-        if (cohort_cuda_failed(backend)) return;
-        float *row = backend->host_logits + (int64_t)i * vocab_size;
-        if (rows[i].params)
-            backend->step.drawn[n++] =
-                cohort_draw(backend->sampler, &rows[i], vocab_size, row);
-        else if (rows[i].out_logprobs)
-            cohort_sampler_logprobs(backend->sampler, row, rows[i].known,
-                                    rows[i].n_logprobs, rows[i].out_logprobs);
-    }
-    share(backend, op);
 }
 
 /* ---- between ranks: by way of the host --------------------------------------------- */
@@ -199,7 +160,7 @@ static float *to_host(cohort_backend *backend, cohort_view view, int64_t count) 
                                backend->exchange, (CUdeviceptr)cohort_cuda_read(view),
                                (size_t)count * sizeof(float), backend->stream),
                            "fetching activations"));
-    synchronise(backend, "computing activations");
+    cohort_cuda_synchronise(backend, "computing activations");
     return cohort_cuda_failed(backend) ? NULL : backend->exchange;
 }
 
@@ -212,7 +173,7 @@ static void to_device(cohort_backend *backend, cohort_view view, int64_t count) 
                                (CUdeviceptr)cohort_cuda_write(view), backend->exchange,
                                (size_t)count * sizeof(float), backend->stream),
                            "putting activations back"));
-    synchronise(backend, "putting activations back");
+    cohort_cuda_synchronise(backend, "putting activations back");
 }
 
 void cohort_cuda_regroup(cohort_backend *backend, cohort_group *tp_group,

@@ -32,7 +32,9 @@ enum {
     COHORT_CUDA_PROMPT_STAGE = 64,     /* columns of a stage of prompt_* */
     COHORT_CUDA_PROMPT_ROWS = 128,     /* of a CTA of prompt_* */
     COHORT_CUDA_PROMPT_STAGES_128 = 3, /* of its rows and weights */
-    COHORT_CUDA_PROMPT_STAGES_256 = 4
+    COHORT_CUDA_PROMPT_STAGES_256 = 4,
+    COHORT_CUDA_SAMPLE_THREADS = 1024,
+    COHORT_CUDA_LOGIT_ROWS = 64 /* rows of logits at a time, as forward.c gives them */
 };
 
 /* y = scale(x W^T) + bias, then what the kernel's name says. */
@@ -161,6 +163,24 @@ typedef struct cohort_cuda_take_params {
     const int32_t *rows;
     int64_t n_columns;
 } cohort_cuda_take_params;
+
+/* How a row's token is drawn: model/choose.h says what each means. */
+typedef struct cohort_cuda_draw {
+    uint64_t number;      /* uniform over 64 bits */
+    uint64_t top_p_parts; /* of 2^-40; 2^40: off */
+    uint64_t min_mass;    /* that a token has at least; 0: off */
+    float steepness;      /* log2(e) / temperature; 0: the first of the largest */
+    int32_t top_k;        /* 0: off */
+    int32_t is_wanted;
+} cohort_cuda_draw;
+
+/* tokens[row], -1 where the row's logits are no numbers. */
+typedef struct cohort_cuda_sample_params {
+    const float *logits; /* [n_rows][n_logits] */
+    int32_t *tokens;     /* the host's, pinned */
+    int32_t n_logits;
+    cohort_cuda_draw rows[COHORT_CUDA_LOGIT_ROWS];
+} cohort_cuda_sample_params;
 
 /* Shared bytes of prompt_*: scales and barriers, then stages at whole KiB, and later sums
  * in their place. */
