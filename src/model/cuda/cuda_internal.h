@@ -58,10 +58,10 @@ enum {
     X(prompt_attention, prompt_attention_64)  \
     X(prompt_attention, prompt_attention_128) \
     X(sample, sample)
-#define COHORT_CUDA_MODULES(X)                                                    \
-    X(rows)                                                                       \
-    X(attend) X(attention) X(linear) X(linear_wide) X(prompt) X(prompt_attention) \
-        X(sample)
+#define COHORT_CUDA_MODULES(X) \
+    X(rows)                    \
+    X(attend)                  \
+    X(attention) X(linear) X(linear_wide) X(prompt) X(prompt_attention) X(sample)
 
 typedef enum cohort_cuda_kernel {
 #define COHORT_CUDA_ENUMERATOR(module, name) COHORT_CUDA_##name,

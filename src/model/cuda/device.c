@@ -155,6 +155,10 @@ cohort_status cohort_cuda_upload_rows(cohort_backend *backend, CUdeviceptr to,
 COHORT_CUDA_MODULES(COHORT_CUDA_DECLARE)
 #undef COHORT_CUDA_DECLARE
 
+/* Per cent of an SM's memory that are shared: 132 KiB, or more where a kernel takes more.
+ * The same for all, because an SM must be empty to change it. */
+enum { CARVE_OUT = 58 };
+
 static cohort_status load_kernels(cohort_backend *backend) {
     const cohort_cuda_api *cuda = backend->cuda;
 #define COHORT_CUDA_IMAGE(name) cohort_cubin_##name,
@@ -188,6 +192,11 @@ static cohort_status load_kernels(cohort_backend *backend) {
             cuda->FuncSetAttribute(*kernel,
                                    CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                                    backend->most_shared - fixed),
+            "giving a kernel its shared memory"));
+        COHORT_TRY(cohort_cuda_status(
+            cuda,
+            cuda->FuncSetAttribute(
+                *kernel, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, CARVE_OUT),
             "giving a kernel its shared memory"));
     }
     return COHORT_OK;

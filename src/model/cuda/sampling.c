@@ -39,15 +39,20 @@ static cohort_cuda_draw draw_of(const cohort_sample_row *row, int32_t vocab_size
 /* As many CTAs share a row as all rows find room for at once. */
 void cohort_cuda_sample(cohort_backend *backend, cohort_cuda_sample_params *p,
                         int32_t n_rows) {
-    int32_t cluster = n_rows <= backend->n_clusters         ? 8
-                      : n_rows * 4 <= backend->n_processors ? 4
-                                                            : 2;
-    cohort_cuda_launch(backend, COHORT_CUDA_sample,
-                       (cohort_cuda_grid){.x = cluster,
-                                          .y = n_rows,
-                                          .cluster = cluster,
-                                          .threads = COHORT_CUDA_SAMPLE_THREADS},
-                       p);
+    int32_t cluster = n_rows <= backend->n_clusters       ? 8
+                      : n_rows <= 2 * backend->n_clusters ? 4
+                                                          : 2;
+    int32_t room = (backend->most_shared - COHORT_CUDA_SAMPLE_SHARED) / 4;
+    p->n_kept = p->n_logits / cluster + 32; /* what falls to a CTA */
+    if (p->n_kept > room) p->n_kept = room;
+    cohort_cuda_launch(
+        backend, COHORT_CUDA_sample,
+        (cohort_cuda_grid){.x = cluster,
+                           .y = n_rows,
+                           .cluster = cluster,
+                           .threads = COHORT_CUDA_SAMPLE_THREADS,
+                           .shared = COHORT_CUDA_SAMPLE_SHARED + 4 * p->n_kept},
+        p);
 }
 
 /* Draws what can be there; whether that is any row. */

@@ -8,7 +8,14 @@
 /* ---- what a step is told ----------------------------------------------------------- */
 
 /* One block, pinned on the host and once more on the device: what each row is, then the
- * block tables, of which only those in use travel. */
+ * block tables.  Its arrays are as long as the step has rows: little travels. */
+static void lay_out(cohort_cuda_step *step, int32_t n_rows) {
+    step->positions = step->ids + n_rows;
+    step->sequences = step->positions + n_rows;
+    step->logit_rows = step->sequences + n_rows;
+    step->tables = step->logit_rows + n_rows;
+}
+
 cohort_status cohort_cuda_step_create(cohort_backend *backend) {
     cohort_cuda_step *step = &backend->step;
     const cohort_backend_options *options = &backend->options;
@@ -21,10 +28,6 @@ cohort_status cohort_cuda_step_create(cohort_backend *backend) {
                                   "pinning memory for a step"));
     memset(host, 0, step->bytes);
     step->ids = host;
-    step->positions = step->ids + rows;
-    step->sequences = step->positions + rows;
-    step->logit_rows = step->sequences + rows;
-    step->tables = step->logit_rows + rows;
     step->last_tokens = calloc(sequences, sizeof *step->last_tokens);
     step->drawn = calloc(rows, sizeof *step->drawn);
     if (!step->last_tokens || !step->drawn)
@@ -72,7 +75,6 @@ static void take_sequence(cohort_backend *backend, const cohort_batch *batch, in
     int32_t n_blocks = (from->n_computed + from->n_rows + each - 1) / each;
     memcpy(step->tables + (int64_t)i * backend->options.max_blocks, from->block_table,
            (size_t)n_blocks * sizeof *step->tables);
-    step->one_row_each = step->one_row_each && from->n_rows == 1;
     if (from->n_rows == 1 && from->row_begin == step->n_single_first)
         step->n_single_first++;
     for (int32_t r = 0; r < from->n_rows; r++) {
@@ -83,6 +85,12 @@ static void take_sequence(cohort_backend *backend, const cohort_batch *batch, in
         if (from->n_rows - r <= batch->n_logit_rows[i])
             step->logit_rows[step->n_logit_rows++] = row;
     }
+}
+
+static bool all_give_logits(const cohort_batch *batch) {
+    for (int32_t i = 0; i < batch->n_sequences; i++)
+        if (batch->n_logit_rows[i] == 0) return false;
+    return true;
 }
 
 /* Rows that are nobody's; see graph.c. */
@@ -102,12 +110,14 @@ cohort_status cohort_cuda_step_begin(cohort_backend *backend, const cohort_batch
     cohort_cuda_step *step = &backend->step;
     COHORT_TRY(check(backend));
     step->n_logit_rows = step->n_single_first = 0;
-    step->one_row_each = true;
+    step->one_row_each = batch->n_sequences == batch->n_rows;
+    step->graph = step->one_row_each && all_give_logits(batch)
+                      ? cohort_cuda_graph_for(backend, batch->n_rows)
+                      : NULL;
+    lay_out(step, step->graph ? step->graph->n_rows : batch->n_rows);
     for (int32_t i = 0; i < batch->n_sequences; i++)
         take_sequence(backend, batch, i);
     step->batch = *batch;
-    bool is_alike = step->one_row_each && step->n_logit_rows == batch->n_rows;
-    step->graph = is_alike ? cohort_cuda_graph_for(backend, batch->n_rows) : NULL;
     if (step->graph) fill_up(step, step->graph->n_rows);
     size_t used = (size_t)(step->tables - step->ids) * sizeof(int32_t) +
                   (size_t)batch->n_sequences * step->table_bytes;

@@ -34,6 +34,7 @@ enum {
     COHORT_CUDA_PROMPT_STAGES_128 = 3, /* of its rows and weights */
     COHORT_CUDA_PROMPT_STAGES_256 = 4,
     COHORT_CUDA_SAMPLE_THREADS = 1024,
+    COHORT_CUDA_SAMPLE_SHARED = 50 << 10, /* bytes that it takes beside logits */
     COHORT_CUDA_LOGIT_ROWS = 64 /* rows of logits at a time, as forward.c gives them */
 };
 
@@ -179,6 +180,7 @@ typedef struct cohort_cuda_sample_params {
     const float *logits; /* [n_rows][n_logits] */
     int32_t *tokens;     /* the host's, pinned */
     int32_t n_logits;
+    int32_t n_kept; /* logits that a CTA has room for in shared memory */
     cohort_cuda_draw rows[COHORT_CUDA_LOGIT_ROWS];
 } cohort_cuda_sample_params;
 
