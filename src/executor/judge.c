@@ -143,6 +143,8 @@ static void start_again(cohort_judge *self, int32_t culprit, bool is_fault,
     static const int32_t backoff_ms[] = {0, 0, 100, 500, 2000};
     enum { N_BACKOFFS = sizeof backoff_ms / sizeof *backoff_ms };
     judge_rank *rank = &self->ranks[culprit];
+    for (int32_t other = 0; other < self->world_size; other++)
+        self->ranks[other].told.code = COHORT_OK; /* this explains it */
     int32_t i = rank->n_vain <= N_BACKOFFS ? rank->n_vain - 1 : N_BACKOFFS - 1;
     self->n_deaths++;
     /* While it recovers no request is under way that could have caused it. */
@@ -190,22 +192,15 @@ static void convict_last(cohort_judge *self, int32_t rank, bool is_fault,
 }
 
 /* An error that may be another rank's death: the verdict, unless that is told soon. */
-static void suspect(cohort_judge *self, const cohort_error *error, int32_t reporter,
-                    int64_t now_ns) {
+static void suspect(cohort_judge *self, const cohort_error *error, int64_t now_ns) {
     if (self->has_suspect) return;
     self->has_suspect = true;
-    self->suspect_by = reporter;
     self->suspect = *error;
     self->suspect_until_ns = now_ns + SUSPICION_MS * MS;
 }
 
-/* What it told of may be another's death, but it names nobody else. */
-static bool suspects_itself(const cohort_judge *self, int32_t rank) {
-    return self->has_suspect && self->suspect_by == rank && self->suspect.rank == rank;
-}
-
 bool judge_has_reported(const cohort_judge *self, int32_t rank) {
-    return self->ranks[rank].has_reported || suspects_itself(self, rank);
+    return self->ranks[rank].has_reported || self->ranks[rank].told.code;
 }
 
 static void on_report(cohort_judge *self, const judge_event *event) {
@@ -220,10 +215,12 @@ static void on_report(cohort_judge *self, const judge_event *event) {
         is_about_peer = true;
     if (!is_about_peer || !judge_restarts(self))
         self->ranks[event->rank].has_reported = true;
-    if (is_about_peer)
-        suspect(self, error, event->rank, event->now_ns);
-    else
+    if (!is_about_peer) {
         convict(self, event->rank, error, true, event->now_ns);
+        return;
+    }
+    if (error->rank == event->rank) self->ranks[event->rank].told = *error;
+    suspect(self, error, event->now_ns);
 }
 
 static void on_unlinked(cohort_judge *self, const judge_event *event) {
@@ -232,16 +229,15 @@ static void on_unlinked(cohort_judge *self, const judge_event *event) {
     if (event->is_living)
         convict(self, event->rank, event->error, false, event->now_ns);
     else
-        suspect(self, event->error, COHORT_RANK_LOCAL, event->now_ns);
+        suspect(self, event->error, event->now_ns);
 }
 
 static void on_ended(cohort_judge *self, const judge_event *event) {
     judge_rank *rank = &self->ranks[event->rank];
     bool is_known = rank->is_doomed;
     /* It left because of that error: no other's death made it. */
-    bool is_own =
-        judge_restarts(self) && suspects_itself(self, event->rank) && !event->is_killed;
-    const cohort_error *error = is_own ? &self->suspect : event->error;
+    bool is_own = judge_restarts(self) && rank->told.code && !event->is_killed;
+    const cohort_error *error = is_own ? &rank->told : event->error;
     rank->has_ended = true;
     rank->is_doomed = false;
     if (judge_restarts(self) && self->suspect.rank == event->rank)
@@ -358,6 +354,7 @@ static void go_on_recovering(cohort_judge *self, int64_t now_ns) {
             now_ns >= rank->start_ns) {
             rank->has_ended = rank->is_started = false;
             rank->has_reported = rank->is_configured = false;
+            rank->told.code = COHORT_OK;
             act(self, JUDGE_DO_START, i);
         } else if (is_here(rank) && !rank->is_doomed && rank->rejoin_ns &&
                    rank->reached == EXECUTOR_CONFIGURE &&
@@ -421,7 +418,7 @@ static void go_on_stopping(cohort_judge *self, int64_t now_ns) {
  * doing, however long it takes to leave. */
 static void end_suspicion(cohort_judge *self, int64_t now_ns) {
     int32_t rank = self->suspect.rank;
-    bool is_own = judge_restarts(self) && rank >= 0 && suspects_itself(self, rank);
+    bool is_own = judge_restarts(self) && rank >= 0 && self->ranks[rank].told.code;
     if (is_own) self->ranks[rank].has_reported = true;
     convict(self, rank, &self->suspect, is_own, now_ns);
 }

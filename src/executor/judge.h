@@ -103,6 +103,8 @@ typedef struct judge_rank {
     int32_t n_window;   /* the same since window_ns */
     int64_t window_ns;
     cohort_error window_cause; /* the first one since */
+    /* What may be another's death, but names nobody else; code 0: there is none. */
+    cohort_error told;
     uint64_t progress;
     int64_t progress_ns;
 } judge_rank;
@@ -122,7 +124,6 @@ typedef struct cohort_judge {
     cohort_error verdict;
     bool has_suspect; /* an error that may be another rank's death */
     cohort_error suspect;
-    int32_t suspect_by; /* who reported it; -1: its link's end */
     int64_t suspect_until_ns;
 
     bool is_examined; /* hang.rank, before the verdict */

@@ -519,6 +519,31 @@ static void who_leaves_with_an_error_that_names_nobody_else_had_it(void **state)
     }
 }
 
+/* Two at once, as where something is missing for both: each is told by its own words. */
+static void who_leaves_with_an_error_beside_another_had_it_as_well(void **state) {
+    (void)state;
+    world *self = begin(first_seed(), 5);
+    while (self->judge.world_size < 2)
+        judge_close(&self->judge), self = begin(self->seed + 1, 5);
+    cohort_error told[] = {{.code = COHORT_E_IO, .rank = 0, .message = "disk"},
+                           {.code = COHORT_E_IO, .rank = 1, .message = "disk, too"}};
+    cohort_error end = {.code = COHORT_E_PEER_DIED, .rank = 1, .message = "exit"};
+    live(self, BEGIN + 3 * SECOND);
+    for (int32_t rank = 0; rank < 2; rank++)
+        step(self,
+             (judge_event){.kind = JUDGE_REPORTED, .rank = rank, .error = &told[rank]});
+    step(self, (judge_event){
+                   .kind = JUDGE_UNLINKED, .rank = 1, .is_living = true, .error = &end});
+    assert_int_equal(self->judge.n_deaths, 0);
+    self->is_gone[1] = true;
+    step(self, (judge_event){.kind = JUDGE_ENDED, .rank = 1, .error = &end});
+    assert_string_equal(self->judge.cause.message, "disk, too");
+    assert_false(judge_has_reported(&self->judge, 0)); /* that was perhaps of this */
+    live(self, self->now_ns + 10 * SECOND);
+    check_healed(self);
+    stop(self);
+}
+
 /* Also where it takes its time to leave, and is killed at last. */
 static void who_tells_of_an_error_and_stays_had_it(void **state) {
     (void)state;
@@ -597,6 +622,7 @@ int main(void) {
         cmocka_unit_test(deaths_that_are_explained_count_no_more),
         cmocka_unit_test(a_verdict_on_who_is_silent_has_its_whole_text),
         cmocka_unit_test(who_leaves_with_an_error_that_names_nobody_else_had_it),
+        cmocka_unit_test(who_leaves_with_an_error_beside_another_had_it_as_well),
         cmocka_unit_test(who_tells_of_an_error_and_stays_had_it),
         cmocka_unit_test(a_fault_of_who_was_started_again_is_no_requests),
         cmocka_unit_test(who_does_not_leave_its_step_is_killed),
