@@ -569,6 +569,7 @@ static void *monitor_main(void *argument) {
         for (int i = 0; i < n; i++)
             on_event(executor, events[i].data.u64);
         tell_of_queues(executor);
+        executor_oom_look(&executor->oom, cohort_clock_ns());
         executor_on_clock(executor, cohort_clock_ns());
     }
     return NULL;

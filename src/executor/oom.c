@@ -78,14 +78,23 @@ void executor_oom_open(executor_oom *self, const char *root) {
     self->kills_all = kills_all(self->path);
 }
 
-bool executor_oom_has_killed(executor_oom *self, int64_t now_ns) {
+static bool read_kills(executor_oom *self, int64_t now_ns) {
     uint64_t before = self->n_kills;
+    self->read_ns = now_ns;
     if (!self->path[0] || !read_count(self->path, "oom_kill", &self->n_kills))
         return false;
     if (now_ns - self->seen_ns > VICTIMS_NS) self->n_open = 0;
     if (self->n_kills != before) self->seen_ns = now_ns;
     self->n_open += self->n_kills - before;
-    if (!self->n_open) return false;
+    return true;
+}
+
+void executor_oom_look(executor_oom *self, int64_t now_ns) {
+    if (now_ns - self->read_ns >= VICTIMS_NS) read_kills(self, now_ns);
+}
+
+bool executor_oom_has_killed(executor_oom *self, int64_t now_ns) {
+    if (!read_kills(self, now_ns) || !self->n_open) return false;
     self->n_open--;
     return true;
 }

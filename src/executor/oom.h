@@ -18,11 +18,14 @@ typedef struct executor_oom {
     uint64_t n_kills;
     uint64_t n_open; /* of them, whose victim nobody has asked for yet */
     int64_t seen_ns; /* when the last of them was read */
+    int64_t read_ns;
     bool kills_all;  /* memory.oom.group: one kill ends all that is in the cgroup */
 } executor_oom;
 
 /* Of this process and its children.  root: "", but for tests. */
 void executor_oom_open(executor_oom *self, const char *root);
+/* From time to time, or an old kill is taken for a new one; reads once a second. */
+void executor_oom_look(executor_oom *self, int64_t now_ns);
 /* A process died of SIGKILL: was that the kernel?  Each of its kills has one victim, who
  * is heard of within a second of the first. */
 bool executor_oom_has_killed(executor_oom *self, int64_t now_ns);

@@ -57,7 +57,7 @@ static void expect_kills_in(const char *path, const char *before, const char *af
 /* Two kills have two victims; of an old one nobody asks any more. */
 static void every_kill_has_a_victim(void **state) {
     (void)state;
-    enum { LONG_AFTER = 1100000000 };
+    const int64_t long_after = 1100000000, later = 3 * long_after;
     executor_oom oom;
     put("/proc/self/cgroup", "0::/\n");
     put("/sys/fs/cgroup/memory.events", "oom_kill 1\n");
@@ -68,7 +68,14 @@ static void every_kill_has_a_victim(void **state) {
     assert_false(executor_oom_has_killed(&oom, 7));
     put("/sys/fs/cgroup/memory.events", "oom_kill 5\n");
     assert_true(executor_oom_has_killed(&oom, 8));
-    assert_false(executor_oom_has_killed(&oom, LONG_AFTER));
+    assert_false(executor_oom_has_killed(&oom, long_after));
+    put("/sys/fs/cgroup/memory.events", "oom_kill 6\n"); /* of somebody else */
+    executor_oom_look(&oom, 2 * long_after);
+    assert_false(executor_oom_has_killed(&oom, later + 1));
+    put("/sys/fs/cgroup/memory.events", "oom_kill 7\n");
+    executor_oom_look(&oom, later + 2); /* too soon to read it again */
+    assert_int_equal(oom.n_kills, 6);
+    assert_true(executor_oom_has_killed(&oom, later + 3));
 }
 
 static void kills_are_seen_in_a_group_of_version_2(void **state) {
