@@ -14,6 +14,7 @@
 #include "executor/executor_internal.h"
 #include "executor/failure.h"
 #include "executor/frames.h"
+#include "executor/stacks.h"
 #include "executor/views.h"
 
 /* Design notes.
@@ -58,14 +59,12 @@ static void describe_moment(cohort_executor *executor, int32_t rank, char *out_t
                  call);
 }
 
-/* " at +0x12ab +0x34cd": for addr2line, innermost first; "" where nothing was left. */
+/* " at +0x12ab +0x34cd"; "" where nothing was left. */
 static void describe_crash(const cohort_counters_row *row, char *out_text, size_t size) {
     enum { SHOWN = 3 };
-    size_t used = (size_t)snprintf(out_text, size, " at");
-    for (int i = 0; i < SHOWN && row->crash_frames[i] && used < size; i++)
-        used += (size_t)snprintf(out_text + used, size - used, " +0x%llx",
-                                 (unsigned long long)row->crash_frames[i]);
-    if (!row->crash_frames[0]) out_text[0] = '\0';
+    char frames[64];
+    executor_describe_frames(row->crash_frames, SHOWN, frames, sizeof frames);
+    snprintf(out_text, size, "%s%s", *frames ? " at " : "", frames);
 }
 
 /* Returns whether it ended badly; how is the thread's last error. */

@@ -69,21 +69,25 @@ static void ask_thread(int32_t pid, cohort_counters_row *row, int64_t until_ns,
         nanosleep(&pause, NULL);
     }
     memcpy(place->frames, row->crash_frames, sizeof place->frames);
+    /* Another one, asked before, may have answered meanwhile.  Release: not before. */
+    if (atomic_exchange_explicit(&row->stack_thread, 0, memory_order_acq_rel) !=
+        place->thread)
+        place->frames[0] = 0;
 }
 
-static void describe_frames(const thread_place *place, size_t most, char *out_text,
-                            size_t size) {
+void executor_describe_frames(const uint64_t *frames, size_t most, char *out_text,
+                              size_t size) {
     size_t used = 0;
     out_text[0] = '\0';
-    for (size_t i = 0; i < most && place->frames[i] && used < size; i++)
+    for (size_t i = 0; i < most && frames[i] && used < size; i++)
         used += (size_t)snprintf(out_text + used, size - used, "%s+0x%llx",
-                                 used ? " " : "", (unsigned long long)place->frames[i]);
+                                 used ? " " : "", (unsigned long long)frames[i]);
 }
 
 static void describe(const thread_place *place, char *out_text, size_t size) {
     enum { SHOWN = 3 };
     char frames[64];
-    describe_frames(place, SHOWN, frames, sizeof frames);
+    executor_describe_frames(place->frames, SHOWN, frames, sizeof frames);
     if (is_stopped(place))
         snprintf(out_text, size, "its process is stopped");
     else if (*frames)
@@ -107,7 +111,8 @@ void executor_write_stacks(int32_t pid, int32_t rank, cohort_counters_row *row,
         if (place.thread <= 0) continue;
         ask_kernel(pid, &place);
         if (!is_stopped(&place)) ask_thread(pid, row, until_ns, &place);
-        describe_frames(&place, COHORT_CRASH_FRAMES, frames, sizeof frames);
+        executor_describe_frames(place.frames, COHORT_CRASH_FRAMES, frames,
+                                 sizeof frames);
         cohort_log(level, "executor", rank,
                    "event=stack thread=%d name=%s state=%c wait=%s call=%s at=\"%s\"",
                    place.thread, place.name, place.state, place.wait, place.call, frames);

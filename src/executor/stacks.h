@@ -15,6 +15,11 @@
 #include "base/log.h"
 #include "counters/counters.h"
 
+/* "+0x12ab +0x34cd": for addr2line, innermost first; "" where nothing was left.  A 0 ends
+ * them, or most. */
+void executor_describe_frames(const uint64_t *frames, size_t most, char *out_text,
+                              size_t size);
+
 /* Of a process of this host: a line of the log for each thread; out_text, for an error,
  * says where its first one is: "at +0x12ab +0x34cd", "its process is stopped"; "" where
  * nothing can be known. */

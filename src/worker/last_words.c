@@ -93,6 +93,8 @@ static void on_asked(int number) {
     int before_errno = errno;
     (void)number;
     if (row && own_pid == getpid() && !row->crash_signal) {
+        /* Acquire: not after; who reads another one's frames is to notice. */
+        atomic_exchange_explicit(&row->stack_thread, 0, memory_order_acquire);
         note_frames(row);
         /* Release: the driver that sees the thread sees the frames. */
         atomic_store_explicit(&row->stack_thread, (int32_t)gettid(),
