@@ -334,9 +334,11 @@ static cohort_status place_rank(cohort_executor *executor, int32_t rank) {
     cohort_launch launch = {.world = executor->world};
     cohort_status status = executor->launcher->start(&executor->options, rank, &launch);
     COHORT_TRY(status);
+    self->coming_fd = -1;
     if (status == COHORT_PENDING) {
+        COHORT_TRY(watch(executor, launch.exit_fd, (uint64_t)rank * 2 + 1));
         self->coming_fd = launch.exit_fd;
-        return watch(executor, launch.exit_fd, (uint64_t)rank * 2 + 1);
+        return COHORT_OK;
     }
     if (watch(executor, launch.exit_fd, (uint64_t)rank * 2 + 1) < 0)
         return take_back(executor, &launch);
@@ -391,6 +393,8 @@ void executor_on_come(cohort_executor *executor, int32_t rank) {
     executor_rank *self = &executor->ranks[rank];
     epoll_ctl(executor->epoll_fd, EPOLL_CTL_DEL, self->coming_fd, NULL);
     self->coming_fd = -1;
+    /* Too late: nobody would ask it to stop.  It ends with the world. */
+    if (executor->judge.is_failed || executor->judge.state >= EXECUTOR_STOPPING) return;
     if (place_rank(executor, rank) >= 0) return;
     cohort_fail_while(COHORT_E_IO, "placing rank %d again", rank);
     executor_judge_last(executor, JUDGE_BROKEN, rank);

@@ -476,7 +476,7 @@ static void rank_that_takes_time_is_there_when_it_is(void **state) {
     assert_true(rank->has_ended);
     assert_non_null(
         strstr(executor->failure.message, "no room for rank 1; while placing"));
-    rank->has_ended = false;
+    rank->has_ended = executor->judge.is_failed = false;
     next_start = COHORT_PENDING;
     executor_place_rank(executor, 1);
     next_start = COHORT_OK;
@@ -485,6 +485,33 @@ static void rank_that_takes_time_is_there_when_it_is(void **state) {
     assert_int_equal(executor->ranks[1].launch.pid, 4711);
     cohort_link_close(executor->ranks[1].control);
     close(pair[1]);
+    close(coming_fd);
+    close(executor->epoll_fd);
+    close_executor(executor);
+}
+
+/* Nobody would hear of it, or ask it to stop. */
+static void rank_that_takes_time_is_none_unwatched_or_too_late(void **state) {
+    (void)state;
+    static const cohort_launcher slow = {
+        .name = "recorder", .start = start_later, .signal = record_signal};
+    cohort_executor *executor = open_executor(EXECUTOR_PLACE);
+    judge_rank *rank = &executor->judge.ranks[1];
+    executor->launcher = &slow;
+    coming_fd = eventfd(0, EFD_CLOEXEC);
+    rank->is_started = false;
+    next_start = COHORT_PENDING;
+    executor->epoll_fd = -1;
+    executor_place_rank(executor, 1);
+    assert_int_equal(executor->ranks[1].coming_fd, -1);
+    executor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    executor_place_rank(executor, 1);
+    assert_int_equal(executor->ranks[1].coming_fd, coming_fd);
+    executor->judge.state = EXECUTOR_STOPPING;
+    next_start = COHORT_OK;
+    executor_on_come(executor, 1);
+    assert_int_equal(executor->ranks[1].coming_fd, -1);
+    assert_false(rank->is_started);
     close(coming_fd);
     close(executor->epoll_fd);
     close_executor(executor);
@@ -526,6 +553,7 @@ int main(void) {
         cmocka_unit_test(setup_calls_are_kept_while_there_is_room_and_the_epoch_lasts),
         cmocka_unit_test(process_that_cannot_be_watched_is_ended_at_once),
         cmocka_unit_test(rank_that_takes_time_is_there_when_it_is),
+        cmocka_unit_test(rank_that_takes_time_is_none_unwatched_or_too_late),
         cmocka_unit_test(failed_executor_holds_no_memory),
     };
     return run_with_counters(tests, sizeof tests / sizeof *tests);
