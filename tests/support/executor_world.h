@@ -114,13 +114,6 @@ static inline void assert_says(const char *word) {
         fail_msg("'%s' is not in: %s", word, cohort_last_error()->message);
 }
 
-static inline void await_threads(int threads) {
-    int64_t until_ns = patience(); /* a joined thread leaves /proc a moment later */
-    while (count_entries("/proc/self/task") > threads && cohort_clock_ns() < until_ns)
-        usleep(1000);
-    assert_int_equal(count_entries("/proc/self/task"), threads);
-}
-
 static inline int enter_home(void **state) {
     (void)state;
     return !mkdtemp(home) || setenv("XDG_RUNTIME_DIR", home, 1);

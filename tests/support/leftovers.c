@@ -9,9 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "cohort/clock.h"
 #include "counters/counters.h"
 
 int count_entries(const char *path) {
@@ -33,6 +35,14 @@ int count_counters(void) {
     int n = 0;
     cohort_counters_list(count_file, &n);
     return n;
+}
+
+void await_threads(int threads) {
+    enum { PATIENCE_MS = 60000 };
+    int64_t until_ns = cohort_deadline_ms(PATIENCE_MS);
+    while (count_entries("/proc/self/task") > threads && cohort_clock_ns() < until_ns)
+        usleep(1000);
+    assert_int_equal(count_entries("/proc/self/task"), threads);
 }
 
 bool has_children(void) { return waitpid(-1, NULL, WNOHANG) != -1; }

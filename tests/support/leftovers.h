@@ -9,6 +9,9 @@
 /* Of a folder: /proc/self/fd, /proc/self/task. */
 int count_entries(const char *path);
 int count_counters(void);
+/* Until there are no more entries in /proc/self/task: a joined thread leaves it a moment
+ * later.  Fails where there are other threads. */
+void await_threads(int threads);
 bool has_children(void);
 /* Fails, and says of one child what it is and what state it is in, where there is any. */
 void assert_no_children(void);
