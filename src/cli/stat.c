@@ -22,7 +22,6 @@ typedef struct looking {
     bool is_watching;
     int n; /* instances */
     seen before[MAX_WATCHED];
-    int n_before;
 } looking;
 
 static void print_rank(const cohort_counters_row *row, int32_t index) {
@@ -52,12 +51,13 @@ static uint64_t tokens_of(cohort_counters *counters) {
 /* Since the look before; -1: this is the first. */
 static double tokens_a_second(looking *self, const char *instance, uint64_t tokens) {
     int64_t now_ns = cohort_clock_ns();
-    seen *of = NULL;
-    for (int i = 0; i < self->n_before && !of; i++)
+    seen *of = NULL, *oldest = &self->before[0]; /* it takes a free one for the oldest */
+    for (int i = 0; i < MAX_WATCHED && !of; i++) {
         if (!strcmp(self->before[i].instance, instance)) of = &self->before[i];
+        if (self->before[i].at_ns < oldest->at_ns) oldest = &self->before[i];
+    }
     bool is_first = !of;
-    if (is_first && self->n_before == MAX_WATCHED) return -1;
-    if (is_first) of = &self->before[self->n_before++];
+    if (is_first) of = oldest;
     double s = (double)(now_ns - of->at_ns) / 1e9;
     double rate = is_first || s <= 0 || tokens < of->tokens
                       ? -1
