@@ -8,8 +8,8 @@ to map and touch as much memory as a rank's half of the weights; one step of eig
 there is without recovery, a server started anew.
 
 usage: recover_bench.py COHORT MODEL_DIR [KILLS [OPTION]...]; options are the server's: with
---distributed-executor-backend ray, and --spare-workers N at the end, the ranks are actors, whose
-goals are others.
+--distributed-executor-backend ray the ranks are actors, whose goals are others, with and without
+--spare-workers N.
 """
 import contextlib
 import json
@@ -144,6 +144,16 @@ def disturb(streams, n_kills, is_ray):
                    for gaps in streams.gaps(began, end) if gaps]
 
 
+def n_spares(options):
+    """As the server reads them: the last one counts, and by default there is none."""
+    n = 0
+    for option, value in zip(options, options[1:] + [""]):
+        name, _, own = option.partition("=")
+        if name == "--spare-workers":
+            n = int(own or value)
+    return n
+
+
 def started_s(cohort, model, options):
     began = time.monotonic()
     with serve_bench.server(cohort, model, *options):
@@ -157,7 +167,7 @@ def main():
     is_ray = "ray" in options
     goal_p50 = GOAL_P50_MS
     if is_ray:
-        goal_p50 = GOAL_RAY_MS if options[-1] == "0" else GOAL_SPARE_MS
+        goal_p50 = GOAL_SPARE_MS if n_spares(options) else GOAL_RAY_MS
     size = (pathlib.Path(model) / "model.safetensors").stat().st_size // 2
     with serve_bench.server(cohort, model, "--max-rank-restarts", str(n_kills),
                             *options) as (port, _):

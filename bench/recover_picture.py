@@ -34,7 +34,7 @@ class Recording:
     def __init__(self, cohort, model, *words):
         self.cohort, self.model, self.words = cohort, model, words
         self.points, self.n_lost = [], 0
-        self.pid, self.began = None, None
+        self.port, self.began = None, None
         self.draw = random.Random(3)
 
     def passed_s(self):
@@ -43,14 +43,13 @@ class Recording:
     def kill_on_time(self):
         for at in KILLS_S:
             time.sleep(max(0, at - self.passed_s()))
-            victims = recover_bench.ranks(self.pid)
-            if victims:
-                os.kill(self.draw.choice(victims), signal.SIGKILL)
+            with contextlib.suppress(OSError, http.client.HTTPException):  # it may be starting anew
+                os.kill(self.draw.choice(recover_bench.ranks(self.port)), signal.SIGKILL)
 
-    def ask(self, port):
+    def ask(self):
         """Until the end, or the stream's."""
         body = BODY | {"prompt": serve_bench.prompt(random.Random(1), 32, 49152)}
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection):
             connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
             response, n = connection.getresponse(), 0
@@ -65,9 +64,9 @@ class Recording:
 
     def run(self):
         while self.passed_s() < END_S:
-            with serve_bench.server(self.cohort, self.model, *self.words) as (port, self.pid):
+            with serve_bench.server(self.cohort, self.model, *self.words) as (self.port, _):
                 with contextlib.suppress(OSError, http.client.HTTPException):
-                    self.ask(port)
+                    self.ask()
             if self.passed_s() < END_S:
                 self.n_lost += 1
                 self.points.append(None)  # an answer that nobody ends
