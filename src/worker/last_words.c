@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
+#include <link.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@
  * A frame that another thread is just sending over the link may be cut by ours: then the
  * driver sees a broken link, which is what it would have seen anyway. */
 
-enum { STACK_BYTES = 64 * 1024, MAX_FRAMES = 48, MAX_MODULE_BYTES = 256 << 20 };
+enum { STACK_BYTES = 64 * 1024, MAX_FRAMES = 48 };
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 
@@ -37,7 +38,7 @@ static bool awaits_exit;                     /* on_exit cannot be taken back */
 static int32_t own_rank;
 static pid_t own_pid; /* a forked child has our handlers, too */
 static stack_t stack_before;
-static uintptr_t module_base;
+static uintptr_t module_base, module_end; /* others' may lie right behind it */
 static int link_fd = -1;
 
 /* A frame as link.c sends it, ready but for the row. */
@@ -49,7 +50,7 @@ static struct {
 
 static bool is_ours(const void *frame) {
     uintptr_t at = (uintptr_t)frame;
-    return at >= module_base && at - module_base <= MAX_MODULE_BYTES;
+    return at >= module_base && at < module_end;
 }
 
 /* The first of ours are the handler's, up to the C library's return from it. */
@@ -112,13 +113,35 @@ static void on_exit_called(int status, void *unused) {
     send_row(row);
 }
 
-static uintptr_t find_module(void) {
-    Dl_info self;
+static const void *address_of_ours(void) {
     union {
         void (*function)(int);
         const void *address;
     } here = {.function = on_crash};
-    return dladdr(here.address, &self) ? (uintptr_t)self.dli_fbase : 0;
+    return here.address;
+}
+
+static int find_end(struct dl_phdr_info *module, size_t size, void *unused) {
+    uintptr_t here = (uintptr_t)address_of_ours(), end = 0;
+    bool is_own = false;
+    (void)size;
+    (void)unused;
+    for (int i = 0; i < module->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &module->dlpi_phdr[i];
+        uintptr_t first = module->dlpi_addr + part->p_vaddr;
+        if (part->p_type != PT_LOAD) continue;
+        is_own |= here >= first && here - first < part->p_memsz;
+        if (first + part->p_memsz > end) end = first + part->p_memsz;
+    }
+    if (is_own) module_end = end;
+    return is_own;
+}
+
+static void find_module(void) {
+    Dl_info self;
+    module_base = dladdr(address_of_ours(), &self) ? (uintptr_t)self.dli_fbase : 0;
+    module_end = module_base;
+    dl_iterate_phdr(find_end, NULL);
 }
 
 static void encode_prefix(int32_t rank, uint64_t epoch) {
@@ -141,7 +164,7 @@ void cohort_last_words_install(cohort_counters_row *row, int fd, int32_t rank,
     own_row = row;
     own_pid = getpid();
     link_fd = fd;
-    module_base = find_module();
+    find_module();
     message.size_bytes = sizeof message - sizeof message.size_bytes;
     encode_prefix(rank, epoch);
     sigaltstack(&own, &stack_before);
