@@ -2,13 +2,15 @@
 #include "ray/hatch.h"
 
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/condition.h"
 #include "base/fail.h"
 #include "cohort/clock.h"
 
 void ray_hatch_open(ray_hatch *hatch) {
-    *hatch = (ray_hatch){.is_closed = false};
+    *hatch = (ray_hatch){.copy = hatch->copy, .copy_bytes = hatch->copy_bytes};
     pthread_mutex_init(&hatch->lock, NULL);
     cohort_condition_init(&hatch->changed);
 }
@@ -31,14 +33,13 @@ cohort_status ray_hatch_pass(ray_hatch *hatch, const void *call, size_t call_byt
     pthread_mutex_lock(&hatch->lock);
     hatch->call = call;
     hatch->call_bytes = call_bytes;
-    hatch->reply = NULL;
     hatch->reply_bytes = 0;
     pthread_cond_broadcast(&hatch->changed);
     while (hatch->call && !hatch->is_closed)
         cohort_condition_wait(&hatch->changed, &hatch->lock, COHORT_NEVER);
     if (hatch->call) status = COHORT_FAIL(COHORT_E_CLOSED, "the rank has ended");
     hatch->call = NULL;
-    *out_reply = hatch->reply;
+    *out_reply = hatch->reply_bytes ? hatch->copy : NULL;
     *out_reply_bytes = hatch->reply_bytes;
     pthread_mutex_unlock(&hatch->lock);
     return status;
@@ -72,13 +73,25 @@ static void end_call(void *self) {
     pthread_mutex_unlock(&hatch->lock);
 }
 
+/* Nobody reads the copy: the pass that will waits for this call's end. */
 static cohort_status reply(void *self, const void *bytes, size_t size_bytes) {
     ray_hatch *hatch = self;
+    cohort_status status = COHORT_OK;
     pthread_mutex_lock(&hatch->lock);
-    hatch->reply = bytes;
-    hatch->reply_bytes = size_bytes;
+    if (size_bytes > hatch->copy_bytes) {
+        void *grown = realloc(hatch->copy, size_bytes);
+        if (grown) {
+            hatch->copy = grown;
+            hatch->copy_bytes = size_bytes;
+        } else {
+            status = COHORT_FAIL(COHORT_E_NOMEM, "allocating %zu bytes of a reply",
+                                 size_bytes);
+        }
+    }
+    if (status >= 0 && size_bytes) memcpy(hatch->copy, bytes, size_bytes);
+    if (status >= 0) hatch->reply_bytes = size_bytes;
     pthread_mutex_unlock(&hatch->lock);
-    return COHORT_OK;
+    return status;
 }
 
 static void interrupt(void *self) {

@@ -4,9 +4,10 @@
  *
  *   Ray's thread: pass --call--> rank: read ... reply, read_end --> pass returns
  *
- * One call at a time, as a compiled graph has it; nothing is copied.  A step whose masks
- * follow lets go of its message first: its pass returns without a reply, and that of the
- * masks with it.
+ * One call at a time, as a compiled graph has it.  A reply is copied: the rank may end,
+ * and its memory with it, before Ray's thread has read it.  A step whose masks follow
+ * lets go of its message first: its pass returns without a reply, and that of the masks
+ * with it.
  *
  * Threads: pass and close from any; the carrier's as worker/carrier.h has it.
  */
@@ -27,10 +28,12 @@ typedef struct ray_hatch {
     bool is_interrupted;
     const void *call; /* NULL: none is to be carried out */
     size_t call_bytes;
-    const void *reply;
     size_t reply_bytes;
+    void *copy; /* of the reply; stays for the next one */
+    size_t copy_bytes;
 } ray_hatch;
 
+/* One that is all zeros, or was open. */
 void ray_hatch_open(ray_hatch *hatch);
 /* call: 8-byte aligned.  The reply is lent until the next pass; of no bytes where this
  * rank has none.  COHORT_E_CLOSED: the rank has ended. */

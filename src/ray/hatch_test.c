@@ -74,6 +74,7 @@ static void *serve_masked(void *argument) {
     assert_int_equal(read_number(&masks), COHORT_OK);
     reply = step * 10 + masks;
     carrier->reply(&hatch, &reply, sizeof reply);
+    reply = 0; /* a rank that ends takes its own away */
     carrier->read_end(&hatch);
     return NULL;
 }
