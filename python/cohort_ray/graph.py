@@ -19,6 +19,7 @@ from cohort_ray.actor import NO_REPLY, RUNS
 from cohort_ray.wire import Message
 
 HANDLE_HEX_BYTES = 513  # src/ray/relay.h
+CLOSED = -4  # COHORT_E_CLOSED: by the driver, which is no error
 SLACK_BYTES = 4096  # of a message: what Ray puts around it
 # A graph holds so much for each message under way on each of its ways.  Where a message is longer,
 # Ray takes more then.
@@ -67,15 +68,20 @@ class Relay:
         start, size = ctypes.c_void_p(), ctypes.c_size_t()
         status = self._loaded.cohort_ray_relay_read(
             self._relay, ctypes.byref(start), ctypes.byref(size))
-        if status < 0:
+        if status == CLOSED:
             return None
+        if status < 0:
+            raise GraphError(self._text())
         call = ctypes.string_at(start.value or 0, size.value)
         self._loaded.cohort_ray_relay_read_end(self._relay)
         return call
 
     def reply(self, reply: bytes) -> bool:
-        """False once the driver is gone."""
-        return bool(self._loaded.cohort_ray_relay_reply(self._relay, reply, len(reply)) >= 0)
+        """False once the driver has closed."""
+        status: int = self._loaded.cohort_ray_relay_reply(self._relay, reply, len(reply))
+        if status < 0 and status != CLOSED:
+            raise GraphError(self._text())
+        return status != CLOSED
 
 
 class Graph:
