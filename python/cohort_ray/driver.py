@@ -8,6 +8,7 @@ and the cluster where it was started here.
 """
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import functools
 import os
@@ -33,6 +34,7 @@ WATCH_S = 1.0
 LEAVE_S = 1.2
 LEAVE_CLUSTER_S = 4.0  # and end the cluster, which was started here
 REACH_S = 1.0
+MOST_REACHING = 32  # nodes, at once
 LAST_LINES = 12  # of a rank that died
 LAST_LINES_S = 1.0
 MOST_CHARACTERS = 200  # what an error of C has room for, beside where it happened
@@ -107,6 +109,7 @@ class Rank(NamedTuple):
     number: int
     life: int
     handle: Any
+    ask_again: Callable[[], None] | None = None  # of a spare, which may have died unseen
 
 
 class Sidecar:
@@ -120,6 +123,7 @@ class Sidecar:
         self.actors: dict[int, Any] = {}
         self.lives: dict[int, int] = {}  # a rank may be started again
         self.spares: Spares | None = None
+        self.envs: dict[str, Any] = {}  # of the actors of each node
         self.leaving = threading.Event()
         self.watchers: list[threading.Thread] = []
         self.at: dict[str, str] = {}
@@ -275,48 +279,60 @@ class Sidecar:
         as it sits."""
         import ray
         from ray import cloudpickle
-        from ray.util.scheduling_strategies import (
-            NodeAffinitySchedulingStrategy,
-            PlacementGroupSchedulingStrategy,
-        )
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         from cohort_ray import actor
 
         # A node needs libcohort, and not this package too.
         cloudpickle.register_pickle_by_value(actor)
         remote = ray.remote(**ACTOR_OPTIONS if self.graph else {"num_cpus": 0})(actor.Worker)
+        self.envs = message["envs"]
         asked: dict[Any, Rank] = {}
         for wanted in message["actors"]:
-            resources = dict(message["resources"])
             if wanted["rank"] in self.actors:  # its share of the bundle is wanted
                 self._attempt(functools.partial(ray.kill, self.actors[wanted["rank"]]))
             if wanted["life"] > 1 and self._tell_lost(wanted):
                 continue
-            strategy: Any = PlacementGroupSchedulingStrategy(
-                placement_group=self.group, placement_group_bundle_index=wanted["bundle"])
-            if wanted["moved"]:
-                strategy = NodeAffinitySchedulingStrategy(wanted["node"], soft=False)
-            env = message["envs"][wanted["node"]]
-            spare = self.spares.take(wanted["node"]) if self.spares else None
-            handle: Any = spare or remote.options(
-                name=wanted["name"],
-                num_cpus=resources.pop("CPU", 0),
-                num_gpus=resources.pop("GPU", 0),
-                resources=resources or None,
-                max_restarts=0,
-                runtime_env=env or None,
-                scheduling_strategy=strategy,
-            ).remote(message["library"])
-            rank = Rank(wanted["rank"], wanted["life"], handle)
-            self.actors[rank.number] = handle
-            self.lives[rank.number] = rank.life
-            asked[handle.seat.remote(message["key"])] = rank
+            ref, rank = self._ask(remote, message, wanted)
+            asked[ref] = rank
         self._watch_over(asked, self._seat)
         if self.spares is None:
             self.spares = Spares(message["spares"], lambda node: remote.options(
-                num_cpus=0, max_restarts=0, runtime_env=message["envs"][node] or None,
+                num_cpus=0, max_restarts=0, runtime_env=self.envs[node] or None,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
             ).remote(message["library"]))
+
+    def _ask(self, remote: Any, message: Message, wanted: Message) -> tuple[Any, Rank]:
+        """Where an actor sits that is a spare, or else comes into being."""
+        from ray.util.scheduling_strategies import (
+            NodeAffinitySchedulingStrategy,
+            PlacementGroupSchedulingStrategy,
+        )
+
+        resources = dict(message["resources"])
+        strategy: Any = PlacementGroupSchedulingStrategy(
+            placement_group=self.group, placement_group_bundle_index=wanted["bundle"])
+        if wanted["moved"]:
+            strategy = NodeAffinitySchedulingStrategy(wanted["node"], soft=False)
+        spare = self.spares.take(wanted["node"]) if self.spares else None
+        handle: Any = spare or remote.options(
+            name=wanted["name"],
+            num_cpus=resources.pop("CPU", 0),
+            num_gpus=resources.pop("GPU", 0),
+            resources=resources or None,
+            max_restarts=0,
+            runtime_env=message["envs"][wanted["node"]] or None,
+            scheduling_strategy=strategy,
+        ).remote(message["library"])
+
+        def ask_again() -> None:
+            ref, rank = self._ask(remote, message, wanted)
+            self._watch_over({ref: rank}, self._seat)
+
+        rank = Rank(wanted["rank"], wanted["life"], handle, ask_again if spare else None)
+        self.actors[rank.number] = handle
+        self.lives[rank.number] = rank.life
+        return handle.seat.remote(message["key"]), rank
 
     def _tell_lost(self, wanted: Message) -> bool:
         """A rank that cannot be started again where it was, as the node is lost or Ray has moved
@@ -331,6 +347,9 @@ class Sidecar:
         nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         if not moved_to and is_reachable(nodes.get(wanted["node"])):
             return False
+        # One that is about to be lost, too, would be told of as lost next.
+        with concurrent.futures.ThreadPoolExecutor(MOST_REACHING) as pool:
+            reached = dict(zip(nodes, pool.map(is_reachable, nodes.values())))
         free = ray._private.state.available_resources_per_node()
         self.at = addresses()
         self.channel.send(
@@ -338,7 +357,7 @@ class Sidecar:
             bundles=[
                 {"index": index, "node": node, "address": self.at.get(node, "?"),
                  "amounts": free.get(node, {})}
-                for index, node in enumerate(sorted(nodes))
+                for index, node in enumerate(sorted(node for node in nodes if reached[node]))
             ],
         )
         return True
@@ -350,7 +369,11 @@ class Sidecar:
         try:
             seat = ray.get(ref)
         except ray.exceptions.RayError as error:
-            if self.lives[rank] == one.life:
+            if self.lives[rank] != one.life:
+                return
+            if one.ask_again and not self.leaving.is_set():
+                one.ask_again()
+            else:
                 self.channel.send("failed", rank=rank, text=describe(error))
             return
         address = self.at.get(seat["node"], "?")

@@ -22,14 +22,17 @@ class Spares:
         self._has_ended = False
 
     def take(self, node: str) -> Any:
-        """One that is up; None where there is none."""
+        """One that was up, and may have ended since; None where there is none."""
         import ray
 
         with self._lock:
             waiting = self._waiting.get(node, [])
-            for one in waiting:
-                if ray.wait([one[1]], num_returns=1, timeout=0)[0]:
-                    waiting.remove(one)
+            for one in list(waiting):
+                if not ray.wait([one[1]], num_returns=1, timeout=0)[0]:
+                    continue
+                waiting.remove(one)
+                with contextlib.suppress(ray.exceptions.RayError):  # it never came up
+                    ray.get(one[1])
                     return one[0]
         return None
 
@@ -42,12 +45,13 @@ class Spares:
         timer.start()
 
     def _fill(self, nodes: list[str]) -> None:
-        with self._lock, contextlib.suppress(Exception):  # a node that is lost gets none
+        with self._lock:
             for node in nodes:
                 waiting = self._waiting.setdefault(node, [])
-                while len(waiting) < self._per_node and not self._has_ended:
-                    actor = self._make(node)
-                    waiting.append((actor, actor.seat.remote("CPU")))
+                with contextlib.suppress(Exception):  # a node that is lost gets none
+                    while len(waiting) < self._per_node and not self._has_ended:
+                        actor = self._make(node)
+                        waiting.append((actor, actor.seat.remote("CPU")))
 
     def end(self) -> list[Any]:
         """Those that are left, to be killed; there will be no others."""
