@@ -72,7 +72,12 @@ static cohort_status take_call(ray_world *world, const cohort_link_hello *hello,
         return COHORT_OK; /* late, of an older life: its link's end tells it */
     }
     rank->control_fd = cohort_link_release(link);
-    COHORT_TRY(ray_watch_rank(rank));
+    if (ray_watch_rank(rank) < 0) {
+        close(rank->control_fd);
+        if (rank->exit_fd >= 0) close(rank->exit_fd);
+        rank->control_fd = rank->exit_fd = -1;
+        return cohort_last_error()->code;
+    }
     pthread_mutex_lock(&world->lock);
     rank->stage = RAY_HERE;
     tell_come(rank);
@@ -158,6 +163,7 @@ void ray_want(ray_world *world, ray_rank *rank) {
     rank->has_ended = false;
     rank->ending = (cohort_launch_ending){0};
     rank->stage = RAY_WANTED;
+    world->has_new_life = true;
     one = 1;
     if (write(world->wake_fd, &one, sizeof one) < 0) abort();
 }
@@ -196,12 +202,11 @@ static int32_t count_stage(ray_world *world, ray_stage stage) {
     return n;
 }
 
-static bool are_all_there(ray_world *world) {
+/* With the world's lock. */
+static bool are_all_there(const ray_world *world) {
     bool are_all = true;
-    pthread_mutex_lock(&world->lock);
     for (int32_t i = 0; i < world->world_size; i++)
         are_all &= is_there(&world->ranks[i]);
-    pthread_mutex_unlock(&world->lock);
     return are_all;
 }
 
@@ -233,7 +238,11 @@ static cohort_status start_wanted(ray_world *world) {
     if (!count_stage(world, RAY_WANTED)) return COHORT_OK;
     if (limit_ns <= 0 || limit_ns > INT64_C(1000000) * MOST_AGAIN_MS)
         limit_ns = INT64_C(1000000) * MOST_AGAIN_MS;
-    world->deadline_ns = cohort_clock_ns() + limit_ns;
+    pthread_mutex_lock(&world->lock);
+    /* Not for one that moves on, which would do so without an end. */
+    if (world->has_new_life) world->deadline_ns = cohort_clock_ns() + limit_ns;
+    world->has_new_life = false;
+    pthread_mutex_unlock(&world->lock);
     if (world->has_lost_sidecar)
         COHORT_TRY_WHILE(reopen(world), "starting another Ray sidecar");
     return ray_send_spawn(world);
@@ -249,7 +258,38 @@ static void leave_others_nodes(const ray_world *world, int32_t index,
                 rooms[k].amount = 0;
 }
 
-static cohort_status find_room(const ray_world *world, const cohort_ray_lost *lost,
+/* Ray's books do not have what another rank is about to take there. */
+static void leave_promised(ray_world *world, int32_t index, cohort_ray_bundle *rooms,
+                           int32_t n_rooms) {
+    pthread_mutex_lock(&world->lock);
+    for (int32_t i = 0; i < world->world_size; i++) {
+        const ray_rank *rank = &world->ranks[i];
+        bool is_to_come = i != index && rank->is_moved && !rank->pid &&
+                          (rank->stage == RAY_WANTED || rank->stage == RAY_SEATING);
+        for (int32_t k = 0; is_to_come && k < n_rooms; k++)
+            if (!strcmp(rooms[k].node_id, rank->bundle_node))
+                rooms[k].amount -= world->demand.amount;
+    }
+    pthread_mutex_unlock(&world->lock);
+}
+
+/* All on one node: where the first of them went there was room for all. */
+static bool follow_others(const ray_world *world, const ray_rank *rank,
+                          const cohort_ray_bundle *rooms, int32_t n_rooms,
+                          int32_t *out_position) {
+    for (int32_t i = 0; i < world->world_size; i++) {
+        const ray_rank *other = &world->ranks[i];
+        if (!other->is_moved || !strcmp(other->bundle_node, rank->bundle_node)) continue;
+        for (int32_t k = 0; k < n_rooms; k++)
+            if (!strcmp(rooms[k].node_id, other->bundle_node)) {
+                *out_position = k;
+                return true;
+            }
+    }
+    return false;
+}
+
+static cohort_status find_room(ray_world *world, const cohort_ray_lost *lost,
                                cohort_ray_bundle *rooms, int32_t n_rooms,
                                int32_t *out_position) {
     const ray_rank *rank = &world->ranks[lost->rank];
@@ -258,8 +298,14 @@ static cohort_status find_room(const ray_world *world, const cohort_ray_lost *lo
             *out_position = i;
             return COHORT_OK;
         }
+    cohort_ray_demand demand = world->demand;
+    if (!world->is_adopted && world->strategy == COHORT_RAY_STRICT_PACK) {
+        if (follow_others(world, rank, rooms, n_rooms, out_position)) return COHORT_OK;
+        demand.amount *= world->world_size;
+    }
     leave_others_nodes(world, lost->rank, rooms, n_rooms);
-    return cohort_ray_pick_room(rooms, n_rooms, &world->demand, rank->bundle_node,
+    leave_promised(world, lost->rank, rooms, n_rooms);
+    return cohort_ray_pick_room(rooms, n_rooms, &demand, rank->bundle_node,
                                 world->driver_node, out_position);
 }
 
@@ -294,12 +340,27 @@ cohort_status ray_move_rank(ray_world *world, const cJSON *event) {
     return status;
 }
 
-static cohort_status run_seated(ray_world *world) {
-    if (!count_stage(world, RAY_SEATING) || !are_all_there(world)) return COHORT_OK;
+/* With the world's lock. */
+static cohort_status write_run(ray_world *world, cJSON **out_order) {
+    if (!are_all_there(world)) return COHORT_OK; /* any more */
     COHORT_TRY(ray_number_seats(world));
+    return ray_write_run(world, out_order);
+}
+
+static cohort_status run_seated(ray_world *world) {
+    cJSON *order = NULL;
+    if (!count_stage(world, RAY_SEATING)) return COHORT_OK;
+    pthread_mutex_lock(&world->lock);
+    bool are_all = are_all_there(world);
+    pthread_mutex_unlock(&world->lock);
+    if (!are_all) return COHORT_OK;
     if (!world->listener)
         COHORT_TRY(cohort_listener_open(world->driver_address, &world->listener));
-    return ray_send_run(world);
+    pthread_mutex_lock(&world->lock);
+    cohort_status status = write_run(world, &order);
+    pthread_mutex_unlock(&world->lock);
+    COHORT_TRY(status);
+    return order ? ray_tell(world, order) : COHORT_OK;
 }
 
 static cohort_status check_deadline(ray_world *world) {

@@ -235,6 +235,7 @@ static cohort_status ray_start(const cohort_executor_options *options, int32_t i
         status = cohort_fail_adopt(&rank->error);
     } else if (rank->stage == RAY_HERE) {
         fill_launch(world, index, launch);
+        world->has_waited = false;
         status = COHORT_OK;
     }
     pthread_mutex_unlock(&world->lock);

@@ -104,13 +104,13 @@ static int32_t dp_rank_of(const ray_world *world) {
     return options->data_parallel_size > 1 ? options->data_parallel_rank : -1;
 }
 
-static bool move(ray_world *world, int32_t index, ray_stage from, ray_stage to) {
+static bool ask_for(ray_world *world, int32_t index) {
     ray_rank *rank = &world->ranks[index];
     pthread_mutex_lock(&world->lock);
-    bool is_moved = rank->stage == from;
-    if (is_moved) rank->stage = to;
+    bool is_wanted = rank->stage == RAY_WANTED;
+    if (is_wanted) rank->stage = RAY_SEATING;
     pthread_mutex_unlock(&world->lock);
-    return is_moved;
+    return is_wanted;
 }
 
 static cohort_status add_actor(ray_world *world, int32_t index, cJSON *actors) {
@@ -145,7 +145,7 @@ cohort_status ray_send_spawn(ray_world *world) {
     cJSON *order = cJSON_CreateObject();
     cJSON *actors = cJSON_AddArrayToObject(order, "actors");
     for (int32_t i = 0; status >= 0 && i < world->world_size; i++)
-        if (move(world, i, RAY_WANTED, RAY_SEATING)) status = add_actor(world, i, actors);
+        if (ask_for(world, i)) status = add_actor(world, i, actors);
     cJSON_AddStringToObject(order, "op", "spawn");
     cJSON_AddItemReferenceToObject(order, "envs", world->envs);
     cJSON_AddStringToObject(order, "key", world->demand.key);
@@ -160,29 +160,36 @@ cohort_status ray_send_spawn(ray_world *world) {
     return ray_tell(world, order);
 }
 
-cohort_status ray_seat_rank(ray_world *world, const cJSON *event) {
-    cohort_ray_seated seated;
-    COHORT_TRY(cohort_ray_event_seated(event, world->world_size, &seated));
-    ray_rank *rank = &world->ranks[seated.rank];
-    if (seated.life != rank->life) return COHORT_OK; /* it has died since */
+static cohort_status take_seat(ray_rank *rank, const cohort_ray_seated *seated) {
+    if (seated->life != rank->life || rank->stage != RAY_SEATING)
+        return COHORT_OK; /* it has died since */
     if (rank->pid)
         return COHORT_FAIL(COHORT_E_PROTOCOL, "the Ray sidecar seated rank %d twice",
-                           seated.rank);
-    snprintf(rank->node, sizeof rank->node, "%s", seated.node);
-    snprintf(rank->address, sizeof rank->address, "%s", seated.address);
-    rank->pid = seated.pid;
-    if (strcmp(seated.build, cohort_ray_actor_build_id()) != 0)
+                           seated->rank);
+    snprintf(rank->node, sizeof rank->node, "%s", seated->node);
+    snprintf(rank->address, sizeof rank->address, "%s", seated->address);
+    rank->pid = seated->pid;
+    if (strcmp(seated->build, cohort_ray_actor_build_id()) != 0)
         return COHORT_FAIL(
             COHORT_E_INVALID,
             "node %s has libcohort of build %.12s, this host %.12s: install "
             "one build on every node",
-            rank->address, seated.build, cohort_ray_actor_build_id());
-    for (int32_t k = 0; k < seated.n_devices; k++) {
-        char *copy = strdup(seated.devices[k]);
+            rank->address, seated->build, cohort_ray_actor_build_id());
+    for (int32_t k = 0; k < seated->n_devices; k++) {
+        char *copy = strdup(seated->devices[k]);
         if (!copy) return COHORT_FAIL(COHORT_E_NOMEM, "allocating a device's id");
         rank->device_ids[rank->n_devices++] = copy;
     }
     return COHORT_OK;
+}
+
+cohort_status ray_seat_rank(ray_world *world, const cJSON *event) {
+    cohort_ray_seated seated;
+    COHORT_TRY(cohort_ray_event_seated(event, world->world_size, &seated));
+    pthread_mutex_lock(&world->lock);
+    cohort_status status = take_seat(&world->ranks[seated.rank], &seated);
+    pthread_mutex_unlock(&world->lock);
+    return status;
 }
 
 static cohort_status hear_seats(ray_world *world) {
@@ -222,7 +229,6 @@ static void warn_of_straddlers(const ray_world *world) {
 }
 
 cohort_status ray_number_seats(ray_world *world) {
-    pthread_mutex_lock(&world->lock);
     for (int32_t i = 0; i < world->world_size; i++) {
         ray_rank *rank = &world->ranks[i];
         world->seats[i] = (cohort_ray_seat){.node_id = rank->node,
@@ -232,7 +238,6 @@ cohort_status ray_number_seats(ray_world *world) {
                                             .n_devices = rank->n_devices};
     }
     cohort_ray_number_seats(world->seats, world->world_size);
-    pthread_mutex_unlock(&world->lock);
     /* An adopted group's strategy is its owner's. */
     return cohort_ray_check_placement(
         world->seats, world->world_size,
@@ -242,7 +247,10 @@ cohort_status ray_number_seats(ray_world *world) {
 /* Where everybody came to sit. */
 cohort_status ray_await_seats(ray_world *world) {
     COHORT_TRY(hear_seats(world));
-    COHORT_TRY(ray_number_seats(world));
+    pthread_mutex_lock(&world->lock);
+    cohort_status status = ray_number_seats(world);
+    pthread_mutex_unlock(&world->lock);
+    COHORT_TRY(status);
     warn_of_straddlers(world);
     return COHORT_OK;
 }
@@ -289,7 +297,7 @@ static cohort_status add_spec(ray_world *world, int32_t rank, cJSON *actors) {
     return COHORT_OK;
 }
 
-cohort_status ray_send_run(ray_world *world) {
+cohort_status ray_write_run(ray_world *world, cJSON **out_order) {
     cJSON *order = cJSON_CreateObject();
     cJSON *actors = cJSON_AddArrayToObject(order, "actors");
     /* A text already: the sidecar passes it on. */
@@ -299,11 +307,23 @@ cohort_status ray_send_run(ray_world *world) {
     cJSON_AddStringToObject(order, "op", "run");
     cJSON_AddStringToObject(order, "env", env ? env : "");
     cJSON_free(env);
-    for (int32_t i = 0; status >= 0 && i < world->world_size; i++)
-        if (move(world, i, RAY_SEATING, RAY_CALLING)) status = add_spec(world, i, actors);
+    for (int32_t i = 0; status >= 0 && i < world->world_size; i++) {
+        if (world->ranks[i].stage != RAY_SEATING) continue;
+        world->ranks[i].stage = RAY_CALLING;
+        status = add_spec(world, i, actors);
+    }
     if (status < 0) {
         cJSON_Delete(order);
         return status;
     }
-    return ray_tell(world, order);
+    *out_order = order;
+    return COHORT_OK;
+}
+
+cohort_status ray_send_run(ray_world *world) {
+    cJSON *order = NULL;
+    pthread_mutex_lock(&world->lock);
+    cohort_status status = ray_write_run(world, &order);
+    pthread_mutex_unlock(&world->lock);
+    return status < 0 ? status : ray_tell(world, order);
 }

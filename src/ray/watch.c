@@ -77,12 +77,14 @@ cohort_launch_ending ray_ending_of(const ray_rank *rank) {
     return ending;
 }
 
+/* But those that nobody was asked to start yet: they have nothing that could end. */
 static void mark_all(ray_world *world, const char *text) {
     for (int32_t i = 0; i < world->world_size; i++) {
         pthread_mutex_lock(&world->lock);
         int32_t life = world->ranks[i].life;
+        bool is_wanted = world->ranks[i].stage == RAY_WANTED;
         pthread_mutex_unlock(&world->lock);
-        ray_mark_ended(world, i, life, text);
+        if (!is_wanted) ray_mark_ended(world, i, life, text);
     }
 }
 

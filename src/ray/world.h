@@ -32,7 +32,6 @@ typedef struct ray_rank {
     int32_t life; /* from 1; what is said of an older one counts no more */
     int come_fd;  /* eventfd: it was started again, or in vain */
     cohort_error error;
-    int64_t deadline_ns; /* of its being started again */
     char name[COHORT_RAY_NAME_BYTES];
     char node[COHORT_RAY_NODE_BYTES];
     char address[COHORT_HOST_BYTES]; /* of its bundle's node, then its own */
@@ -58,11 +57,12 @@ typedef struct ray_world {
     int32_t world_size;
     char need[320];  /* of the group that is waited for; "": none is */
     bool is_adopted; /* the group is somebody else's */
-    bool has_waited; /* for a reason of Ray's */
+    bool has_waited; /* for a reason of Ray's, since a rank came */
     cohort_ray_env env;
     cJSON *runtime_env; /* the user's */
     cJSON *envs;        /* of the actors of each node, by its id */
     int64_t deadline_ns;
+    bool has_new_life; /* a rank's, which the deadline is not set for yet; with lock */
     char driver_node[COHORT_RAY_NODE_BYTES];
     char driver_address[COHORT_HOST_BYTES];
     pthread_mutex_t sidecar_lock;  /* for who sends, and who puts another in its place */
