@@ -87,6 +87,7 @@ const char *cohort_ray_actor_build_id(void) { return "%s"; }
 int cohort_ray_actor_run(const char *spec, const char *env, char *text, size_t size) {
     return sleep(1000);
 }
+int cohort_ray_actor_step(void) { return -1; }
 """
 
 
