@@ -34,7 +34,8 @@ static format_found read(const cohort_output_format *self, format_source *from,
     if (at == from->end) return FORMAT_MORE;
     if (*at != '{') return FORMAT_NONE;
     format_found found = cohort_output_read_object(&at, from->end, out);
-    if (found == FORMAT_CALL) from->at = at;
+    /* An object that is whole and no call has none in it, either. */
+    if (found != FORMAT_MORE) from->at = at;
     return found;
 }
 
@@ -42,7 +43,7 @@ const cohort_output_format cohort_output_format_llama3_json = {
     .name = "llama3_json",
     .begins = {"<|python_tag|>", "{"},
     .read = read,
-    .in_template = "\"parameters\": "};
+    .in_template = "\"parameters\": dictionary"};
 
 const cohort_output_format cohort_output_format_granite = {.name = "granite",
                                                            .begins = {"<|tool_call|>"},

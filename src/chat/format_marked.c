@@ -10,7 +10,7 @@
  *   kimi_k2        BEGIN functions.name:0 ARGUMENT {...} END
  *
  * with a mark before the first and one behind the last of them.  Arguments are passed on
- * as they are written. */
+ * as they are written, where they are JSON. */
 
 #define DEEPSEEK(word) "<\xef\xbd\x9ctool\xe2\x96\x81" word "\xef\xbd\x9c>"
 #define FENCE          "\n```json\n"
@@ -38,6 +38,12 @@ static bool cut(span *rest, const char *word, span *out_before) {
     return true;
 }
 
+/* One value, whole. */
+static bool is_json(span text) {
+    const char *at = text.at, *end = text.at + text.size;
+    return cohort_output_copy_json(&at, end, NULL) && at == end;
+}
+
 /* functions.name:0 */
 static span function_name(span id) {
     static const char before[] = "functions.";
@@ -57,13 +63,16 @@ static bool take_apart(const cohort_output_format *self, span body, output_call 
         span fence = body;
         if (cut(&fence, "\n```", &kind)) body = kind;
     } else if (self == &cohort_output_format_kimi_k2) {
-        name = function_name(trimmed(name));
+        name = trimmed(name);
+        cohort_output_text_add(&out->id, name.at, name.size);
+        name = function_name(name);
     }
     name = trimmed(name);
     body = trimmed(body);
+    if (!body.size) body = (span){"{}", 2};
+    if (!is_json(body)) return false;
     cohort_output_text_add(&out->name, name.at, name.size);
-    cohort_output_text_add(&out->arguments, body.size ? body.at : "{}",
-                           body.size ? body.size : 2);
+    cohort_output_text_add(&out->arguments, body.at, body.size);
     return name.size;
 }
 

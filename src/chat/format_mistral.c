@@ -46,5 +46,8 @@ static format_found read(const cohort_output_format *self, format_source *from,
     return found;
 }
 
-const cohort_output_format cohort_output_format_mistral = {
-    .name = "mistral", .begins = {MARK}, .read = read, .in_template = MARK};
+const cohort_output_format cohort_output_format_mistral = {.name = "mistral",
+                                                           .begins = {MARK},
+                                                           .read = read,
+                                                           .in_template = MARK,
+                                                           .has_short_ids = true};

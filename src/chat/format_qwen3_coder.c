@@ -30,46 +30,74 @@ typedef struct span {
 
 /* ---- types ------------------------------------------------------------------------- */
 
-static bool is_named(const cJSON *item, span name) {
-    const char *own =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "name"));
-    return own && strlen(own) == name.size && !memcmp(own, name.at, name.size);
+/* Tools are of strangers, and each parameter of a call looks into them on the engine's
+ * thread: so many of their members and items are looked at for one call.  What is beyond
+ * has no type. */
+enum { MAX_LOOKS = 16 << 10 };
+
+typedef enum type_bit {
+    IS_NULL = 1,
+    IS_INTEGER = 2,
+    IS_NUMBER = 4,
+    IS_BOOLEAN = 8,
+    IS_OBJECT = 16,
+    IS_ARRAY = 32,
+} type_bit;
+
+static bool is_text(const char *own, span text) {
+    return own && strnlen(own, text.size + 1) == text.size &&
+           !memcmp(own, text.at, text.size);
 }
+
+/* NULL, too, where it is no object: a list's items have no names. */
+static const cJSON *member(const cJSON *object, span name, int *looks) {
+    const cJSON *item;
+    if (!cJSON_IsObject(object)) return NULL;
+    cJSON_ArrayForEach(item, object) {
+        if (--*looks < 0) return NULL;
+        if (is_text(item->string, name)) return item;
+    }
+    return NULL;
+}
+
+#define MEMBER(object, name, looks) \
+    member((object), (span){(name), strlen(name)}, (looks))
 
 /* The schemas of a function's parameters; NULL: there are none. */
-static const cJSON *find_parameters(const cJSON *tools, span name) {
+static const cJSON *find_parameters(const cJSON *tools, span name, int *looks) {
     const cJSON *tool;
     cJSON_ArrayForEach(tool, tools) {
-        const cJSON *function = cJSON_GetObjectItemCaseSensitive(tool, "function");
-        if (is_named(function, name))
-            return cJSON_GetObjectItemCaseSensitive(
-                cJSON_GetObjectItemCaseSensitive(function, "parameters"), "properties");
+        if (--*looks < 0) return NULL;
+        const cJSON *function = MEMBER(tool, "function", looks);
+        if (is_text(cJSON_GetStringValue(MEMBER(function, "name", looks)), name))
+            return MEMBER(MEMBER(function, "parameters", looks), "properties", looks);
     }
     return NULL;
 }
 
-static const cJSON *find_schema(const cJSON *parameters, span key) {
-    const cJSON *item;
-    cJSON_ArrayForEach(item, parameters) {
-        if (strlen(item->string) == key.size && !memcmp(item->string, key.at, key.size))
-            return item;
-    }
-    return NULL;
+static unsigned type_of(const cJSON *name) {
+    static const char *const names[] = {"null",    "integer", "number",
+                                        "boolean", "object",  "array"};
+    for (unsigned i = 0; cJSON_IsString(name) && i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name->valuestring, names[i])) return 1U << i;
+    return 0;
 }
 
-/* May a value of this schema be of a type? */
-static bool allows(const cJSON *schema, const char *type, int depth) {
+/* All types that a value of this schema may be of, as bits. */
+static unsigned types_of(const cJSON *schema, int depth, int *looks) {
     static const char *const choices[] = {"anyOf", "oneOf", "allOf"};
-    const cJSON *given = cJSON_GetObjectItemCaseSensitive(schema, "type"), *item;
-    if (cJSON_IsString(given) && !strcmp(given->valuestring, type)) return true;
+    const cJSON *given = MEMBER(schema, "type", looks), *item;
+    unsigned types = type_of(given);
     if (cJSON_IsArray(given)) cJSON_ArrayForEach(item, given) {
-            if (cJSON_IsString(item) && !strcmp(item->valuestring, type)) return true;
+            if (--*looks < 0) return 0;
+            types |= type_of(item);
         }
     for (size_t i = 0; depth < 8 && i < sizeof choices / sizeof *choices; i++)
-        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(schema, choices[i])) {
-            if (allows(item, type, depth + 1)) return true;
+        cJSON_ArrayForEach(item, MEMBER(schema, choices[i], looks)) {
+            if (--*looks < 0) return 0;
+            types |= types_of(item, depth + 1, looks);
         }
-    return false;
+    return *looks < 0 ? 0 : types;
 }
 
 static bool is_word(span text, const char *word) {
@@ -124,21 +152,19 @@ static void put_text(output_text *out, span text) {
     put(out, "\"");
 }
 
-static void put_value(output_text *out, const cJSON *schema, span value) {
+static void put_value(output_text *out, unsigned types, span value) {
     static const char number[] = "-0123456789";
     span word = trimmed(value);
     bool is_true = is_word(word, "true") || is_word(word, "1");
-    if (allows(schema, "null", 0) && is_word(value, "null"))
+    if (types & IS_NULL && is_word(value, "null"))
         put(out, "null");
-    else if ((allows(schema, "integer", 0) && is_whole(word) &&
-              copy_as(word, number, out)) ||
-             (allows(schema, "number", 0) && copy_as(word, number, out)))
+    else if ((types & IS_INTEGER && is_whole(word) && copy_as(word, number, out)) ||
+             (types & IS_NUMBER && copy_as(word, number, out)))
         return;
-    else if (allows(schema, "boolean", 0) &&
+    else if (types & IS_BOOLEAN &&
              (is_true || is_word(word, "false") || is_word(word, "0")))
         put(out, is_true ? "true" : "false");
-    else if (!(allows(schema, "object", 0) || allows(schema, "array", 0)) ||
-             !copy_as(word, "{[", out))
+    else if (!(types & (IS_OBJECT | IS_ARRAY)) || !copy_as(word, "{[", out))
         put_text(out, value);
 }
 
@@ -162,7 +188,9 @@ static span unwrapped(span value) {
     return value;
 }
 
-static void read_parameters(span body, const cJSON *parameters, output_text *out) {
+static void read_parameters(span body, span name, const cJSON *tools, output_text *out) {
+    int looks = MAX_LOOKS;
+    const cJSON *parameters = find_parameters(tools, name, &looks);
     bool is_first = true;
     put(out, "{");
     for (;;) {
@@ -171,12 +199,12 @@ static void read_parameters(span body, const cJSON *parameters, output_text *out
         if (!body.size || key_size == body.size) break;
         span key = {body.at, key_size};
         body = behind(body, key_size + 1);
-        size_t to_end = find(body, PARAMETER_END), to_next = find(body, PARAMETER);
-        size_t size = to_end < to_next ? to_end : to_next;
+        size_t size = find((span){body.at, find(body, PARAMETER)}, PARAMETER_END);
         if (!is_first) put(out, ", ");
         put_text(out, key);
         put(out, ": ");
-        put_value(out, find_schema(parameters, key), unwrapped((span){body.at, size}));
+        unsigned types = types_of(member(parameters, key, &looks), 0, &looks);
+        put_value(out, types, unwrapped((span){body.at, size}));
         body = behind(body, size);
         is_first = false;
     }
@@ -205,13 +233,13 @@ static format_found read(const cohort_output_format *self, format_source *from,
     if (!name.size) return FORMAT_NONE;
     cohort_output_text_add(&out->name, name.at, name.size);
     span body = {at + name_size, size - name_size};
-    read_parameters(body, find_parameters(from->tools, name), &out->arguments);
+    read_parameters(body, name, from->tools, &out->arguments);
     from->at = at + size + strlen(FUNCTION_END);
     return FORMAT_CALL;
 }
 
-#define TAGS                                                                        \
-    .begins = {OUTPUT_CALL_BEGIN, FUNCTION}, .read = read, .in_template = FUNCTION, \
+#define TAGS                                                                         \
+    .begins = {OUTPUT_CALL_BEGIN, FUNCTION}, .read = read, .in_template = PARAMETER, \
     .uses_types = true
 
 const cohort_output_format cohort_output_format_qwen3_coder = {.name = "qwen3_coder",

@@ -345,12 +345,16 @@ static bool read_content(cohort_output *self, bool is_end) {
     return true;
 }
 
-/* What began is no call: its first character is content, and what follows is looked at
- * again. */
-static void give_up_formatted(cohort_output *self, size_t n_looked_at) {
+/* What began is no call: what the reader has passed, or its first character, is content,
+ * and what follows is looked at again. */
+static void give_up_formatted(cohort_output *self, size_t n_looked_at, size_t passed) {
+    self->phase = CONTENT;
+    if (passed > self->at) {
+        tell_until(self, COHORT_OUTPUT_CONTENT, passed);
+        return;
+    }
     self->bytes_in_vain += n_looked_at;
     if (self->bytes_in_vain > MAX_BYTES_IN_VAIN) self->options.finds_calls = false;
-    self->phase = CONTENT;
     if (!self->is_within) tell_until(self, COHORT_OUTPUT_CONTENT, self->at + 1);
 }
 
@@ -367,7 +371,8 @@ static bool read_formatted(cohort_output *self, bool is_end) {
                           .tools = self->options.tools};
     output_call call = {0};
     format_found found = format->read(format, &from, &call);
-    self->pending.is_short |= call.name.is_short || call.arguments.is_short;
+    self->pending.is_short |=
+        call.name.is_short || call.arguments.is_short || call.id.is_short;
     self->wanted = 0;
     if (found == FORMAT_MORE && !is_end) {
         self->wanted = n_there + n_there / 16 + 1;
@@ -375,11 +380,12 @@ static bool read_formatted(cohort_output *self, bool is_end) {
         self->at = (size_t)(from.at - text);
         self->is_within = true;
     } else {
-        give_up_formatted(self, n_there);
+        give_up_formatted(self, n_there, (size_t)(from.at - text));
     }
     if (found == FORMAT_CALL) {
         self->n_calls++;
         tell(self, COHORT_OUTPUT_CALL, call.name.bytes, call.name.size);
+        tell(self, COHORT_OUTPUT_CALL_ID, call.id.bytes, call.id.size);
         tell(self, COHORT_OUTPUT_ARGUMENTS, call.arguments.bytes, call.arguments.size);
     }
     cohort_output_call_deinit(&call);

@@ -39,6 +39,7 @@ typedef enum cohort_output_kind {
     COHORT_OUTPUT_CONTENT,
     COHORT_OUTPUT_CALL,      /* a call begins: the whole name of its function */
     COHORT_OUTPUT_ARGUMENTS, /* of the last call, in pieces: JSON */
+    COHORT_OUTPUT_CALL_ID,   /* of the last call, before its arguments: as written */
 } cohort_output_kind;
 
 /* call: which one, from 0; of no meaning for text. */
@@ -77,6 +78,8 @@ bool cohort_output_format_is_hermes(const cohort_output_format *format);
 const char *cohort_output_format_name(const cohort_output_format *format);
 /* Is a value what the schema of its parameter says?  NULL: no. */
 bool cohort_output_format_uses_types(const cohort_output_format *format);
+/* Must ids of calls be nine letters and digits?  NULL: no. */
+bool cohort_output_format_has_short_ids(const cohort_output_format *format);
 
 /* "deepseek_r1" or "qwen3", NULL and "": none. */
 cohort_status cohort_reasoning_parse(const char *name, cohort_reasoning *out_reasoning);

@@ -16,6 +16,7 @@ typedef struct reader {
     const char *at, *end;
     output_text *out; /* NULL: nowhere */
     int depth;
+    bool takes_python; /* and what no JSON is: NaN, Infinity */
 } reader;
 
 static void put(reader *self, const char *bytes, size_t size) {
@@ -179,7 +180,8 @@ static bool copy_items(reader *self, bool is_object, const char *close) {
 
 static bool copy_value(reader *self) {
     static const char *const words[] = {"true", "false",    "null",
-                                        "NaN",  "Infinity", "-Infinity"}; /* Python's */
+                                        "NaN",  "Infinity", "-Infinity"};
+    const size_t n_words = self->takes_python ? 6 : 3;
     bool done;
     if (++self->depth > MAX_DEPTH) return false;
     skip_space(self);
@@ -192,7 +194,7 @@ static bool copy_value(reader *self) {
         done = copy_quoted(self);
     } else {
         done = false;
-        for (size_t i = 0; i < sizeof words / sizeof *words && !done; i++)
+        for (size_t i = 0; i < n_words && !done; i++)
             if (take(self, words[i])) {
                 put(self, words[i], strlen(words[i]));
                 done = true;
@@ -203,11 +205,16 @@ static bool copy_value(reader *self) {
     return done;
 }
 
-bool cohort_output_copy_json(const char **at, const char *end, output_text *out) {
-    reader self = {.at = *at, .end = end, .out = out};
+static bool copy_json(const char **at, const char *end, bool takes_python,
+                      output_text *out) {
+    reader self = {.at = *at, .end = end, .out = out, .takes_python = takes_python};
     bool done = copy_value(&self);
     *at = self.at;
     return done;
+}
+
+bool cohort_output_copy_json(const char **at, const char *end, output_text *out) {
+    return copy_json(at, end, false, out);
 }
 
 bool cohort_output_read_string(const char **at, const char *end, output_text *out) {
@@ -223,6 +230,7 @@ static bool is_key(const output_text *key, const char *name) {
     return key->size == strlen(name) && !memcmp(key->bytes, name, key->size);
 }
 
+/* Hermes' own takes what Python's json does, as vLLM's. */
 static bool read_member(reader *self, bool takes_parameters, output_call *out) {
     output_text key = {0};
     bool done = cohort_output_read_string(&self->at, self->end, &key);
@@ -236,9 +244,9 @@ static bool read_member(reader *self, bool takes_parameters, output_call *out) {
                         (takes_parameters && is_key(&key, "parameters")))) {
         out->arguments.size = 0;
         out->has_arguments = true;
-        done = cohort_output_copy_json(&self->at, self->end, &out->arguments);
+        done = copy_json(&self->at, self->end, !takes_parameters, &out->arguments);
     } else if (done) {
-        done = cohort_output_copy_json(&self->at, self->end, NULL);
+        done = copy_json(&self->at, self->end, !takes_parameters, NULL);
     }
     skip_space(self);
     free(key.bytes);

@@ -12,12 +12,18 @@ static const cohort_output_format hermes = {
 
 /* In the order in which templates are asked: what is in several of them last. */
 static const cohort_output_format *const formats[] = {
-    &cohort_output_format_qwen3_coder,    &cohort_output_format_qwen3_xml,
-    &cohort_output_format_deepseek_v3,    &cohort_output_format_deepseek_v31,
-    &cohort_output_format_kimi_k2,        &cohort_output_format_mistral,
-    &cohort_output_format_phi4_mini_json, &cohort_output_format_internlm,
-    &cohort_output_format_jamba,          &cohort_output_format_granite,
-    &cohort_output_format_llama3_json,    &hermes,
+    &cohort_output_format_qwen3_coder,
+    &cohort_output_format_qwen3_xml,
+    &cohort_output_format_deepseek_v3,
+    &cohort_output_format_deepseek_v31,
+    &cohort_output_format_kimi_k2,
+    &cohort_output_format_mistral,
+    &cohort_output_format_phi4_mini_json,
+    &cohort_output_format_internlm,
+    &cohort_output_format_jamba,
+    &cohort_output_format_granite,
+    &hermes,
+    &cohort_output_format_llama3_json,
 };
 
 enum { N_FORMATS = sizeof formats / sizeof *formats };
@@ -52,6 +58,10 @@ const char *cohort_output_format_name(const cohort_output_format *format) {
 
 bool cohort_output_format_uses_types(const cohort_output_format *format) {
     return format && format->uses_types;
+}
+
+bool cohort_output_format_has_short_ids(const cohort_output_format *format) {
+    return format && format->has_short_ids;
 }
 
 bool cohort_output_format_is_hermes(const cohort_output_format *format) {

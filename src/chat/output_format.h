@@ -14,7 +14,7 @@ typedef enum format_found {
     FORMAT_MORE, /* that depends on what follows */
     FORMAT_CALL, /* at is behind it */
     FORMAT_SKIP, /* what is before at belongs to calls, and is none */
-    FORMAT_NONE, /* no call: whatever follows */
+    FORMAT_NONE, /* no call: whatever follows; at may be behind what has none in it */
 } format_found;
 
 typedef struct format_source {
@@ -32,7 +32,8 @@ struct cohort_output_format {
     const char *in_template;
     /* Of the forms that share a reader: what stands around. */
     const char *open, *middle, *close, *end;
-    bool uses_types; /* of parameters: it needs the tools */
+    bool uses_types;    /* of parameters: it needs the tools */
+    bool has_short_ids; /* its templates take ids of nine letters and digits alone */
 };
 
 /* Skips spaces and what there is of a set of other characters. */

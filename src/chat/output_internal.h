@@ -20,6 +20,7 @@ void cohort_output_text_add(output_text *text, const char *bytes, size_t size);
 /* A call, while it is read; deinit frees. */
 typedef struct output_call {
     output_text name, arguments;
+    output_text id; /* empty: the model writes none */
     bool has_arguments;
 } output_call;
 
@@ -28,7 +29,8 @@ void cohort_output_call_deinit(output_call *call);
  * takes_parameters.  *at is behind it then. */
 bool cohort_output_read_call(const char **at, const char *end, bool takes_parameters,
                              output_call *out);
-/* output_calls.c: reads one value of JSON at *at, strictly, and writes it to out as
+/* output_calls.c: reads one value of JSON at *at, strictly (NaN and Infinity are
+ * none), and writes it to out as
  * json.dumps(ensure_ascii=False) would; NULL: nowhere. */
 bool cohort_output_copy_json(const char **at, const char *end, output_text *out);
 /* The same of a string; out: what it means, not how it is spelt. */

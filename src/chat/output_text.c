@@ -18,5 +18,6 @@ void cohort_output_text_add(output_text *text, const char *bytes, size_t size) {
 void cohort_output_call_deinit(output_call *call) {
     free(call->name.bytes);
     free(call->arguments.bytes);
+    free(call->id.bytes);
     *call = (output_call){0};
 }
