@@ -46,6 +46,16 @@ static const char *const formats[] = {"hermes",      "llama3_json", "mistral",
                                       "kimi_k2",     "granite",     "phi4_mini_json",
                                       "jamba",       "internlm"};
 
+/* As bad as a request may bring them, beside one that is right. */
+static const char tools_text[] =
+    "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":"
+    "{"
+    "\"a\":{\"type\":\"integer\"},\"b\":{\"anyOf\":[{\"type\":[\"null\",\"object\"]},1,[]"
+    "]}}}"
+    "}},{\"function\":{\"name\":\"g\",\"parameters\":{\"properties\":[\"a\",{}]}}},"
+    "{\"function\":{\"name\":\"h\",\"parameters\":[{}]}},{\"function\":[\"f\"]},\"g\","
+    "null]";
+
 enum { N_FORMATS = sizeof formats / sizeof *formats };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -54,6 +64,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                      .begins_in_content = data[0] & 64,
                                      .finds_calls = data[0] & 128};
     const char *text = (const char *)data + 2;
+    static cJSON *tools; /* kept: the same for every input */
+    if (!tools) tools = cJSON_Parse(tools_text);
+    if (!tools) abort();
+    options.tools = tools;
     size_t step = 1 + data[1] % 16;
     if (data[1] / 16 < N_FORMATS &&
         cohort_output_format_find(formats[data[1] / 16], &options.format) < 0)
