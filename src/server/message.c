@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/message.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/grow.h"
 #include "server/server_internal.h"
@@ -26,8 +28,23 @@ static void add_piece(cohort_message *message, int32_t call, bool is_name,
     if (!is_name) return;
     char drawn[17];
     cohort_draw_id(drawn);
-    snprintf(piece->id, sizeof piece->id, "chatcmpl-tool-%s", drawn);
+    if (cohort_output_format_has_short_ids(message->options.format))
+        snprintf(piece->id, sizeof piece->id, "%.9s", drawn);
+    else
+        snprintf(piece->id, sizeof piece->id, "chatcmpl-tool-%s", drawn);
     message->has_calls = true;
+}
+
+/* The id that a model wrote, where it can stand in JSON as it is. */
+static void take_id(cohort_message *message, const char *text, size_t size) {
+    static const char others[] = "._:-";
+    cohort_call_piece *piece =
+        message->n_pieces ? &message->pieces[message->n_pieces - 1] : NULL;
+    if (!piece || !piece->is_name || size >= sizeof piece->id) return;
+    for (size_t i = 0; i < size; i++)
+        if (!isalnum((unsigned char)text[i]) && !memchr(others, text[i], 4)) return;
+    memcpy(piece->id, text, size);
+    piece->id[size] = '\0';
 }
 
 static void take(void *user_data, cohort_output_kind kind, int32_t call, const char *text,
@@ -39,6 +56,8 @@ static void take(void *user_data, cohort_output_kind kind, int32_t call, const c
         cohort_body_add(&message->content, text, size);
     else if (call > 0 && message->options.only_first_call)
         return;
+    else if (kind == COHORT_OUTPUT_CALL_ID)
+        take_id(message, text, size);
     else
         add_piece(message, call, kind == COHORT_OUTPUT_CALL, text, size);
 }
@@ -49,8 +68,6 @@ static bool has_own_format(const cohort_message_options *options) {
 }
 
 bool cohort_message_open(cohort_message *message, const cohort_message_options *options) {
-    /* What a grammar holds to calls is written in Hermes' format, whatever the model's.
-     */
     bool is_formatted = has_own_format(options);
     bool is_told_at_once = options->is_stream || is_formatted;
     const cohort_output_options output = {

@@ -30,7 +30,7 @@ typedef struct cohort_call_piece {
     int32_t call; /* which one, from 0 */
     bool is_name;
     size_t begin, size; /* of call_text */
-    char id[32];        /* of the call; where it is a name */
+    char id[80];        /* of the call; where it is a name */
 } cohort_call_piece;
 
 typedef struct cohort_message {

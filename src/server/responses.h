@@ -45,7 +45,7 @@ typedef struct cohort_response {
     char item_id[24];
     cohort_body said, logprobs; /* by it so far */
     cohort_body call_name;
-    char call_id[32];
+    char call_id[80];
     size_t status_at; /* in the response that was written last */
 } cohort_response;
 
