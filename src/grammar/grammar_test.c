@@ -257,6 +257,8 @@ static void what_is_not_supported_is_named(void **state) {
         {REGEX, "(?>a)", "this kind of group"},
         {REGEX, "a\\b(?=b)", "nothing matches"},
         {REGEX, "(?=\\bb)b", "in look-ahead"},
+        {REGEX, "(?:(?=^b)b)+", "in look-ahead"},
+        {REGEX, "(?:(?!\\Ab)b)+", "in look-ahead"},
         {REGEX, "\\p{Greek}", "general category"},
         {REGEX, "(a)\\1", "reference back"},
         {REGEX, "(a^b)", "nothing matches"},

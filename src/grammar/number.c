@@ -397,6 +397,31 @@ static void narrow(cohort_number_range *range) {
         range->least = nextafter(range->least, INFINITY);
 }
 
+/* Are the digits those that scientific form has the double by? */
+static bool has_digits(double value, const char *digits) {
+    struct decimal own = {0};
+    to_digits(fabs(value), &own);
+    size_t n = (size_t)own.n_digits;
+    return strlen(digits) == (size_t)own.exponent + 1 && n <= strlen(digits) &&
+           !memcmp(digits, own.digits, n) &&
+           strspn(digits + n, "0") == strlen(digits + n);
+}
+
+/* Scientific form has no bounds but doubles: the next one within stands for digits that
+ * are another number. */
+static void narrow_to_doubles(cohort_number_range *range) {
+    if (range->most_digits && !has_digits(range->most, range->most_digits)) {
+        range->most = nextafter(range->most, -INFINITY);
+        range->most_digits = NULL;
+        range->below = false;
+    }
+    if (range->least_digits && !has_digits(range->least, range->least_digits)) {
+        range->least = nextafter(range->least, INFINITY);
+        range->least_digits = NULL;
+        range->above = false;
+    }
+}
+
 /* By magnitude: those from 0 up, and those below it behind a minus. */
 static cohort_expr signed_expr(cohort_builder *builder, const cohort_number_range *range,
                                bool is_integer, bool is_plain) {
@@ -424,7 +449,7 @@ static cohort_expr signed_expr(cohort_builder *builder, const cohort_number_rang
 
 cohort_expr cohort_grammar_json_number(cohort_builder *builder, bool is_integer,
                                        const cohort_number_range *given) {
-    cohort_number_range range = *given;
+    cohort_number_range range = *given, doubles = *given;
     if (!is_integer && range.least == -INFINITY && range.most == INFINITY)
         return cohort_grammar_json_any_number(builder);
     narrow(&range);
@@ -441,5 +466,7 @@ cohort_expr cohort_grammar_json_number(cohort_builder *builder, bool is_integer,
     }
     cohort_expr expr = signed_expr(builder, &range, is_integer, true);
     if (is_integer) return expr;
-    return cohort_expr_either(builder, signed_expr(builder, given, false, false), expr);
+    narrow_to_doubles(&doubles);
+    return cohort_expr_either(builder, signed_expr(builder, &doubles, false, false),
+                              expr);
 }

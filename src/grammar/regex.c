@@ -362,7 +362,10 @@ static cohort_expr mark_ahead(parser *self, bool is_negative) {
     size_t begin = self->at, i = 0;
     if (self->is_ahead)
         return refuse(self, "look-ahead inside a group of another is not supported");
+    bool was_first = self->is_first;
+    self->is_first = false; /* a group may come again: ^ here is none of the pattern's */
     cohort_expr expr = parse_ahead(self, is_negative);
+    self->is_first = was_first;
     const struct ahead made = {begin, self->at - begin, self->flags, expr, is_negative};
     for (; i < aheads->count; i++) {
         const struct ahead *known = &aheads->items[i];

@@ -84,7 +84,8 @@ static const char *next_number(const char *text, const char *end, size_t *out_si
     return NULL;
 }
 
-/* Numbers come in the text as they do in the tree; cJSON frees what is kept. */
+/* Numbers come in the text as they do in the tree; cJSON frees what is kept.  It takes
+ * leading zeros, which JSON has not: digits behind such ones are none to compare. */
 static void keep_digits(cohort_builder *builder, cJSON *json, const char **at,
                         const char *end) {
     cJSON *item;
@@ -94,7 +95,7 @@ static void keep_digits(cohort_builder *builder, cJSON *json, const char **at,
         if (!number) return;
         *at = number + size;
         if (fabs(json->valuedouble) < 0x1p53 || size > COHORT_SCHEMA_MAX_DIGITS ||
-            strcspn(number, ".eE") < size)
+            strcspn(number, ".eE") < size || number[*number == '-'] == '0')
             return;
         char *digits = cJSON_malloc(size + 1);
         if (!digits) {
