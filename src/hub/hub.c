@@ -293,20 +293,22 @@ static cohort_status link_files(const hub_search *self, const char *folder, int 
     return COHORT_OK;
 }
 
-static cohort_status fetch_one(hub_search *self, const hub_file *file) {
-    bool is_missing = !hub_has_blob(self, file);
+/* Others may have brought it meanwhile. */
+static cohort_status fetch_one(hub_search *self, hub_file *file) {
     COHORT_TRY_WHILE(hub_fetch(self, file), "fetching %s of %s", file->name, self->name);
-    self->n_done += is_missing;
-    self->done_bytes += is_missing ? file->size_bytes : 0;
+    self->n_done += file->is_missing;
+    self->done_bytes += file->is_missing ? file->size_bytes : 0;
+    file->is_missing = false;
     return COHORT_OK;
 }
 
 static void count_missing(hub_search *self) {
     for (size_t i = 0; i < self->n_files; i++) {
-        const hub_file *file = &self->files[i];
+        hub_file *file = &self->files[i];
         if (!is_wanted(file->name, self->options->without_weights) ||
             hub_has_blob(self, file))
             continue;
+        file->is_missing = true;
         self->n_missing++;
         self->total_bytes += file->size_bytes;
     }

@@ -14,6 +14,7 @@ typedef struct hub_file {
     char *name;
     char digest[HUB_DIGEST_CHARS + 1]; /* SHA-256, or git's SHA-1 of a blob */
     int64_t size_bytes;
+    bool is_missing; /* was, and is not counted as done */
 } hub_file;
 
 typedef struct hub_search {
