@@ -254,6 +254,7 @@ class Page(unittest.TestCase):
         self.assertEqual(self.browser.value("document.getElementById('log').innerText"), shown)
         self.assertEqual(self.browser.value("document.getElementById('system').value"), "b c")
         self.talk("c", 2)
+        self.browser.value("document.getElementById('kind').value = 'completion'")  # for what comes next
         self.browser.value("[...document.querySelectorAll('.retry')].at(-1).click()")
         self.browser.wait("document.getElementById('send').textContent === 'Send' && "
                           "document.querySelectorAll('.note').length === 2")
@@ -272,17 +273,18 @@ class Page(unittest.TestCase):
         self.browser.wait("document.getElementById('state')?.textContent === 'ok'")
         text = ("# A *title*\n\nSome **bold**, `code<b>` and [a link](https://example.org/a).\n"
                 "[no link](javascript:hit()) 2 * 3 * 4\n\n- one\n- two\n\n3. three\n> said\n"
-                "```c\nif (a < b)\n    # no title\n```\n<img src=x onerror=hit()>\n```\nopen")
+                "```c\nif (a < b)\n    # no title\n````\n<img src=x onerror=hit()>\n"
+                "```one line```\n~~~\nopen\n~~")
         self.browser.value(f"document.getElementById('log').append(...markdown({json.dumps(text)}))")
         self.assertEqual(self.browser.value("[...document.getElementById('log').children].map(one => "
                                             "one.tagName + ' ' + one.textContent)"),
                          ["H3 A title", "P Some bold, code<b> and a link.\n[no link](javascript:hit()) 2 * 3 * 4",
                           "UL onetwo", "OL three", "BLOCKQUOTE said", "PRE if (a < b)\n    # no title",
-                          "P <img src=x onerror=hit()>", "PRE open"])
+                          "P <img src=x onerror=hit()>\none line", "PRE open\n~~"])
         self.assertEqual(self.browser.value("[...document.querySelectorAll('#log :is(em, strong, code, a, img)')]"
                                             ".map(one => one.tagName + ' ' + (one.href || one.textContent))"),
                          ["EM title", "STRONG bold", "CODE code<b>", "A https://example.org/a",
-                          "CODE if (a < b)\n    # no title", "CODE open"])
+                          "CODE if (a < b)\n    # no title", "CODE one line", "CODE open\n~~"])
 
     def test_a_model_without_a_template_is_given_completions(self):
         with tempfile.TemporaryDirectory() as plain:
