@@ -4,11 +4,14 @@
 
 models/orders.tsv names every order of queue/, collective/ and base/wait.c: file, function,
 operation, order, and the letter under which a model in models/ takes it away, or the reason
-why none does.  scripts/model.sh shows that each letter is needed; this script, that each is
-still where it was, that the models know it, and that model.sh tries it.
+why none does.  scripts/model.sh shows that each letter is needed; this script, that table and
+source have the same orders, that some model has a NO_ of each letter, and that model.sh tries
+it; not that the model takes away that very operation.
 
-Of other folders, whose orders no model stands for, it names each that is not relaxed, with
-what it orders: no test on a machine that orders stores would see it go.
+Of other folders, whose orders no model stands for, the table names orders that are not
+relaxed, file by file, with what they order: no test on a machine that orders stores would see
+them go.  This script shows that a file still has as many of each as the table; not that the
+table has all.
 """
 import collections
 import pathlib
