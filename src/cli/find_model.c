@@ -17,7 +17,8 @@ typedef struct display {
     const char *name; /* of the model */
     cli_progress bar;
     bool has_begun;
-    char remedy[64]; /* a variable to set; "": none */
+    bool is_tokenizer; /* alone: the command fetches something else */
+    char remedy[64];   /* a variable to set; "": none */
     bool has_remedy;
 } display;
 
@@ -63,11 +64,15 @@ static int fail(const display *self, const char *what) {
     bool is_other = options->revision && strcmp(options->revision, "main") != 0;
     const char *folder = options->download_dir;
     char advice[CLI_PATH_BYTES + 400];
-    snprintf(advice, sizeof advice, "; %s: %s%scohort %s %s%s%s%s%s",
-             *self->remedy ? "to fetch it" : "to go on where it was", self->remedy,
-             *self->remedy ? " " : "", options->command, self->name,
-             is_other ? " --revision " : "", is_other ? options->revision : "",
-             folder ? " --download-dir " : "", folder ? folder : "");
+    if (self->is_tokenizer)
+        snprintf(advice, sizeof advice, *self->remedy ? "; %s would have it fetched" : "",
+                 self->remedy);
+    else
+        snprintf(advice, sizeof advice, "; %s: %s%scohort %s %s%s%s%s%s",
+                 *self->remedy ? "to fetch it" : "to go on where it was", self->remedy,
+                 *self->remedy ? " " : "", options->command, self->name,
+                 is_other ? " --revision " : "", is_other ? options->revision : "",
+                 folder ? " --download-dir " : "", folder ? folder : "");
     return cli_fail_advising(what,
                              self->has_remedy && !cli_signals_first() ? advice : "");
 }
@@ -140,7 +145,7 @@ static int find_model(cli_options *options) {
 
 int cli_find_tokenizer(const cli_options *options, const char *name,
                        char out_dir[CLI_PATH_BYTES]) {
-    display self = {.options = options, .name = name};
+    display self = {.options = options, .name = name, .is_tokenizer = true};
     const cohort_hub_options hub = {.without_weights = true,
                                     .cache = options->download_dir,
                                     .on_progress = show,

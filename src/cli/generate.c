@@ -52,6 +52,7 @@ typedef struct session {
 /* ---- requests ---------------------------------------------------------------------- */
 
 static void complain(session *self, const char *why) {
+    cli_progress_clear();
     if (self->options->input)
         fprintf(stderr, "cohort generate: line %lld: %s\n", (long long)self->n_lines,
                 why);
@@ -64,6 +65,7 @@ static void submit(session *self, const cohort_request *request, int64_t index) 
     cohort_request_id id;
     if (cohort_engine_submit(self->engine, request, &id) < 0) {
         complain(self, cohort_last_error()->message);
+        self->n_done++;
         return;
     }
     for (int32_t i = 0; i < request->n; i++) {
@@ -88,8 +90,10 @@ static void take_line(session *self, const char *line, size_t size) {
     if (cli_request_from_line(&request, self->engine, self->options, &self->chat, line,
                               size, why, sizeof why) == CLI_OK)
         submit(self, &request.request, index);
-    else
+    else {
         complain(self, why);
+        self->n_done++;
+    }
     cli_request_deinit(&request);
 }
 
@@ -257,6 +261,7 @@ static int run(session *self) {
             cohort_error error;
             if (cohort_executor_failure(cohort_engine_executor(self->engine), &error) <
                 0) {
+                cli_progress_clear();
                 fprintf(stderr, "cohort: generating: %s\n", error.message);
                 return CLI_FAILED;
             }
@@ -267,6 +272,7 @@ static int run(session *self) {
             cohort_engine_step(self->engine, cohort_deadline_ms(SLICE_MS), &outputs);
         if (status == COHORT_E_TIMEOUT || status == COHORT_PENDING) continue;
         if (status < 0) {
+            cli_progress_clear();
             cli_fail("generating");
             return CLI_FAILED;
         }
