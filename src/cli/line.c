@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { ESCAPE = 27, CONTROL = 0x1f };
@@ -106,9 +107,9 @@ static cli_line_event recall(cli_line *self, size_t index) {
     return CLI_LINE_CHANGED;
 }
 
-void cli_line_remember(cli_line *self, const char *text) {
+bool cli_line_remember(cli_line *self, const char *text) {
     size_t n = self->n_history;
-    if (n && !strcmp(self->history[n - 1], text)) return;
+    if (n && !strcmp(self->history[n - 1], text)) return false;
     if (n == CLI_LINE_HISTORY) {
         free(self->history[0]);
         memmove(self->history, self->history + 1, (n - 1) * sizeof *self->history);
@@ -116,11 +117,12 @@ void cli_line_remember(cli_line *self, const char *text) {
     }
     self->history[n] = copy(text, strlen(text));
     self->n_history = n + 1;
+    return true;
 }
 
 bool cli_line_load_history(cli_line *self, const char *path) {
     char *line = NULL;
-    size_t capacity = 0;
+    size_t capacity = 0, n_lines = 0;
     FILE *file = fopen(path, "re");
     if (!file) return errno == ENOENT;
     for (ssize_t n; (n = getline(&line, &capacity, file)) > 0;) {
@@ -132,29 +134,54 @@ bool cli_line_load_history(cli_line *self, const char *path) {
         }
         *to = '\0';
         if (*line) cli_line_remember(self, line);
+        n_lines++;
     }
     bool fine = !ferror(file);
     free(line);
     fclose(file);
+    if (fine && n_lines > 2 * CLI_LINE_HISTORY) /* lines were only ever added */
+        fine = cli_line_save_history(self, path);
     return fine;
 }
 
-/* Nobody but its user reads what was said. */
-bool cli_line_save_history(const cli_line *self, const char *path) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+/* Nobody but its user reads what was said, also where the file was there before. */
+static FILE *open_history(const char *path, int flag) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flag, 0600);
+    struct stat found;
+    /* A device, /dev/null as a rule, is not this user's alone. */
+    if (fd >= 0 && fstat(fd, &found) == 0 && S_ISREG(found.st_mode)) fchmod(fd, 0600);
     FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
     if (!file && fd >= 0) close(fd);
-    if (!file) return false;
-    for (size_t i = 0; i < self->n_history; i++) {
-        for (const char *c = self->history[i]; *c; c++)
-            if (*c == '\n' || *c == '\\')
-                fprintf(file, "\\%c", *c == '\n' ? 'n' : '\\');
-            else
-                putc(*c, file);
-        putc('\n', file);
-    }
+    return file;
+}
+
+static void put_line(FILE *file, const char *text) {
+    for (const char *c = text; *c; c++)
+        if (*c == '\n' || *c == '\\')
+            fprintf(file, "\\%c", *c == '\n' ? 'n' : '\\');
+        else
+            putc(*c, file);
+    putc('\n', file);
+}
+
+static bool close_history(FILE *file) {
     bool fine = !ferror(file);
     return fclose(file) == 0 && fine;
+}
+
+bool cli_line_save_history(const cli_line *self, const char *path) {
+    FILE *file = open_history(path, O_TRUNC);
+    if (!file) return false;
+    for (size_t i = 0; i < self->n_history; i++)
+        put_line(file, self->history[i]);
+    return close_history(file);
+}
+
+bool cli_line_append_history(const char *path, const char *text) {
+    FILE *file = open_history(path, O_APPEND);
+    if (!file) return false;
+    put_line(file, text);
+    return close_history(file);
 }
 
 /* ---- keys -------------------------------------------------------------------------- */
@@ -187,6 +214,7 @@ static cli_line_event take_sequence(cli_line *self) {
 /* ESC has come; the sequence is whole at a letter or '~', or is one character. */
 static cli_line_event add_to_sequence(cli_line *self, char c) {
     bool is_first = self->n_sequence == 1;
+    if (is_first && c == ESCAPE) return CLI_LINE_NOTHING; /* it begins anew */
     self->sequence[self->n_sequence - 1] = c;
     self->sequence[self->n_sequence++] = '\0';
     bool goes_on = is_first ? c == '[' || c == 'O' : c < 0x40 || c > 0x7e;
@@ -213,9 +241,9 @@ static cli_line_event type(cli_line *self, char c) {
     unsigned char byte = (unsigned char)c;
     bool is_at_end = self->at == self->size;
     insert(self, &c, 1);
-    if (self->n_left)
-        self->n_left -= continues(c);
-    else
+    if (self->n_left && continues(c))
+        self->n_left--;
+    else /* also where a character broke off */
         self->n_left = byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc0 ? 1 : 0;
     if (self->n_left) return CLI_LINE_NOTHING;
     return is_at_end ? CLI_LINE_APPENDED : CLI_LINE_CHANGED;

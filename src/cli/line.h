@@ -41,13 +41,15 @@ typedef struct cli_line {
 cli_line_event cli_line_feed(cli_line *self, unsigned char byte);
 /* An empty line. */
 void cli_line_begin(cli_line *self);
-/* The last one, unless it is the same as the one before. */
-void cli_line_remember(cli_line *self, const char *text);
+/* The last one; false: it is the same as the one before. */
+bool cli_line_remember(cli_line *self, const char *text);
 /* A line of the file each, with \n and \\ in place of line feeds and backslashes.  False,
  * with errno, where the file cannot be read or written; one that is not there is empty.
  */
 bool cli_line_load_history(cli_line *self, const char *path);
 bool cli_line_save_history(const cli_line *self, const char *path);
+/* One more line, behind those of others that write there at the same time. */
+bool cli_line_append_history(const char *path, const char *text);
 void cli_line_deinit(cli_line *self);
 
 #endif /* COHORT_CLI_LINE_H */

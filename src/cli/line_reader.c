@@ -68,9 +68,13 @@ static place place_of(const view *self, size_t from, size_t to, place at) {
     return at;
 }
 
-static void put_text(const char *text, size_t size) {
+/* A terminal goes on from a full row with the next character only, and with a line feed
+ * to the same place as without: so a full row ends in a line feed of its own. */
+static void put_text(const view *self, size_t from, place start) {
+    const char *text = self->line->text;
+    size_t size = self->line->size;
     int32_t code;
-    for (size_t at = 0, n; at < size; at += n) {
+    for (size_t at = from, n; at < size; at += n) {
         n = cli_next_character(text + at, size - at, &code);
         if (code == '\n')
             fputs("\033[K\n", stdout);
@@ -78,6 +82,8 @@ static void put_text(const char *text, size_t size) {
             putchar('?');
         else
             fwrite(text + at, 1, n, stdout);
+        start = advance(start, code, self->columns);
+        if (start.column == 0 && code != '\n') putchar('\n');
     }
 }
 
@@ -104,12 +110,9 @@ static void draw(view *self) {
     if (self->cursor.row) printf("\033[%dA", self->cursor.row);
     printf("\r%s%s", self->prompt, before);
     place start = {0, (int)(strlen(self->prompt) + strlen(before))};
-    put_text(line->text + from, line->size - from);
+    put_text(self, from, start);
     self->cursor = place_of(self, from, line->at, start);
     place end = place_of(self, from, line->size, start);
-    /* A terminal goes to the next row with the next character only. */
-    if (end.column == 0 && line->size && line->text[line->size - 1] != '\n')
-        putchar('\n');
     printf("\033[J");
     if (end.row > self->cursor.row) printf("\033[%dA", end.row - self->cursor.row);
     printf("\r");
@@ -123,7 +126,7 @@ static void draw_last(view *self, size_t from) {
         draw(self);
         return;
     }
-    put_text(line->text + from, line->size - from);
+    put_text(self, from, self->cursor);
     self->cursor = next;
 }
 
@@ -145,6 +148,7 @@ static bool set_mode(struct termios *out_before) {
     mode.c_iflag &= ~(tcflag_t)(IXON);
     mode.c_cc[VMIN] = 1;
     mode.c_cc[VTIME] = 0;
+    mode.c_cc[VSUSP] = _POSIX_VDISABLE; /* stopped, it would leave this mode */
     return tcsetattr(STDIN_FILENO, TCSADRAIN, &mode) == 0;
 }
 
@@ -156,6 +160,8 @@ static int next_byte(const volatile sig_atomic_t *interrupted) {
     sigset_t own, before;
     sigemptyset(&own);
     sigaddset(&own, SIGINT);
+    sigaddset(&own, SIGTERM);
+    sigaddset(&own, SIGHUP);
     sigprocmask(SIG_BLOCK, &own, &before);
     while (!*interrupted && ppoll(&input, 1, NULL, &before) < 0 && errno == EINTR)
         continue;

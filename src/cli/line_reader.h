@@ -2,8 +2,8 @@
 /* cli/line_reader.h - lines that somebody types at a terminal, which may be edited
  * (line.h); and how wide what is shown there is.
  *
- * The terminal is in a mode of its own during cli_line_read only.  SIGINT stays a signal:
- * whoever reads has a handler.
+ * The terminal is in a mode of its own during cli_line_read only.  SIGINT, SIGTERM and
+ * SIGHUP end a read where whoever reads has a handler for them.
  */
 #ifndef COHORT_CLI_LINE_READER_H
 #define COHORT_CLI_LINE_READER_H
@@ -17,7 +17,7 @@
 enum { CLI_READ_LINE, CLI_READ_END, CLI_READ_INTERRUPTED };
 
 /* Reads from standard input and writes to standard output, both terminals; the line is
- * the text of self.  interrupted: what the handler of SIGINT sets. */
+ * the text of self.  interrupted: what those handlers set. */
 int cli_line_read(cli_line *self, const char *prompt,
                   const volatile sig_atomic_t *interrupted);
 

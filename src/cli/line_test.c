@@ -53,6 +53,7 @@ static void keys_are_those_of_shells(void **state) {
     expect("ab cd\033[1;5Dx", "ab x|cd");
     expect("a\tb", "a b|");
     expect("a\007\033[99zb\033Pc", "abc|"); /* what means nothing */
+    expect("ab\033\033[Dx", "ax|b");        /* ESC, then an arrow */
     expect("\001\002\010\004\013\027", "|");
 }
 
@@ -63,6 +64,9 @@ static void a_character_is_one_whatever_its_bytes(void **state) {
     assert_int_equal(feed("\xe4\xbd"), CLI_LINE_NOTHING); /* not whole yet */
     assert_int_equal(feed("\xa0"), CLI_LINE_APPENDED);
     assert_int_equal(feed("\001x"), CLI_LINE_CHANGED);
+    cli_line_begin(&line);
+    assert_int_equal(feed("\xe4"), CLI_LINE_NOTHING);
+    assert_int_equal(feed("a"), CLI_LINE_APPENDED); /* it broke off */
 }
 
 static void what_is_pasted_is_text(void **state) {
@@ -117,6 +121,14 @@ static void history_outlives_the_command(void **state) {
     assert_int_equal(line.n_history, CLI_LINE_HISTORY);
     assert_string_equal(line.history[0], "0");
     assert_false(cli_line_save_history(&line, "/nowhere/there"));
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_true(cli_line_append_history(path, "d\ne"));
+    assert_int_equal(stat(path, &found), 0);
+    assert_int_equal(found.st_mode & 0777, 0600);
+    deinit(NULL);
+    assert_true(cli_line_load_history(&line, path));
+    expect("\020", "d\ne|");
+    expect("\020\020", "c|");
     unlink(path);
 }
 

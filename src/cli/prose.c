@@ -30,7 +30,10 @@ static void new_line(cli_prose *self) {
 /* The line is full: the word that began on it goes on in the next. */
 static void wrap(cli_prose *self) {
     bool moves = self->word_columns && self->word_columns < self->column;
-    if (moves) fprintf(self->out, "\033[%dD\033[K", self->word_columns);
+    /* Behind the last column the cursor is still in it. */
+    int back = self->word_columns - (self->column == self->columns);
+    if (moves && back > 0) fprintf(self->out, "\033[%dD", back);
+    if (moves) fputs("\033[K", self->out);
     putc('\n', self->out);
     self->column = 0;
     if (moves) {

@@ -27,18 +27,22 @@ static void expect(const char *text, size_t piece, int columns, const char *want
 static void lines_break_between_words(void **state) {
     (void)state;
     expect("abc def", 1, 7, "abc def");
-    expect("abc defg", 1, 7, "abc def\033[3D\033[K\ndefg"); /* the word moves */
+    expect("abc defg", 1, 7, "abc def\033[2D\033[K\ndefg"); /* the word moves */
     expect("abc def gh", 1, 7, "abc def\ngh");              /* the space is the break */
     expect("abcdefghi", 1, 4, "abcd\nefgh\ni");             /* there is no other place */
     expect("ab\ncd ef", 1, 5, "ab\ncd ef");
     expect("\xe4\xbd\xa0\xe5\xa5\xbd a", 100, 4,
            "\xe4\xbd\xa0\xe5\xa5\xbd\na"); /* wide */
+    char word[260] = "", wanted[300];      /* of which 257 are kept where they are */
+    memset(word, 'a', 259);
+    snprintf(wanted, sizeof wanted, "%.258s\033[K\naa", word);
+    expect(word, 1, 258, wanted);
 }
 
 static void code_does_not_break(void **state) {
     (void)state;
     expect("```c\na b c d e f\n```\nabc defg", 1, 7,
-           "```c\na b c d e f\n```\nabc def\033[3D\033[K\ndefg");
+           "```c\na b c d e f\n```\nabc def\033[2D\033[K\ndefg");
 }
 
 static void nothing_commands_the_terminal(void **state) {

@@ -19,7 +19,10 @@ enum { SLICE_MS = 50 };
 
 static volatile sig_atomic_t interrupted;
 
-static void on_interrupt(int number) { interrupted = number; }
+/* SIGINT may end an answer alone: it does not stand in for what ends the command. */
+static void on_signal(int number) {
+    if (number != SIGINT || !interrupted) interrupted = number;
+}
 
 static int connect_client(talk *self) {
     const cohort_client_options options = {.bearer = self->bearer};
@@ -230,7 +233,7 @@ static int say(talk *self, const char *input) {
         print_stats(self);
     fflush(stdout);
     if (self->is_chat && (result == CLI_OK || result > 128))
-        talk_add_message(self, "assistant", self->text.bytes ? self->text.bytes : "");
+        talk_add_message(self, "assistant", self->text.size ? self->text.bytes : "");
     else if (self->is_chat) /* a question without an answer was not asked */
         cJSON_DeleteItemFromArray(self->messages, cJSON_GetArraySize(self->messages) - 1);
     return result;
@@ -251,9 +254,17 @@ static const char *next_line(talk *self) {
         }
         int result = cli_line_read(&self->line, "> ", &interrupted);
         if (result == CLI_READ_LINE) return self->line.text;
-        if (result == CLI_READ_END || !self->line.size) return NULL;
+        if (result == CLI_READ_END || !self->line.size || interrupted != SIGINT)
+            return NULL;
         interrupted = 0; /* what was typed is thrown away, as shells do */
     }
+}
+
+/* Behind an interrupt, which ended one answer, the client begins anew. */
+static int go_on(talk *self) {
+    int result = connect_client(self);
+    if (result == CLI_OK) interrupted = 0;
+    return result;
 }
 
 /* Lines until the end of the input; what fails costs only itself. */
@@ -267,16 +278,15 @@ static int converse(talk *self) {
     talk_load_history(self);
     for (const char *line; (line = next_line(self));) {
         if (!line[strspn(line, " \t\r\n")]) continue; /* nothing was said */
-        if (self->is_typed) cli_line_remember(&self->line, line);
-        if (self->is_typed && self->is_chat && talk_command(self, line)) {
-            if (self->has_ended) break;
-            continue;
-        }
-        int one = say(self, line);
-        if (one > 128 && (one = connect_client(self)) == CLI_OK) interrupted = 0;
+        if (self->is_typed && cli_line_remember(&self->line, line))
+            talk_keep_line(self, line);
+        int one = CLI_OK;
+        if (!self->is_typed || !self->is_chat || !talk_command(self, line))
+            one = say(self, line);
+        if (self->has_ended) break;
+        if (interrupted == SIGINT) one = go_on(self);
         if (one != CLI_OK) result = one;
     }
-    talk_save_history(self);
     printf("\n");
     return interrupted ? 128 + interrupted : result;
 }
@@ -296,12 +306,23 @@ static int run(talk *self) {
     return options->quick ? say(self, options->quick) : converse(self);
 }
 
+/* Each ends a read, too, so that the terminal has its own mode again. */
+static void catch_signals(void) {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    const struct sigaction action = {.sa_handler = on_signal};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct sigaction before;
+        sigaction(numbers[i], NULL, &before);
+        if (numbers[i] == SIGHUP && before.sa_handler == SIG_IGN) continue; /* nohup */
+        sigaction(numbers[i], &action, NULL);
+    }
+}
+
 static int talk_as(int commands, const char *name, int argc, char **argv) {
     cli_options options;
     int result = cli_options_parse(&options, commands, name, argc, argv);
     if (result != CLI_OK) return result == CLI_HELP ? CLI_OK : result;
-    struct sigaction action = {.sa_handler = on_interrupt}; /* ends a read, too */
-    sigaction(SIGINT, &action, NULL);
+    catch_signals();
     static talk self; /* of some KiB */
     self = (talk){.options = &options,
                   .is_chat = commands == CLI_CHAT,

@@ -17,8 +17,9 @@ enum { TALK_URL_BYTES = 1024 };
 typedef struct talk {
     const cli_options *options;
     bool is_chat, thinks;
-    bool is_typed;  /* by somebody at a terminal, who reads the answers there */
-    bool has_ended; /* a command said so */
+    bool is_typed;   /* by somebody at a terminal, who reads the answers there */
+    bool has_ended;  /* a command said so */
+    bool keeps_none; /* lines: the history cannot be written, which was said */
     cohort_client *client;
     const char *bearer;
     char url[TALK_URL_BYTES]; /* of the API, without a slash at its end */
@@ -43,6 +44,6 @@ int talk_find_models(talk *self);
 bool talk_command(talk *self, const char *line);
 /* Of the lines that were typed: a file of this user's. */
 void talk_load_history(talk *self);
-void talk_save_history(const talk *self);
+void talk_keep_line(talk *self, const char *line);
 
 #endif /* COHORT_CLI_TALK_H */

@@ -68,7 +68,7 @@ static void save(talk *self, const char *path) {
 
 static void choose_model(talk *self, const char *name) {
     if (talk_find_models(self) != CLI_OK) return;
-    const char *list = self->models.bytes ? self->models.bytes : "";
+    const char *list = self->models.size ? self->models.bytes : "";
     size_t size = strlen(name);
     for (const char *at = list; *at; at += strcspn(at, "\n") + 1) {
         size_t n = strcspn(at, "\n");
@@ -145,15 +145,16 @@ static bool history_path(const talk *self, char *out, size_t size) {
     if (!self->is_typed || (!has_state && !(home && *home))) return false;
     int n = snprintf(out, size, "%s%s/cohort", has_state ? state : home,
                      has_state ? "" : "/.local/state");
-    for (char *c = out + 1; n > 0 && (size_t)n < size && *c; c++) {
+    if (n < 0 || (size_t)n >= size) return false;
+    for (char *c = out + 1; *c; c++) {
         if (*c != '/') continue;
         *c = '\0';
         mkdir(out, 0700); /* what fails shows when the file is opened */
         *c = '/';
     }
     mkdir(out, 0700);
-    n = snprintf(out + n, size - (size_t)n, "/chat_history");
-    return n > 0;
+    int rest = snprintf(out + n, size - (size_t)n, "/chat_history");
+    return rest > 0 && (size_t)rest < size - (size_t)n;
 }
 
 void talk_load_history(talk *self) {
@@ -164,10 +165,12 @@ void talk_load_history(talk *self) {
                 strerror(errno));
 }
 
-void talk_save_history(const talk *self) {
+void talk_keep_line(talk *self, const char *line) {
     char path[CLI_PATH_BYTES];
-    if (history_path(self, path, sizeof path) &&
-        !cli_line_save_history(&self->line, path))
-        fprintf(stderr, "cohort: the history cannot be kept in %s: %s\n", path,
-                strerror(errno));
+    if (self->keeps_none || !history_path(self, path, sizeof path) ||
+        cli_line_append_history(path, line))
+        return;
+    fprintf(stderr, "cohort: the history cannot be kept in %s: %s\n", path,
+            strerror(errno));
+    self->keeps_none = true;
 }

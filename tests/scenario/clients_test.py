@@ -159,6 +159,16 @@ class Chat(unittest.TestCase):
             history = (home / "cohort/chat_history").read_text().splitlines()
             self.assertEqual(history[:4], ["/help", "/system b c", "a b", "one\\ntwo"])
 
+    def test_a_terminal_has_its_mode_again_whatever_ends_the_chat(self):
+        with Terminal("chat", "--url", self.url) as terminal:
+            terminal.wait(PROMPT)
+            terminal.type(b"a\x1ab")  # Ctrl-Z stops nothing
+            terminal.wait(rb"ab")
+            self.assertFalse(termios.tcgetattr(terminal.far)[3] & termios.ECHO)
+            terminal.process.terminate()
+            self.assertEqual(terminal.process.wait(DEADLINE_S), 128 + signal.SIGTERM)
+            self.assertTrue(termios.tcgetattr(terminal.far)[3] & termios.ECHO)
+
 
 class Terminal:
     """A client as somebody types to it."""
