@@ -223,7 +223,8 @@ static void measure(int64_t n_rows) {
                {"head", run_head, 1.0 * VOCAB * HIDDEN}};
     rows = n_rows;
     bool is_prompt = rows > DECODED;
-    double attention = time_of(run_attention), before = read_rate(), times[8];
+    double attention = is_prompt ? time_of(run_attention) : 0;
+    double before = read_rate(), times[8];
     const int32_t n = is_prompt ? 5 : 6;
     for (int32_t i = 0; i < n; i++)
         times[i] = time_of(all[i].run);

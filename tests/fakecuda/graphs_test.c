@@ -13,6 +13,7 @@
 
 #include "cohort/clock.h"
 #include "fakecuda.h"
+#include "model/cuda/cuda_internal.h"
 #include "model/model.h"
 
 enum { SEQUENCES = 6, STEPS = 24, PROMPT = 3, BLOCKS = 2, MOST_LOGITS = 1024 };
@@ -188,8 +189,20 @@ static void wrong_sizes_are_named(void **state) {
     }
 }
 
+static void decoding_is_not_rounded_up_to_a_prompt(void **state) {
+    (void)state;
+    cohort_cuda_graph buckets[] = {{.n_rows = 2}, {.n_rows = 64}, {.n_rows = 256}};
+    struct cohort_backend backend = {.graphs = buckets, .n_graphs = 3};
+    assert_ptr_equal(cohort_cuda_graph_for(&backend, 3), &buckets[1]);
+    assert_ptr_equal(cohort_cuda_graph_for(&backend, 65), &buckets[2]);
+    assert_null(cohort_cuda_graph_for(&backend, 257));
+    backend.n_graphs = 1, buckets[0].n_rows = 256;
+    assert_null(cohort_cuda_graph_for(&backend, 64));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decoding_is_not_rounded_up_to_a_prompt),
         cmocka_unit_test(replayed_steps_give_the_same_logits),
         cmocka_unit_test(sizes_are_those_that_were_said),
         cmocka_unit_test(wrong_sizes_are_named),

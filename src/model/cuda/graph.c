@@ -84,9 +84,15 @@ void cohort_cuda_graphs_destroy(cohort_backend *backend) {
     backend->graphs = NULL, backend->n_graphs = 0;
 }
 
+/* A step of decoding keeps its kernels, whose bits are not those of a prompt's. */
 cohort_cuda_graph *cohort_cuda_graph_for(const cohort_backend *backend, int32_t n_rows) {
-    for (int32_t i = 0; i < backend->n_graphs; i++)
-        if (backend->graphs[i].n_rows >= n_rows) return &backend->graphs[i];
+    for (int32_t i = 0; i < backend->n_graphs; i++) {
+        cohort_cuda_graph *graph = &backend->graphs[i];
+        if (graph->n_rows < n_rows) continue;
+        bool other_kernels =
+            n_rows <= COHORT_CUDA_WIDE_ROWS && graph->n_rows > COHORT_CUDA_WIDE_ROWS;
+        return other_kernels ? NULL : graph;
+    }
     return NULL;
 }
 
