@@ -180,9 +180,7 @@ static void add_part(cJSON *parts, const char *text) {
     cJSON_AddItemToArray(parts, part);
 }
 
-/* What some clients write first into their system text, another each time: it would keep
- * requests from sharing what is cached of the rest. */
-static const char *skip_billing(const char *text) {
+const char *cohort_chat_skip_billing(const char *text) {
     static const char header[] = "x-anthropic-billing-header";
     if (strncmp(text, header, sizeof header - 1) != 0) return text;
     const char *line = strchr(text, '\n');
@@ -194,14 +192,14 @@ static cohort_status read_parts(const cJSON *content, cJSON *parts, bool is_syst
     const cJSON *part;
     cohort_status status = COHORT_OK;
     if (cJSON_IsString(content))
-        add_part(parts,
-                 is_system ? skip_billing(content->valuestring) : content->valuestring);
+        add_part(parts, is_system ? cohort_chat_skip_billing(content->valuestring)
+                                  : content->valuestring);
     else if (content && !cJSON_IsNull(content) && !cJSON_IsArray(content))
         return COHORT_FAIL(COHORT_E_INVALID,
                            "a message's content is a text or a list of parts");
     if (cJSON_IsArray(content)) cJSON_ArrayForEach(part, content) {
             const char *text = part_text(part, &status);
-            if (text) add_part(parts, is_system ? skip_billing(text) : text);
+            if (text) add_part(parts, is_system ? cohort_chat_skip_billing(text) : text);
         }
     return status;
 }

@@ -55,4 +55,8 @@ cohort_status cohort_chat_render(const cohort_chat *chat,
                                  size_t *out_size_bytes);
 void cohort_chat_close(cohort_chat *chat); /* accepts NULL */
 
+/* Behind the line x-anthropic-billing-header that Claude Code writes first into a system
+ * text, another each time: what is cached of the rest could not be shared. */
+const char *cohort_chat_skip_billing(const char *text);
+
 #endif /* COHORT_CHAT_CHAT_H */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "chat/chat.h"
 #include "server/as_chat.h"
 #include "server/json_write.h"
 
@@ -36,11 +37,8 @@ static bool refuse(const reader *self, const char *param, const char *why) {
 
 /* ---- the system -------------------------------------------------------------------- */
 
-/* A header of Claude Code's with a number of each request, which no cache would ever find
- * again; vLLM leaves it out, too. */
 static void add_system_text(cohort_body *out, const char *text) {
-    static const char header[] = "x-anthropic-billing-header";
-    if (text && strncmp(text, header, strlen(header)) != 0) cohort_body_puts(out, text);
+    if (text) cohort_body_puts(out, cohort_chat_skip_billing(text));
 }
 
 static void add_system(cohort_body *out, const cJSON *content) {

@@ -73,7 +73,8 @@ static void the_system_is_told_where_the_template_wants_it(void **state) {
     (void)state;
     static const char said[] =
         "\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: 5\"},{"
-        "\"type\":\"text\",\"text\":\"s\"}],\"messages\":[{\"role\":\"user\",\"content\":"
+        "\"type\":\"text\",\"text\":\"x-anthropic-billing-header: "
+        "6\\ns\"}],\"messages\":[{\"role\":\"user\",\"content\":"
         "\"a\"},{\"role\":\"system\",\"content\":\"t\"}]";
     assert_messages(said, false,
                     "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\","
