@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "chat/json_text.h"
 #include "server/generation.h"
 #include "server/messages_input.h"
 
@@ -103,13 +104,38 @@ static void write_text(const cohort_body *text, cohort_body *out) {
 
 /* ---- the whole answer -------------------------------------------------------------- */
 
+/* json_text.h keeps what JSON has no number for as it was written. */
+static bool has_only_numbers(const cJSON *json) {
+    const char *written = cJSON_IsNumber(json) ? json->valuestring : NULL;
+    const cJSON *item;
+    if (written && strpbrk(written, "NI")) return false; /* NaN, Infinity */
+    cJSON_ArrayForEach(item, json) { /* no deeper than json_text.h lets them be */
+        if (!has_only_numbers(item)) return false;
+    }
+    return true;
+}
+
+/* An object as it is, or {}: some formats pass on whatever the model wrote, which must
+ * not end the answer's own JSON. */
+static void write_input(const char *text, size_t size, cohort_body *out) {
+    cohort_chat_json_fault fault;
+    cJSON *json = NULL;
+    bool fine = cohort_chat_json_load(text, size, &json, &fault) &&
+                cJSON_IsObject(json) && has_only_numbers(json);
+    cJSON_Delete(json);
+    if (fine)
+        cohort_body_add(out, text, size);
+    else
+        cohort_body_puts(out, "{}");
+}
+
 static void write_calls(const cohort_message *message, cohort_body *out) {
     for (size_t i = 0; i < message->n_pieces; i++) {
         const cohort_call_piece *piece = &message->pieces[i];
         const char *text = message->call_text.bytes + piece->begin;
-        if (!piece->is_name) { /* JSON that was read and written anew */
+        if (!piece->is_name) { /* in a whole message all of the arguments */
             cohort_body_puts(out, ",\"input\":");
-            cohort_body_add(out, text, piece->size);
+            write_input(text, piece->size, out);
             cohort_body_puts(out, "}");
             continue;
         }

@@ -119,11 +119,29 @@ class Messages(unittest.TestCase):
             self.assertEqual(server.stop(), 0)
 
     def test_tokens_are_counted_as_they_are_answered(self):
-        for more in ({}, {"system": "c d"}, {"tools": [TOOL]}):
-            body = {"model": "tiny", "messages": SAY["messages"]} | more
-            n = self.ask(MESSAGES + "/count_tokens", **body)["input_tokens"]
-            answer = self.ask(**SAY | more | ({"tool_choice": {"type": "none"}} if "tools" in more else {}))
-            self.assertEqual(n, answer["usage"]["input_tokens"])
+        with Server("--served-model-name", "tiny", "--chat-template", "{{ tools | tojson }}" + CHAT_TEMPLATE,
+                    "--enable-auto-tool-choice", "--tool-call-parser", "hermes") as server:
+            found = []
+            for more in ({}, {"system": "c d"}, {"tools": [TOOL]}):
+                body = {"model": "tiny", "messages": SAY["messages"]} | more
+                found.append(self.ask(MESSAGES + "/count_tokens", server=server, **body)["input_tokens"])
+                self.assertEqual(found[-1], self.ask(server=server, **SAY | more)["usage"]["input_tokens"])
+            self.assertGreater(found[2], found[0] + 50)
+            self.assertEqual(server.stop(), 0)
+
+    def test_a_call_that_is_no_json_breaks_no_answer(self):
+        said = ('<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}'
+                '<|tool_call_end|><|tool_calls_section_end|>')
+        with Server("--served-model-name", "tiny", "--chat-template", CHAT_TEMPLATE, "--enable-auto-tool-choice",
+                    "--tool-call-parser", "kimi_k2") as server:
+            for text in ("not json", "{}, 7", "[1]", "NaN"):
+                answer = self.ask(server=server, **SAY | {
+                    "max_tokens": 400, "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+                    "output_config": {"format": {"type": "json_schema", "schema": {"enum": [said.format(text)]}}}})
+                for block in answer["content"]:
+                    self.assertIn(block["type"], ("text", "tool_use"))
+                    self.assertEqual(block.get("input", {}), {})
+            self.assertEqual(server.stop(), 0)
 
     def test_a_template_that_wants_the_system_first_gets_it(self):
         strict = ("{% for message in messages %}{% if message.role == 'system' and not loop.first %}"
