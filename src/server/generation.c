@@ -39,7 +39,7 @@ static bool name_request(cohort_generation *generation, cohort_api_error *error)
 /* A schema is compiled for some milliseconds, a hostile one for more, unless it was not
  * long ago; a template that the request brings may do anything that its limits allow. */
 static bool takes_long(const cohort_generation *generation) {
-    return generation->params.has_grammar ||
+    return generation->more_bytes || generation->params.has_grammar ||
            (generation->api.chat_template.is_set &&
             generation->server->options.trust_request_chat_template);
 }
@@ -145,9 +145,10 @@ static cohort_generation *create(cohort_server *server, cohort_exchange *exchang
     if (!cohort_read_body(server, exchange, kind->schema, &generation->api, error) ||
         !cohort_check_model(server, &generation->api, error) ||
         (kind->translate && !kind->translate(generation, error)) ||
-        !cohort_params_read(&generation->params, &generation->api, kind->is_chat,
-                            &server->defaults, &limits, error) ||
-        !name_request(generation, error)) {
+        (!generation->more_bytes &&
+         (!cohort_params_read(&generation->params, &generation->api, kind->is_chat,
+                              &server->defaults, &limits, error) ||
+          !name_request(generation, error)))) {
         destroy(generation);
         return NULL;
     }
@@ -506,7 +507,7 @@ void cohort_generation_serve(cohort_server *server, cohort_exchange *exchange,
     bool moves =
         generation && takes_long(generation) && !cohort_request_queue_is_current();
     if (moves) cohort_release_body(server, &generation->api); /* it is read once more */
-    if (moves && cohort_hand_over(server, exchange)) {
+    if (moves && cohort_hand_over(server, exchange, generation->more_bytes)) {
         destroy(generation);
         return;
     }

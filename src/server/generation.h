@@ -126,6 +126,8 @@ struct cohort_generation {
     cJSON *tools;      /* of a chat whose calls are read by their types; NULL: others */
     void *own;         /* its kind's; NULL: nothing */
     size_t own_bytes;  /* that both take at first */
+    size_t more_bytes; /* set by translate, which stopped: more than the HTTP thread has
+                        * time to read, off it the request begins anew */
     size_t grown_bytes;
     bool is_detached; /* nobody waits for it: exchange is NULL once it has begun */
 };

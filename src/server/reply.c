@@ -56,9 +56,20 @@ bool cohort_is_ready(const cohort_server *server, cohort_api_error *error) {
     return true;
 }
 
+bool cohort_query_has(const char *query, const char *argument) {
+    size_t size = strlen(argument);
+    for (const char *at = query + (*query == '?'); at;
+         at = strchr(at, '&'), at += at != NULL)
+        if (!strncmp(at, argument, size) && (!at[size] || at[size] == '&')) return true;
+    return false;
+}
+
+/* The routes are not known here: they call what hands over. */
 void cohort_refuse_late(void *user_data, cohort_exchange *exchange) {
     cohort_server *server = user_data;
-    cohort_api_error error = {0};
+    bool is_anthropic = strstr(cohort_exchange_path(exchange), "/v1/messages");
+    cohort_api_error error = {.shape = is_anthropic ? COHORT_ERROR_ANTHROPIC
+                                                    : COHORT_ERROR_OPENAI};
     if (cohort_is_healthy(server, &error))
         cohort_api_refuse(&error, 503, NULL, "the server is shutting down");
     cohort_reply_error(exchange, &error);

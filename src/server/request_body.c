@@ -39,23 +39,29 @@ void cohort_release_body(cohort_server *server, cohort_api_request *request) {
     request->parsed_bytes = 0;
 }
 
-static bool read_text(cohort_server *server, cohort_server_schema schema,
-                      const char *text, size_t size, cohort_api_request *out,
-                      cohort_api_error *error) {
+bool cohort_hold_values(cohort_server *server, const char *text, size_t size,
+                        size_t *in_out_bytes, cohort_api_error *error) {
     size_t n_values = cohort_chat_json_most_values(text, size);
     size_t bytes = n_values * BYTES_PER_VALUE;
     if (n_values > MAX_VALUES)
         return cohort_api_refuse(error, 413, NULL,
-                                 "the request's body has more than %d numbers, texts and "
-                                 "other values",
+                                 "the request's body, or what it goes on from, has more "
+                                 "than %d numbers, texts and other values",
                                  MAX_VALUES);
-    if (bytes <= COHORT_FAIR_BYTES)
-        return cohort_api_request_read(out, schema, text, size, error);
+    if (bytes <= COHORT_FAIR_BYTES) return true;
     /* One at a time may always come: no less would do for the longest body. */
-    bool is_alone = atomic_fetch_add(&server->parsed_bytes, bytes) == 0;
+    bool is_alone = atomic_fetch_add(&server->parsed_bytes, bytes) == *in_out_bytes;
     bool has_room = cohort_http_hold(server->http, (int64_t)bytes) || is_alone;
-    bool fine = has_room ? cohort_api_request_read(out, schema, text, size, error)
-                         : cohort_refuse_crowd(server, error);
+    *in_out_bytes += bytes;
+    return has_room || cohort_refuse_crowd(server, error);
+}
+
+static bool read_text(cohort_server *server, cohort_server_schema schema,
+                      const char *text, size_t size, cohort_api_request *out,
+                      cohort_api_error *error) {
+    size_t bytes = 0;
+    bool fine = cohort_hold_values(server, text, size, &bytes, error) &&
+                cohort_api_request_read(out, schema, text, size, error);
     out->parsed_bytes = bytes;
     return fine;
 }
@@ -96,12 +102,10 @@ bool cohort_check_model(const cohort_server *server, const cohort_api_request *a
     return false;
 }
 
-bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange) {
-    size_t size;
+bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange, size_t bytes) {
     if (cohort_request_queue_is_current()) return false;
-    cohort_exchange_body(exchange, &size);
     cohort_request_queue *queue =
-        size > COHORT_QUICK_BYTES ? server->long_bodies : server->compilations;
+        bytes > COHORT_QUICK_BYTES ? server->long_bodies : server->compilations;
     if (!cohort_request_queue_add(queue, exchange)) cohort_refuse_late(server, exchange);
     return true;
 }

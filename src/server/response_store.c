@@ -138,12 +138,14 @@ bool cohort_response_store_begin(cohort_response_store *store, const char *id,
 }
 
 void cohort_response_store_put(cohort_response_store *store, const char *id,
-                               const cohort_body *text, const cohort_body *history) {
+                               const cohort_body *text, const cohort_body *history,
+                               const void *maker) {
     pthread_mutex_lock(&store->lock);
     entry *at = find(store, id);
-    if (at) detach(store, at);
+    bool is_taken = at && !(at->is_running && at->user_data == maker);
+    if (at && !is_taken) detach(store, at);
     if (!at) at = create_entry(id);
-    if (at) {
+    if (at && !is_taken) {
         at->is_running = false;
         at->cancel = NULL;
         bool fine =
@@ -161,6 +163,14 @@ void cohort_response_store_drop(cohort_response_store *store, const char *id) {
     if (at) detach(store, at);
     pthread_mutex_unlock(&store->lock);
     free_entry(at);
+}
+
+size_t cohort_response_store_history_size(cohort_response_store *store, const char *id) {
+    pthread_mutex_lock(&store->lock);
+    const entry *at = find(store, id);
+    size_t size = at ? at->history.size : 0;
+    pthread_mutex_unlock(&store->lock);
+    return size;
 }
 
 bool cohort_response_store_get(cohort_response_store *store, const char *id,

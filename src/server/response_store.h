@@ -35,16 +35,20 @@ void cohort_response_store_destroy(cohort_response_store *store); /* accepts NUL
 bool cohort_response_store_begin(cohort_response_store *store, const char *id,
                                  const cohort_body *text, size_t status_at,
                                  void (*cancel)(void *user_data), void *user_data);
-/* The whole response, and its conversation.  Of one that was cancelled nothing changes
- * but that it is no longer being made. */
+/* The whole response, and its conversation.  maker: begin's user_data; NULL: it was not
+ * begun.  Where there is another one of that id, that one stays as it is.  Of one that
+ * was cancelled nothing changes but that it is no longer being made. */
 void cohort_response_store_put(cohort_response_store *store, const char *id,
-                               const cohort_body *text, const cohort_body *history);
+                               const cohort_body *text, const cohort_body *history,
+                               const void *maker);
 void cohort_response_store_drop(cohort_response_store *store, const char *id);
 
 /* Appends what there is; false: there is none of that id.  out_text or out_history may be
  * NULL. */
 bool cohort_response_store_get(cohort_response_store *store, const char *id,
                                cohort_body *out_text, cohort_body *out_history);
+/* 0: there is none. */
+size_t cohort_response_store_history_size(cohort_response_store *store, const char *id);
 
 typedef enum cohort_response_cancelled {
     COHORT_RESPONSE_CANCELLED,

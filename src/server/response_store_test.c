@@ -15,14 +15,19 @@ static cohort_response_store *make(size_t most, size_t most_bytes) {
     return store;
 }
 
-static void put(cohort_response_store *store, const char *id, const char *text,
-                const char *history) {
+static void put_made(cohort_response_store *store, const char *id, const char *text,
+                     const char *history, const void *maker) {
     cohort_body body = {0}, said = {0};
     cohort_body_puts(&body, text);
     cohort_body_puts(&said, history);
-    cohort_response_store_put(store, id, &body, &said);
+    cohort_response_store_put(store, id, &body, &said, maker);
     cohort_body_deinit(&body);
     cohort_body_deinit(&said);
+}
+
+static void put(cohort_response_store *store, const char *id, const char *text,
+                const char *history) {
+    put_made(store, id, text, history, NULL);
 }
 
 static bool has(cohort_response_store *store, const char *id) {
@@ -55,10 +60,12 @@ static void the_oldest_goes_beyond_the_number(void **state) {
     cohort_response_store *store = make(2, 1 << 20);
     put(store, "a", "1", "x");
     put(store, "b", "2", "y");
-    put(store, "a", "3", "z"); /* anew: it is the newest */
+    put(store, "a", "3", "zz"); /* the name is taken */
+    assert_int_equal(cohort_response_store_history_size(store, "a"), 1);
     put(store, "c", "4", "");
-    assert_false(has(store, "b"));
-    assert_text(store, "a", "3");
+    assert_false(has(store, "a"));
+    assert_int_equal(cohort_response_store_history_size(store, "a"), 0);
+    assert_text(store, "b", "2");
     assert_text(store, "c", "4");
     const cohort_response_store_stats stats = cohort_response_store_look(store);
     assert_int_equal(stats.n_kept, 2);
@@ -116,7 +123,11 @@ static void what_is_being_made_stays_and_is_bounded(void **state) {
     put(store, "e", "5", ""); /* the only one that is whole */
     assert_false(has(store, "e"));
     assert_int_equal(cohort_response_store_look(store).n_running, 2);
-    put(store, "a", "1", "");
+    put(store, "a", "1", ""); /* of another request */
+    assert_text(store, "a", queued);
+    assert_int_equal(cohort_response_store_look(store).n_running, 2);
+    put_made(store, "a", "1", "", &n_cancelled);
+    assert_text(store, "a", "1");
     assert_true(begin(store, "d", &n_cancelled));
     assert_false(has(store, "a"));
     assert_int_equal(n_cancelled, 0);
@@ -137,7 +148,7 @@ static void what_was_cancelled_stays_so(void **state) {
     assert_int_equal(n_cancelled, 1);
     assert_int_equal(cohort_response_store_cancel(store, "a", &body),
                      COHORT_RESPONSE_IS_WHOLE);
-    put(store, "a", "{\"status\":\"completed\"}", "");
+    put_made(store, "a", "{\"status\":\"completed\"}", "", &n_cancelled);
     assert_text(store, "a", "{\"status\":\"cancelled\",\"more\":1}");
     assert_int_equal(cohort_response_store_look(store).n_running, 0);
     assert_int_equal(n_cancelled, 1);

@@ -120,19 +120,29 @@ static void read_history(cohort_response *self, const cohort_api_request *api) {
     }
 }
 
-/* The conversation of the response before; NULL: none is named.  False: error. */
-static bool find_history(const cohort_server *server, const cohort_api_request *api,
-                         cJSON **out_history, cohort_api_error *error) {
+/* The conversation of the response before; NULL: none is named, or it takes too long to
+ * read here (more_bytes).  False: error. */
+static bool find_history(cohort_generation *generation, cJSON **out_history,
+                         cohort_api_error *error) {
+    cohort_server *server = generation->server;
+    cohort_api_request *api = &generation->api;
     cohort_body text = {0};
     cohort_chat_json_fault fault;
     const char *id = api->previous_response_id.text;
     *out_history = NULL;
     if (!api->previous_response_id.is_set) return true;
+    size_t size = cohort_response_store_history_size(server->responses, id);
+    if (size > COHORT_QUICK_BYTES && !cohort_request_queue_is_current()) {
+        generation->more_bytes = size;
+        return true;
+    }
     bool is_there = cohort_response_store_get(server->responses, id, NULL, &text);
-    bool is_whole = text.size && !text.is_short &&
-                    cohort_chat_json_load(text.bytes, text.size, out_history, &fault);
+    bool is_whole =
+        text.size && !text.is_short &&
+        cohort_hold_values(server, text.bytes, text.size, &api->parsed_bytes, error) &&
+        cohort_chat_json_load(text.bytes, text.size, out_history, &fault);
     cohort_body_deinit(&text);
-    if (is_whole) return true;
+    if (is_whole || error->status) return is_whole;
     if (!is_there)
         return cohort_api_refuse(error, 404, "response_id",
                                  "Response with id '%.200s' not found.", id);
@@ -140,6 +150,11 @@ static bool find_history(const cohort_server *server, const cohort_api_request *
                              "Response with id '%.200s' is not whole: wait until its "
                              "status is completed.",
                              id);
+}
+
+static bool refuse_taken(cohort_api_error *error) {
+    return cohort_api_refuse_value(error, "request_id", NULL,
+                                   "there is a response with that request_id");
 }
 
 /* As the request says, or by chance. */
@@ -158,8 +173,7 @@ static bool name_response(cohort_generation *generation, cohort_api_error *error
             error, "request_id", NULL,
             "request_id must have 1 to 256 bytes, and none of / ? # %%");
     if (cohort_response_store_get(generation->server->responses, id, NULL, NULL))
-        return cohort_api_refuse_value(error, "request_id", NULL,
-                                       "there is a response with that request_id");
+        return refuse_taken(error);
     cohort_body_puts(&generation->id, id);
     return true;
 }
@@ -177,9 +191,9 @@ static bool translate(cohort_generation *generation, cohort_api_error *error) {
                                  "background needs responses to be stored, which "
                                  "--max-stored-responses 0 and store=false leave out");
     read_told(self, api);
-    if (!name_response(generation, error) ||
-        !find_history(generation->server, api, &history, error))
+    if (!name_response(generation, error) || !find_history(generation, &history, error))
         return false;
+    if (generation->more_bytes) return true;
     bool done = cohort_responses_translate(api, history, error);
     cJSON_Delete(history);
     if (!done) return false;
@@ -209,7 +223,7 @@ static void keep(cohort_generation *generation, const cohort_body *text) {
     cohort_body_add(&self->history, self->items.bytes, self->items.size);
     cohort_body_puts(&self->history, "]}");
     cohort_response_store_put(generation->server->responses, generation->id.bytes, text,
-                              &self->history);
+                              &self->history, self->is_background ? generation : NULL);
 }
 
 static void write_answer(cohort_generation *generation, cohort_body *out) {
@@ -280,11 +294,16 @@ static void cancel(void *user_data) {
 
 static bool detach(cohort_generation *generation, cohort_body *out,
                    cohort_api_error *error) {
+    cohort_response_store *store = generation->server->responses;
+    const char *id = generation->id.bytes;
     cohort_response_write(generation, "queued", NULL, out);
-    return cohort_response_store_begin(
-               generation->server->responses, generation->id.bytes, out,
-               cohort_response_of(generation)->status_at, cancel, generation) ||
-           cohort_api_refuse(error, 503, NULL,
+    if (cohort_response_store_begin(store, id, out,
+                                    cohort_response_of(generation)->status_at, cancel,
+                                    generation))
+        return true;
+    if (cohort_response_store_get(store, id, NULL, NULL)) /* since it was named */
+        return refuse_taken(error);
+    return cohort_api_refuse(error, 503, NULL,
                              "responses in the background take all that "
                              "--max-stored-responses and --stored-response-bytes allow; "
                              "try again later");
@@ -336,7 +355,7 @@ void cohort_serve_response(cohort_server *server, cohort_exchange *exchange) {
     find_id(exchange, id, sizeof id);
     if (!cohort_response_store_get(server->responses, id, &body, NULL))
         refuse_unknown(&error, id);
-    else if (strstr(cohort_exchange_query(exchange), "stream=true"))
+    else if (cohort_query_has(cohort_exchange_query(exchange), "stream=true"))
         cohort_api_refuse(&error, 400, "stream",
                           "a response that is retrieved is no stream");
     if (!error.status) {

@@ -16,19 +16,11 @@ static void reply_detail(cohort_exchange *exchange, int status, const char *deta
 
 /* ---- small routes ------------------------------------------------------------------ */
 
-static bool has_argument(const char *query, const char *argument) {
-    size_t size = strlen(argument);
-    for (const char *at = query + (*query == '?'); at;
-         at = strchr(at, '&'), at += at != NULL)
-        if (!strncmp(at, argument, size) && (!at[size] || at[size] == '&')) return true;
-    return false;
-}
-
 /* Who restarts a server that is not healthy must let it heal; who sends requests where
  * they are answered soonest asks with ready=1. */
 static void serve_health(cohort_server *server, cohort_exchange *exchange) {
     cohort_api_error error = {0};
-    bool is_asked = has_argument(cohort_exchange_query(exchange), "ready=1");
+    bool is_asked = cohort_query_has(cohort_exchange_query(exchange), "ready=1");
     if (!cohort_is_healthy(server, &error) ||
         (is_asked && !cohort_is_ready(server, &error))) {
         cohort_reply_error(exchange, &error);
@@ -329,7 +321,7 @@ static void serve_route(cohort_server *server, cohort_exchange *exchange,
                         const struct route *route) {
     size_t size;
     cohort_exchange_body(exchange, &size);
-    if (size > COHORT_QUICK_BYTES && cohort_hand_over(server, exchange)) return;
+    if (size > COHORT_QUICK_BYTES && cohort_hand_over(server, exchange, size)) return;
     route->serve(server, exchange);
 }
 

@@ -76,6 +76,9 @@ bool cohort_is_healthy(const cohort_server *server, cohort_api_error *error);
 /* False: no rank computes just now, and error is the refusal. */
 bool cohort_is_ready(const cohort_server *server, cohort_api_error *error);
 
+/* "name=value" is one of the arguments of a query. */
+bool cohort_query_has(const char *query, const char *argument);
+
 /* ---- what routes do, each in its own file ------------------------------------------ */
 
 /* routes.c: finds and runs the route; answers or keeps the exchange. */
@@ -109,9 +112,10 @@ static inline const char *cohort_server_cache_word(const cohort_server *server) 
 }
 
 enum { COHORT_QUICK_BYTES = 32768 }; /* some milliseconds to tokenize */
-/* The request takes longer than the HTTP thread has: true where somebody else serves it,
- * or it is refused; false where the caller may take its time. */
-bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange);
+/* The request takes longer than the HTTP thread has, for so many bytes to read, or, where
+ * they are quick, for what it compiles: true where somebody else serves it, or it is
+ * refused; false where the caller may take its time. */
+bool cohort_hand_over(cohort_server *server, cohort_exchange *exchange, size_t bytes);
 /* One more request than max_held_bytes allows: false, and error. */
 /* A text could not be tokenized: the last error says why. */
 bool cohort_refuse_text(cohort_api_error *error);
@@ -124,6 +128,10 @@ bool cohort_read_body(cohort_server *server, cohort_exchange *exchange,
                       cohort_server_schema schema, cohort_api_request *out,
                       cohort_api_error *error);
 void cohort_release_body(cohort_server *server, cohort_api_request *request);
+/* Before another JSON text is read for a request: adds what it becomes to the request's
+ * parsed_bytes.  False: error. */
+bool cohort_hold_values(cohort_server *server, const char *text, size_t size,
+                        size_t *in_out_bytes, cohort_api_error *error);
 /* conversation.c: the text that messages become; the caller frees. */
 bool cohort_render_messages(const cohort_server *server, const cohort_api_request *api,
                             char **out_text, size_t *out_size, cohort_api_error *error);

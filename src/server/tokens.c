@@ -119,7 +119,7 @@ static void serve(cohort_server *server, cohort_exchange *exchange,
         api.chat_template.is_set && server->options.trust_request_chat_template;
     bool moves = done && takes_long && !cohort_request_queue_is_current();
     if (moves) cohort_release_body(server, &api); /* it is read once more */
-    if (moves && cohort_hand_over(server, exchange)) {
+    if (moves && cohort_hand_over(server, exchange, 0)) {
         cohort_api_request_deinit(&api);
         return;
     }
