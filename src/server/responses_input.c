@@ -245,6 +245,13 @@ typedef struct choice {
     const cJSON *allowed;
 } choice;
 
+static bool check_word(const reader *self, const char *word) {
+    return is_word(word, "auto") || is_word(word, "none") || is_word(word, "required") ||
+           cohort_api_refuse_value(
+               self->error, "tool_choice", NULL,
+               "tool_choice should be 'auto', 'none' or 'required', not '%.60s'", word);
+}
+
 static bool read_choice(const reader *self, choice *out) {
     const cJSON *given = self->api->tool_choice.json;
     const char *type = text_of(given, "type");
@@ -272,7 +279,7 @@ static bool read_choice(const reader *self, choice *out) {
                                        "'function', 'custom' and 'allowed_tools' are",
                                        type ? type : "");
     }
-    return true;
+    return check_word(self, out->word);
 }
 
 static bool read_tools(const reader *self) {

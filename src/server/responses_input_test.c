@@ -165,6 +165,8 @@ static void what_is_wrong_is_refused(void **state) {
         {"{\"input\":[{\"type\":\"reasoning\",\"summary\":[],\"encrypted_content\":\"a\"}"
          "]}",
          "Encrypted content is not supported."},
+        {"{\"input\":\"a\",\"tool_choice\":\"nonsense\"}",
+         "tool_choice should be 'auto'"},
         {"{\"input\":\"a\",\"tool_choice\":\"required\"}",
          "'required' must be specified with 'tools'"},
         {"{\"input\":\"a\",\"tools\":[" G "],\"tool_choice\":{\"type\":\"file_search\"}}",
