@@ -140,7 +140,9 @@ void cohort_response_write_deltas(cohort_generation *generation,
     if (!generation->hides_reasoning)
         write_text(self, COHORT_ITEM_REASONING, &message->reasoning, NULL, out);
     write_text(self, COHORT_ITEM_MESSAGE, &message->content, logprobs, out);
-    logprobs->size = 0;
+    /* Those of text that is held back wait for its delta. */
+    if (message->content.size || message->reasoning.size || message->n_pieces)
+        logprobs->size = 0;
     for (size_t i = 0; i < message->n_pieces; i++)
         write_call_piece(self, message, &message->pieces[i], out);
     out->is_short |=

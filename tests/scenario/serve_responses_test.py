@@ -5,6 +5,7 @@ the background, and the bounds of what is kept."""
 import contextlib
 import json
 import re
+import threading
 import unittest
 
 from served import CHAT_TEMPLATE, CHATS, Server, metrics
@@ -20,6 +21,7 @@ TOOL = {"type": "function", "name": "go", "description": "Goes.", "strict": True
                        "properties": {"at": {"enum": ["here", "there"]}}}}
 GREEDY = {"temperature": 0, "max_output_tokens": 9}
 ENDLESS = {"input": "a b", "max_output_tokens": 1900, "ignore_eos": True}
+TWO = ("--tensor-parallel-size", "2")  # ranks are processes: they can be frozen
 IDS = re.compile(r'"(resp|msg|rs|fc|ctc|chatcmpl-tool)[_-][0-9a-f]+"')
 
 
@@ -177,30 +179,71 @@ class Responses(unittest.TestCase):
         self.ask("GET", f"{RESPONSES}/{kept['id']}", status=404)
 
     def test_the_background_is_polled_and_cancelled(self):
-        with self.server.frozen():
-            queued = self.ask(background=True, **ENDLESS)
-            self.assertEqual((queued["status"], queued["output"], queued["usage"]), ("queued", [], None))
-            path = f"{RESPONSES}/{queued['id']}"
-            self.assertEqual(self.ask("GET", path), queued)
-            self.ask(input="a", previous_response_id=queued["id"], status=400)
-            self.assertEqual(metrics(self.server)[0]["cohort:background_responses"][""], 1)
-            self.assertEqual(self.ask("POST", path + "/cancel"), queued | {"status": "cancelled"})
-        self.server.wait_load(0)
-        self.assertEqual(self.ask("GET", path)["status"], "cancelled")
-        self.assertIn("Cannot cancel", self.ask("POST", path + "/cancel", status=400)["error"]["message"])
-        done = self.ask(background=True, input="a", **GREEDY)
-        self.server.wait_load(0)
-        self.assertEqual(self.ask("GET", f"{RESPONSES}/{done['id']}")["status"], "incomplete")
-        self.assertEqual(metrics(self.server)[0]["cohort:background_responses"][""], 0)
+        with Server("--chat-template", CHAT_TEMPLATE, *TWO) as server:
+            self.assertEqual(len(server.workers()), 2)
+            with server.frozen():
+                queued = self.ask(server=server, background=True, **ENDLESS)
+                self.assertEqual((queued["status"], queued["output"], queued["usage"]), ("queued", [], None))
+                path = f"{RESPONSES}/{queued['id']}"
+                self.assertEqual(self.ask("GET", path, server=server), queued)
+                self.ask(server=server, input="a", previous_response_id=queued["id"], status=400)
+                self.assertEqual(metrics(server)[0]["cohort:background_responses"][""], 1)
+                self.assertEqual(self.ask("POST", path + "/cancel", server=server), queued | {"status": "cancelled"})
+            server.wait_load(0)
+            self.assertEqual(self.ask("GET", path, server=server)["status"], "cancelled")
+            self.assertIn("Cannot cancel", self.ask("POST", path + "/cancel", status=400,
+                                                    server=server)["error"]["message"])
+            done = self.ask(server=server, background=True, input="a", **GREEDY)
+            server.wait_load(0)
+            self.assertEqual(self.ask("GET", f"{RESPONSES}/{done['id']}", server=server)["status"], "incomplete")
+            self.assertEqual(metrics(server)[0]["cohort:background_responses"][""], 0)
+            self.assertEqual(server.stop(), 0)
 
     def test_a_client_that_leaves_leaves_nothing(self):
-        before = metrics(self.server)[0]["cohort:stored_responses"][""]
-        with contextlib.closing(self.server.connect()) as connection:
-            connection.request("POST", RESPONSES, json.dumps(ENDLESS | {"stream": True}),
-                               {"Content-Type": "application/json"})
-            self.assertTrue(connection.getresponse().readline().startswith(b"event: response.created"))
-        self.server.wait_load(0)
-        self.assertEqual(metrics(self.server)[0]["cohort:stored_responses"][""], before)
+        with Server("--chat-template", CHAT_TEMPLATE, *TWO) as server:
+            self.assertEqual(len(server.workers()), 2)
+            with server.frozen():
+                with contextlib.closing(server.connect()) as connection:
+                    connection.request("POST", RESPONSES, json.dumps(ENDLESS | {"stream": True}),
+                                       {"Content-Type": "application/json"})
+                    self.assertTrue(connection.getresponse().readline().startswith(b"event: response.created"))
+                server.wait_for(rb'"POST /v1/responses HTTP/1.1" 499')
+            server.wait_load(0)
+            self.assertEqual(metrics(server)[0]["cohort:stored_responses"][""], 0)
+            self.assertEqual(server.stop(), 0)
+
+    def test_a_name_in_the_background_is_its_own(self):
+        with Server("--chat-template", CHAT_TEMPLATE, *TWO) as server:
+            with server.frozen():
+                first = threading.Thread(target=self.ask, kwargs={
+                    "server": server, "input": "a", "request_id": "mine", "max_output_tokens": 1})
+                first.start()
+                server.wait_load(1)
+                queued = self.ask(server=server, background=True, request_id="mine", **ENDLESS)
+                self.ask("POST", RESPONSES + "/mine/cancel", server=server)
+            first.join()
+            server.wait_load(0)
+            self.assertEqual(self.ask("GET", RESPONSES + "/mine", server=server), queued | {"status": "cancelled"})
+            self.assertEqual(server.stop(), 0)
+
+    def test_a_long_history_is_read_elsewhere(self):
+        said = [{"role": "user", "content": [{"type": "input_text", "text": "a"}] * 3000}]
+        first = self.ask(input=said, truncation="auto", max_output_tokens=1)
+        more = {"input": "b", "truncation": "auto", **GREEDY}
+        second = self.ask(previous_response_id=first["id"], **more)
+        told = self.ask(**more | {"input": [*said, *first["output"], {"role": "user", "content": "b"}]})
+        self.assertEqual(nameless(second["output"]), nameless(told["output"]))
+        self.assertEqual(second["usage"]["input_tokens"], told["usage"]["input_tokens"])
+
+    def test_logprobs_of_text_that_was_held_back_come_with_it(self):
+        asked = {"input": "a", "include": ["message.output_text.logprobs"], "temperature": 0, "tools": [TOOL],
+                 "structured_outputs": {"choice": ["a <b> c"]}}
+        whole = self.ask(**asked)["output"][0]["content"][0]
+        found = self.stream(**asked)[-1]["response"]["output"][0]["content"][0]
+        self.assertEqual(found["text"], whole["text"])
+        n = len(found["logprobs"])
+        self.assertEqual(found["logprobs"], whole["logprobs"][:n])
+        self.assertLessEqual(len(whole["logprobs"]) - n, 1)  # that which ends it
 
     def test_what_is_kept_is_bounded(self):
         with Server("--chat-template", CHAT_TEMPLATE, "--max-stored-responses", "3", "--stored-response-bytes",
@@ -236,6 +279,9 @@ class Responses(unittest.TestCase):
             self.assertEqual((error["code"], error["param"]), (status, param), error)
             self.assertIn(named, error["message"])
         self.ask("GET", RESPONSES + "/no", status=404)
+        kept = self.ask(input="a", max_output_tokens=1)
+        self.ask("GET", f"{RESPONSES}/{kept['id']}?xstream=true", status=200)
+        self.ask("GET", f"{RESPONSES}/{kept['id']}?a=1&stream=true", status=400)
         self.ask("POST", RESPONSES + "/no/cancel", status=404)
         self.ask("GET", RESPONSES, status=405)
 
