@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import random
+import signal
 import sys
+import time
 
 import pytest
 
@@ -67,3 +70,26 @@ def test_killed_sidecar_costs_no_request_and_no_byte(
     monkeypatch.setattr(recover_test, "N_KILLS", 2)
     monkeypatch.setattr(recover_test, "N_IN_A_ROW", 1)
     WithoutSidecar(clean).run_with("-tp", "2")
+
+
+def test_spare_that_died_costs_no_restart(clean: Cluster) -> None:
+    """Rank and spare die together: the rank's next actor is made within the same life."""
+    at = Disturbed(clean)
+    with served.Server("--spare-workers", "1", *at.cluster, *recover_test.PATIENT,
+                       **support.environment()) as at.server:
+        (rank,) = at.ranks()
+        until = time.monotonic() + support.READY_S
+        spares: list[int] = []
+        while not spares and time.monotonic() < until:
+            time.sleep(0.05)
+            spares = [pid for pid in support.descendants(clean.process.pid)
+                      if pid != rank and words_of(pid).startswith(b"ray::Worker")]
+        (spare,) = spares
+        time.sleep(0.5)  # for it to say that it is up; else there is nothing to see
+        os.kill(spare, signal.SIGKILL)
+        os.kill(rank, signal.SIGKILL)
+        asked = {"prompt": "a", "max_tokens": 2}
+        assert at.server.ask("POST", served.COMPLETIONS, asked)[0] == 200
+        recovery = json.loads(at.server.ask("GET", "/cohort/status")[2])["recovery"]
+        assert recovery["deaths"] == 1, recovery
+        at.server.close()
