@@ -202,11 +202,24 @@ static int32_t count_stage(ray_world *world, ray_stage stage) {
     return n;
 }
 
+/* All are to be on one node, and this one is on the lost one that another has left: its
+ * end has not been noticed yet. */
+static bool is_left_behind(const ray_world *world, const ray_rank *rank) {
+    bool is_left = false;
+    if (world->is_adopted || world->strategy != COHORT_RAY_STRICT_PACK) return false;
+    for (int32_t i = 0; i < world->world_size; i++) {
+        const ray_rank *other = &world->ranks[i];
+        is_left |= other->is_moved && other->stage == RAY_SEATING &&
+                   strcmp(other->bundle_node, rank->bundle_node) != 0;
+    }
+    return is_left;
+}
+
 /* With the world's lock. */
 static bool are_all_there(const ray_world *world) {
     bool are_all = true;
     for (int32_t i = 0; i < world->world_size; i++)
-        are_all &= is_there(&world->ranks[i]);
+        are_all &= is_there(&world->ranks[i]) && !is_left_behind(world, &world->ranks[i]);
     return are_all;
 }
 
