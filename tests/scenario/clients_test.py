@@ -3,6 +3,7 @@
 """`cohort complete` and `chat` against a real server, `cohort run-batch` with a real model."""
 import array
 import fcntl
+import http.server
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import termios
+import threading
 import time
 import unittest
 
@@ -169,16 +171,62 @@ class Chat(unittest.TestCase):
             self.assertEqual(terminal.process.wait(DEADLINE_S), 128 + signal.SIGTERM)
             self.assertTrue(termios.tcgetattr(terminal.far)[3] & termios.ECHO)
 
+    def test_an_answer_may_be_empty_and_a_command_interrupted(self):
+        asked, bodies, let_go = threading.Event(), [], threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def answer(self, text):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def do_GET(self):
+                if asked.is_set():
+                    let_go.wait(DEADLINE_S)
+                    return
+                self.answer('{"data": [{"id": "m"}]}')
+
+            def do_POST(self):
+                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                content = ["one", "", "three"][len(bodies) - 1]
+                self.answer("data: " + json.dumps({"choices": [{"delta": {"content": content}}]})
+                            + "\n\ndata: [DONE]\n\n")
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            with Terminal("chat", "--url", f"http://127.0.0.1:{server.server_port}/v1",
+                          state="/too long" * 1000) as terminal:
+                terminal.wait(PROMPT)
+                for keys in (b"a\n", b"b\n"):
+                    terminal.type(keys)
+                    terminal.wait(PROMPT + rb"$")
+                asked.set()
+                terminal.type(b"/model\n")
+                terminal.wait(rb"2004l")  # the line was taken
+                terminal.type(b"\x03")
+                terminal.wait(PROMPT + rb"$")
+                terminal.type(b"c\n")
+                terminal.wait(rb"three[^>]*" + PROMPT)
+                terminal.type(b"\x04")
+                self.assertEqual(terminal.process.wait(DEADLINE_S), 0)
+            let_go.set()
+            server.shutdown()
+        self.assertEqual([one["content"] for one in bodies[-1]["messages"]], ["a", "one", "b", "", "c"])
+
 
 class Terminal:
     """A client as somebody types to it."""
 
-    def __init__(self, *words):
+    def __init__(self, *words, state=None):
         self.main, self.far = pty.openpty()
         self.state = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen([str(COHORT), *words], stdin=self.far, stdout=self.far,
                                         stderr=self.far, start_new_session=True,
-                                        env=os.environ | {"XDG_STATE_HOME": self.state.name},
+                                        env=os.environ | {"XDG_STATE_HOME": state or self.state.name},
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         self.shown = b""
 
