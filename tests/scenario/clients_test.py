@@ -465,12 +465,13 @@ class Batch(unittest.TestCase):
             os.kill(worker, signal.SIGKILL)
             self.assertEqual(process.wait(DEADLINE_S), 1)
         said = log.read_text().splitlines()[-1]
-        self.assertRegex(said, f"rank 1 .*signal 9.*: 20 of 24 requests have no answer, \"n4\" the "
-                         f"first; they are in {rest}, .* in {part}$")
-        self.assertEqual([json.loads(line)["custom_id"] for line in part.read_text().splitlines()],
-                         ["n0", "n1", "n2", "n3"])
-        self.assertEqual([json.loads(line) for line in rest.read_text().splitlines()],
-                         [json.loads(line) for line in lines[4:]])
+        # On a busy machine more may have ended before the worker did.
+        answered = {json.loads(line)["custom_id"] for line in part.read_text().splitlines()}
+        self.assertLessEqual({"n0", "n1", "n2", "n3"}, answered)
+        left = [one for one in map(json.loads, lines) if one["custom_id"] not in answered]
+        self.assertRegex(said, f"rank 1 .*signal 9.*: {len(left)} of 24 requests have no answer, "
+                         f"\"{left[0]['custom_id']}\" the first; they are in {rest}, .* in {part}$")
+        self.assertEqual([json.loads(line) for line in rest.read_text().splitlines()], left)
         self.assertFalse(self.output.exists())
         kept = part.read_text()
         self.input = rest
