@@ -248,9 +248,10 @@ class WithRay(unittest.TestCase):
     def test_a_rank_whose_node_is_lost_or_bundle_moved_is_not_started_there(self):
         rooms = [{"index": 0, "node": "n0", "address": "10.0.0.1", "amounts": {"CPU": 4}},
                  {"index": 1, "node": "n1", "address": "10.0.0.2", "amounts": {}}]
-        with mock.patch.object(self.driver, "is_reachable", return_value=False):
+        answers = lambda node: node["NodeManagerAddress"] == "10.0.0.1"
+        with mock.patch.object(self.driver, "is_reachable", side_effect=answers):
             self.spawn([1], life=2)
-        self.assertEqual(self.told.of("lost"), [{"rank": 1, "life": 2, "moved_to": "", "bundles": rooms}])
+        self.assertEqual(self.told.of("lost"), [{"rank": 1, "life": 2, "moved_to": "", "bundles": rooms[:1]}])
         with mock.patch.object(self.driver, "is_reachable", return_value=True):
             moved = {"state": "CREATED", "bundles_to_node_id": {1: "n0"}}
             with mock.patch.object(sys.modules["ray.util.placement_group"], "placement_group_table", return_value=moved):
