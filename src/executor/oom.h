@@ -19,7 +19,7 @@ typedef struct executor_oom {
     uint64_t n_open; /* of them, whose victim nobody has asked for yet */
     int64_t seen_ns; /* when the last of them was read */
     int64_t read_ns;
-    bool kills_all;  /* memory.oom.group: one kill ends all that is in the cgroup */
+    bool kills_all; /* memory.oom.group: one kill ends all that is in the cgroup */
 } executor_oom;
 
 /* Of this process and its children.  root: "", but for tests. */
