@@ -5,6 +5,7 @@
 
 #include "chat/chat.h"
 #include "server/as_chat.h"
+#include "server/json_read.h"
 #include "server/json_write.h"
 
 typedef struct reader {
@@ -14,18 +15,6 @@ typedef struct reader {
     bool merges_system;
     cohort_api_error *error;
 } reader;
-
-static const cJSON *member(const cJSON *object, const char *name) {
-    return cJSON_GetObjectItemCaseSensitive(object, name);
-}
-
-static const char *text_of(const cJSON *object, const char *name) {
-    return cJSON_GetStringValue(member(object, name));
-}
-
-static bool is_word(const char *text, const char *word) {
-    return text && !strcmp(text, word);
-}
 
 static const char *text_or(const char *text, const char *other) {
     return text ? text : other;
@@ -48,13 +37,13 @@ static void add_system(cohort_body *out, const cJSON *content) {
         return;
     }
     cJSON_ArrayForEach(block, content) {
-        if (is_word(text_of(block, "type"), "text"))
-            add_system_text(out, text_of(block, "text"));
+        if (cohort_server_is_word(cohort_server_json_text(block, "type"), "text"))
+            add_system_text(out, cohort_server_json_text(block, "text"));
     }
 }
 
 static bool is_system(const cJSON *message) {
-    return is_word(text_of(message, "role"), "system");
+    return cohort_server_is_word(cohort_server_json_text(message, "role"), "system");
 }
 
 bool cohort_messages_have_system(const cohort_api_request *api) {
@@ -74,7 +63,8 @@ static void begin_with_system(const reader *self) {
     const cJSON *message;
     if (self->api->system.is_set) add_system(&text, self->api->system.json);
     if (self->merges_system) cJSON_ArrayForEach(message, self->given) {
-            if (is_system(message)) add_system(&text, member(message, "content"));
+            if (is_system(message))
+                add_system(&text, cohort_server_json_member(message, "content"));
         }
     put_system(self, &text);
     cohort_body_deinit(&text);
@@ -99,19 +89,20 @@ static void add_part(cJSON *parts, const char *text) {
 
 /* A result is the tool's message, before the user's. */
 static void add_result(const reader *self, const cJSON *block) {
-    const cJSON *content = member(block, "content"), *item;
+    const cJSON *content = cohort_server_json_member(block, "content"), *item;
     cohort_body text = {0};
     if (cJSON_IsString(content)) cohort_body_puts(&text, content->valuestring);
     if (!cJSON_IsArray(content)) content = NULL;
     cJSON_ArrayForEach(item, content) {
-        if (!is_word(text_of(item, "type"), "text")) continue;
+        if (!cohort_server_is_word(cohort_server_json_text(item, "type"), "text"))
+            continue;
         if (text.size) cohort_body_puts(&text, "\n");
-        cohort_body_puts(&text, text_or(text_of(item, "text"), ""));
+        cohort_body_puts(&text, text_or(cohort_server_json_text(item, "text"), ""));
     }
     cJSON *message =
         cohort_as_chat_add_message(self->messages, "tool", text_or(text.bytes, ""));
     cJSON_AddStringToObject(message, "tool_call_id",
-                            text_or(text_of(block, "tool_use_id"), ""));
+                            text_or(cohort_server_json_text(block, "tool_use_id"), ""));
     cohort_body_deinit(&text);
 }
 
@@ -119,27 +110,30 @@ static bool has_image(const cJSON *content) {
     const cJSON *item;
     if (!cJSON_IsArray(content)) return false;
     cJSON_ArrayForEach(item, content) {
-        if (is_word(text_of(item, "type"), "image")) return true;
+        if (cohort_server_is_word(cohort_server_json_text(item, "type"), "image"))
+            return true;
     }
     return false;
 }
 
 static void add_use(blocks *to, const cJSON *block) {
-    const cJSON *input = member(block, "input");
+    const cJSON *input = cohort_server_json_member(block, "input");
     cohort_body arguments = {0};
     if (cJSON_IsObject(input))
         cohort_server_json_write(&arguments, input);
     else
         cohort_body_puts(&arguments, "{}");
-    cohort_as_chat_add_call(to->message, text_or(text_of(block, "id"), ""),
-                            text_or(text_of(block, "name"), ""),
+    cohort_as_chat_add_call(to->message,
+                            text_or(cohort_server_json_text(block, "id"), ""),
+                            text_or(cohort_server_json_text(block, "name"), ""),
                             text_or(arguments.bytes, "{}"));
     cohort_body_deinit(&arguments);
 }
 
 static bool add_block(const reader *self, blocks *to, const cJSON *block) {
     static const char *const passed[] = {"redacted_thinking", "tool_reference"};
-    const char *type = text_of(block, "type"), *text = text_of(block, "text");
+    const char *type = cohort_server_json_text(block, "type"),
+               *text = cohort_server_json_text(block, "text");
     if (!type) return refuse(self, "messages", "a block of content needs a type");
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
         if (!strcmp(type, passed[i])) return true;
@@ -148,11 +142,12 @@ static bool add_block(const reader *self, blocks *to, const cJSON *block) {
             return refuse(self, "messages", "a block of type 'text' needs its text");
         if (*text) add_part(to->parts, text);
     } else if (!strcmp(type, "thinking")) {
-        cohort_body_puts(&to->thoughts, text_or(text_of(block, "thinking"), ""));
+        cohort_body_puts(&to->thoughts,
+                         text_or(cohort_server_json_text(block, "thinking"), ""));
     } else if (!strcmp(type, "tool_use")) {
         add_use(to, block);
     } else if (!strcmp(type, "tool_result") && to->is_user) {
-        if (has_image(member(block, "content")))
+        if (has_image(cohort_server_json_member(block, "content")))
             return refuse(self, "messages", "the model takes no images");
         add_result(self, block);
     } else if (!strcmp(type, "image")) {
@@ -171,7 +166,8 @@ static void put_content(blocks *from) {
     if (from->thoughts.size)
         cJSON_AddStringToObject(from->message, "reasoning", from->thoughts.bytes);
     if (first && !first->next)
-        cJSON_AddStringToObject(from->message, "content", text_of(first, "text"));
+        cJSON_AddStringToObject(from->message, "content",
+                                cohort_server_json_text(first, "text"));
     else if (first)
         cJSON_AddItemToObject(from->message, "content",
                               cJSON_Duplicate(from->parts, true));
@@ -188,7 +184,7 @@ static bool add_blocks(const reader *self, const char *role, const cJSON *conten
         fine = add_block(self, &made, block);
     if (fine) put_content(&made);
     /* The user said nothing but results. */
-    bool says = !made.is_user || member(made.message, "content");
+    bool says = !made.is_user || cohort_server_json_member(made.message, "content");
     if (fine && says)
         cJSON_AddItemToArray(self->messages, made.message);
     else
@@ -199,9 +195,11 @@ static bool add_blocks(const reader *self, const char *role, const cJSON *conten
 }
 
 static bool add_message(const reader *self, const cJSON *message) {
-    const char *role = text_of(message, "role");
-    const cJSON *content = member(message, "content");
-    if (!is_word(role, "user") && !is_word(role, "assistant") && !is_word(role, "system"))
+    const char *role = cohort_server_json_text(message, "role");
+    const cJSON *content = cohort_server_json_member(message, "content");
+    if (!cohort_server_is_word(role, "user") &&
+        !cohort_server_is_word(role, "assistant") &&
+        !cohort_server_is_word(role, "system"))
         return refuse(self, "messages",
                       "a role should be 'user', 'assistant' or 'system'");
     if (!cJSON_IsString(content) && !cJSON_IsArray(content))
@@ -221,15 +219,15 @@ static bool add_message(const reader *self, const cJSON *message) {
 /* ---- tools ------------------------------------------------------------------------- */
 
 static bool add_tool(const reader *self, cJSON *tools, const cJSON *tool) {
-    const char *name = text_of(tool, "name");
-    const cJSON *schema = member(tool, "input_schema");
+    const char *name = cohort_server_json_text(tool, "name");
+    const cJSON *schema = cohort_server_json_member(tool, "input_schema");
     if (!name || !*name || !cJSON_IsObject(schema))
         return refuse(self, "tools", "each needs a name and an input_schema");
     cJSON *parameters = cJSON_Duplicate(schema, true);
-    if (!member(parameters, "type"))
+    if (!cohort_server_json_member(parameters, "type"))
         cJSON_AddStringToObject(parameters, "type", "object");
-    cohort_as_chat_add_tool(tools, name, member(tool, "description"), parameters,
-                            member(tool, "strict"));
+    cohort_as_chat_add_tool(tools, name, cohort_server_json_member(tool, "description"),
+                            parameters, cohort_server_json_member(tool, "strict"));
     cJSON_Delete(parameters);
     return true;
 }
@@ -237,22 +235,24 @@ static bool add_tool(const reader *self, cJSON *tools, const cJSON *tool) {
 static bool read_choice(const reader *self, const char **out_word,
                         const char **out_name) {
     const cohort_value *choice = &self->api->tool_choice;
-    const char *type = choice->is_set ? text_of(choice->json, "type") : "auto";
+    const char *type =
+        choice->is_set ? cohort_server_json_text(choice->json, "type") : "auto";
     *out_name = NULL;
     *out_word = "auto";
-    if (choice->is_set && cJSON_IsTrue(member(choice->json, "disable_parallel_tool_use")))
+    if (choice->is_set && cJSON_IsTrue(cohort_server_json_member(
+                              choice->json, "disable_parallel_tool_use")))
         self->api->parallel_tool_calls = (cohort_value){.is_set = true};
-    if (is_word(type, "auto")) return true;
-    if (is_word(type, "any"))
+    if (cohort_server_is_word(type, "auto")) return true;
+    if (cohort_server_is_word(type, "any"))
         *out_word = "required";
-    else if (is_word(type, "none"))
+    else if (cohort_server_is_word(type, "none"))
         *out_word = "none";
-    else if (is_word(type, "tool"))
-        *out_name = text_of(choice->json, "name");
+    else if (cohort_server_is_word(type, "tool"))
+        *out_name = cohort_server_json_text(choice->json, "name");
     else
         return refuse(self, "tool_choice",
                       "its type should be 'auto', 'any', 'tool' or 'none'");
-    if (!is_word(type, "tool") || (*out_name && **out_name)) return true;
+    if (!cohort_server_is_word(type, "tool") || (*out_name && **out_name)) return true;
     return refuse(self, "tool_choice", "name is required when type is 'tool'");
 }
 
@@ -283,15 +283,16 @@ static bool read_thinking(const reader *self) {
     cohort_api_request *api = self->api;
     const cJSON *thinking = api->thinking.is_set ? api->thinking.json : NULL;
     const cJSON *config = api->output_config.is_set ? api->output_config.json : NULL;
-    const char *type = text_of(thinking, "type"), *effort = text_of(config, "effort");
-    const cJSON *budget = member(thinking, "budget_tokens");
+    const char *type = cohort_server_json_text(thinking, "type"),
+               *effort = cohort_server_json_text(config, "effort");
+    const cJSON *budget = cohort_server_json_member(thinking, "budget_tokens");
     if (effort) api->reasoning_effort = (cohort_value){.is_set = true, .text = effort};
-    if (!thinking || is_word(type, "adaptive")) return true;
-    if (is_word(type, "disabled")) {
+    if (!thinking || cohort_server_is_word(type, "adaptive")) return true;
+    if (cohort_server_is_word(type, "disabled")) {
         api->reasoning_effort = (cohort_value){.is_set = true, .text = "none"};
         return true;
     }
-    if (!is_word(type, "enabled"))
+    if (!cohort_server_is_word(type, "enabled"))
         return refuse(self, "thinking",
                       "its type should be 'enabled', 'disabled' or 'adaptive'");
     if (!cJSON_IsNumber(budget) || budget->valuedouble < 1024)
@@ -304,7 +305,9 @@ static bool read_thinking(const reader *self) {
 static void read_format(const reader *self) {
     const cohort_value *config = &self->api->output_config;
     const cJSON *schema =
-        config->is_set ? member(member(config->json, "format"), "schema") : NULL;
+        config->is_set ? cohort_server_json_member(
+                             cohort_server_json_member(config->json, "format"), "schema")
+                       : NULL;
     if (cJSON_IsObject(schema)) cohort_as_chat_set_format(self->api, schema);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/as_chat.h"
+#include "server/json_read.h"
 
 enum { MAX_ALLOWED = 1024 /* each tool is looked for among them */ };
 
@@ -12,18 +13,6 @@ typedef struct reader {
     cJSON *messages;
     cohort_api_error *error;
 } reader;
-
-static const cJSON *member(const cJSON *object, const char *name) {
-    return cJSON_GetObjectItemCaseSensitive(object, name);
-}
-
-static const char *text_of(const cJSON *object, const char *name) {
-    return cJSON_GetStringValue(member(object, name));
-}
-
-static bool is_word(const char *text, const char *word) {
-    return text && !strcmp(text, word);
-}
 
 static bool refuse_item(const reader *self, const char *type, const char *why) {
     return cohort_api_refuse_value(self->error, "input", NULL,
@@ -36,7 +25,7 @@ static bool refuse_item(const reader *self, const char *type, const char *why) {
 static void join_parts(const cJSON *parts, cohort_body *out) {
     const cJSON *part;
     cJSON_ArrayForEach(part, parts) {
-        const char *text = text_of(part, "text");
+        const char *text = cohort_server_json_text(part, "text");
         if (text) cohort_body_puts(out, text);
     }
 }
@@ -47,8 +36,10 @@ static cJSON *copy_parts(const cJSON *parts) {
     cJSON *copy = cJSON_CreateArray();
     const cJSON *part;
     cJSON_ArrayForEach(part, parts) {
-        const char *type = text_of(part, "type"), *text = text_of(part, "text");
-        if (text && (is_word(type, "input_text") || is_word(type, "output_text"))) {
+        const char *type = cohort_server_json_text(part, "type"),
+                   *text = cohort_server_json_text(part, "text");
+        if (text && (cohort_server_is_word(type, "input_text") ||
+                     cohort_server_is_word(type, "output_text"))) {
             cJSON *item = cJSON_CreateObject();
             cJSON_AddStringToObject(item, "type", "text");
             cJSON_AddStringToObject(item, "text", text);
@@ -65,12 +56,13 @@ static bool check_parts(const reader *self, const cJSON *content) {
     if (!cJSON_IsString(content) && !cJSON_IsArray(content))
         return refuse_item(self, "message", "needs content: a text or a list of parts");
     cJSON_ArrayForEach(part, content) {
-        const char *type = text_of(part, "type");
-        bool is_text = is_word(type, "input_text") || is_word(type, "output_text") ||
-                       is_word(type, "text");
-        if (!type || (is_text && !text_of(part, "text")))
+        const char *type = cohort_server_json_text(part, "type");
+        bool is_text = cohort_server_is_word(type, "input_text") ||
+                       cohort_server_is_word(type, "output_text") ||
+                       cohort_server_is_word(type, "text");
+        if (!type || (is_text && !cohort_server_json_text(part, "text")))
             return refuse_item(self, "message", "has a part without a type or its text");
-        if (is_word(type, "input_file"))
+        if (cohort_server_is_word(type, "input_file"))
             return refuse_item(self, type, "is not supported");
     }
     return true;
@@ -83,7 +75,7 @@ static bool add_answer(const reader *self, const cJSON *content) {
     if (cJSON_IsString(content)) cohort_body_puts(&text, content->valuestring);
     join_parts(content, &text);
     cJSON *message = cohort_as_chat_assistant(self->messages);
-    if (member(message, "content"))
+    if (cohort_server_json_member(message, "content"))
         message = cohort_as_chat_add_message(self->messages, "assistant", NULL);
     cJSON_AddStringToObject(message, "content", text.bytes ? text.bytes : "");
     cohort_body_deinit(&text);
@@ -91,11 +83,11 @@ static bool add_answer(const reader *self, const cJSON *content) {
 }
 
 static bool add_message(const reader *self, const cJSON *item) {
-    const char *role = text_of(item, "role");
-    const cJSON *content = member(item, "content");
+    const char *role = cohort_server_json_text(item, "role");
+    const cJSON *content = cohort_server_json_member(item, "content");
     if (!role) return refuse_item(self, "message", "needs a role");
     if (!check_parts(self, content)) return false;
-    if (is_word(role, "assistant")) return add_answer(self, content);
+    if (cohort_server_is_word(role, "assistant")) return add_answer(self, content);
     cJSON *message = cohort_as_chat_add_message(self->messages, role, NULL);
     cJSON_AddItemToObject(message, "content",
                           cJSON_IsArray(content) ? copy_parts(content)
@@ -104,9 +96,10 @@ static bool add_message(const reader *self, const cJSON *item) {
 }
 
 static bool add_call(const reader *self, const cJSON *item, const char *type) {
-    bool is_custom = is_word(type, "custom_tool_call");
-    const char *id = text_of(item, "call_id"), *name = text_of(item, "name");
-    const char *given = text_of(item, is_custom ? "input" : "arguments");
+    bool is_custom = cohort_server_is_word(type, "custom_tool_call");
+    const char *id = cohort_server_json_text(item, "call_id"),
+               *name = cohort_server_json_text(item, "name");
+    const char *given = cohort_server_json_text(item, is_custom ? "input" : "arguments");
     if (!id || !name || !given)
         return refuse_item(self, type,
                            "needs call_id, name and arguments (of a custom tool: input)");
@@ -123,8 +116,8 @@ static bool add_call(const reader *self, const cJSON *item, const char *type) {
 }
 
 static bool add_result(const reader *self, const cJSON *item, const char *type) {
-    const char *id = text_of(item, "call_id");
-    const cJSON *output = member(item, "output");
+    const char *id = cohort_server_json_text(item, "call_id");
+    const cJSON *output = cohort_server_json_member(item, "output");
     if (!id) return refuse_item(self, type, "needs a call_id");
     if (!check_parts(self, output)) return false;
     cJSON *message = cohort_as_chat_add_message(self->messages, "tool", NULL);
@@ -136,16 +129,16 @@ static bool add_result(const reader *self, const cJSON *item, const char *type) 
 }
 
 static bool add_thoughts(const reader *self, const cJSON *item) {
-    const cJSON *sealed = member(item, "encrypted_content");
+    const cJSON *sealed = cohort_server_json_member(item, "encrypted_content");
     cohort_body text = {0};
     if (cJSON_IsString(sealed) && *sealed->valuestring)
         return cohort_api_refuse_value(self->error, "input", NULL,
                                        "Encrypted content is not supported.");
-    join_parts(member(item, "content"), &text);
-    if (!text.size) join_parts(member(item, "summary"), &text);
+    join_parts(cohort_server_json_member(item, "content"), &text);
+    if (!text.size) join_parts(cohort_server_json_member(item, "summary"), &text);
     if (text.size) {
         cJSON *message = cohort_as_chat_assistant(self->messages);
-        if (member(message, "reasoning"))
+        if (cohort_server_json_member(message, "reasoning"))
             message = cohort_as_chat_add_message(self->messages, "assistant", NULL);
         cJSON_AddStringToObject(message, "reasoning", text.bytes);
     }
@@ -154,13 +147,15 @@ static bool add_thoughts(const reader *self, const cJSON *item) {
 }
 
 static bool add_item(const reader *self, const cJSON *item) {
-    const char *type = text_of(item, "type");
-    if (!type || is_word(type, "message")) return add_message(self, item);
-    if (is_word(type, "function_call") || is_word(type, "custom_tool_call"))
+    const char *type = cohort_server_json_text(item, "type");
+    if (!type || cohort_server_is_word(type, "message")) return add_message(self, item);
+    if (cohort_server_is_word(type, "function_call") ||
+        cohort_server_is_word(type, "custom_tool_call"))
         return add_call(self, item, type);
-    if (is_word(type, "function_call_output") || is_word(type, "custom_tool_call_output"))
+    if (cohort_server_is_word(type, "function_call_output") ||
+        cohort_server_is_word(type, "custom_tool_call_output"))
         return add_result(self, item, type);
-    if (is_word(type, "reasoning")) return add_thoughts(self, item);
+    if (cohort_server_is_word(type, "reasoning")) return add_thoughts(self, item);
     return cohort_api_refuse_value(self->error, "input", NULL,
                                    "Unsupported input item type: %.60s", type);
 }
@@ -168,9 +163,12 @@ static bool add_item(const reader *self, const cJSON *item) {
 /* A last message that is in progress is gone on with. */
 static void look_at_last(const reader *self, const cJSON *items) {
     const cJSON *last = cJSON_IsArray(items) && items->child ? items->child->prev : NULL;
-    const char *type = text_of(last, "type"), *status = text_of(last, "status");
-    bool may_go_on = !type || is_word(type, "message") || is_word(type, "reasoning");
-    if (!may_go_on || !(is_word(status, "in_progress") || is_word(status, "incomplete")))
+    const char *type = cohort_server_json_text(last, "type"),
+               *status = cohort_server_json_text(last, "status");
+    bool may_go_on = !type || cohort_server_is_word(type, "message") ||
+                     cohort_server_is_word(type, "reasoning");
+    if (!may_go_on || !(cohort_server_is_word(status, "in_progress") ||
+                        cohort_server_is_word(status, "incomplete")))
         return;
     self->api->add_generation_prompt.whole = 0;
     self->api->continue_final_message.whole = 1;
@@ -182,11 +180,12 @@ static bool add_messages(const reader *self, const cJSON *history) {
     const cJSON *item;
     if (api->instructions.is_set && *api->instructions.text)
         cohort_as_chat_add_message(self->messages, "system", api->instructions.text);
-    cJSON_ArrayForEach(item, member(history, "messages"))
+    cJSON_ArrayForEach(item, cohort_server_json_member(history, "messages"))
         cJSON_AddItemToArray(self->messages, cJSON_Duplicate(item, true));
-    cJSON_ArrayForEach(item, member(history, "items")) {
+    cJSON_ArrayForEach(item, cohort_server_json_member(history, "items")) {
         /* Thoughts are not told again, as in vLLM. */
-        if (!is_word(text_of(item, "type"), "reasoning") && !add_item(self, item))
+        if (!cohort_server_is_word(cohort_server_json_text(item, "type"), "reasoning") &&
+            !add_item(self, item))
             return false;
     }
     if (cJSON_IsString(api->input.json)) {
@@ -212,29 +211,35 @@ static bool is_allowed(const cJSON *allowed, const char *name) {
     const cJSON *item;
     if (!allowed) return true;
     cJSON_ArrayForEach(item, allowed) {
-        if (is_word(text_of(item, "name"), name)) return true;
+        if (cohort_server_is_word(cohort_server_json_text(item, "name"), name))
+            return true;
     }
     return false;
 }
 
 static bool add_tool(const reader *self, cJSON *tools, const cJSON *tool,
                      const cJSON *allowed) {
-    const char *type = text_of(tool, "type"), *name = text_of(tool, "name");
-    bool is_custom = is_word(type, "custom");
-    if (!is_custom && !is_word(type, "function")) return true;
+    const char *type = cohort_server_json_text(tool, "type"),
+               *name = cohort_server_json_text(tool, "name");
+    bool is_custom = cohort_server_is_word(type, "custom");
+    if (!is_custom && !cohort_server_is_word(type, "function")) return true;
     if (!name || !*name)
         return cohort_api_refuse_value(self->error, "tools", NULL,
                                        "a tool of type '%s' needs a name", type);
-    if (is_custom && is_word(text_of(member(tool, "format"), "type"), "grammar"))
+    if (is_custom &&
+        cohort_server_is_word(
+            cohort_server_json_text(cohort_server_json_member(tool, "format"), "type"),
+            "grammar"))
         return cohort_api_refuse_value(
             self->error, "tools", NULL,
             "Custom tools with a grammar format are not supported; only free-form text "
             "custom tools are accepted.");
     if (!is_allowed(allowed, name)) return true;
     cJSON *parameters = is_custom ? cJSON_Parse(custom_parameters) : NULL;
-    cohort_as_chat_add_tool(tools, name, member(tool, "description"),
-                            is_custom ? parameters : member(tool, "parameters"),
-                            member(tool, "strict"));
+    cohort_as_chat_add_tool(tools, name, cohort_server_json_member(tool, "description"),
+                            is_custom ? parameters
+                                      : cohort_server_json_member(tool, "parameters"),
+                            cohort_server_json_member(tool, "strict"));
     cJSON_Delete(parameters);
     return true;
 }
@@ -246,7 +251,8 @@ typedef struct choice {
 } choice;
 
 static bool check_word(const reader *self, const char *word) {
-    return is_word(word, "auto") || is_word(word, "none") || is_word(word, "required") ||
+    return cohort_server_is_word(word, "auto") || cohort_server_is_word(word, "none") ||
+           cohort_server_is_word(word, "required") ||
            cohort_api_refuse_value(
                self->error, "tool_choice", NULL,
                "tool_choice should be 'auto', 'none' or 'required', not '%.60s'", word);
@@ -254,21 +260,22 @@ static bool check_word(const reader *self, const char *word) {
 
 static bool read_choice(const reader *self, choice *out) {
     const cJSON *given = self->api->tool_choice.json;
-    const char *type = text_of(given, "type");
+    const char *type = cohort_server_json_text(given, "type");
     *out = (choice){.word = "auto"};
     if (!self->api->tool_choice.is_set) return true;
     if (cJSON_IsString(given)) {
         out->word = given->valuestring;
-    } else if (is_word(type, "allowed_tools")) {
-        const char *mode = text_of(given, "mode");
+    } else if (cohort_server_is_word(type, "allowed_tools")) {
+        const char *mode = cohort_server_json_text(given, "mode");
         if (mode) out->word = mode;
-        out->allowed = member(given, "tools");
+        out->allowed = cohort_server_json_member(given, "tools");
         if (cJSON_GetArraySize(out->allowed) > MAX_ALLOWED)
             return cohort_api_refuse_value(self->error, "tool_choice", NULL,
                                            "tool_choice allows more than %d tools",
                                            MAX_ALLOWED);
-    } else if (is_word(type, "function") || is_word(type, "custom")) {
-        out->name = text_of(given, "name");
+    } else if (cohort_server_is_word(type, "function") ||
+               cohort_server_is_word(type, "custom")) {
+        out->name = cohort_server_json_text(given, "name");
         return (out->name && *out->name) ||
                cohort_api_refuse_value(
                    self->error, "tool_choice", NULL,
@@ -293,7 +300,7 @@ static bool read_tools(const reader *self) {
         return false;
     }
     bool is_empty = !cJSON_GetArraySize(tools);
-    bool needs = asked.name || is_word(asked.word, "required");
+    bool needs = asked.name || cohort_server_is_word(asked.word, "required");
     cohort_as_chat_set_tools(self->api, tools, asked.word, asked.name);
     if (!is_empty || !needs) return true;
     return cohort_api_refuse_value(
@@ -306,19 +313,20 @@ static bool read_tools(const reader *self) {
 
 static bool read_format(const reader *self) {
     const cohort_api_request *api = self->api;
-    const cJSON *format = api->text.is_set ? member(api->text.json, "format") : NULL;
-    const char *type = text_of(format, "type");
-    if (!cJSON_IsObject(format) || is_word(type, "text")) return true;
+    const cJSON *format =
+        api->text.is_set ? cohort_server_json_member(api->text.json, "format") : NULL;
+    const char *type = cohort_server_json_text(format, "type");
+    if (!cJSON_IsObject(format) || cohort_server_is_word(type, "text")) return true;
     if (api->structured_outputs.is_set)
         return cohort_api_refuse_value(
             self->error, "structured_outputs", NULL,
             "Cannot specify both structured_outputs and text.format");
-    const cJSON *schema = member(format, "schema");
-    if (is_word(type, "json_object")) {
+    const cJSON *schema = cohort_server_json_member(format, "schema");
+    if (cohort_server_is_word(type, "json_object")) {
         cohort_as_chat_set_format(self->api, NULL);
         return true;
     }
-    if (is_word(type, "json_schema") && cJSON_IsObject(schema)) {
+    if (cohort_server_is_word(type, "json_schema") && cJSON_IsObject(schema)) {
         cohort_as_chat_set_format(self->api, schema);
         return true;
     }
@@ -332,7 +340,8 @@ static void read_logprobs(const reader *self) {
     cohort_api_request *api = self->api;
     const cJSON *include = api->include.is_set ? api->include.json : NULL, *item;
     cJSON_ArrayForEach(item, include) {
-        if (!is_word(item->valuestring, "message.output_text.logprobs")) continue;
+        if (!cohort_server_is_word(item->valuestring, "message.output_text.logprobs"))
+            continue;
         api->logprobs = (cohort_value){.is_set = true, .whole = 1};
         return;
     }
@@ -341,10 +350,11 @@ static void read_logprobs(const reader *self) {
 
 static void read_rest(const reader *self) {
     cohort_api_request *api = self->api;
-    const char *effort =
-        api->reasoning.is_set ? text_of(api->reasoning.json, "effort") : NULL;
+    const char *effort = api->reasoning.is_set
+                             ? cohort_server_json_text(api->reasoning.json, "effort")
+                             : NULL;
     if (effort) api->reasoning_effort = (cohort_value){.is_set = true, .text = effort};
-    if (api->truncation.is_set && is_word(api->truncation.text, "auto"))
+    if (api->truncation.is_set && cohort_server_is_word(api->truncation.text, "auto"))
         api->truncate_prompt_tokens = (cohort_value){.is_set = true, .whole = -1};
 }
 

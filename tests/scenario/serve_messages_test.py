@@ -4,7 +4,7 @@
 import json
 import unittest
 
-from served import CHAT_TEMPLATE, CHATS, Server
+from served import CHAT_TEMPLATE, CHATS, Server, named_events
 
 MESSAGES = "/v1/messages"
 SAY = {"model": "tiny", "max_tokens": 9, "temperature": 0, "messages": [{"role": "user", "content": "a b"}]}
@@ -13,18 +13,6 @@ TOOL = {"name": "go", "description": "Goes.", "strict": True,
                          "properties": {"at": {"enum": ["here", "there"]}}}}
 KEY = {"x-api-key": "secret"}
 OPTIONS = ("--served-model-name", "tiny", "--chat-template", CHAT_TEMPLATE, "--api-key", "secret")
-
-
-def sse(text):
-    """The events of a stream, each of whose name is its type."""
-    parts = text.decode().split("\n\n")
-    assert parts[-1] == "", text
-    found = []
-    for part in parts[:-1]:
-        name, data = part.split("\n")
-        found.append(json.loads(data.removeprefix("data: ")))
-        assert name == "event: " + found[-1]["type"], part
-    return found
 
 
 def gathered(events):
@@ -71,7 +59,7 @@ class Messages(unittest.TestCase):
     def stream(self, server=None, **body):
         status, headers, text = (server or self.server).ask("POST", MESSAGES, body | {"stream": True}, KEY)
         self.assertEqual((status, headers["Content-Type"]), (200, "text/event-stream; charset=utf-8"), text)
-        return sse(text)
+        return named_events(text)
 
     def test_a_message_says_what_a_chat_does(self):
         answer = self.ask(**SAY, system="c")

@@ -8,7 +8,7 @@ import re
 import threading
 import unittest
 
-from served import CHAT_TEMPLATE, CHATS, Server, metrics
+from served import CHAT_TEMPLATE, CHATS, Server, metrics, named_events
 
 RESPONSES = "/v1/responses"
 # Members of a response in the order in which vLLM 0.32 writes them (responses/protocol.py).
@@ -23,18 +23,6 @@ GREEDY = {"temperature": 0, "max_output_tokens": 9}
 ENDLESS = {"input": "a b", "max_output_tokens": 1900, "ignore_eos": True}
 TWO = ("--tensor-parallel-size", "2")  # ranks are processes: they can be frozen
 IDS = re.compile(r'"(resp|msg|rs|fc|ctc|chatcmpl-tool)[_-][0-9a-f]+"')
-
-
-def sse(text):
-    """The events of a stream, each of whose name is its type."""
-    parts = text.decode().split("\n\n")
-    assert parts[-1] == "", text
-    found = []
-    for part in parts[:-1]:
-        name, data = part.split("\n")
-        found.append(json.loads(data.removeprefix("data: ")))
-        assert name == "event: " + found[-1]["type"], part
-    return found
 
 
 def nameless(value):
@@ -59,7 +47,7 @@ class Responses(unittest.TestCase):
     def stream(self, **body):
         status, headers, text = self.server.ask("POST", RESPONSES, body | {"stream": True})
         self.assertEqual((status, headers["Content-Type"]), (200, "text/event-stream; charset=utf-8"), text)
-        return sse(text)
+        return named_events(text)
 
     def test_a_response_says_what_a_chat_does(self):
         answer = self.ask(input="a b", instructions="c", **GREEDY)
@@ -113,7 +101,7 @@ class Responses(unittest.TestCase):
             self.assertEqual(answer["usage"]["output_tokens_details"]["reasoning_tokens"],
                              chat["usage"]["completion_tokens_details"]["reasoning_tokens"])
             self.assertEqual(status, 200)
-            types = list(dict.fromkeys(event["type"].removeprefix("response.") for event in sse(text)))
+            types = list(dict.fromkeys(event["type"].removeprefix("response.") for event in named_events(text)))
             self.assertEqual(types, ["created", "in_progress", "output_item.added", "content_part.added",
                                      "reasoning_text.delta", "reasoning_text.done", "content_part.done",
                                      "output_item.done", "completed"])
@@ -158,7 +146,7 @@ class Responses(unittest.TestCase):
                 "structured_outputs": {"choice": ["a b c"]}})[2])["choices"][0]
             self.assertEqual(status, 200, text)
             self.assertEqual(whole["logprobs"], chat["logprobs"]["content"])
-            last = sse(text)[-1]["response"]["output"][0]["content"][0]
+            last = named_events(text)[-1]["response"]["output"][0]["content"][0]
             # The token that ends it has no text, and no delta in vLLM's stream either.
             self.assertEqual(last["logprobs"], whole["logprobs"][:-1])
             self.assertEqual(server.stop(), 0)

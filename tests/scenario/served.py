@@ -180,6 +180,18 @@ def events(text):
     return [json.loads(part[6:]) for part in parts[:-2]]
 
 
+def named_events(text):
+    """The events of a stream, each of whose name is its type."""
+    parts = text.decode().split("\n\n")
+    assert parts[-1] == "", text
+    found = []
+    for part in parts[:-1]:
+        name, data = part.split("\n")
+        found.append(json.loads(data.removeprefix("data: ")))
+        assert name == "event: " + found[-1]["type"], part
+    return found
+
+
 def generated(lines, *options, model=MODEL):
     """Answers of `cohort generate` to JSON lines, in order, greedy and one after another."""
     command = [str(COHORT), "generate", str(model), "--input", "-", "--json", "--temperature", "0",
