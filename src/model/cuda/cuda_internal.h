@@ -128,6 +128,7 @@ typedef struct cohort_cuda_step {
     cohort_batch batch;
     int32_t n_logit_rows;
     bool one_row_each;        /* no two rows are of one sequence */
+    bool reads_stored;        /* a sequence reads what another stores in this step */
     int32_t n_single_first;   /* rows at the beginning that are their sequence's only */
     cohort_cuda_graph *graph; /* that such a step is, or may become; NULL: none */
     int32_t *ids, *positions, *sequences, *logit_rows, *tables; /* host */

@@ -239,11 +239,12 @@ static bool is_prompt(const cohort_backend *backend) {
 }
 
 /* Rotation and store are left to the attention behind them where each row is a sequence
- * of its own: then no row reads what another of this step stores.  A prompt's attention
- * has a kernel for them. */
+ * of its own, and none reads what another of this step stores.  A prompt's attention has
+ * a kernel for them. */
 void cohort_cuda_op_rotate_store(cohort_backend *backend, const cohort_op_rotate *rotate,
                                  const cohort_op_attention *store) {
-    if ((backend->step.one_row_each || is_prompt(backend)) && is_fast(store)) {
+    if ((backend->step.one_row_each || is_prompt(backend)) &&
+        !backend->step.reads_stored && is_fast(store)) {
         cohort_cuda_flush(backend);
         backend->rotation = *rotate;
         backend->has_rotation = true;

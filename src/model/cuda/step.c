@@ -93,6 +93,24 @@ static bool all_give_logits(const cohort_batch *batch) {
     return true;
 }
 
+/* Does a sequence read what another stores in this very step?  The scheduler may share a
+ * block as soon as it enters the rows that fill it.  Who shares it has just begun, at the
+ * start of a block, and has all that was before in common. */
+static bool reads_stored(const cohort_batch *batch, int32_t block_size) {
+    for (int32_t i = 0; i < batch->n_sequences; i++) {
+        const cohort_sequence *reader = &batch->sequences[i];
+        if (reader->n_computed == 0 || reader->n_computed % block_size) continue;
+        for (int32_t j = 0; j < batch->n_sequences; j++) {
+            const cohort_sequence *writer = &batch->sequences[j];
+            int32_t block = writer->n_computed / block_size;
+            if (j != i && block < reader->n_computed / block_size &&
+                reader->block_table[block] == writer->block_table[block])
+                return true;
+        }
+    }
+    return false;
+}
+
 /* Rows that are nobody's; see graph.c. */
 static void fill_up(cohort_cuda_step *step, int32_t n_rows) {
     for (int32_t row = step->batch.n_rows; row < n_rows; row++) {
@@ -111,7 +129,8 @@ cohort_status cohort_cuda_step_begin(cohort_backend *backend, const cohort_batch
     COHORT_TRY(check(backend));
     step->n_logit_rows = step->n_single_first = 0;
     step->one_row_each = batch->n_sequences == batch->n_rows;
-    step->graph = step->one_row_each && all_give_logits(batch)
+    step->reads_stored = reads_stored(batch, backend->options.block_size);
+    step->graph = step->one_row_each && !step->reads_stored && all_give_logits(batch)
                       ? cohort_cuda_graph_for(backend, batch->n_rows)
                       : NULL;
     lay_out(step, step->graph ? step->graph->n_rows : batch->n_rows);
