@@ -81,10 +81,11 @@ static bool is_utf8(const char *text) {
 
 /* "A,B": as many as there is room for. */
 static void add_name(const char *name, char *list, size_t size) {
-    size_t used = strlen(list);
-    if (used + strlen(name) + 2 > size) return;
-    snprintf(list + used, size - used, "%s%s", used ? "," : "",
-             is_utf8(name) ? name : "?");
+    const char *printable = is_utf8(name) ? name : "?";
+    size_t used = strlen(list), bytes = strlen(printable) + 1;
+    if (used + bytes + 1 > size) return;
+    if (used) list[used++] = ',';
+    memcpy(list + used, printable, bytes);
 }
 
 static cohort_status read_variable(const char *entry, const char *excluded,

@@ -180,8 +180,8 @@ static void encode(cohort_dtype dtype, int32_t m, unsigned char *to) {
     if (dtype == COHORT_F16) {
         uint32_t size = (uint32_t)abs(m),
                  exponent = size ? 31u - (uint32_t)__builtin_clz(size) : 0;
-        half = size ? (uint16_t)((exponent + 8) << 10 | (size << (10 - exponent) & 0x3ff))
-                    : 0;
+        half = (uint16_t)(size ? (exponent + 8) << 10 | (size << (10 - exponent) & 0x3ff)
+                               : 0);
         if (m < 0) half = (uint16_t)(half | 0x8000);
     }
     if (dtype == COHORT_F32)
