@@ -24,6 +24,7 @@ CASES = """
     test_ray_v2_single_node_generation_with_pg test_ray_v2_bundle_indices_env
     test_ray_v2_invalid_bundle_indices
     test_multi_replicas test_multi_replicas_with_bundle_indices
+    test_ray_executor test_ray_executor_worker_death test_ray_executor_shutdown
     test_env_var_and_runtime_env_propagation test_mq_tcp_multinode test_get_bundles_sorted_by_node
 """.split()
 BUGS = [f"R{n}" for n in [*range(1, 13), *range(14, 20), "16b", 21]]

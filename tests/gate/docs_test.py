@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 import unittest
 
 SOURCE = pathlib.Path(os.environ["COHORT_SOURCE_DIR"])
@@ -80,6 +81,11 @@ class Documents(unittest.TestCase):
                                capture_output=True, check=True).stdout
         self.assertGreater(drawn.count("<circle"), 20)
         self.assertEqual((SOURCE / "docs/bench.svg").read_text(), drawn)
+
+    def test_rows_of_the_ray_tests_are_known(self):
+        sys.path.insert(0, str(SOURCE / "scripts"))
+        import check_ray_tests
+        self.assertEqual(check_ray_tests.read_rows()[1], [])
 
     def test_c_compiles(self):
         found = [(page, code) for page in PAGES for code in blocks(page, "c")]
