@@ -200,7 +200,10 @@ int main(void) {
     };
     const cohort_backend_options options = {.max_rows = 1, .max_sequences = 1};
     cohort_backend *backend;
-    if (cohort_backend_find("cuda", &ops) < 0 || !cohort_cuda_is_there()) return 77;
+    if (cohort_backend_find("cuda", &ops) < 0) return 77;
+#if COHORT_HAVE_CUDA
+    if (!cohort_cuda_is_there()) return 77;
+#endif
     if (ops->create(&options, &backend) < 0) return 1;
     ops->destroy(backend);
     return cmocka_run_group_tests(tests, NULL, NULL);
