@@ -45,7 +45,6 @@ fuzz: build-fuzz ## every fuzz target for FUZZ_SECONDS
 
 model: ## the spin models of ring, pipe and board, with and without each memory order
 	@scripts/setup.sh spin
-	@scripts/setup.sh spin
 	@scripts/model.sh build/model
 
 mutants: setup ## FOLDER="queue link" COUNT=20 SEED=1: plants faults, says which no test notices

@@ -23,12 +23,10 @@
 #include "cohort/executor.h"
 #include "counters/counters.h"
 #include "leftovers.h"
+#include "start_executor.h"
 #include "test_worker.h"
 
-/* Deadlines that are meant to be kept are generous, those meant to pass are short. */
-enum { PATIENCE_MS = 60000, SHORT_MS = 30 };
-
-static inline int64_t patience(void) { return cohort_deadline_ms(PATIENCE_MS); }
+enum { SHORT_MS = 30 /* of deadlines that are meant to pass */ };
 
 static inline cohort_executor_options options_of(void **state, int32_t tp, int32_t pp) {
     cohort_executor_options options = cohort_executor_defaults();
@@ -40,13 +38,6 @@ static inline cohort_executor_options options_of(void **state, int32_t tp, int32
     options.hang_timeout_ns = PATIENCE_MS * INT64_C(1000000);
     options.max_rank_restarts = 0; /* else: tests/scenario/restart_test.c */
     return options;
-}
-
-static inline cohort_executor *start(const cohort_executor_options *options) {
-    cohort_executor *executor = NULL;
-    if (cohort_executor_start(options, &executor) < 0)
-        fail_msg("%s", cohort_last_error()->message);
-    return executor;
 }
 
 static inline cohort_executor *start_world(void **state, int32_t tp, int32_t pp) {

@@ -20,11 +20,8 @@
 #include "cohort/clock.h"
 #include "cohort/executor.h"
 #include "killer.h"
+#include "start_executor.h"
 #include "test_worker.h"
-
-enum { PATIENCE_MS = 60000 };
-
-static inline int64_t patience(void) { return cohort_deadline_ms(PATIENCE_MS); }
 
 static inline cohort_executor_options mp_options(int32_t n_ranks,
                                                  int32_t max_rank_restarts,
@@ -36,13 +33,6 @@ static inline cohort_executor_options mp_options(int32_t n_ranks,
     options.hang_timeout_ns = PATIENCE_MS * INT64_C(1000000);
     options.max_rank_restarts = max_rank_restarts;
     return options;
-}
-
-static inline cohort_executor *start(const cohort_executor_options *options) {
-    cohort_executor *executor = NULL;
-    if (cohort_executor_start(options, &executor) < 0)
-        fail_msg("%s", cohort_last_error()->message);
-    return executor;
 }
 
 static inline int32_t pid_of(const cohort_executor *executor, int32_t rank) {
